@@ -1,0 +1,68 @@
+"""Checkpoints of networks: read without running anything that is in them, and checked key by key."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wsi_mil.errors import EncoderError
+
+SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".ckpt")
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors, .npz or .pth file by name.
+
+    .npz is read without pickle; .pth with torch's tensors-only reader, which refuses everything else.
+    """
+    if not path.exists():
+        raise EncoderError(f"no checkpoint at {path}: give encoder.weights=PATH to one of {', '.join(SUFFIXES)}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
+        if path.suffix in SUFFIXES:
+            value = torch.load(path, map_location="cpu", weights_only=True)
+            for wrapper in ("state_dict", "model", "teacher", "student"):
+                if isinstance(value, dict) and isinstance(value.get(wrapper), dict):
+                    value = value[wrapper]
+            return {key.removeprefix("module."): tensor for key, tensor in value.items() if isinstance(tensor, Tensor)}
+    except Exception as error:
+        raise EncoderError(f"{path} is not a readable checkpoint ({type(error).__name__}: {error})") from error
+    raise EncoderError(f"{path}: a checkpoint ends in one of {', '.join(SUFFIXES)}, not {path.suffix!r}")
+
+
+def load_trunk(model: nn.Module, tensors: dict[str, Tensor], name: str, source: str) -> None:
+    """Load `tensors` into a headless network; every one of its own tensors must be there with its shape.
+
+    What the network lacks (a class head) is left out. Raises EncoderError with the first keys that do not fit.
+    """
+    own = model.state_dict()
+    counters = {key for key in own if key.endswith("num_batches_tracked")}
+    missing = [key for key in own if key not in tensors and key not in counters]
+    wrong = [
+        f"{key} {tuple(tensors[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in tensors and tensors[key].shape != own[key].shape
+    ]
+    if missing or wrong:
+        raise EncoderError(
+            f"{source} does not fit {name}: {len(missing)} tensors missing {missing[:3]}, {len(wrong)} of another shape "
+            f"{wrong[:3]}; the file holds {list(tensors)[:3]}"
+        )
+    model.load_state_dict({key: tensors[key] for key in own if key in tensors}, strict=False)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return the digest of all parameters and buffers, names included."""
+    total = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        total.update(key.encode())
+        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()[:16]

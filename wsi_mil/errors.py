@@ -1,0 +1,45 @@
+"""One exception tree. Every message says what, where, what was expected, what came and what to do next."""
+
+
+class WsiMilError(Exception):
+    """A problem that the user can solve; the CLI shows its message in one line, without a traceback."""
+
+
+class ConfigError(WsiMilError):
+    """A key or value of the configuration is wrong."""
+
+
+class SlideError(WsiMilError):
+    """A slide cannot be opened, read or measured."""
+
+
+class ScaleError(SlideError):
+    """A slide opens, but does not say its µm per pixel."""
+
+
+class DataError(WsiMilError):
+    """Labels, annotations or splits do not fit together."""
+
+
+class StoreError(WsiMilError):
+    """Something on disk is incomplete, damaged, or made by another version or specification."""
+
+
+class EncoderError(WsiMilError):
+    """An encoder cannot be built or its weights cannot be had."""
+
+
+class ModelError(WsiMilError):
+    """A trained model does not fit what it is asked to score."""
+
+
+def nearest(name: str, known: list[str], count: int = 3) -> str:
+    """Return the `count` known names most like `name`, quoted, for an error message.
+
+    >>> nearest("focusmil", ["focus_mil", "mi_net", "abmil_gated"], count=1)
+    "'focus_mil'"
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=count, cutoff=0.3) or sorted(known)[:count]
+    return ", ".join(repr(match) for match in close)

@@ -1,0 +1,115 @@
+"""The one place that decides where a per-slide function runs: here, in local processes, or on a Dask cluster."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
+from typing import Any, Literal, Protocol, TypeVar
+
+from pydantic import Field
+
+from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.spec import Spec
+from wsi_mil.errors import ConfigError, WsiMilError
+
+
+class ExecutionSpec(Spec):
+    """`local`: `workers` processes (1: in this one); `dask`: the scheduler at `scheduler` (a host:port address)."""
+
+    backend: Literal["local", "dask"] = "local"
+    workers: int = Field(0, ge=0, description="0: one per core")
+    threads: int = Field(0, ge=0, description="reading and torch threads; 0: one per core")
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto: cuda where there is one")
+    scheduler: str | None = None
+
+    def resolved_workers(self) -> int:
+        return self.workers or available_cores()
+
+    def resolved_threads(self) -> int:
+        return self.threads or available_cores()
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use (a container's or SLURM's share, not the machine's)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Job(Protocol):
+    @property
+    def slide_id(self) -> str: ...
+
+
+J = TypeVar("J", bound=Job)
+
+
+def map_slides(
+    function: Callable[[J], Outcome], jobs: Sequence[J], *, stage: str, spec: ExecutionSpec
+) -> Iterator[Outcome]:
+    """Yield one Outcome per job, as they finish; an exception becomes a failed Outcome and never stops the others.
+
+    `function` is a module-level function (or a partial of one) of a picklable job with a `slide_id`; the serial run
+    and the workers call the same one. A worker killed from outside fails the jobs that it held.
+    """
+    guarded = partial(run_guarded, function, stage)
+    if spec.backend == "dask":
+        yield from _on_dask(guarded, jobs, spec)
+    elif min(spec.resolved_workers(), len(jobs)) <= 1:
+        yield from map(guarded, jobs)
+    else:
+        yield from _in_processes(guarded, jobs, stage, min(spec.resolved_workers(), len(jobs)))
+
+
+def run_guarded(function: Callable[[Any], Outcome], stage: str, job: Any) -> Outcome:
+    """Return `function(job)`, or the failed Outcome that tells what stopped it."""
+    started = time.perf_counter()
+    try:
+        return function(job)
+    except WsiMilError as error:
+        reason = str(error)
+    except MemoryError:
+        reason = "out of memory: use fewer workers (execution.workers) or a larger tissue.mpp"
+    except OSError as error:
+        reason = f"{error.strerror or type(error).__name__}: {error.filename or error}"
+    except Exception as error:
+        reason = f"unexpected {type(error).__name__}: {error}"
+    return Outcome(job.slide_id, stage, "failed", " ".join(reason.split()), seconds=time.perf_counter() - started)
+
+
+def _in_processes(guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str, workers: int) -> Iterator[Outcome]:
+    # spawn: forking a process that holds torch's or OpenSlide's threads deadlocks
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    waiting = iter(jobs)
+    running: dict[Future[Outcome], J] = {}
+    try:
+        while True:
+            while len(running) < 2 * workers and (job := next(waiting, None)) is not None:
+                running[pool.submit(guarded, job)] = job
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    for lost in [job, *running.values(), *waiting]:
+                        reason = "a worker process was killed from outside (out of memory?); run again to resume"
+                        yield Outcome(lost.slide_id, stage, "failed", reason)
+                    return
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _on_dask(guarded: Callable[[J], Outcome], jobs: Sequence[J], spec: ExecutionSpec) -> Iterator[Outcome]:
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise ConfigError("execution.backend=dask needs: pip install 'wsi-mil[cluster]'") from error
+    if spec.scheduler is None:
+        raise ConfigError("execution.backend=dask needs execution.scheduler=HOST:PORT (start one with `dask scheduler`)")
+    with Client(spec.scheduler, set_as_default=False) as client:
+        futures = client.map(guarded, list(jobs), pure=False)
+        for future in as_completed(futures):
+            yield future.result()

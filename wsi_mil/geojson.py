@@ -1,0 +1,189 @@
+"""GeoJSON as QuPath 0.4 and later imports it: features written one by one, every one checked before it is written.
+
+The rules Q1 to Q53 are those that QuPath's own source implies (docs/contracts.md says which we hold to). In short:
+one FeatureCollection, ASCII, no nulls and no NaN, `objectType` inside `properties`, a colour with every class,
+polygons valid on a grid of 0.01 px, stable UUIDs, coordinates in the frame that QuPath shows.
+"""
+
+import gzip
+import json
+import math
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import shapely
+from shapely import MultiPolygon, Polygon
+from shapely.geometry.base import BaseGeometry
+
+from wsi_mil.errors import DataError
+from wsi_mil.files import write_aside
+
+GRID_PX = 0.01
+NAMESPACE = uuid.UUID("5f0c8d1e-2b34-5a67-9c80-77736d696c00")
+Feature = dict[str, Any]
+Colour = tuple[int, int, int]
+
+
+def stable_id(*parts: object) -> str:
+    """Return a UUID that is the same for the same parts in every run (Q9, Q10).
+
+    >>> stable_id("a", 1) == stable_id("a", 1) != stable_id("a", 2)
+    True
+    """
+    return str(uuid.uuid5(NAMESPACE, "\x1f".join(map(str, parts))))
+
+
+def polygonal(geometry: BaseGeometry, grid_px: float = GRID_PX) -> MultiPolygon:
+    """Return the polygonal part of `geometry`, valid on a grid of `grid_px` (Q27 to Q31); may be empty."""
+    if not geometry.is_valid:
+        geometry = shapely.make_valid(geometry)
+    geometry = shapely.set_precision(geometry, grid_px)
+    parts = [part for part in shapely.get_parts(geometry) if isinstance(part, Polygon | MultiPolygon)]
+    polygons = [p for part in parts for p in shapely.get_parts(part) if not p.is_empty]
+    return MultiPolygon(polygons)
+
+
+def feature(
+    geometry: Polygon | MultiPolygon,
+    *,
+    object_type: str,
+    uid: str,
+    class_name: str | None = None,
+    colour: Colour = (128, 128, 128),
+    name: str | None = None,
+    measurements: Mapping[str, float] | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Feature:
+    """Return one Feature. Measurements that are not finite are left out (Q18); raises DataError on bad geometry."""
+    if class_name is not None and ":" in class_name:
+        raise DataError(f"class name {class_name!r}: QuPath splits names at ': ' (Q23); use a name without colon")
+    if geometry.is_empty or not geometry.is_valid:
+        raise DataError(f"geometry of {name or uid} is empty or crosses itself; QuPath would refuse the file (Q30)")
+    properties: dict[str, Any] = {"objectType": object_type}
+    if name is not None:
+        properties["name"] = name
+    if class_name is not None:
+        properties["classification"] = {"name": class_name, "color": [int(value) for value in colour]}
+    finite = {key: _significant(value) for key, value in (measurements or {}).items() if math.isfinite(value)}
+    if finite:
+        properties["measurements"] = finite
+    if metadata:
+        properties["metadata"] = {key: str(value) for key, value in metadata.items()}
+    shape = geometry.geoms[0] if isinstance(geometry, MultiPolygon) and len(geometry.geoms) == 1 else geometry
+    return {"type": "Feature", "id": uid, "geometry": _coordinates(shape), "properties": properties}
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _coordinates(geometry: Polygon | MultiPolygon) -> dict[str, Any]:
+    if isinstance(geometry, Polygon):
+        return {"type": "Polygon", "coordinates": _rings(geometry)}
+    return {"type": "MultiPolygon", "coordinates": [_rings(polygon) for polygon in geometry.geoms]}
+
+
+def _rings(polygon: Polygon) -> list[list[list[float]]]:
+    return [[[_plain(x), _plain(y)] for x, y, *_ in ring.coords] for ring in (polygon.exterior, *polygon.interiors)]
+
+
+def _plain(value: float) -> float:
+    """Two decimals, and a whole number where it is one."""
+    rounded = round(value, 2)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def write_features(path: Path, features: Iterable[Feature], header: Mapping[str, Any]) -> int:
+    """Stream `features` into one FeatureCollection at `path` (gzip if it ends in .gz); return how many.
+
+    `header` becomes the foreign member "wsi_mil" (Q39). The bytes depend on the content only.
+    """
+    if path.name.rpartition(".")[2] not in ("geojson", "json") and not path.name.endswith(".geojson.gz"):
+        raise DataError(f"{path.name}: QuPath imports .geojson, .json and .geojson.gz only (Q4)")
+    with write_aside(path) as aside, aside.open("wb") as raw:
+        if path.suffix != ".gz":
+            with raw:
+                return _stream(_Text(raw), features, header)
+        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:
+            return _stream(_Text(packed), features, header)
+
+
+class _Text:
+    """ASCII text onto a binary file."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def write(self, text: str) -> None:
+        self._raw.write(text.encode("ascii"))
+
+
+def _stream(handle: "_Text | TextIO", features: Iterable[Feature], header: Mapping[str, Any]) -> int:
+    count = 0
+    handle.write('{"type":"FeatureCollection","wsi_mil":' + _dump(dict(header)) + ',"features":[')
+    for count, item in enumerate(features, start=1):
+        handle.write(("\n" if count == 1 else ",\n") + _dump(item))
+    handle.write("\n]}\n")
+    return count
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def read_features(path: Path) -> tuple[list[Feature], dict[str, Any]]:
+    """Return the features of a QuPath export (collection, list or single feature; gzip; BOM; Q48 to Q52) and the
+    "wsi_mil" member if it has one. Raises DataError that names the file."""
+    raw = path.read_bytes()
+    try:
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
+        value = json.loads(text)
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} is not GeoJSON ({type(error).__name__}: {error})") from error
+    header = value.get("wsi_mil", {}) if isinstance(value, dict) else {}
+    found = list(_walk(value))
+    if not found and not (isinstance(value, dict) and value.get("type") == "FeatureCollection"):
+        raise DataError(f"{path} holds no GeoJSON feature: expected a FeatureCollection as QuPath exports it")
+    return found, header if isinstance(header, dict) else {}
+
+
+def _walk(value: Any) -> Iterator[Feature]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _walk(item)
+    elif isinstance(value, dict):
+        if value.get("type") == "Feature" or "geometry" in value:
+            yield value
+            properties = value.get("properties") or {}
+            if isinstance(properties, dict):
+                yield from _walk(properties.get("childObjects") or [])
+        elif isinstance(value.get("features"), list):
+            yield from _walk(value["features"])
+
+
+def class_of(item: Feature) -> str | None:
+    """Return the class name of a feature, in any of the forms that QuPath has exported (Q49)."""
+    classification = (item.get("properties") or {}).get("classification")
+    if isinstance(classification, str):
+        return classification
+    if isinstance(classification, dict):
+        names = classification.get("names")
+        return classification.get("name") or (": ".join(names) if isinstance(names, list) and names else None)
+    return None
+
+
+def geometry_of(item: Feature, offset_px: tuple[float, float] = (0.0, 0.0)) -> MultiPolygon | None:
+    """Return the polygons of a feature in level-0 pixels, or None for points and lines.
+
+    `offset_px` is added: the bounds offset of the frame that QuPath showed (Q34, Q53).
+    """
+    geometry = item.get("geometry")
+    if not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
+        return None
+    try:
+        shape = shapely.from_geojson(json.dumps({"type": geometry["type"], "coordinates": geometry["coordinates"]}))
+    except (shapely.errors.GEOSException, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"a {geometry['type']} of feature {item.get('id')} cannot be read ({error})") from error
+    return polygonal(shapely.transform(shape, lambda xy: xy + list(offset_px)))

@@ -1,0 +1,31 @@
+"""Console output: one logger for messages, one kind of progress bar; both on stderr."""
+
+import logging
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def logger(name: str = "wsi_mil") -> logging.Logger:
+    """Return the package's logger, whose messages a library user may configure or silence."""
+    return logging.getLogger(name)
+
+
+def setup_console(verbosity: int = 0) -> None:
+    """Send messages to stderr: warnings at -1, what was done at 0, why it was done at 1."""
+    level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("wsi_mil")
+    log.handlers[:] = [handler]
+    log.setLevel(level)
+    log.propagate = False
+
+
+def progress(items: Iterable[T], *, total: int | None, label: str, unit: str = "slide") -> Iterable[T]:
+    """Iterate `items` behind a progress bar, which appears only on a terminal and after half a second."""
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, desc=label, unit=unit, delay=0.5, disable=None, dynamic_ncols=True)

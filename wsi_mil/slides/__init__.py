@@ -1,0 +1,9 @@
+"""Slides: one interface over OpenSlide, tiffslide and arrays in memory; scale from every property that carries it."""
+
+from wsi_mil.slides.array import ArrayReader
+from wsi_mil.slides.base import SlideReader
+from wsi_mil.slides.discovery import SlideFile, find_slides
+from wsi_mil.slides.opening import open_slide
+from wsi_mil.slides.scaled import read_scaled
+
+__all__ = ["ArrayReader", "SlideFile", "SlideReader", "find_slides", "open_slide", "read_scaled"]

@@ -1,0 +1,109 @@
+"""The boundary to slide files: what a reader promises, whatever library is behind it."""
+
+import threading
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from wsi_mil.contracts.arrays import RGB
+from wsi_mil.contracts.slide import SlideInfo
+from wsi_mil.errors import SlideError
+
+GLASS = 255  # what lies beyond the edge of a slide: white, in every reader
+
+
+class SlideReader(ABC):
+    """An open slide. Use as a context manager; safe to share between threads and to pickle.
+
+    Each thread gets its own handle, because tiffslide's are not safe to share and OpenSlide's cache contends.
+    A pickled reader holds only how to open itself, and opens again where it is unpickled.
+    """
+
+    info: SlideInfo
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._handles: list[Any] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @abstractmethod
+    def _open_handle(self) -> Any:
+        """Return a new handle of the library, used by one thread only."""
+
+    @abstractmethod
+    def _read(self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
+        """Return the pixels of a rectangle that lies wholly inside `level`; all four numbers in that level's px."""
+
+    def _handle(self) -> Any:
+        if self._closed:
+            raise SlideError(f"slide {self.info.slide_id!r} is closed: open it again before reading")
+        handle = getattr(self._local, "handle", None)
+        if handle is None:
+            handle = self._local.handle = self._open_handle()
+            with self._lock:
+                self._handles.append(handle)
+        return handle
+
+    def read_region(self, x0_px: int, y0_px: int, level: int, width_px: int, height_px: int) -> RGB:
+        """Return pixels (height_px, width_px, 3) uint8 of `level`, whose top-left corner is at level-0 (x0_px, y0_px).
+
+        Width and height are pixels of `level`; what lies beyond the slide's edge is white (glass).
+        Raises SlideError, naming slide and place, if the slide is closed, the level does not exist, or the file
+        gives no pixels there.
+
+        >>> from wsi_mil.slides import ArrayReader
+        >>> reader = ArrayReader(np.zeros((4, 6, 3), np.uint8), mpp=0.5)
+        >>> reader.read_region(4, 1, 0, 3, 2)[:, :, 0].tolist()
+        [[0, 0, 255], [0, 0, 255]]
+        """
+        info = self.info
+        if not 0 <= level < len(info.level_sizes_px):
+            raise SlideError(f"slide {info.slide_id!r} has levels 0 to {len(info.level_sizes_px) - 1}, not {level}")
+        if width_px < 1 or height_px < 1:
+            raise SlideError(f"slide {info.slide_id!r}: a region of {width_px} x {height_px} px has no pixels")
+        handle = self._handle()
+        level_width, level_height = info.level_sizes_px[level]
+        x_px = round(x0_px * level_width / info.width_px)
+        y_px = round(y0_px * level_height / info.height_px)
+        left, top = max(x_px, 0), max(y_px, 0)
+        right, lower = min(x_px + width_px, level_width), min(y_px + height_px, level_height)
+        inside = right > left and lower > top
+        if inside and (right - left, lower - top) == (width_px, height_px):
+            return self._checked_read(handle, level, left, top, width_px, height_px)
+        region = np.full((height_px, width_px, 3), GLASS, np.uint8)
+        if inside:
+            pixels = self._checked_read(handle, level, left, top, right - left, lower - top)
+            region[top - y_px : lower - y_px, left - x_px : right - x_px] = pixels
+        return region
+
+    def _checked_read(self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
+        try:
+            return self._read(handle, level, x_px, y_px, width_px, height_px)
+        except Exception as error:
+            # OpenSlide keeps a handle in its error state for good: later reads need a fresh one.
+            self._local.handle = None
+            raise SlideError(
+                f"slide {self.info.slide_id!r}: no pixels at level {level}, x {x_px}, y {y_px}, "
+                f"{width_px} x {height_px} px ({type(error).__name__}: {error})"
+            ) from error
+
+    def close(self) -> None:
+        """Close every thread's handle; later reads raise SlideError."""
+        self._closed = True
+        with self._lock:
+            for handle in self._handles:
+                close = getattr(handle, "close", None)
+                if close is not None:
+                    close()
+            self._handles.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,54 @@
+"""Open a slide with a named reader, or let `auto` choose one and say why."""
+
+from pathlib import Path
+
+from wsi_mil.errors import ScaleError, SlideError
+from wsi_mil.logs import logger
+from wsi_mil.registry import Registry
+from wsi_mil.slides.base import SlideReader
+from wsi_mil.slides.file_readers import MppOverride
+
+READERS = Registry(
+    "reader",
+    {
+        "openslide": "wsi_mil.slides.file_readers:OpenSlideReader",
+        "tiffslide": "wsi_mil.slides.file_readers:TiffSlideReader",
+    },
+)
+
+
+def open_slide(
+    path: str | Path, *, slide_id: str | None = None, reader: str = "auto", mpp: MppOverride = None
+) -> SlideReader:
+    """Return an open slide; `mpp` (µm/px, or a pair for x and y) overrides what the file says.
+
+    `auto` tries OpenSlide, then tiffslide; the choice stands in `info.reader`. A named reader is authoritative.
+    Raises SlideError with what each reader said.
+    """
+    path = Path(path)
+    slide_id = slide_id if slide_id is not None else path.stem
+    if not path.exists():
+        raise SlideError(f"slide {slide_id!r}: no file at {path}")
+    if path.is_file() and path.stat().st_size == 0:
+        raise SlideError(f"slide {slide_id!r}: the file is empty (0 bytes): {path}. Copy it again")
+    if reader != "auto":
+        return _open(reader, path, slide_id, mpp)
+    problems: list[SlideError] = []
+    for name in READERS:
+        try:
+            slide = _open(name, path, slide_id, mpp)
+        except SlideError as error:
+            problems.append(error)
+            continue
+        if problems:
+            logger().debug("slide %s is read by %s, because %s", slide_id, name, problems[0])
+        return slide
+    for problem in problems:
+        if isinstance(problem, ScaleError):  # it opens: what is missing is what the user can give
+            raise problem
+    raise SlideError(f"slide {slide_id!r} cannot be opened: " + "; ".join(map(str, problems)))
+
+
+def _open(name: str, path: Path, slide_id: str, mpp: MppOverride) -> SlideReader:
+    slide: SlideReader = READERS.load(name)(str(path), slide_id=slide_id, mpp=mpp)
+    return slide

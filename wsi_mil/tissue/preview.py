@@ -1,0 +1,41 @@
+"""A small picture of what was taken as tissue and which tiles were kept: where errors are seen first."""
+
+import cv2
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from wsi_mil.contracts.arrays import RGB
+from wsi_mil.contracts.slide import SlideInfo
+from wsi_mil.contracts.tissue import TissueMask
+
+OUTLINE, TILE = (0, 160, 0), (40, 80, 220)
+
+
+def draw_preview(
+    thumbnail: RGB,
+    info: SlideInfo,
+    tissue: TissueMask,
+    coords: NDArray[np.int32] | None = None,
+    tile_size0_px: tuple[float, float] = (0.0, 0.0),
+) -> RGB:
+    """Return the thumbnail with the tissue outline (green) and the kept tiles (blue), captioned with its source."""
+    image = thumbnail.copy()
+    scale = np.array([image.shape[1] / info.width_px, image.shape[0] / info.height_px])
+    if coords is not None and len(coords):
+        corners = np.rint(coords * scale).astype(int)
+        far = np.rint((coords + tile_size0_px) * scale).astype(int)
+        for (x0, y0), (x1, y1) in zip(corners.tolist(), far.tolist(), strict=True):
+            cv2.rectangle(image, (x0, y0), (x1, y1), TILE, 1)
+        image = cv2.addWeighted(image, 0.45, thumbnail, 0.55, 0).astype(np.uint8)
+    for polygon in tissue.polygons.geoms:
+        for ring in (polygon.exterior, *polygon.interiors):
+            points = np.rint(shapely.get_coordinates(ring) * scale).astype(np.int32)
+            cv2.polylines(image, [points.reshape(-1, 1, 2)], True, OUTLINE, 2, cv2.LINE_AA)
+    area = tissue.polygons.area * info.mpp_x * info.mpp_y / 1e6
+    tiles = "" if coords is None else f", {len(coords)} tiles"
+    caption = f"tissue: {tissue.source}, {area:.2f} mm2{tiles}"
+    (width, height), _ = cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    cv2.rectangle(image, (0, 0), (width + 12, height + 12), (255, 255, 255), -1)
+    cv2.putText(image, caption, (6, height + 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (20, 20, 20), 1, cv2.LINE_AA)
+    return np.asarray(image, np.uint8)
