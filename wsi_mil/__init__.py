@@ -30,7 +30,7 @@ _DOORS = {
     "run_pipeline": "wsi_mil.stages",
 }
 
-__all__ = ["__version__", *_DOORS]  # noqa: PLE0604
+__all__ = ["__version__", *_DOORS]
 
 
 def __getattr__(name: str) -> Any:

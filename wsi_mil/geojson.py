@@ -35,11 +35,12 @@ def stable_id(*parts: object) -> str:
     return str(uuid.uuid5(NAMESPACE, "\x1f".join(map(str, parts))))
 
 
-def polygonal(geometry: BaseGeometry, grid_px: float = GRID_PX) -> MultiPolygon:
-    """Return the polygonal part of `geometry`, valid on a grid of `grid_px` (Q27 to Q31); may be empty."""
+def polygonal(geometry: BaseGeometry, grid_px: float = 0.0) -> MultiPolygon:
+    """Return the polygonal part of `geometry`, valid; on a grid of `grid_px` if not 0 (Q27 to Q31). May be empty."""
     if not geometry.is_valid:
         geometry = shapely.make_valid(geometry)
-    geometry = shapely.set_precision(geometry, grid_px)
+    if grid_px > 0:
+        geometry = shapely.set_precision(geometry, grid_px)
     parts = [part for part in shapely.get_parts(geometry) if isinstance(part, Polygon | MultiPolygon)]
     polygons = [p for part in parts for p in shapely.get_parts(part) if not p.is_empty]
     return MultiPolygon(polygons)

@@ -24,7 +24,12 @@ def rasterize(geometry: BaseGeometry, shape: tuple[int, int], scale_x_px: float,
         x, y = ring[:, 0] / scale_x_px - 0.5, ring[:, 1] / scale_y_px - 0.5  # pixel centres at whole numbers
         x0, x1, y0, y1 = x[:-1], x[1:], y[:-1], y[1:]
         swap = y0 > y1
-        x0, x1, y0, y1 = np.where(swap, x1, x0), np.where(swap, x0, x1), np.where(swap, y1, y0), np.where(swap, y0, y1)
+        x0, x1, y0, y1 = (
+            np.where(swap, x1, x0),
+            np.where(swap, x0, x1),
+            np.where(swap, y1, y0),
+            np.where(swap, y0, y1),
+        )
         first = np.clip(np.ceil(y0), 0, rows).astype(np.int64)  # half-open: a vertex on a row counts once
         last = np.clip(np.ceil(y1), 0, rows).astype(np.int64)
         counts = last - first

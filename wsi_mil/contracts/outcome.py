@@ -10,7 +10,8 @@ Status = Literal["done", "empty", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """`reason` is required for failed and skipped; `counts` are numbers such as tiles or unreadable tiles."""
+    """`reason` is required for failed and skipped; `counts` are numbers such as tiles or unreadable tiles.
+    `reused`: nothing had to be done (not written down)."""
 
     slide_id: str
     stage: str
@@ -19,13 +20,14 @@ class Outcome:
     counts: dict[str, int] = field(default_factory=dict)
     digest: str = ""
     seconds: float = 0.0
+    reused: bool = False
 
     def __post_init__(self) -> None:
         if self.status in ("failed", "skipped") and not self.reason:
             raise DataError(f"outcome of {self.slide_id!r} in {self.stage!r} is {self.status} without a reason")
 
     def as_row(self) -> dict[str, str]:
-        row = {key: str(value) for key, value in asdict(self).items() if key not in ("counts", "seconds")}
+        row = {key: str(value) for key, value in asdict(self).items() if key not in ("counts", "seconds", "reused")}
         row["counts"] = " ".join(f"{name}={number}" for name, number in sorted(self.counts.items()))
         row["seconds"] = f"{self.seconds:.2f}"
         return row

@@ -93,6 +93,11 @@ class TileTable:
     def digest(self) -> str:
         """Return 16 hexadecimal digits over spec, coordinates and slide size: the identity of every row."""
         head = digest_json(
-            {"spec": self.spec.model_dump(), "size": self.slide_size_px, "mpp": self.mpp_xy, "id": self.slide_id}
+            {
+                "spec": self.spec.model_dump(),
+                "size": self.slide_size_px,
+                "mpp": self.mpp_xy,
+                "id": self.slide_id,
+            }
         )
         return digest_bytes(head.encode(), self.coords.astype("<i4").tobytes(), self.tissue.astype("<f4").tobytes())

@@ -57,7 +57,8 @@ class NetworkEncoder(Encoder):
             images = F.interpolate(images, size, mode=self._interpolation, antialias=True).clamp(0, 1)
         images = ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
-            return self._trunk(images).float().flatten(1)
+            features: Tensor = self._trunk(images)
+        return features.float().flatten(1)
 
 
 def build_timm(spec: EncoderSpec, device: torch.device) -> NetworkEncoder:
@@ -66,7 +67,9 @@ def build_timm(spec: EncoderSpec, device: torch.device) -> NetworkEncoder:
 
     name = spec.name.partition(":")[2]
     if not timm.is_model(name.partition(".")[0]):
-        raise ConfigError(f"timm has no model {name!r}. Nearest: {nearest(name, timm.list_models())}. List: `wsi-mil ls encoders`")
+        raise ConfigError(
+            f"timm has no model {name!r}. Nearest: {nearest(name, timm.list_models())}. List: `wsi-mil ls encoders`"
+        )
     options: dict[str, object] = {"num_classes": 0}
     if spec.input_px is not None and "vit" in name:
         options |= {"img_size": spec.input_px, "dynamic_img_size": True}
@@ -101,7 +104,15 @@ class _PooledMaps(nn.Module):
 
 
 MAP_FAMILIES = ("squeezenet", "alexnet", "vgg", "densenet", "mobilenet", "efficientnet", "mnasnet")
-HEADS = {"resnet": "fc", "resnext": "fc", "wide_resnet": "fc", "regnet": "fc", "shufflenet": "fc", "vit": "heads", "swin": "head"}
+HEADS = {
+    "resnet": "fc",
+    "resnext": "fc",
+    "wide_resnet": "fc",
+    "regnet": "fc",
+    "shufflenet": "fc",
+    "vit": "heads",
+    "swin": "head",
+}
 
 
 def build_torchvision(spec: EncoderSpec, device: torch.device) -> NetworkEncoder:
@@ -111,7 +122,9 @@ def build_torchvision(spec: EncoderSpec, device: torch.device) -> NetworkEncoder
     name = spec.name.partition(":")[2]
     names = models.list_models(module=models)
     if name not in names:
-        raise ConfigError(f"torchvision has no model {name!r}. Nearest: {nearest(name, names)}. List: `wsi-mil ls encoders`")
+        raise ConfigError(
+            f"torchvision has no model {name!r}. Nearest: {nearest(name, names)}. List: `wsi-mil ls encoders`"
+        )
 
     def create(pretrained: bool) -> nn.Module:
         model = models.get_model(name, weights="DEFAULT" if pretrained else None)
@@ -119,7 +132,9 @@ def build_torchvision(spec: EncoderSpec, device: torch.device) -> NetworkEncoder
             return _PooledMaps(model.features if hasattr(model, "features") else model.layers)
         head = next((attribute for prefix, attribute in HEADS.items() if name.startswith(prefix)), None)
         if head is None:
-            raise ConfigError(f"torchvision:{name} is not prepared as an encoder; use timm:{name} or one of {sorted(HEADS)}")
+            raise ConfigError(
+                f"torchvision:{name} is not prepared as an encoder; use timm:{name} or one of {sorted(HEADS)}"
+            )
         setattr(model, head, nn.Identity())
         return model  # type: ignore[no-any-return]
 

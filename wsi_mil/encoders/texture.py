@@ -1,7 +1,7 @@
 """`texture`: what a pathologist's eye would measure first, without weights: stain amounts and their texture.
 
 Optical density is split into haematoxylin and eosin (Ruifrok and Johnston 2001). For each of the two, and for the
-total density, over a pyramid of four scales: moments, contrast, dark and bright spots, edges and their coherence;
+total density, over a pyramid of four scales: moments, contrast, spots, edges and their coherence;
 and for the finest scale a soft histogram and autocorrelations. All smooth in the pixels, so CPU and GPU agree.
 """
 
@@ -66,7 +66,8 @@ def texture_statistics(channels: Tensor) -> Tensor:
         dx, dy = level[..., :-1, 1:] - level[..., :-1, :-1], level[..., 1:, :-1] - level[..., :-1, :-1]
         xx, yy, xy = dx.square().mean((2, 3)), dy.square().mean((2, 3)), (dx * dy).mean((2, 3))
         coherence = ((xx - yy).square() + 4 * xy.square() + EPS**2).sqrt() / (xx + yy + EPS)
-        found += [std, spot.clamp(min=0).mean((2, 3)), (-spot).clamp(min=0).mean((2, 3)), (xx + yy + EPS).sqrt(), coherence]
+        spread = (spot.square().mean((2, 3)) + EPS).sqrt()
+        found += [std, spot.clamp(min=0).mean((2, 3)), spread, (xx + yy + EPS).sqrt(), coherence]
         found.append(_skew(centred, std))
         if scale == 0:
             found.append(mean)

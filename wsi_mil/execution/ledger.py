@@ -49,7 +49,9 @@ class Ledger:
     def summary(self, stage: str) -> str:
         """Return e.g. '36 done, 1 failed' for one stage."""
         counts = Counter(row.status for row in self.rows(stage))
-        return ", ".join(f"{counts[status]} {status}" for status in ("done", "empty", "skipped", "failed") if counts[status])
+        return ", ".join(
+            f"{counts[status]} {status}" for status in ("done", "empty", "skipped", "failed") if counts[status]
+        )
 
 
 def problem_table(problems: list[Outcome]) -> str:

@@ -108,7 +108,9 @@ def _on_dask(guarded: Callable[[J], Outcome], jobs: Sequence[J], spec: Execution
     except ImportError as error:
         raise ConfigError("execution.backend=dask needs: pip install 'wsi-mil[cluster]'") from error
     if spec.scheduler is None:
-        raise ConfigError("execution.backend=dask needs execution.scheduler=HOST:PORT (start one with `dask scheduler`)")
+        raise ConfigError(
+            "execution.backend=dask needs execution.scheduler=HOST:PORT (start one with `dask scheduler`)"
+        )
     with Client(spec.scheduler, set_as_default=False) as client:
         futures = client.map(guarded, list(jobs), pure=False)
         for future in as_completed(futures):

@@ -91,7 +91,9 @@ class SlideStore:
             tissue_source=attributes["tissue_source"],
         )
         if table.digest() != attributes["digest"]:
-            raise StoreError(f"{self.path}: the tile table does not match its digest (damaged?): remove the store, run again")
+            raise StoreError(
+                f"{self.path}: the tile table does not match its digest (damaged?): remove the store, run again"
+            )
         return table
 
     def read_info(self) -> SlideInfo:
@@ -222,7 +224,12 @@ class FeatureWriter:
         chunk = min(CHUNK_ROWS, max(rows, 1))
         shard = chunk * min(SHARD_ROWS // CHUNK_ROWS, -(-max(rows, 1) // chunk))
         self._features = group.create_array(
-            "features", shape=(rows, dim), dtype="float16", chunks=(chunk, dim), shards=(shard, dim), compressors=None
+            "features",
+            shape=(rows, dim),
+            dtype="float16",
+            chunks=(chunk, dim),
+            shards=(shard, dim),
+            compressors=None,
         )
         self._readable = group.create_array(
             "readable", shape=(rows,), dtype="bool", chunks=(max(rows, 1),), compressors=None

@@ -34,7 +34,12 @@ class ArrayReader(SlideReader):
         super().__init__()
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise SlideError(f"slide {slide_id!r} must be (H, W, 3) uint8, got {pixels.shape} {pixels.dtype}")
-        self._arguments = {"mpp": mpp, "slide_id": slide_id, "downsamples": tuple(downsamples), "bounds": bounds}
+        self._arguments = {
+            "mpp": mpp,
+            "slide_id": slide_id,
+            "downsamples": tuple(downsamples),
+            "bounds": bounds,
+        }
         height, width = pixels.shape[:2]
         sizes = [(max(int(width / d), 1), max(int(height / d), 1)) for d in downsamples]
         self._levels = [

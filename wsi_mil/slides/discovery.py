@@ -6,9 +6,22 @@ from pathlib import Path
 
 from wsi_mil.errors import DataError
 
-SLIDE_SUFFIXES = (
-    ".svs .tif .tiff .ndpi .mrxs .scn .bif .vms .vmu .svslide .qptiff .btf .czi .dcm".split()
-)  # what OpenSlide or tiffslide may open; whether they can is found out by opening
+SLIDE_SUFFIXES = [
+    ".svs",
+    ".tif",
+    ".tiff",
+    ".ndpi",
+    ".mrxs",
+    ".scn",
+    ".bif",
+    ".vms",
+    ".vmu",
+    ".svslide",
+    ".qptiff",
+    ".btf",
+    ".czi",
+    ".dcm",
+]  # what OpenSlide or tiffslide may open; whether they can is found out by opening
 
 
 @dataclass(frozen=True)

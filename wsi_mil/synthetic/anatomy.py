@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely import Polygon
+from shapely.geometry.base import BaseGeometry
 
 Points = NDArray[np.float64]
 Generator = np.random.Generator
@@ -70,7 +71,7 @@ class Anatomy:
 
     width_um: float
     height_um: float
-    tissue: shapely.Geometry
+    tissue: BaseGeometry
     glands: list[Gland] = field(default_factory=list)
     nuclei: list[Nuclei] = field(default_factory=list)
     lesions: list[DrawnLesion] = field(default_factory=list)
@@ -126,7 +127,7 @@ def _blob(centre: Points, radius_um: float, aspect: float, wobble: float, rng: G
     return Polygon(centre + radius_um * points).buffer(0)
 
 
-def _tissue(width_um: float, height_um: float, rng: Generator) -> shapely.Geometry:
+def _tissue(width_um: float, height_um: float, rng: Generator) -> BaseGeometry:
     """One large piece and perhaps a small one, filling about half of the glass."""
     centre = np.array([width_um, height_um]) * (0.5 + rng.uniform(-0.04, 0.04, 2))
     aspect = width_um / height_um
@@ -152,12 +153,12 @@ def _jittered_grid(bounds: tuple[float, float, float, float], spacing_um: float,
     return points + rng.uniform(-0.3, 0.3, points.shape) * spacing_um
 
 
-def _inside(points: Points, area: shapely.Geometry) -> NDArray[np.bool_]:
+def _inside(points: Points, area: BaseGeometry) -> NDArray[np.bool_]:
     shapely.prepare(area)
     return np.asarray(shapely.contains_xy(area, points[:, 0], points[:, 1]))
 
 
-def _glands(tissue: shapely.Geometry, rng: Generator) -> list[Gland]:
+def _glands(tissue: BaseGeometry, rng: Generator) -> list[Gland]:
     centres = _jittered_grid(tissue.bounds, 190, rng)
     keep = rng.random(len(centres)) < 0.55
     radii = rng.uniform(32, 62, len(centres))
@@ -196,7 +197,7 @@ def _make(
     )
 
 
-def _normal_nuclei(tissue: shapely.Geometry, glands: list[Gland], rng: Generator) -> list[Nuclei]:
+def _normal_nuclei(tissue: BaseGeometry, glands: list[Gland], rng: Generator) -> list[Nuclei]:
     groups = []
     # epithelium: a palisade around each lumen
     for gland in glands:
@@ -207,7 +208,14 @@ def _normal_nuclei(tissue: shapely.Geometry, glands: list[Gland], rng: Generator
         centre = np.asarray(gland.centre_um) + away[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1)
         groups.append(
             _make(
-                centre, rng, radius=3.4, spread=0.10, aspect=(1.2, 1.7), darkness=(0.5, 0.7), clumping=(0.1, 0.3), angle=turn
+                centre,
+                rng,
+                radius=3.4,
+                spread=0.10,
+                aspect=(1.2, 1.7),
+                darkness=(0.5, 0.7),
+                clumping=(0.1, 0.3),
+                angle=turn,
             )
         )
     # lymphoid follicles: as dense and dark as a tumour, but small, round and alike
@@ -240,7 +248,13 @@ def _normal_nuclei(tissue: shapely.Geometry, glands: list[Gland], rng: Generator
     )
     groups.append(
         _make(
-            stroma[~spindle], rng, radius=3.0, spread=0.10, aspect=(1.0, 1.3), darkness=(0.65, 0.85), clumping=(0.1, 0.3)
+            stroma[~spindle],
+            rng,
+            radius=3.0,
+            spread=0.10,
+            aspect=(1.0, 1.3),
+            darkness=(0.65, 0.85),
+            clumping=(0.1, 0.3),
         )
     )
     # no stroma or lymphocyte inside a gland
@@ -259,13 +273,13 @@ def _outside_glands(nuclei: Nuclei, glands: list[Gland]) -> Nuclei:
     return nuclei.keep(distance > radius + nuclei.axes_um.max(axis=1))
 
 
-def _outside(nuclei: Nuclei, area: shapely.Geometry) -> Nuclei:
+def _outside(nuclei: Nuclei, area: BaseGeometry) -> Nuclei:
     """Keep the nuclei that do not touch `area`."""
     centres = shapely.points(nuclei.centre_um)
     return nuclei.keep(shapely.distance(centres, area) > nuclei.axes_um.max(axis=1, initial=0) + 0.5)
 
 
-def _lesions(tissue: shapely.Geometry, wanted: list[tuple[str, int]], rng: Generator) -> list[DrawnLesion]:
+def _lesions(tissue: BaseGeometry, wanted: list[tuple[str, int]], rng: Generator) -> list[DrawnLesion]:
     room = tissue.buffer(-TISSUE_MARGIN_UM)
     drawn: list[DrawnLesion] = []
     for kind, grade in wanted:

@@ -62,8 +62,10 @@ def plan_cohort(spec: SynthSpec) -> list[SlidePlan]:
     """
     rng = np.random.default_rng(spec.seed)
     centres = scanners(spec.centres, rng)
-    sizes = [(int(rng.integers(*spec.width_px, endpoint=True)), int(rng.integers(*spec.height_px, endpoint=True)))
-             for _ in range(-(-spec.pairs // spec.centres))]
+    sizes = [
+        (int(rng.integers(*spec.width_px, endpoint=True)), int(rng.integers(*spec.height_px, endpoint=True)))
+        for _ in range(-(-spec.pairs // spec.centres))
+    ]
     numbers = rng.permutation(2 * spec.pairs)
     kinds = _lesion_kinds(spec, rng)
     plans = []
@@ -90,7 +92,17 @@ def plan_cohort(spec: SynthSpec) -> list[SlidePlan]:
         seed = int(rng.integers(2**31))
         lesions = () if odd == "empty" else (("micro", 2),)
         plans.append(
-            SlidePlan(f"odd_{odd}", f"patient_{odd}", int(bool(lesions)), centres[0], width, height, lesions, seed, odd)
+            SlidePlan(
+                f"odd_{odd}",
+                f"patient_{odd}",
+                int(bool(lesions)),
+                centres[0],
+                width,
+                height,
+                lesions,
+                seed,
+                odd,
+            )
         )
     return sorted(plans, key=lambda plan: plan.slide_id)
 
@@ -117,19 +129,26 @@ def write_cohort(folder: Path, spec: SynthSpec, execution: ExecutionSpec | None 
     Does nothing if the folder holds this cohort already; refuses a folder that holds another one.
     """
     stamp = folder / "cohort.json"
-    identity = {"kind": "synthetic cohort", "format": FORMAT, "spec": spec.model_dump(mode="json"), "digest": spec.digest()}
+    identity = {
+        "kind": "synthetic cohort",
+        "format": FORMAT,
+        "spec": spec.model_dump(mode="json"),
+        "digest": spec.digest(),
+    }
     if stamp.exists():
         if read_json(stamp) == identity:
             return folder / "labels.csv"
-        raise DataError(f"{folder} holds another synthetic cohort (see {stamp.name}): remove it or choose another folder")
+        raise DataError(
+            f"{folder} holds another synthetic cohort (see {stamp.name}): remove it or choose another folder"
+        )
     plans = plan_cohort(spec)
-    jobs = map_slides(
-        partial(_write_slide, folder), plans, stage="synth", spec=execution or ExecutionSpec(workers=1)
-    )
+    jobs = map_slides(partial(_write_slide, folder), plans, stage="synth", spec=execution or ExecutionSpec(workers=1))
     outcomes = list(progress(jobs, total=len(plans), label="synth"))
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
-        raise DataError(f"{len(failed)} of {len(plans)} synthetic slides failed; first {failed[0].slide_id}: {failed[0].reason}")
+        raise DataError(
+            f"{len(failed)} of {len(plans)} synthetic slides failed; first {failed[0].slide_id}: {failed[0].reason}"
+        )
     pad_to_one_size([_slide_path(folder, plan) for plan in plans if plan.odd is None])
     kinds = {outcome.slide_id: outcome.digest for outcome in outcomes}
     write_text(folder / "labels.csv", _labels(plans, kinds))
@@ -169,7 +188,10 @@ def _write_slide(folder: Path, plan: SlidePlan) -> Outcome:
         with path.open("rb+") as handle:
             handle.truncate(path.stat().st_size // 3)
     outlines = [
-        (f"{lesion.kind} grade {lesion.grade}", shapely.transform(lesion.outline, lambda xy: xy / np.array(mpp_xy)))
+        (
+            f"{lesion.kind} grade {lesion.grade}",
+            shapely.transform(lesion.outline, lambda xy: xy / np.array(mpp_xy)),
+        )
         for lesion in anatomy.lesions
     ]
     if outlines:

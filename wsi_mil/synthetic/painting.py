@@ -42,6 +42,7 @@ def scanners(count: int, rng: np.random.Generator) -> list[Scanner]:
     found = []
     for number in range(count):
         turn = rng.normal(0, 0.035, (2, 3))
+        glass = rng.integers(236, 249, 3)
         h = np.clip(np.array([0.65, 0.70, 0.29]) + turn[0], 0.05, 1)
         e = np.clip(np.array([0.09, 0.92, 0.31]) + turn[1], 0.02, 1)
         found.append(
@@ -52,7 +53,7 @@ def scanners(count: int, rng: np.random.Generator) -> list[Scanner]:
                 eosin=tuple((e / np.linalg.norm(e)).tolist()),
                 haematoxylin_gain=float(rng.uniform(0.85, 1.15)),
                 eosin_gain=float(rng.uniform(0.8, 1.2)),
-                glass=tuple(int(v) for v in rng.integers(236, 249, 3)),
+                glass=(int(glass[0]), int(glass[1]), int(glass[2])),
                 blur_um=float(rng.uniform(0.35, 0.6)),
                 noise=float(rng.uniform(1.2, 2.6)),
                 pyramid_factor=int(rng.choice([2, 4])),

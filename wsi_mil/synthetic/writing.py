@@ -11,7 +11,7 @@ import tifffile
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.files import write_aside
-from wsi_mil.geojson import feature, polygonal, stable_id, write_features
+from wsi_mil.geojson import GRID_PX, feature, polygonal, stable_id, write_features
 
 TILE_PX = 256
 TUMOUR_COLOUR = (200, 0, 0)
@@ -79,7 +79,7 @@ def write_truth_geojson(path: Path, slide_id: str, outlines: Sequence[tuple[str,
     """Write (name, polygon in level-0 px) pairs as QuPath annotations of class Tumor."""
     features = [
         feature(
-            polygonal(polygon),
+            polygonal(polygon, GRID_PX),
             object_type="annotation",
             uid=stable_id(slide_id, "truth", number),
             class_name="Tumor",

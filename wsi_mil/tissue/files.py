@@ -10,7 +10,16 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.errors import DataError
 from wsi_mil.files import digest_bytes, digest_json
-from wsi_mil.geojson import class_of, feature, geometry_of, polygonal, read_features, stable_id, write_features
+from wsi_mil.geojson import (
+    GRID_PX,
+    class_of,
+    feature,
+    geometry_of,
+    polygonal,
+    read_features,
+    stable_id,
+    write_features,
+)
 from wsi_mil.tissue.segmentation import TissueSpec, mask_from_polygons
 
 COLOUR = (0, 150, 0)
@@ -23,7 +32,7 @@ def write_tissue(path: Path, tissue: TissueMask, info: SlideInfo, spec: TissueSp
     shifted = [shapely.transform(p, lambda xy: xy - [offset_x, offset_y]) for p in tissue.polygons.geoms]
     features = [
         feature(
-            polygonal(polygon),
+            polygonal(polygon, GRID_PX),
             object_type="annotation",
             uid=stable_id(info.slide_id, "tissue", number),
             class_name="Tissue",
@@ -32,7 +41,7 @@ def write_tissue(path: Path, tissue: TissueMask, info: SlideInfo, spec: TissueSp
             measurements={"area_mm2": polygon.area * info.mpp_x * info.mpp_y / 1e6},
         )
         for number, polygon in enumerate(shifted)
-        if not polygonal(polygon).is_empty
+        if not polygonal(polygon, GRID_PX).is_empty
     ]
     header = {
         "kind": "tissue",
@@ -57,7 +66,9 @@ def read_tissue(path: Path, info: SlideInfo, spec: TissueSpec) -> TissueMask | N
         return None
     features, header = read_features(path)
     ours = header.get("kind") == "tissue" and header.get("content_digest") == _content_digest(features)
-    if ours and (header.get("spec_digest") != spec.digest() or header.get("slide_size_px") != [info.width_px, info.height_px]):
+    if ours and (
+        header.get("spec_digest") != spec.digest() or header.get("slide_size_px") != [info.width_px, info.height_px]
+    ):
         return None
     offset = tuple(header.get("bounds_offset_px", info.qupath_offset_px))
     geometry = _tissue_polygons(features, (float(offset[0]), float(offset[1])))
@@ -73,7 +84,8 @@ def read_tissue(path: Path, info: SlideInfo, spec: TissueSpec) -> TissueMask | N
 
 def _tissue_polygons(features: list[dict[str, object]], offset_px: tuple[float, float]) -> MultiPolygon:
     """Union of all polygons, less those whose class says that they are no tissue."""
-    plus, minus = [], []
+    plus: list[MultiPolygon] = []
+    minus: list[MultiPolygon] = []
     for item in features:
         geometry = geometry_of(item, offset_px)
         if geometry is not None:

@@ -19,15 +19,17 @@ def draw_preview(
     coords: NDArray[np.int32] | None = None,
     tile_size0_px: tuple[float, float] = (0.0, 0.0),
 ) -> RGB:
-    """Return the thumbnail with the tissue outline (green) and the kept tiles (blue), captioned with its source."""
+    """Return the thumbnail with the tissue outline (green) and the edge of the kept tiles (blue), captioned with its source."""
     image = thumbnail.copy()
     scale = np.array([image.shape[1] / info.width_px, image.shape[0] / info.height_px])
     if coords is not None and len(coords):
+        kept = np.zeros(image.shape[:2], np.uint8)
         corners = np.rint(coords * scale).astype(int)
         far = np.rint((coords + tile_size0_px) * scale).astype(int)
         for (x0, y0), (x1, y1) in zip(corners.tolist(), far.tolist(), strict=True):
-            cv2.rectangle(image, (x0, y0), (x1, y1), TILE, 1)
-        image = cv2.addWeighted(image, 0.45, thumbnail, 0.55, 0).astype(np.uint8)
+            kept[y0:y1, x0:x1] = 1
+        outlines, _ = cv2.findContours(kept, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(image, outlines, -1, TILE, 1)
     for polygon in tissue.polygons.geoms:
         for ring in (polygon.exterior, *polygon.interiors):
             points = np.rint(shapely.get_coordinates(ring) * scale).astype(np.int32)

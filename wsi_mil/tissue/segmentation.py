@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 from pydantic import Field
 from shapely import MultiPolygon
+from shapely.geometry.base import BaseGeometry
 
 from wsi_mil.contracts.arrays import RGB, Mask
 from wsi_mil.contracts.slide import SlideInfo
@@ -51,7 +52,7 @@ def find_tissue(reader: SlideReader, spec: TissueSpec) -> TissueMask:
     mpp_x, mpp_y = max(spec.mpp, info.mpp_x), max(spec.mpp, info.mpp_y)
     mask = segment(image, spec, mpp=(mpp_x * mpp_y) ** 0.5)
     scale_x_px, scale_y_px = mpp_x / info.mpp_x, mpp_y / info.mpp_y
-    outline = polygonize(mask, scale_x_px, scale_y_px)
+    outline: BaseGeometry = polygonize(mask, scale_x_px, scale_y_px)
     # Staircase corners say nothing: half a mask pixel smoother, and a tenth of the points to edit.
     outline = outline.simplify(0.75 * max(scale_x_px, scale_y_px), preserve_topology=True)
     slide = shapely.box(0, 0, info.width_px, info.height_px)
@@ -97,7 +98,7 @@ def drop_small(mask: Mask, min_area_px2: float) -> Mask:
     return np.asarray(keep[labels], np.bool_)
 
 
-def mask_from_polygons(geometry: shapely.Geometry, info: SlideInfo, mpp: float, source: str) -> TissueMask:
+def mask_from_polygons(geometry: BaseGeometry, info: SlideInfo, mpp: float, source: str) -> TissueMask:
     """Return the TissueMask of polygons in level-0 pixels, rasterised at `mpp` µm per pixel (never finer than the slide)."""
     scale_x_px, scale_y_px = max(mpp / info.mpp_x, 1.0), max(mpp / info.mpp_y, 1.0)
     shape = (math.ceil(info.height_px / scale_y_px), math.ceil(info.width_px / scale_x_px))

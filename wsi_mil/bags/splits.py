@@ -1,0 +1,147 @@
+"""Splits by patient, stratified by label, saved with a digest that thresholds and models refer to."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from wsi_mil.bags.labels import SlideLabel
+from wsi_mil.contracts.spec import Spec
+from wsi_mil.errors import DataError
+from wsi_mil.files import digest_json, read_json, write_json
+
+PARTS = ("train", "val", "test")
+
+
+class SplitSpec(Spec):
+    """holdout: one split with a test and a validation share; kfold: `folds` tests that cover everyone, validation
+    taken out of the rest; column: the labels' `split` column says train, val or test."""
+
+    kind: Literal["holdout", "kfold", "column"] = "holdout"
+    folds: int = Field(5, ge=2)
+    test_share: float = Field(0.3, gt=0, lt=1)
+    val_share: float = Field(0.2, gt=0, lt=1, description="of what is not test")
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Slide ids of one fold; no patient stands in two parts."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def digest(self, part: str) -> str:
+        """Return the digest of the slides of one part: what a threshold is stored with."""
+        return digest_json([part, list(getattr(self, part))])
+
+
+@dataclass(frozen=True)
+class Split:
+    """All folds and the specification that made them."""
+
+    spec: SplitSpec
+    folds: tuple[Fold, ...]
+
+    def digest(self) -> str:
+        return digest_json([[list(getattr(fold, part)) for part in PARTS] for fold in self.folds])
+
+    def save(self, path: Path) -> None:
+        value = {
+            "kind": "split",
+            "format_version": 1,
+            "spec": self.spec.model_dump(),
+            "digest": self.digest(),
+            "folds": [asdict(fold) for fold in self.folds],
+        }
+        write_json(path, value)
+
+    @classmethod
+    def load(cls, path: Path) -> "Split":
+        """Return a saved split; raises DataError if its digest does not match (edited by hand)."""
+        value: dict[str, Any] = read_json(path)
+        folds = tuple(Fold(*(tuple(fold[part]) for part in PARTS)) for fold in value["folds"])
+        split = cls(SplitSpec(**value["spec"]), folds)
+        if split.digest() != value["digest"]:
+            raise DataError(
+                f"{path} was changed after it was made: remove it, or use split.kind=column for a split of yours"
+            )
+        return split
+
+
+def make_split(labels: Sequence[SlideLabel], spec: SplitSpec) -> Split:
+    """Return the folds for labelled slides. Same labels and seed, same folds, whatever the order of the rows.
+
+    Raises DataError if there is one class only, or too few patients of a class for the asked parts.
+    """
+    rows = sorted((row for row in labels if row.label is not None), key=lambda row: row.slide_id)
+    classes = Counter(row.label for row in rows)
+    if len(classes) < 2:
+        raise DataError(
+            f"all {len(rows)} labelled slides are of one class ({next(iter(classes), 'none')}): training needs at least two"
+        )
+    folds = _from_column(rows) if spec.kind == "column" else _drawn(rows, spec)
+    for number, fold in enumerate(folds):
+        _check(fold, rows, number)
+    return Split(spec, tuple(folds))
+
+
+def _drawn(rows: Sequence[SlideLabel], spec: SplitSpec) -> list[Fold]:
+    patients = Counter({label: len({r.patient for r in rows if r.label == label}) for label in {r.label for r in rows}})
+    parts = spec.folds if spec.kind == "kfold" else round(1 / spec.test_share)
+    label, fewest = patients.most_common()[-1]
+    if fewest < max(parts, 3):
+        raise DataError(
+            f"class {label} has {fewest} patients, too few for {parts} test parts plus training and validation: "
+            f"add slides, or lower {'split.folds' if spec.kind == 'kfold' else '1 / split.test_share'}"
+        )
+    folds = []
+    everything = np.arange(len(rows))
+    tests = _grouped_parts(rows, everything, parts, spec.seed)
+    for test in tests if spec.kind == "kfold" else tests[:1]:
+        rest = np.setdiff1d(everything, test)
+        val = _grouped_parts(rows, rest, max(round(1 / spec.val_share), 2), spec.seed + 1)[0]
+        train = np.setdiff1d(rest, val)
+        folds.append(Fold(*(tuple(rows[i].slide_id for i in part) for part in (train, val, test))))
+    return folds
+
+
+def _grouped_parts(rows: Sequence[SlideLabel], which: np.ndarray, parts: int, seed: int) -> list[np.ndarray]:
+    """Divide the rows `which` into `parts`, stratified by label, patients kept together; each part sorted."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = [rows[i].label for i in which]
+    groups = [rows[i].patient for i in which]
+    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    return [np.sort(which[test]) for _, test in splitter.split(which, labels, groups)]
+
+
+def _from_column(rows: Sequence[SlideLabel]) -> list[Fold]:
+    names = {"validation": "val", "tune": "val", "training": "train", "testing": "test"}
+    parts: dict[str, list[str]] = {part: [] for part in PARTS}
+    for row in rows:
+        part = names.get(row.split.lower(), row.split.lower())
+        if part not in parts:
+            raise DataError(f"slide {row.slide_id!r}: split column says {row.split!r}, expected train, val or test")
+        parts[part].append(row.slide_id)
+    return [Fold(*(tuple(parts[part]) for part in PARTS))]
+
+
+def _check(fold: Fold, rows: Sequence[SlideLabel], number: int) -> None:
+    by_id = {row.slide_id: row for row in rows}
+    seen: dict[str, str] = {}
+    for part in PARTS:
+        members = [by_id[slide_id] for slide_id in getattr(fold, part)]
+        if len({row.label for row in members}) < 2:
+            raise DataError(
+                f"fold {number}: part {part!r} of {len(members)} slides lacks a class; use another split.seed, larger "
+                "shares, fewer folds, or more slides"
+            )
+        for row in members:
+            if seen.setdefault(row.patient, part) != part:
+                raise DataError(f"fold {number}: patient {row.patient!r} is in {seen[row.patient]!r} and in {part!r}")

@@ -1,0 +1,80 @@
+"""The whole configuration. Each block is the spec of one stage; this file only puts them side by side."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from wsi_mil.bags.splits import SplitSpec
+from wsi_mil.contracts.spec import Spec
+from wsi_mil.contracts.tiles import TileSpec
+from wsi_mil.encoders.base import EncoderSpec
+from wsi_mil.errors import ConfigError, nearest
+from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.execution import ExecutionSpec
+from wsi_mil.heatmaps.spec import HeatmapSpec
+from wsi_mil.synthetic.cohort import SynthSpec
+from wsi_mil.tissue import TissueSpec
+from wsi_mil.training.spec import TrainSpec
+
+
+class SlidesConfig(Spec):
+    """Where the slides are. Ids are paths below `folder` without ending. `annotations`: a folder of <id>.xml (ASAP)
+    or <id>.geojson (QuPath), used for evaluation only."""
+
+    folder: Path | None = None
+    labels: Path | None = None
+    annotations: Path | None = None
+    reader: str = "auto"
+    mpp: float | None = Field(None, gt=0, description="µm/px for slides that do not say theirs, or say it wrongly")
+    class_names: tuple[str, ...] | None = None
+
+
+class RunConfig(Spec):
+    """One run: from slides to report, in the folder `run`."""
+
+    run: Path
+    seed: int = Field(0, ge=0, description="of split, training and bootstrap, where they do not set their own")
+    slides: SlidesConfig = SlidesConfig()
+    synthetic: SynthSpec | None = Field(None, description="make this cohort if slides.folder is not given")
+    tissue: TissueSpec = TissueSpec()
+    tiles: TileSpec = TileSpec()
+    encoder: EncoderSpec = EncoderSpec()
+    split: SplitSpec = SplitSpec()
+    train: TrainSpec = Field(TrainSpec(), description="settings that all models share")
+    models: dict[str, dict[str, Any]] = Field(
+        {"focus_mil": {}}, min_length=1, description="model name -> what differs from `train`"
+    )
+    heatmaps: HeatmapSpec = HeatmapSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    execution: ExecutionSpec = ExecutionSpec()
+
+    def train_spec(self, name: str) -> TrainSpec:
+        """Return the settings of one model: `train` with the model's own on top."""
+        own = self.models[name]
+        for key in own:
+            if key not in TrainSpec.model_fields:
+                raise ConfigError(
+                    f"models.{name}.{key} is no key of training. Nearest: {nearest(key, list(TrainSpec.model_fields))}"
+                )
+        merged = {**self.train.model_dump(), **own}
+        merged["aggregator"] = merged["aggregator"] or name
+        return TrainSpec(**merged)
+
+    @property
+    def slide_folder(self) -> Path:
+        if self.slides.folder is not None:
+            return self.slides.folder
+        if self.synthetic is not None:
+            return self.run / "cohort" / "slides"
+        raise ConfigError("no slides: give slides.folder=PATH (or a `synthetic` block to make some)")
+
+    @property
+    def labels_path(self) -> Path | None:
+        made = self.slides.folder is None and self.synthetic is not None
+        return self.slides.labels or (self.run / "cohort" / "labels.csv" if made else None)
+
+    @property
+    def annotations_folder(self) -> Path | None:
+        made = self.slides.folder is None and self.synthetic is not None
+        return self.slides.annotations or (self.run / "cohort" / "annotations" if made else None)

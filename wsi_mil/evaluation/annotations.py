@@ -1,0 +1,127 @@
+"""Lesions from ASAP XML (Camelyon) and from GeoJSON (QuPath), in level-0 pixels."""
+
+from pathlib import Path
+
+import shapely
+from defusedxml import ElementTree
+from defusedxml.common import DefusedXmlException
+from shapely import MultiPolygon, Polygon
+
+from wsi_mil.contracts.lesion import Lesion
+from wsi_mil.contracts.slide import SlideInfo
+from wsi_mil.errors import DataError
+from wsi_mil.geojson import class_of, geometry_of, polygonal, read_features
+
+TUMOUR_GROUPS = {"tumor", "_0", "_1", "metastases"}
+EXCLUDED_GROUPS = {"exclusion", "_2", "normal"}
+TUMOUR_CLASSES = {"tumor", "tumour", "cancer", "metastasis", "metastases", "lesion", "positive"}
+SUFFIXES = (".xml", ".geojson", ".json", ".geojson.gz")
+
+
+def find_annotation(folder: Path, slide_id: str) -> Path | None:
+    """Return the annotation file of a slide: its id with one of the known endings, XML first."""
+    for suffix in SUFFIXES:
+        path = folder / f"{slide_id}{suffix}"
+        if path.exists():
+            return path
+    return None
+
+
+def read_annotations(path: Path, slide_id: str, info: SlideInfo | None = None) -> list[Lesion]:
+    """Return the lesions of one file: the union of tumour polygons less the excluded ones, one Lesion per region.
+
+    With `info`: GeoJSON is moved out of QuPath's cropped frame, and a lesion outside the slide is an error that shows
+    both extents. Raises DataError that names the file.
+    """
+    if path.suffix == ".xml":
+        plus, minus = _read_asap(path)
+    else:
+        plus, minus = _read_geojson(path, info)
+    regions = polygonal(shapely.difference(shapely.union_all(plus), shapely.union_all(minus)))
+    lesions = [Lesion(slide_id, "tumour", MultiPolygon([region])) for region in regions.geoms]
+    if info is not None:
+        slide = shapely.box(0, 0, info.width_px, info.height_px)
+        for lesion in lesions:
+            if not lesion.geometry.intersects(slide):
+                raise DataError(
+                    f"{path.name}: a lesion spans {[round(v) for v in lesion.geometry.bounds]} px, outside slide "
+                    f"{slide_id!r} of {info.width_px} x {info.height_px} px: drawn on another slide or at another scale"
+                )
+    return lesions
+
+
+def _read_asap(path: Path) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
+    """Polygons of tumour groups and of exclusion groups; other groups, dots and lines are passed over.
+
+    External entities and entity bombs are refused before they are expanded.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, DefusedXmlException, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a readable ASAP file ({type(error).__name__}: {error})") from error
+    plus: list[MultiPolygon] = []
+    minus: list[MultiPolygon] = []
+    for annotation in root.iter("Annotation"):
+        group = annotation.get("PartOfGroup", "").lower()
+        if group not in TUMOUR_GROUPS | EXCLUDED_GROUPS:
+            continue
+        try:
+            ordered = sorted(
+                (float(node.get("Order", i)), float(node.attrib["X"]), float(node.attrib["Y"]))
+                for i, node in enumerate(annotation.iter("Coordinate"))
+            )
+        except (KeyError, ValueError) as error:
+            raise DataError(
+                f"{path}: annotation {annotation.get('Name')!r} has a coordinate without number ({error})"
+            ) from error
+        if len(ordered) < 3:
+            continue
+        ring = [(x, y) for _, x, y in ordered]
+        polygon = Polygon(ring)
+        # a self-crossing outline is filled where its winding number is not zero
+        shape = (
+            polygonal(polygon) if polygon.is_valid else polygonal(polygon.buffer(0) if _simple(ring) else _wound(ring))
+        )
+        (plus if group in TUMOUR_GROUPS else minus).append(shape)
+    return plus, minus
+
+
+def _simple(ring: list[tuple[float, float]]) -> bool:
+    return bool(shapely.LinearRing(ring).is_simple)
+
+
+def _wound(ring: list[tuple[float, float]]) -> MultiPolygon:
+    """The area that a self-crossing ring encloses by the non-zero winding rule: all faces of its arrangement."""
+    lines = shapely.union_all(shapely.LinearRing(ring))
+    faces = shapely.get_parts(shapely.polygonize([lines]))
+    inside = [face for face in faces if _winding(ring, face.representative_point().coords[0]) != 0]
+    return polygonal(shapely.union_all(inside))
+
+
+def _winding(ring: list[tuple[float, float]], point: tuple[float, float]) -> int:
+    x, y = point[:2]
+    turns = 0
+    for (x0, y0), (x1, y1) in zip(ring, ring[1:] + ring[:1], strict=True):
+        side = (x1 - x0) * (y - y0) - (x - x0) * (y1 - y0)
+        if y0 <= y < y1 and side > 0:
+            turns += 1
+        elif y1 <= y < y0 and side < 0:
+            turns -= 1
+    return turns
+
+
+def _read_geojson(path: Path, info: SlideInfo | None) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
+    features, header = read_features(path)
+    offset = header.get("bounds_offset_px", info.qupath_offset_px if info else (0, 0))
+    plus: list[MultiPolygon] = []
+    minus: list[MultiPolygon] = []
+    for item in features:
+        geometry = geometry_of(item, (float(offset[0]), float(offset[1])))
+        name = (class_of(item) or "tumor").lower()
+        if geometry is None or geometry.is_empty:
+            continue
+        if name in TUMOUR_CLASSES:
+            plus.append(geometry)
+        elif name in EXCLUDED_GROUPS:
+            minus.append(geometry)
+    return plus, minus

@@ -1,0 +1,44 @@
+"""Percentile bootstrap over slides (or patients): what a metric would have been on another draw of the cohort."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Interval:
+    """`value` on the cohort itself; `low`, `high`: percentile interval; `draws`: resamples where it was defined."""
+
+    value: float
+    low: float
+    high: float
+    draws: int
+
+
+def bootstrap_interval(
+    statistic: Callable[[NDArray[np.intp]], float],
+    groups: Sequence[str],
+    rng: np.random.Generator,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> Interval:
+    """Return the interval of `statistic(rows)` when whole `groups` (one name per row) are drawn with replacement.
+
+    Draws on which the statistic is NaN (a class is missing) are left out and counted; fewer than half: no interval.
+    """
+    names = np.asarray(groups)
+    unique, inverse = np.unique(names, return_inverse=True)
+    members = [np.flatnonzero(inverse == g) for g in range(len(unique))]
+    value = statistic(np.arange(len(names)))
+    found = []
+    for _ in range(draws):
+        chosen = rng.integers(0, len(unique), len(unique))
+        found.append(statistic(np.concatenate([members[g] for g in chosen])))
+    defined = np.array([number for number in found if not math.isnan(number)])
+    if len(defined) < draws / 2:
+        return Interval(value, math.nan, math.nan, len(defined))
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high), len(defined))

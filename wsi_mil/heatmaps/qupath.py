@@ -1,0 +1,88 @@
+"""Scores as QuPath objects: one tile each, and the outline of what lies above the threshold."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import shapely
+
+from wsi_mil.contracts.scores import SlideScores
+from wsi_mil.contracts.slide import SlideInfo
+from wsi_mil.contracts.tiles import TileTable
+from wsi_mil.geojson import GRID_PX, Feature, feature, polygonal, stable_id
+from wsi_mil.heatmaps.raster import ScoreRaster
+from wsi_mil.raster import polygonize
+
+TUMOUR, OTHER = (200, 0, 0), (70, 130, 180)
+
+
+def tile_features(
+    scores: SlideScores, table: TileTable, info: SlideInfo, threshold: float, model: str
+) -> Iterator[Feature]:
+    """Yield one QuPath tile per scored tile, whole pixels, in the frame that QuPath shows, clipped to the slide.
+
+    Measurements: `score` (raw, of its kind) and `prob_tumor` (or `attention_scaled`, which is no probability).
+    """
+    offset_x, offset_y = info.qupath_offset_px
+    right, lower = _frame_size(info)
+    probabilities = scores.tile_probabilities()
+    measure = "attention_scaled" if scores.score_kind == "attention" else "prob_tumor"
+    for row in range(len(table)):
+        if not np.isfinite(scores.tile_scores[row]):
+            continue
+        x0, y0 = int(table.coords[row, 0]) - offset_x, int(table.coords[row, 1]) - offset_y
+        x1, y1 = min(x0 + round(table.plan.tile_width0_px), right), min(y0 + round(table.plan.tile_height0_px), lower)
+        x0, y0 = max(x0, 0), max(y0, 0)
+        if x1 <= x0 or y1 <= y0:
+            continue
+        probability = float(probabilities[row])
+        positive = probability >= threshold
+        yield feature(
+            shapely.box(x0, y0, x1, y1),
+            object_type="tile",
+            uid=stable_id(scores.slide_id, model, "tile", table.coords[row, 0], table.coords[row, 1]),
+            class_name="Tumor" if positive else "Other",
+            colour=TUMOUR if positive else OTHER,
+            measurements={"score": float(scores.tile_scores[row]), measure: probability},
+        )
+
+
+def contour_features(
+    raster: ScoreRaster, info: SlideInfo, threshold: float, model: str, scores: SlideScores
+) -> Iterator[Feature]:
+    """Yield one annotation per connected region of tiles at or above the threshold."""
+    above = np.nan_to_num(raster.values, nan=-1.0) >= threshold
+    frame = shapely.box(0, 0, *_frame_size(info))
+    for number, region in enumerate(polygonize(above, raster.scale_x_px, raster.scale_y_px).geoms):
+        shifted = shapely.transform(region, lambda xy: xy - list(info.qupath_offset_px))
+        outline = polygonal(shapely.intersection(shifted, frame), GRID_PX)
+        if outline.is_empty:
+            continue
+        inside = polygonal(region)
+        yield feature(
+            outline,
+            object_type="annotation",
+            uid=stable_id(scores.slide_id, model, "contour", number, *(round(v) for v in inside.bounds)),
+            class_name="Tumor",
+            colour=TUMOUR,
+            name=f"{model} >= {threshold:.3g}",
+            measurements={
+                "area_mm2": outline.area * info.mpp_x * info.mpp_y / 1e6,
+                "max_prob": _largest(raster, inside),
+            },
+            metadata={"model": model, "threshold": f"{threshold:.6g}"},
+        )
+
+
+def _largest(raster: ScoreRaster, region: shapely.MultiPolygon) -> float:
+    x0, y0, x1, y1 = region.bounds
+    columns = slice(int(x0 / raster.scale_x_px), max(round(x1 / raster.scale_x_px), 1))
+    rows = slice(int(y0 / raster.scale_y_px), max(round(y1 / raster.scale_y_px), 1))
+    window = raster.values[rows, columns]
+    return float(np.nanmax(window)) if np.isfinite(window).any() else float("nan")
+
+
+def _frame_size(info: SlideInfo) -> tuple[int, int]:
+    """Size of the image as QuPath shows it: cropped to the bounds where all four are known (Q34)."""
+    if info.bounds is not None:
+        return info.bounds.width_px, info.bounds.height_px
+    return info.width_px, info.height_px

@@ -1,0 +1,100 @@
+"""Scores as Parquet: one table of slides, one table of tiles per slide; digests in the metadata."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsi_mil.contracts.scores import SlideScores
+from wsi_mil.errors import StoreError
+from wsi_mil.files import write_aside
+
+FORMAT = 1
+META = b"wsi_mil"
+
+
+def write_tile_scores(path: Path, scores: SlideScores) -> None:
+    """Write x0_px, y0_px, score, probability (see SlideScores.tile_probabilities), row by row in tile order."""
+    table = pa.table(
+        {
+            "x0_px": scores.coords[:, 0],
+            "y0_px": scores.coords[:, 1],
+            "score": scores.tile_scores,
+            "probability": scores.tile_probabilities(),
+        }
+    )
+    header = {
+        "kind": "tile scores",
+        "format_version": FORMAT,
+        "slide_id": scores.slide_id,
+        "score_kind": scores.score_kind,
+        "slide_probability": scores.probability,
+        "class_probabilities": list(scores.class_probabilities),
+        "tiles_digest": scores.tiles_digest,
+        "features_digest": scores.features_digest,
+        "model_digest": scores.model_digest,
+    }
+    _write(path, table, header)
+
+
+def read_tile_scores(path: Path) -> SlideScores:
+    """Return what `write_tile_scores` wrote."""
+    table, header = _read(path, "tile scores")
+    return SlideScores(
+        slide_id=header["slide_id"],
+        probability=header["slide_probability"],
+        class_probabilities=tuple(header["class_probabilities"]),
+        tile_scores=table["score"].to_numpy(),
+        score_kind=header["score_kind"],
+        coords=np.stack([table["x0_px"].to_numpy(), table["y0_px"].to_numpy()], 1),
+        tiles_digest=header["tiles_digest"],
+        features_digest=header["features_digest"],
+        model_digest=header["model_digest"],
+    )
+
+
+def tile_scores_header(path: Path) -> dict[str, Any] | None:
+    """Return the digests beside a slide's tile scores without reading them; None if there are none."""
+    if not path.exists():
+        return None
+    try:
+        return dict(json.loads(pq.read_schema(path).metadata[META]))
+    except (pa.ArrowInvalid, KeyError, TypeError):
+        return None
+
+
+def write_slide_scores(path: Path, rows: list[dict[str, Any]], header: dict[str, Any]) -> None:
+    """Write one row per slide: slide_id, patient, fold, part, label, probability, threshold, predicted, ..."""
+    _write(path, pa.Table.from_pylist(rows), {"kind": "slide scores", "format_version": FORMAT, **header})
+
+
+def read_slide_scores(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the rows and the header of `write_slide_scores`."""
+    table, header = _read(path, "slide scores")
+    return table.to_pylist(), header
+
+
+def _write(path: Path, table: Any, header: dict[str, Any]) -> None:
+    metadata = {META: json.dumps(header, sort_keys=True).encode()}
+    with write_aside(path) as aside:
+        pq.write_table(table.replace_schema_metadata(metadata), aside, compression="zstd")
+
+
+def _read(path: Path, kind: str) -> tuple[Any, dict[str, Any]]:
+    if not path.exists():
+        raise StoreError(f"no {kind} at {path}: run `wsi-mil score`")
+    try:
+        table = pq.read_table(path, partitioning=None)
+        header = json.loads(table.schema.metadata[META])
+    except (pa.ArrowInvalid, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path} is no readable file of {kind} ({error}): remove it and run `wsi-mil score`"
+        ) from error
+    if header.get("kind") != kind or header.get("format_version") != FORMAT:
+        raise StoreError(
+            f"{path} holds {header.get('kind')} of format {header.get('format_version')}, expected {kind} {FORMAT}"
+        )
+    return table, header

@@ -1,0 +1,77 @@
+"""Where everything of one run lies. See docs/contracts.md."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsi_mil.config.provenance import FORMAT
+from wsi_mil.errors import StoreError
+from wsi_mil.execution import Ledger
+from wsi_mil.features import SlideStore
+from wsi_mil.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class SlideSource:
+    """A slide of the run: its id, its file, and the mpp that overrides the file's (None: the file's own)."""
+
+    slide_id: str
+    path: Path
+    mpp: float | tuple[float, float] | None
+
+
+class RunFolder:
+    """Paths of a run. Raises StoreError if the folder was made by a version with another format."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        stamp = path / "provenance.json"
+        if stamp.exists():
+            found = read_json(stamp)
+            if found.get("kind") != "wsi_mil run" or found.get("format_version") != FORMAT:
+                raise StoreError(
+                    f"{path} was made by {found.get('producer', 'another program')} (format "
+                    f"{found.get('format_version')}), this version reads format {FORMAT}: choose another run folder, or "
+                    "use the version that made it"
+                )
+        self.ledger = Ledger(path / "outcomes.csv")
+
+    def store(self, slide_id: str) -> SlideStore:
+        return SlideStore(self.path / "slides" / f"{slide_id}.zarr", slide_id)
+
+    def tissue(self, slide_id: str) -> Path:
+        return self.path / "tissue" / f"{slide_id}.geojson"
+
+    def preview(self, slide_id: str) -> Path:
+        return self.path / "previews" / f"{slide_id}.jpg"
+
+    def model(self, name: str, fold: int) -> Path:
+        return self.path / "models" / name / f"fold{fold}"
+
+    @property
+    def split(self) -> Path:
+        return self.path / "models" / "split.json"
+
+    def slide_scores(self, name: str) -> Path:
+        return self.path / "scores" / name / "slides.parquet"
+
+    def tile_scores(self, name: str, slide_id: str) -> Path:
+        return self.path / "scores" / name / "tiles" / f"{slide_id}.parquet"
+
+    def heatmap(self, name: str, slide_id: str, suffix: str) -> Path:
+        return self.path / "heatmaps" / name / f"{slide_id}.{suffix}"
+
+    def evaluation(self, name: str) -> Path:
+        return self.path / "evaluation" / name
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def read_index(self, name: str) -> dict[str, Any]:
+        """Return heatmaps/<name>/index.json: slide id -> digest of what its heatmap was made from."""
+        path = self.path / "heatmaps" / name / "index.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    def write_index(self, name: str, index: dict[str, Any]) -> None:
+        write_json(self.path / "heatmaps" / name / "index.json", index)

@@ -1,0 +1,182 @@
+"""tile and extract: the per-slide functions that the serial run and every worker call."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+
+from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.tiles import TileSpec
+from wsi_mil.encoders.base import Encoder, EncoderSpec
+from wsi_mil.errors import DataError
+from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.features import SlideStore, extract_features
+from wsi_mil.files import digest_json, write_aside
+from wsi_mil.logs import logger, progress
+from wsi_mil.slides import open_slide, read_scaled
+from wsi_mil.stages.run_folder import RunFolder, SlideSource
+from wsi_mil.tiles import tile_slide
+from wsi_mil.tissue import TissueSpec, draw_preview, find_tissue, read_tissue, write_tissue
+from wsi_mil.tissue.files import tissue_digest
+
+PREVIEW_PX = 900
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """What `tile_one` needs, in values that pickle."""
+
+    slide_id: str
+    source: SlideSource
+    reader: str
+    run: Path
+    tissue: TissueSpec
+    tiles: TileSpec
+
+
+def tile_one(job: TileJob) -> Outcome:
+    """Find the tissue (or read the user's), lay the lattice, write table, outline and preview. A pure function of the
+    job and the files that it names."""
+    started = time.perf_counter()
+    run = RunFolder(job.run)
+    store, outline = run.store(job.slide_id), run.tissue(job.slide_id)
+    with open_slide(job.source.path, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
+        info = slide.info
+        tissue = read_tissue(outline, info, job.tissue)
+        if tissue is None:
+            write_tissue(outline, find_tissue(slide, job.tissue), info, job.tissue)
+            tissue = read_tissue(outline, info, job.tissue)
+            if tissue is None:
+                raise DataError(f"{outline} does not read back as it was written")
+        made_from = digest_json(
+            {
+                "levels": info.level_sizes_px,
+                "mpp": [info.mpp_x, info.mpp_y],
+                "bytes": job.source.path.stat().st_size,
+                "tissue": tissue_digest(tissue),
+                "tiles": job.tiles.digest(),
+            }
+        )
+        preview = run.preview(job.slide_id)
+        reused = store.made_from() == made_from and preview.exists()
+        if reused:
+            table = store.read_tiles()
+        else:
+            table = tile_slide(info, tissue, job.tiles)
+            longer = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
+            thumbnail = read_scaled(slide, max(longer / PREVIEW_PX, info.mpp))
+            size0 = (table.plan.tile_width0_px, table.plan.tile_height0_px)
+            picture = draw_preview(thumbnail, info, tissue, table.coords, size0)
+            with write_aside(preview) as aside:
+                _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+                aside.write_bytes(encoded.tobytes())
+            store.write_tiles(table, info, made_from)
+    area_um2 = tissue.polygons.area * info.mpp_x * info.mpp_y
+    reason = "" if len(table) else ("no tissue" if tissue.polygons.is_empty else "no tile with enough tissue")
+    return Outcome(
+        job.slide_id,
+        "tile",
+        "done" if len(table) else "empty",
+        reason,
+        {"tiles": len(table), "tissue_um2": round(area_um2)},
+        table.digest(),
+        time.perf_counter() - started,
+        reused,
+    )
+
+
+@dataclass(frozen=True)
+class ExtractJob:
+    """What `extract_one` needs, in values that pickle."""
+
+    slide_id: str
+    source: SlideSource
+    reader: str
+    store: Path
+    encoder: EncoderSpec
+    device: str
+    threads: int
+
+
+@lru_cache(maxsize=2)
+def shared_encoder(spec: EncoderSpec, device: str) -> Encoder:
+    """Return one encoder per process, however many slides it serves."""
+    from wsi_mil.encoders import build_encoder
+
+    return build_encoder(spec, device)
+
+
+def extract_one(job: ExtractJob) -> Outcome:
+    """Encode one slide's tiles unless its store holds them already."""
+    started = time.perf_counter()
+    store = SlideStore(job.store, job.slide_id)
+    tiles = store.read_tiles()
+    if len(tiles) == 0:
+        return Outcome(job.slide_id, "extract", "empty", "no tiles", {"tiles": 0}, reused=True)
+    encoder = shared_encoder(job.encoder, job.device)
+    found = store.features_attributes(job.encoder.key)
+    if found and (found["encoder_digest"], found["tiles_digest"]) == (encoder.digest, tiles.digest()):
+        counts = {"tiles": len(tiles), "unreadable": int(found["rows"] - found.get("readable_rows", found["rows"]))}
+        return Outcome(job.slide_id, "extract", "done", "", counts, found["digest"], reused=True)
+    with open_slide(job.source.path, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
+        report = extract_features(slide, store, encoder, job.encoder, threads=job.threads)
+    counts = {"tiles": report.tiles, "unreadable": report.unreadable}
+    return Outcome(job.slide_id, "extract", "done", "", counts, report.digest, time.perf_counter() - started)
+
+
+def run_tile(run: RunFolder, slides: Sequence[SlideSource], reader: str, tissue: TissueSpec, tiles: TileSpec,
+             execution: ExecutionSpec) -> int:  # fmt: skip
+    """Tile all slides; return how many needed work."""
+    jobs = [TileJob(s.slide_id, s, reader, run.path, tissue, tiles) for s in slides]
+    return account(run, "tile", map_slides(tile_one, jobs, stage="tile", spec=execution), len(jobs))
+
+
+def run_extract(run: RunFolder, slides: Sequence[SlideSource], reader: str, encoder: EncoderSpec,
+                execution: ExecutionSpec) -> int:  # fmt: skip
+    """Extract features of all slides that have tiles; return how many needed work.
+
+    Locally, one process feeds the encoder and the threads read: a second copy of the network would gain nothing.
+    """
+    import torch
+
+    threads = execution.resolved_threads()
+    torch.set_num_threads(threads)
+    tiled = [s for s in slides if run.store(s.slide_id).tiles_digest() is not None]
+    if tiled and execution.backend == "local":
+        shared_encoder(encoder, execution.device)  # an encoder that cannot be had is the run's error, not each slide's
+    jobs = [
+        ExtractJob(s.slide_id, s, reader, run.store(s.slide_id).path, encoder, execution.device, threads) for s in tiled
+    ]
+    spec = execution if execution.backend == "dask" else execution.model_copy(update={"workers": 1})
+    return account(run, "extract", map_slides(extract_one, jobs, stage="extract", spec=spec), len(jobs))
+
+
+def account(run: RunFolder, stage: str, outcomes: Iterable[Outcome], total: int) -> int:
+    """Write every outcome down as it comes; return how many were not reused."""
+    worked = 0
+    for outcome in progress(outcomes, total=total, label=stage):
+        previous = run.ledger.get(outcome.slide_id, stage)
+        if outcome.reused and previous is not None and previous.digest == outcome.digest:
+            continue
+        run.ledger.put(outcome)
+        run.ledger.save()
+        if not outcome.reused:
+            worked += 1
+        if outcome.status == "failed":
+            logger().warning("%s: %s failed: %s", stage, outcome.slide_id, outcome.reason)
+    return worked
+
+
+def each(label: str, items: Sequence[str], function: Callable[[str], Outcome], run: RunFolder) -> int:
+    """Run `function` on every slide id here, with accounting: for the light stages."""
+    from wsi_mil.execution.mapping import run_guarded
+
+    @dataclass(frozen=True)
+    class Named:
+        slide_id: str
+
+    outcomes = (run_guarded(lambda job: function(job.slide_id), label, Named(item)) for item in items)
+    return account(run, label, outcomes, len(items))

@@ -1,0 +1,28 @@
+"""What training was asked to do."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from wsi_mil.contracts.spec import Spec
+
+
+class TrainSpec(Spec):
+    """Defaults are those of FocusMIL on Camelyon16: AdamW, lr 1e-4, weight decay 1e-4, 100 epochs, three bags a step,
+    gradient norm clipped at 1. `params` go to the aggregator. The epoch with the best validation AUC is kept (of
+    equals, the one with the lower validation loss); `patience` epochs without a better one end the training."""
+
+    aggregator: str | None = Field(None, description="registry name; default: the model's own name")
+    params: dict[str, Any] = Field(default_factory=dict)
+    epochs: int = Field(100, ge=1)
+    bags_per_batch: int = Field(3, ge=1)
+    lr: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    schedule: Literal["none", "cosine", "plateau"] = "none"
+    clip_norm: float = Field(1.0, gt=0)
+    patience: int = Field(0, ge=0, description="0: no early stopping")
+    select_by: Literal["val_auc", "val_loss", "last"] = "val_auc"
+    standardize: bool = Field(True, description="features to mean 0 and deviation 1 of the training bags")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    checkpoint_every: int = Field(10, ge=1)
+    seed: int = 0
