@@ -3,12 +3,13 @@
 import types
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from wsi_mil.config.schema import RunConfig
+from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError, nearest
 from wsi_mil.files import write_text
 
@@ -53,6 +54,17 @@ def parse_config(raw: dict[str, Any], source: str = "configuration") -> RunConfi
         problems = [_explain({**dict(p), "loc": ("models", name, *p["loc"])}) for p in error.errors()]
         raise ConfigError(f"{source}: " + "; ".join(problems)) from error
     return config
+
+
+S = TypeVar("S", bound=Spec)
+
+
+def checked(kind: type[S], values: dict[str, Any]) -> S:
+    """Return `kind(**values)`, with a wrong value told in one line (ConfigError)."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(dict(problem)) for problem in error.errors())) from error
 
 
 def save_config(config: RunConfig, path: Path) -> None:

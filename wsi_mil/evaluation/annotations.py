@@ -59,6 +59,8 @@ def _read_asap(path: Path) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
         root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, DefusedXmlException, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a readable ASAP file ({type(error).__name__}: {error})") from error
+    if root is None:
+        raise DataError(f"{path} holds no XML element")
     plus: list[MultiPolygon] = []
     minus: list[MultiPolygon] = []
     for annotation in root.iter("Annotation"):

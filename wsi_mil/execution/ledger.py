@@ -28,6 +28,9 @@ class Ledger:
     def get(self, slide_id: str, stage: str) -> Outcome | None:
         return self._rows.get((slide_id, stage))
 
+    def forget(self, slide_id: str, stage: str) -> None:
+        self._rows.pop((slide_id, stage), None)
+
     def keep_only(self, slide_ids: set[str]) -> None:
         """Forget slides that are no longer part of the run."""
         self._rows = {key: row for key, row in self._rows.items() if key[0] in slide_ids}

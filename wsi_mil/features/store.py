@@ -142,6 +142,7 @@ class SlideStore:
                     "tiles_digest": table.digest(),
                     "mpp": table.spec.mpp,
                     "rows": len(table),
+                    "readable_rows": writer.readable_rows,
                     "dim": dim,
                     "digest": digest,
                     "producer": f"wsi_mil {wsi_mil.__version__}",
@@ -269,6 +270,10 @@ class FeatureWriter:
             self._hash.update(block.tobytes())
             self._written += self._filled
             self._filled = 0
+
+    @property
+    def readable_rows(self) -> int:
+        return int(self._flags.sum())
 
     def finish(self) -> str:
         """Write what is left and return the digest; raises StoreError if rows are missing."""

@@ -26,7 +26,8 @@ def blend(thumbnail: RGB, raster: ScoreRaster, info: SlideInfo, alpha: float = 0
     values = raster.values[np.minimum(row, rows - 1)[:, None], np.minimum(column, columns - 1)[None, :]]
     colours = colormaps["turbo"](np.nan_to_num(values))[:, :, :3] * 255
     weight = np.where(np.isfinite(values), alpha * (0.25 + 0.75 * np.nan_to_num(values)), 0)[:, :, None]
-    return np.rint(thumbnail * (1 - weight) + colours * weight).astype(np.uint8)
+    blended: RGB = np.rint(thumbnail * (1 - weight) + colours * weight).astype(np.uint8)
+    return blended
 
 
 def draw_overlay(

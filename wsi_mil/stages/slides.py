@@ -119,7 +119,7 @@ def extract_one(job: ExtractJob) -> Outcome:
     encoder = shared_encoder(job.encoder, job.device)
     found = store.features_attributes(job.encoder.key)
     if found and (found["encoder_digest"], found["tiles_digest"]) == (encoder.digest, tiles.digest()):
-        counts = {"tiles": len(tiles), "unreadable": int(found["rows"] - found.get("readable_rows", found["rows"]))}
+        counts = {"tiles": len(tiles), "unreadable": int(found["rows"] - found["readable_rows"])}
         return Outcome(job.slide_id, "extract", "done", "", counts, found["digest"], reused=True)
     with open_slide(job.source.path, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
         report = extract_features(slide, store, encoder, job.encoder, threads=job.threads)

@@ -291,11 +291,11 @@ def _lesions(tissue: BaseGeometry, wanted: list[tuple[str, int]], rng: Generator
             length_um = rng.uniform(low, high)
             outline = _blob(centre, length_um / 2 / np.sqrt(aspect), aspect, 0.3, rng)
             clipped = shapely.intersection(outline, room)
-            if clipped.geom_type != "Polygon" or clipped.area < 0.6 * outline.area or clipped.interiors:
+            if not isinstance(clipped, Polygon) or clipped.area < 0.6 * outline.area or clipped.interiors:
                 continue
             if any(lesion.outline.distance(clipped) < 160 for lesion in drawn):
                 continue
-            lesion = DrawnLesion(clipped.simplify(0.4), grade)
+            lesion = DrawnLesion(Polygon(clipped.simplify(0.4).exterior), grade)
             if lesion.kind == kind and lesion.outline.is_valid:
                 drawn.append(lesion)
                 break

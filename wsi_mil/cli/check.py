@@ -1,0 +1,55 @@
+"""wsi-mil check SLIDES"""
+
+from pathlib import Path
+
+import click
+
+EXIT_SOME_FAILED = 3
+
+
+@click.command("check", epilog="Example: wsi-mil check slides/ --tile-mpp 0.5 --tile-px 256")
+@click.argument("slides", type=click.Path(path_type=Path))
+@click.option(
+    "--labels", type=click.Path(path_type=Path), help="Labels CSV: its mpp overrides and ids are checked too."
+)
+@click.option("--mpp", type=float, help="µm/px for slides that do not say theirs.")
+@click.option("--reader", default="auto", show_default=True)
+@click.option("--tile-mpp", default=0.5, show_default=True, help="µm/px of the tiles to predict.")
+@click.option("--tile-px", default=256, show_default=True, help="Side of the tiles to predict.")
+@click.pass_context
+def command(
+    context: click.Context,
+    slides: Path,
+    labels: Path | None,
+    mpp: float | None,
+    reader: str,
+    tile_mpp: float,
+    tile_px: int,
+) -> None:
+    """Open every slide and print size, levels, scale and its source, bounds, vendor, predicted tiles, problems."""
+    from wsi_mil.bags import read_labels
+    from wsi_mil.bags.labels import check_against_slides
+    from wsi_mil.config.loading import checked
+    from wsi_mil.contracts.tiles import TileSpec
+    from wsi_mil.logs import progress
+    from wsi_mil.slides import find_slides
+    from wsi_mil.stages.check import check_slide, table
+
+    spec = checked(TileSpec, {"mpp": tile_mpp, "size_px": tile_px})
+    files = find_slides(slides)
+    found = read_labels(labels) if labels else None
+    rows = []
+    for file in progress(files, total=len(files), label="check"):
+        override = (found.mpp_of(file.slide_id) if found else None) or mpp
+        rows.append(check_slide(file, reader, override, spec))
+    click.echo(table(rows))
+    failed = [row for row in rows if row.failed]
+    if found and labels:
+        without_slide, without_label = check_against_slides(found, {file.slide_id for file in files}, labels)
+        click.echo(
+            f"labels: {len(without_slide)} without slide {without_slide[:3]}, {len(without_label)} slides without label"
+        )
+    click.echo(
+        f"{len(rows) - len(failed)} of {len(rows)} slides can be used; {sum(row.tiles for row in rows)} tiles predicted"
+    )
+    context.exit(EXIT_SOME_FAILED if failed else 0)

@@ -1,0 +1,34 @@
+"""What verbs share: arguments, and the words at the end."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wsi_mil.execution.ledger import problem_table
+from wsi_mil.stages.pipeline import RunSummary
+
+EXIT_SOME_FAILED = 3
+
+
+def config_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """CONFIG [key=value ...] --dry-run"""
+    function = click.option("--dry-run", is_flag=True, help="Say what would be done, do nothing.")(function)
+    function = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(function)
+    return click.argument("config", type=click.Path(path_type=Path))(function)
+
+
+def finish(summary: RunSummary, where: Path) -> int:
+    """Print the table of problems and what was done; return the exit code."""
+    if summary.problems:
+        click.echo(problem_table(summary.problems), err=True)
+    if summary.failed:
+        slides = sorted({row.slide_id for row in summary.failed})
+        click.echo(
+            f"{len(slides)} slide{'s' if len(slides) != 1 else ''} failed; see {where / 'outcomes.csv'}", err=True
+        )
+        return EXIT_SOME_FAILED
+    if not any(summary.work.values()):
+        click.echo("nothing to do: everything is up to date")
+    return 0

@@ -1,0 +1,87 @@
+"""`wsi-mil VERB ...`: finds the verb, turns a user's mistake into one line and an exit code."""
+
+import sys
+from importlib import import_module
+
+import click
+
+import wsi_mil
+from wsi_mil.errors import WsiMilError, nearest
+
+VERBS = {
+    "run": "the whole pipeline, from slides to report",
+    "demo": "a synthetic cohort to a report: no download, no GPU",
+    "synth": "write a synthetic cohort with exact truth",
+    "check": "open every slide and tell what is known and what is wrong",
+    "tile": "tissue and tiles",
+    "extract": "features of tiles",
+    "train": "models from features and labels",
+    "score": "slide and tile scores",
+    "heatmap": "overlays, pyramids and GeoJSON",
+    "evaluate": "metrics on held-out slides",
+    "report": "one self-contained page",
+    "predict": "unlabelled slides through a trained model",
+    "ls": "list encoders, aggregators, readers, or what a run holds",
+}
+STAGE_VERBS = ("tile", "extract", "train", "score", "heatmap", "evaluate", "report")
+EXIT_USER_ERROR, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 1, 3, 130
+
+
+class LazyGroup(click.Group):
+    """Knows every verb's name and sentence without importing it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            raise click.UsageError(f"No verb {cmd_name!r}. Nearest: {nearest(cmd_name, list(VERBS))}.", ctx)
+        if cmd_name in STAGE_VERBS:
+            return import_module("wsi_mil.cli.stage").command_for(cmd_name)  # type: ignore[no-any-return]
+        return import_module(f"wsi_mil.cli.{cmd_name}").command  # type: ignore[no-any-return]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: wsi-mil demo, then open runs/demo/report.html",
+)
+@click.version_option(wsi_mil.__version__, prog_name="wsi_mil")
+@click.option("-v", "--verbose", count=True, help="Also say why.")
+@click.option("-q", "--quiet", is_flag=True, help="Warnings only.")
+def cli(verbose: int, quiet: bool) -> None:
+    """From a folder of whole-slide images and one label per slide to checked tumour heatmaps.
+
+    Exit codes: 0 all done; 1 a mistake that you can mend; 3 finished, but some slides failed (a table says why).
+    """
+    from wsi_mil.logs import setup_console
+
+    setup_console(-1 if quiet else verbose)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        code = cli.main(args=arguments, prog_name="wsi-mil", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.Abort:
+        click.echo("interrupted: finished slides are kept, run the same command to go on", err=True)
+        code = EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        click.echo("interrupted: finished slides are kept, run the same command to go on", err=True)
+        code = EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = EXIT_USER_ERROR
+    except WsiMilError as error:
+        click.echo(f"error: {error}", err=True)
+        code = EXIT_USER_ERROR
+    except OSError as error:
+        click.echo(f"error: {error.strerror or error}: {error.filename or ''}", err=True)
+        code = EXIT_USER_ERROR
+    sys.exit(code if isinstance(code, int) else 0)

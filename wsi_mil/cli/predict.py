@@ -1,0 +1,31 @@
+"""wsi-mil predict MODEL SLIDES --out DIR"""
+
+from pathlib import Path
+
+import click
+
+from wsi_mil.cli.common import finish
+
+
+@click.command("predict", epilog="Example: wsi-mil predict runs/demo/models/focus_mil new_slides/ --out predictions")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("slides", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for predictions, heatmaps, report.")
+@click.option("--mpp", type=float, help="µm/px for slides that do not say theirs.")
+@click.option("--weights", help="The encoder's checkpoint on this machine, if it is elsewhere than at training.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--workers", default=0, show_default=True, help="Processes for tiling; 0: one per core.")
+@click.pass_context
+def command(
+    context: click.Context, model: Path, slides: Path, out: Path, mpp: float | None, weights: str | None, device: str,
+    workers: int,
+) -> None:  # fmt: skip
+    """Take SLIDES (a folder or one file) that nobody labelled through the whole path with MODEL (its folder)."""
+    from wsi_mil.execution import ExecutionSpec
+    from wsi_mil.stages.predict import predict_slides
+
+    execution = ExecutionSpec(device=device, workers=workers)
+    summary = predict_slides(model, slides, out, mpp=mpp, weights=weights, execution=execution)
+    code = finish(summary, out)
+    click.echo(f"predictions: {out / 'predictions.csv'}; report: {out / 'report.html'}")
+    context.exit(code)

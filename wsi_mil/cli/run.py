@@ -1,0 +1,24 @@
+"""wsi-mil run CONFIG.yaml [key=value ...]"""
+
+from pathlib import Path
+
+import click
+
+from wsi_mil.cli.common import config_arguments, finish
+
+
+@click.command("run", epilog="Example: wsi-mil run configs/demo.yaml run=runs/other tiles.mpp=1.0")
+@config_arguments
+@click.pass_context
+def command(context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
+    """Run the whole pipeline of CONFIG (a YAML file, or a run folder); what is up to date is left alone."""
+    from wsi_mil.config import load_config
+    from wsi_mil.stages.pipeline import plan, run_pipeline
+
+    loaded = load_config(config, overrides)
+    if dry_run:
+        click.echo("\n".join(plan(loaded)))
+        return
+    code = finish(run_pipeline(loaded), loaded.run)
+    click.echo(f"report: {loaded.run / 'report.html'}")
+    context.exit(code)

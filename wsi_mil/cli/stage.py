@@ -1,0 +1,62 @@
+"""The verbs of single stages: tile, extract, train, score, heatmap, evaluate, report."""
+
+from pathlib import Path
+
+import click
+
+from wsi_mil.cli.common import config_arguments, finish
+from wsi_mil.cli.main import VERBS
+
+LONG = {
+    "tile": "Find tissue, lay the lattice, write tile tables, editable outlines (tissue/*.geojson) and previews.",
+    "extract": "Encode every tile and write the features; finished slides are left alone.",
+    "train": "Train every model of CONFIG on every fold; the epoch and the threshold are chosen on validation.",
+    "score": "Score slides and tiles: each slide by the fold that did not train on it.",
+    "heatmap": "Write a PNG overlay, a pyramidal OME-TIFF and GeoJSON for QuPath per scored slide.",
+    "evaluate": "Write metrics.json and curves for the held-out slides, with bootstrap intervals.",
+    "report": "Write report.html from what the run folder holds.",
+}
+
+
+def command_for(stage: str) -> click.Command:
+    """Return the click command of one stage."""
+
+    @click.command(
+        stage, help=LONG[stage], short_help=VERBS[stage], epilog=f"Example: wsi-mil {stage} configs/demo.yaml"
+    )
+    @config_arguments
+    @click.pass_context
+    def command(context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
+        from wsi_mil.config import load_config
+        from wsi_mil.stages.pipeline import plan, run_stage
+
+        loaded = load_config(config, overrides)
+        if dry_run:
+            click.echo("\n".join(plan(loaded)))
+            return
+        summary = run_stage(loaded, stage)
+        if stage == "evaluate":
+            _print_metrics(loaded.run, list(loaded.models))
+        context.exit(finish(summary, loaded.run))
+
+    return command
+
+
+def _print_metrics(run: Path, names: list[str]) -> None:
+    from wsi_mil.files import read_json
+
+    header = ["model", "slide AUC", "AP", "accuracy", "F1", "patch AUC", "patch AUPRC", "FROC"]
+    click.echo("  ".join(f"{text:>12}" for text in header))
+    for name in names:
+        metrics = read_json(run / "evaluation" / name / "metrics.json")
+        slide, patch = metrics["slide"], metrics["patch"]
+        values = [
+            slide["auc"],
+            slide["average_precision"],
+            slide["accuracy"],
+            slide["f1"],
+            patch["auc"],
+            patch["auprc"],
+        ]
+        shown = [name, *("-" if v is None else f"{v:.3f}" for v in [*values, metrics["froc"]["score"]])]
+        click.echo("  ".join(f"{text:>12}" for text in shown))

@@ -1,0 +1,107 @@
+"""report.html from plain records: knows neither models nor slides, only what is to be shown."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wsi_mil.contracts.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class ReportSlide:
+    """One slide of the cohort table; `overlays`: model -> PNG file."""
+
+    slide_id: str
+    label: str
+    part: str
+    size_px: str
+    mpp: str
+    tissue_mm2: str
+    tiles: str
+    status: str
+    probabilities: dict[str, float] = field(default_factory=dict)
+    predicted: dict[str, bool] = field(default_factory=dict)
+    preview: Path | None = None
+    overlays: dict[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReportModel:
+    """One model: the metrics of metrics.json (None where there are none) and its curves picture."""
+
+    name: str
+    metrics: dict[str, Any] | None
+
+
+def render_report(
+    title: str,
+    slides: Sequence[ReportSlide],
+    models: Sequence[ReportModel],
+    problems: Sequence[Outcome],
+    stages: dict[str, str],
+    provenance: dict[str, Any],
+    config_text: str,
+    curves_png: bytes | None,
+    strip: int = 24,
+) -> str:
+    """Return the page. Per model at most `strip` heatmaps are shown, most suspicious slides first."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(loader=PackageLoader("wsi_mil.report"), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {"number": _number, "interval": _interval}
+    strips = {
+        model.name: [
+            {
+                "slide": slide,
+                "probability": slide.probabilities[model.name],
+                "predicted": slide.predicted[model.name],
+                "preview": _image(slide.preview, 420) if slide.preview else "",
+                "overlay": _image(slide.overlays[model.name], 620),
+            }
+            for slide in sorted(slides, key=lambda s: -s.probabilities.get(model.name, -1.0))
+            if model.name in slide.overlays
+        ][:strip]
+        for model in models
+    }
+    return environment.get_template("report.html").render(
+        title=title,
+        slides=slides,
+        models=models,
+        strips=strips,
+        problems=problems,
+        stages=stages,
+        provenance=provenance,
+        config_text=config_text,
+        curves=_data_uri(curves_png, "png") if curves_png else "",
+    )
+
+
+def _image(path: Path, width_px: int) -> str:
+    """A picture as a JPEG data address of at most `width_px`: small enough to carry dozens."""
+    import cv2
+
+    image = cv2.imread(str(path))
+    if image is None:
+        return ""
+    scale = min(width_px / image.shape[1], 1.0)
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    _, encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return _data_uri(encoded.tobytes(), "jpeg")
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _number(value: Any) -> str:
+    """Three decimals; a dash for what is undefined."""
+    return "–" if value is None or value != value else f"{value:.3f}"
+
+
+def _interval(value: dict[str, Any] | None) -> str:
+    if not value or value.get("low") is None:
+        return ""
+    return f"{value['low']:.3f} to {value['high']:.3f}"

@@ -1,0 +1,85 @@
+"""check: what is known of a slide before hours are spent on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from wsi_mil.contracts.tiles import TileSpec
+from wsi_mil.errors import WsiMilError
+from wsi_mil.slides import SlideFile, open_slide
+from wsi_mil.tiles import tile_slide
+from wsi_mil.tissue import TissueSpec, find_tissue
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One line of the table."""
+
+    slide_id: str
+    size: str = "-"
+    levels: str = "-"
+    mpp: str = "-"
+    source: str = "-"
+    bounds: str = "-"
+    vendor: str = "-"
+    tiles: int = 0
+    problems: str = ""
+    failed: bool = False
+
+
+def check_slide(
+    file: SlideFile,
+    reader: str,
+    mpp: float | tuple[float, float] | None,
+    spec: TileSpec,
+    tissue: TissueSpec | None = None,
+) -> CheckRow:
+    """Open one slide, look at its pixels once (the coarse view that tissue needs), and predict its tiles."""
+    try:
+        slide = open_slide(file.path, slide_id=file.slide_id, reader=reader, mpp=mpp)
+    except WsiMilError as error:
+        return CheckRow(file.slide_id, problems=str(error), failed=True)
+    with slide:
+        info = slide.info
+        square = abs(info.mpp_x / info.mpp_y - 1) <= 0.01
+        b = info.bounds
+        known = CheckRow(
+            slide_id=file.slide_id,
+            size=f"{info.width_px}x{info.height_px}",
+            levels="/".join(f"{d:g}" for d in (round(d, 2) for d in info.level_downsamples)),
+            mpp=f"{info.mpp_x:.4g}" if square else f"{info.mpp_x:.4g}x{info.mpp_y:.4g}",
+            source=info.mpp_source,
+            bounds=f"{b.x0_px},{b.y0_px} {b.width_px}x{b.height_px}" if b else "-",
+            vendor=f"{info.vendor} ({info.reader})",
+        )
+        problems = list(info.notes)
+        try:
+            tiles = len(tile_slide(info, find_tissue(slide, tissue or TissueSpec()), spec))
+        except WsiMilError as error:
+            return replace(known, problems="; ".join([*problems, str(error)]), failed=True)
+        if tiles == 0:
+            problems.append("no tissue found")
+        return replace(known, tiles=tiles, problems="; ".join(problems))
+
+
+def table(rows: Sequence[CheckRow]) -> str:
+    """Return the rows as aligned text; problems last, at full length."""
+    header = ["slide", "size, px", "levels", "µm/px", "from", "bounds", "vendor", "tiles", "problems"]
+    cells = [
+        [
+            r.slide_id,
+            r.size,
+            r.levels,
+            r.mpp,
+            r.source,
+            r.bounds,
+            r.vendor,
+            str(r.tiles) if not r.failed else "-",
+            r.problems,
+        ]
+        for r in rows
+    ]
+    widths = [max(len(line[i]) for line in [header, *cells]) for i in range(len(header) - 1)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
+        for line in [header, *cells]
+    )

@@ -1,0 +1,106 @@
+"""predict: slides that nobody labelled, through the whole path, as a trained model saw its own."""
+
+import csv
+import io
+from pathlib import Path
+
+from wsi_mil.config import RunConfig, SlidesConfig, provenance, save_config
+from wsi_mil.errors import DataError
+from wsi_mil.execution import ExecutionSpec
+from wsi_mil.execution.lock import hold
+from wsi_mil.files import write_json, write_text
+from wsi_mil.heatmaps.spec import HeatmapSpec
+from wsi_mil.logs import logger
+from wsi_mil.scoring import load_model, read_tile_scores, write_slide_scores
+from wsi_mil.slides import find_slides
+from wsi_mil.stages.heatmaps import run_heatmap
+from wsi_mil.stages.models import score_one
+from wsi_mil.stages.pipeline import RunSummary
+from wsi_mil.stages.report import run_report
+from wsi_mil.stages.run_folder import RunFolder, SlideSource
+from wsi_mil.stages.slides import each, run_extract, run_tile
+
+COLUMNS = ["slide", "probability", "threshold", "predicted", "tiles", "model"]
+
+
+def predict_slides(
+    model_folder: Path,
+    slides: Path,
+    out: Path,
+    *,
+    mpp: float | None = None,
+    weights: str | None = None,
+    execution: ExecutionSpec | None = None,
+) -> RunSummary:
+    """Write predictions.csv, scores, heatmaps, GeoJSON and report.html for the slides of a folder (or one file).
+
+    Tiles and features are made with the model's own settings; `weights`: where the encoder's checkpoint lies on this
+    machine, if elsewhere than at training (its digest must be the same). Slides that were done before are left alone.
+    """
+    execution = execution or ExecutionSpec()
+    model = load_model(model_folder)
+    encoder = model.encoder if weights is None else model.encoder.model_copy(update={"weights": weights})
+    run = RunFolder(out)
+    files = find_slides(slides)
+    if not files:
+        raise DataError(f"no slide below {slides}: expected files such as .svs, .tiff, .ndpi, .mrxs")
+    sources = [SlideSource(file.slide_id, file.path, mpp) for file in files]
+    config = RunConfig(
+        run=out,
+        slides=SlidesConfig(folder=slides, mpp=mpp),
+        tissue=model.tissue,
+        tiles=model.tiles,
+        encoder=encoder,
+        execution=execution,
+        models={model.name: {}},
+    )
+    with hold(out):
+        write_json(out / "provenance.json", provenance(config))
+        save_config(config, out / "config.yaml")
+        ids = [source.slide_id for source in sources]
+        run.ledger.keep_only(set(ids))
+        work = {
+            "tile": run_tile(run, sources, "auto", model.tissue, model.tiles, execution),
+            "extract": run_extract(run, sources, "auto", encoder, execution),
+            "score": each(f"score {model.name}", ids, lambda i: score_one(run, model.name, model, i), run),
+        }
+        rows = []
+        for slide_id in ids:
+            path = run.tile_scores(model.name, slide_id)
+            if not path.exists():
+                continue
+            scores = read_tile_scores(path)
+            rows.append(
+                {
+                    "slide_id": slide_id,
+                    "patient": slide_id,
+                    "fold": 0,
+                    "part": "unlabelled",
+                    "label": None,
+                    "probability": scores.probability,
+                    "threshold": model.threshold.value,
+                    "predicted": scores.probability >= model.threshold.value,
+                    "tiles": len(scores.coords),
+                    "tiles_digest": scores.tiles_digest,
+                    "features_digest": scores.features_digest,
+                    "model_digest": model.digest,
+                }
+            )
+        write_slide_scores(run.slide_scores(model.name), rows, {"model": model.name, "split_digest": "", "folds": 1})
+        _write_predictions(out / "predictions.csv", rows, model.name)
+        work["heatmap"] = run_heatmap(run, model.name, sources, "auto", HeatmapSpec())
+        work["report"] = int(run_report(run, ids, None, [model.name]))
+        for stage, count in work.items():
+            logger().info("%-9s %s", stage, f"{count} worked on" if count else "up to date")
+        return RunSummary(work, run.ledger.problems())
+
+
+def _write_predictions(path: Path, rows: list[dict[str, object]], model: str) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        probability, threshold = float(str(row["probability"])), float(str(row["threshold"]))
+        called = "positive" if row["predicted"] else "negative"
+        writer.writerow([row["slide_id"], f"{probability:.6f}", f"{threshold:.6f}", called, row["tiles"], model])
+    write_text(path, text.getvalue())

@@ -1,0 +1,98 @@
+"""report: gather what the run folder holds and render the page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wsi_mil.bags.labels import LabelTable
+from wsi_mil.errors import StoreError
+from wsi_mil.files import digest_file, digest_json, read_json, write_text
+from wsi_mil.report import ReportModel, ReportSlide, draw_curves, render_report
+from wsi_mil.scoring import read_slide_scores
+from wsi_mil.stages.run_folder import RunFolder
+
+
+def run_report(run: RunFolder, slide_ids: Sequence[str], labels: LabelTable | None, names: Sequence[str]) -> bool:
+    """Write report.html; return False if it is up to date."""
+    names = [name for name in names if run.slide_scores(name).exists()]
+    scores = {name: {row["slide_id"]: row for row in read_slide_scores(run.slide_scores(name))[0]} for name in names}
+    models = [ReportModel(name, _metrics(run, name)) for name in names]
+    provenance = read_json(run.path / "provenance.json")
+    known = sorted({*slide_ids, *(row.slide_id for row in run.ledger.rows())})
+    inputs = digest_json(
+        {
+            "ledger": [{k: v for k, v in row.as_row().items() if k != "seconds"} for row in run.ledger.rows()],
+            "scores": {name: digest_file(run.slide_scores(name)) for name in names},
+            "metrics": [model.metrics for model in models],
+            "heatmaps": {name: run.read_index(name) for name in names},
+            "provenance": provenance,
+            "slides": known,
+        }
+    )
+    mark = f"<!-- inputs {inputs} -->"
+    if run.report.exists() and run.report.read_text(encoding="utf-8").endswith(mark + "\n"):
+        return False
+    slides = [_slide(run, slide_id, labels, scores) for slide_id in known]
+    stages = {stage: f"{stage}: {run.ledger.summary(stage)}" for stage in ("tile", "extract") if run.ledger.rows(stage)}
+    config = run.path / "config.yaml"
+    page = render_report(
+        title=f"wsi_mil report: {run.path.name}",
+        slides=slides,
+        models=models,
+        problems=run.ledger.problems(),
+        stages=stages,
+        provenance=provenance,
+        config_text=config.read_text(encoding="utf-8") if config.exists() else yaml.safe_dump({}),
+        curves_png=_curves(run, models),
+    )
+    write_text(run.report, f"{page}\n{mark}\n")
+    return True
+
+
+def _metrics(run: RunFolder, name: str) -> dict[str, Any] | None:
+    path = run.evaluation(name) / "metrics.json"
+    return dict(read_json(path)) if path.exists() else None
+
+
+def _curves(run: RunFolder, models: Sequence[ReportModel]) -> bytes | None:
+    """All models' curves in one picture."""
+    found = {m.name: run.evaluation(m.name) / "curves.json" for m in models if m.metrics}
+    if not found:
+        return None
+    path: Path = run.path / "evaluation" / "curves.png"
+    draw_curves({name: read_json(curves) for name, curves in found.items() if curves.exists()}, path)
+    return path.read_bytes()
+
+
+def _slide(
+    run: RunFolder, slide_id: str, labels: LabelTable | None, scores: dict[str, dict[str, dict[str, Any]]]
+) -> ReportSlide:
+    row = labels.rows.get(slide_id) if labels else None
+    tiled = run.ledger.get(slide_id, "tile")
+    outcomes = [outcome for outcome in run.ledger.rows() if outcome.slide_id == slide_id]
+    worst = next((o.status for s in ("failed", "empty", "skipped") for o in outcomes if o.status == s), "done")
+    try:
+        info = run.store(slide_id).read_info()
+        size, mpp = f"{info.width_px} x {info.height_px}", f"{info.mpp_x:.4g} ({info.mpp_source})"
+        if abs(info.mpp_x / info.mpp_y - 1) > 0.01:
+            mpp = f"{info.mpp_x:.4g} x {info.mpp_y:.4g} ({info.mpp_source})"
+    except StoreError:
+        size = mpp = "–"
+    mine = {name: rows[slide_id] for name, rows in scores.items() if slide_id in rows}
+    preview = run.preview(slide_id)
+    return ReportSlide(
+        slide_id=slide_id,
+        label=labels.class_names[row.label] if labels and row and row.label is not None else "",
+        part=next((found["part"] for found in mine.values()), ""),
+        size_px=size,
+        mpp=mpp,
+        tissue_mm2=f"{tiled.counts.get('tissue_um2', 0) / 1e6:.2f}" if tiled else "–",
+        tiles=str(tiled.counts.get("tiles", "–")) if tiled else "–",
+        status=worst,
+        probabilities={name: found["probability"] for name, found in mine.items()},
+        predicted={name: found["predicted"] for name, found in mine.items()},
+        preview=preview if preview.exists() else None,
+        overlays={name: path for name in mine if (path := run.heatmap(name, slide_id, "png")).exists()},
+    )
