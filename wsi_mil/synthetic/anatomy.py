@@ -75,6 +75,7 @@ class Anatomy:
     glands: list[Gland] = field(default_factory=list)
     nuclei: list[Nuclei] = field(default_factory=list)
     lesions: list[DrawnLesion] = field(default_factory=list)
+    reactive: BaseGeometry = field(default_factory=Polygon)
     pen: list[Points] = field(default_factory=list)
 
 
@@ -100,7 +101,8 @@ def draw_anatomy(
         return Anatomy(width_um, height_um, Polygon())
     tissue = _tissue(width_um, height_um, tissue_rng)
     glands = _glands(tissue, tissue_rng)
-    normal = _normal_nuclei(tissue, glands, tissue_rng)
+    reactive = _zones(tissue, 700, 0.5, (80, 220), tissue_rng)
+    normal = _normal_nuclei(tissue, glands, reactive, tissue_rng)
     strokes = [_pen_stroke(width_um, height_um, tissue_rng)] if pen else []
     drawn = _lesions(tissue, lesions, lesion_rng)
     if drawn:
@@ -111,7 +113,7 @@ def draw_anatomy(
         glands = [gland for gland in glands if gland not in lost]
         normal = [_outside(_outside_glands(n, lost), area) for n in normal]
         normal += [_tumour_nuclei(lesion, lesion_rng) for lesion in drawn]
-    return Anatomy(width_um, height_um, tissue, glands, normal, drawn, strokes)
+    return Anatomy(width_um, height_um, tissue, glands, normal, drawn, reactive, strokes)
 
 
 def _blob(centre: Points, radius_um: float, aspect: float, wobble: float, rng: Generator) -> Polygon:
@@ -171,6 +173,16 @@ def _glands(tissue: BaseGeometry, rng: Generator) -> list[Gland]:
     ]
 
 
+def _zones(
+    tissue: BaseGeometry, spacing_um: float, share: float, radius_um: tuple[float, float], rng: Generator
+) -> BaseGeometry:
+    """Scattered blobs inside the tissue, as one area."""
+    centres = _jittered_grid(tissue.bounds, spacing_um, rng)
+    centres = centres[_inside(centres, tissue.buffer(-radius_um[0])) & (rng.random(len(centres)) < share)]
+    blobs = [_blob(c, rng.uniform(*radius_um), rng.uniform(1, 1.5), 0.25, rng) for c in centres]
+    return shapely.intersection(shapely.union_all(blobs), tissue.buffer(-10))
+
+
 def _make(
     centre: Points,
     rng: Generator,
@@ -197,7 +209,9 @@ def _make(
     )
 
 
-def _normal_nuclei(tissue: BaseGeometry, glands: list[Gland], rng: Generator) -> list[Nuclei]:
+def _normal_nuclei(
+    tissue: BaseGeometry, glands: list[Gland], reactive_area: BaseGeometry, rng: Generator
+) -> list[Nuclei]:
     groups = []
     # epithelium: a palisade around each lumen
     for gland in glands:
@@ -219,19 +233,22 @@ def _normal_nuclei(tissue: BaseGeometry, glands: list[Gland], rng: Generator) ->
             )
         )
     # lymphoid follicles: as dense and dark as a tumour, but small, round and alike
-    follicles = _jittered_grid(tissue.bounds, 520, rng)
-    follicles = follicles[_inside(follicles, tissue.buffer(-120)) & (rng.random(len(follicles)) < 0.45)]
-    zones = [_blob(c, rng.uniform(70, 150), rng.uniform(1, 1.5), 0.25, rng) for c in follicles]
-    follicle_area = shapely.union_all(zones) if zones else Polygon()
+    follicle_area = _zones(tissue, 520, 0.45, (70, 150), rng)
     lymph = _jittered_grid(tissue.bounds, 9.0, rng)
-    lymph = lymph[_inside(lymph, follicle_area)] if zones else lymph[:0]
+    lymph = lymph[_inside(lymph, follicle_area)]
     groups.append(
         _make(lymph, rng, radius=3.0, spread=0.08, aspect=(1.0, 1.2), darkness=(0.7, 0.9), clumping=(0.1, 0.3))
+    )
+    # reactive zones: crowded, enlarged, basophilic, yet even and smooth: what a model must not take for a tumour
+    reactive = _jittered_grid(tissue.bounds, 9.6, rng)
+    reactive = reactive[_inside(reactive, reactive_area) & ~_inside(reactive, follicle_area)]
+    groups.append(
+        _make(reactive, rng, radius=3.7, spread=0.07, aspect=(1.0, 1.35), darkness=(0.5, 0.75), clumping=(0.2, 0.4))
     )
     # stroma: sparse spindle cells and single lymphocytes
     stroma = _jittered_grid(tissue.bounds, 17.0, rng)
     stroma = stroma[_inside(stroma, tissue.buffer(-6)) & (rng.random(len(stroma)) < 0.75)]
-    stroma = stroma[~_inside(stroma, follicle_area)] if zones else stroma
+    stroma = stroma[~_inside(stroma, shapely.union(follicle_area, reactive_area))]
     spindle = rng.random(len(stroma)) < 0.65
     flow = 1.2 * np.sin(stroma[:, 0] / 400) + 1.2 * np.cos(stroma[:, 1] / 330)
     groups.append(
@@ -258,8 +275,8 @@ def _normal_nuclei(tissue: BaseGeometry, glands: list[Gland], rng: Generator) ->
         )
     )
     # no stroma or lymphocyte inside a gland
-    cleared = [_outside_glands(group, glands) for group in groups[-3:]]
-    return groups[:-3] + cleared
+    cleared = [_outside_glands(group, glands) for group in groups[-4:]]
+    return groups[:-4] + cleared
 
 
 def _outside_glands(nuclei: Nuclei, glands: list[Gland]) -> Nuclei:
@@ -295,7 +312,7 @@ def _lesions(tissue: BaseGeometry, wanted: list[tuple[str, int]], rng: Generator
                 continue
             if any(lesion.outline.distance(clipped) < 160 for lesion in drawn):
                 continue
-            lesion = DrawnLesion(Polygon(clipped.simplify(0.4).exterior), grade)
+            lesion = DrawnLesion(Polygon(shapely.get_exterior_ring(clipped)), grade)
             if lesion.kind == kind and lesion.outline.is_valid:
                 drawn.append(lesion)
                 break
@@ -305,18 +322,18 @@ def _lesions(tissue: BaseGeometry, wanted: list[tuple[str, int]], rng: Generator
 def _tumour_nuclei(lesion: DrawnLesion, rng: Generator) -> Nuclei:
     """Large, uneven, crowded, clumped, more so with the grade; every one wholly inside the outline."""
     grade = lesion.grade
-    radius = 4.2 + 0.7 * grade
+    radius = 3.8 + 0.45 * grade
     centre = _jittered_grid(lesion.outline.bounds, 2.15 * radius, rng)
     centre = centre[_inside(centre, lesion.outline.buffer(-1))]
     nuclei = _make(
         centre,
         rng,
         radius=radius,
-        spread=0.08 + 0.08 * grade,
+        spread=0.08 + 0.07 * grade,
         aspect=(1.0, 1.3 + 0.2 * grade),
-        darkness=(0.42, 0.78),
-        clumping=(0.4, 0.6 + 0.12 * grade),
-        nucleolus=0.2 + 0.2 * grade,
+        darkness=(0.42, 0.76),
+        clumping=(0.25, 0.45 + 0.15 * grade),
+        nucleolus=0.05 + 0.2 * grade,
     )
     edge = shapely.distance(shapely.points(nuclei.centre_um), lesion.outline.exterior)
     return nuclei.keep(edge > nuclei.axes_um.max(axis=1, initial=0) + 0.5)

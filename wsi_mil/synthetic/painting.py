@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.raster import rasterize
@@ -72,10 +73,13 @@ def paint(
     eosin = _eosin(anatomy, shape, (mpp_x, mpp_y), rng)
     haematoxylin = _nuclei(anatomy, shape, scale, rng)
     haematoxylin += (eosin // 10).astype(np.uint8)  # a trace of blue everywhere in tissue
-    for lesion in anatomy.lesions:  # a basophilic cytoplasm, to the outline exactly
-        box, inside = _window(lesion.outline, shape, mpp_x, mpp_y)
-        haematoxylin[box][inside] = np.minimum(haematoxylin[box][inside], 243) + 4 + 3 * lesion.grade
-        eosin[box][inside] = (eosin[box][inside] * 0.88).astype(np.uint8)
+    lesions = shapely.union_all([lesion.outline for lesion in anatomy.lesions])
+    for zone in shapely.get_parts(shapely.difference(anatomy.reactive, lesions)):
+        if zone.is_empty:
+            continue
+        _basophilia(haematoxylin, eosin, zone, (mpp_x, mpp_y))
+    for lesion in anatomy.lesions:  # to the outline exactly
+        _basophilia(haematoxylin, eosin, lesion.outline, (mpp_x, mpp_y))
     image = _develop(haematoxylin, eosin, scanner)
     for stroke in anatomy.pen:
         points = np.rint(stroke * scale).astype(np.int32).reshape(-1, 1, 2)
@@ -83,8 +87,17 @@ def paint(
     return _scan(image, scanner, rng)
 
 
+def _basophilia(
+    haematoxylin: NDArray[np.uint8], eosin: NDArray[np.uint8], area: BaseGeometry, mpp_xy: tuple[float, float]
+) -> None:
+    """Bluer, less pink cytoplasm inside `area`, in place: the same for tumour and for reactive tissue."""
+    box, inside = _window(area, haematoxylin.shape, *mpp_xy)
+    haematoxylin[box][inside] = np.minimum(haematoxylin[box][inside], 245) + 8
+    eosin[box][inside] = (eosin[box][inside] * 0.88).astype(np.uint8)
+
+
 def _window(
-    outline: shapely.Polygon, shape: tuple[int, int], mpp_x: float, mpp_y: float
+    outline: BaseGeometry, shape: tuple[int, ...], mpp_x: float, mpp_y: float
 ) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
     """The pixel window of an outline and its mask there."""
     x0, y0, x1, y1 = outline.bounds
@@ -102,7 +115,7 @@ def _smooth_noise(shape: tuple[int, int], cell_px: float, rng: np.random.Generat
 
 
 def _eosin(
-    anatomy: Anatomy, shape: tuple[int, int], mpp_xy: tuple[float, float], rng: np.random.Generator
+    anatomy: Anatomy, shape: tuple[int, ...], mpp_xy: tuple[float, float], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     mpp_x, mpp_y = mpp_xy
     # Texture is drawn at half size: collagen has no finer structure than a µm.

@@ -100,8 +100,10 @@ def drop_small(mask: Mask, min_area_px2: float) -> Mask:
 
 def mask_from_polygons(geometry: BaseGeometry, info: SlideInfo, mpp: float, source: str) -> TissueMask:
     """Return the TissueMask of polygons in level-0 pixels, rasterised at `mpp` µm per pixel (never finer than the slide)."""
-    scale_x_px, scale_y_px = max(mpp / info.mpp_x, 1.0), max(mpp / info.mpp_y, 1.0)
-    shape = (math.ceil(info.height_px / scale_y_px), math.ceil(info.width_px / scale_x_px))
+    columns = math.ceil(info.width_px / max(mpp / info.mpp_x, 1.0))
+    rows = math.ceil(info.height_px / max(mpp / info.mpp_y, 1.0))
+    # mask pixels that divide the slide exactly: no half pixel at the far edges that belongs to nobody
+    scale_x_px, scale_y_px, shape = info.width_px / columns, info.height_px / rows, (rows, columns)
     polygons: MultiPolygon = polygonal(shapely.union_all(geometry))
     mask = rasterize(polygons, shape, scale_x_px, scale_y_px)
     return TissueMask(mask, scale_x_px, scale_y_px, mpp, polygons, source)

@@ -1,0 +1,1 @@
+"""Suites of invariants that every implementation inherits; the project's own tests and yours use the same."""
