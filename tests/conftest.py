@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.synthetic import SynthSpec, write_cohort
+
+torch.set_num_threads(1)  # the tensors of tests are small: threads would only wait for each other
 
 
 def _folder(variable: str) -> Path:

@@ -55,7 +55,7 @@ def test_override_wins_and_a_conflict_is_noted() -> None:
 
 def test_a_photo_editors_resolution_is_no_scale() -> None:
     tags = {"tiff.ResolutionUnit": "inch", "tiff.XResolution": "72", "tiff.YResolution": "72"}
-    with pytest.raises(ScaleError, match="352.8 µm/px: not plausible"):
+    with pytest.raises(ScaleError, match=r"352\.8 µm/px: not plausible"):
         find_scale(tags, "s")
     assert find_scale({**tags, "aperio.MPP": "0.5"}, "s").source == "aperio.MPP"
 

@@ -150,7 +150,7 @@ def test_scaled_reading_uses_both_mpp() -> None:
 def test_auto_says_what_each_reader_said(tmp_path: Path) -> None:
     path = tmp_path / "no.svs"
     path.write_bytes(b"not a slide")
-    with pytest.raises(SlideError, match="'no'.*openslide.*tiffslide"):
+    with pytest.raises(SlideError, match=r"'no'.*openslide.*tiffslide"):
         open_slide(path)
 
 

@@ -159,7 +159,7 @@ def test_labels_tell_what_is_there(cohort: Path) -> None:
 
 def test_odd_slides(tmp_path: Path) -> None:
     spec = SynthSpec(
-        pairs=1, centres=1, width_px=(1400, 1400), height_px=(1100, 1100), itc_share=0, macro_share=0,
+        pairs=1, centres=1, width_px=(1900, 1900), height_px=(1500, 1500), itc_share=0, macro_share=0,
         odd=("no_mpp", "flat", "anisotropic", "empty", "pen", "truncated"),
     )  # fmt: skip
     write_cohort(tmp_path, spec, ExecutionSpec(workers=1))
@@ -171,7 +171,7 @@ def test_odd_slides(tmp_path: Path) -> None:
     with open_slide(folder / "odd_anisotropic.tiff") as slide:
         assert slide.info.mpp_y / slide.info.mpp_x == pytest.approx(1.25, rel=1e-3)
     with open_slide(folder / "odd_empty.tiff") as slide:
-        assert slide.read_region(0, 0, 0, 1400, 1100).std() < 6
+        assert slide.read_region(0, 0, 0, 1900, 1500).std() < 6
 
     def read_all() -> None:
         with open_slide(folder / "odd_truncated.tiff") as slide:

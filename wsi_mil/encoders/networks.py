@@ -94,13 +94,14 @@ def build_timm(spec: EncoderSpec, device: torch.device) -> NetworkEncoder:
 class _PooledMaps(nn.Module):
     """The feature maps of a CNN, averaged over positions."""
 
-    def __init__(self, features: nn.Module) -> None:
+    def __init__(self, features: nn.Module, last: nn.Module) -> None:
         super().__init__()
         self.features = features
+        self.last = last
 
     def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.features(images)
-        return F.relu(maps).mean((2, 3))  # (B, C, h, w) -> (B, C)
+        maps: Tensor = self.last(self.features(images))
+        return maps.mean((2, 3))  # (B, C, h, w) -> (B, C)
 
 
 MAP_FAMILIES = ("squeezenet", "alexnet", "vgg", "densenet", "mobilenet", "efficientnet", "mnasnet")
@@ -129,7 +130,9 @@ def build_torchvision(spec: EncoderSpec, device: torch.device) -> NetworkEncoder
     def create(pretrained: bool) -> nn.Module:
         model = models.get_model(name, weights="DEFAULT" if pretrained else None)
         if name.startswith(MAP_FAMILIES):
-            return _PooledMaps(model.features if hasattr(model, "features") else model.layers)
+            features = model.features if hasattr(model, "features") else model.layers
+            # DenseNet keeps its last ReLU in forward(), after the features
+            return _PooledMaps(features, nn.ReLU() if name.startswith("densenet") else nn.Identity())
         head = next((attribute for prefix, attribute in HEADS.items() if name.startswith(prefix)), None)
         if head is None:
             raise ConfigError(

@@ -1,0 +1,148 @@
+"""Labels with every mistake, splits that keep patients together, segments against plain loops."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsi_mil.bags import SlideLabel, Split, SplitSpec, make_split, read_labels
+from wsi_mil.bags.labels import check_against_slides
+from wsi_mil.bags.segments import segment_argmax, segment_max, segment_mean, segment_softmax, segment_weighted_sum
+from wsi_mil.contracts.bags import Bag, PackedBags
+from wsi_mil.errors import DataError
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_labels_of_every_form(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "l.csv",
+        "\ufeffSlide,Label,case_id,mpp,mpp_x,mpp_y,extra\na,tumor,p1,,,,x\nb/c,normal,,0.25,,,\nd,,p2,,0.25,0.3,\n",
+    )
+    table = read_labels(path)
+    assert table.class_names == ("normal", "tumor")
+    assert table.rows["a"] == SlideLabel("a", 1, "p1")
+    assert table.rows["b/c"] == SlideLabel("b/c", 0, "b/c", mpp=0.25)
+    assert table.rows["d"].label is None
+    assert table.mpp_of("d") == (0.25, 0.3)
+    assert table.mpp_of("unknown") is None
+    assert read_labels(path, ("tumor", "normal")).rows["a"].label == 0
+
+
+def test_numbers_sort_as_numbers(tmp_path: Path) -> None:
+    assert read_labels(write(tmp_path / "l.csv", "slide,label\na,10\nb,2\nc,0\n")).class_names == ("0", "2", "10")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("slide,label\na,0\na,1\nb,0\n", "'a' stands in 2 rows"),
+        ("slide,label\n,0\n", "line 2: no slide id"),
+        ("slide,label,mpp\na,0,fine\n", "line 2: mpp must be a number.*'fine'"),
+        ("slide,label,mpp\na,0,-1\n", "positive"),
+        ("slide,label,mpp_x\na,0,0.5\n", "both"),
+        ("id,class\na,0\n", "expected the columns slide and label, found"),
+        ("", "empty file"),
+        ("slide,label\n", "holds no slide"),
+    ],
+)
+def test_mistakes_are_told_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=rf"(?s)labels\.csv.*{message}"):
+        read_labels(write(tmp_path / "labels.csv", text))
+
+
+def test_ids_that_do_not_match_the_folder(tmp_path: Path) -> None:
+    table = read_labels(write(tmp_path / "l.csv", "slide,label\na.svs,0\nb,1\nc,\n"))
+    with pytest.raises(DataError, match=r"'a\.svs'.*'a'.*without its ending"):
+        check_against_slides(table, {"a", "x"}, tmp_path / "l.csv")
+    assert check_against_slides(table, {"b", "c", "d"}, tmp_path) == (["a.svs"], ["c", "d"])
+
+
+def cohort(patients: int = 30, per_patient: int = 2) -> list[SlideLabel]:
+    return [SlideLabel(f"s{p}_{i}", p % 3 == 0, f"p{p}") for p in range(patients) for i in range(per_patient)]
+
+
+@pytest.mark.parametrize("kind", ["holdout", "kfold"])
+def test_patients_stay_together_and_classes_balanced(kind: str) -> None:
+    labels = cohort()
+    split = make_split(labels, SplitSpec(kind=kind, seed=3))  # type: ignore[arg-type]
+    patient = {row.slide_id: row.patient for row in labels}
+    positive = {row.slide_id: row.label for row in labels}
+    for fold in split.folds:
+        parts = [set(fold.train), set(fold.val), set(fold.test)]
+        assert sum(len(part) for part in parts) == len(labels) == len(set().union(*parts))
+        people = [{patient[s] for s in part} for part in parts]
+        assert not people[0] & people[1]
+        assert not people[0] & people[2]
+        assert not people[1] & people[2]
+        for part in parts:
+            assert abs(sum(positive[s] for s in part) / len(part) - 1 / 3) < 0.2
+    if kind == "kfold":
+        assert sorted(s for fold in split.folds for s in fold.test) == sorted(patient)
+
+
+def test_splits_do_not_depend_on_row_order_but_on_the_seed() -> None:
+    labels = cohort()
+    one, two = make_split(labels, SplitSpec(seed=1)), make_split(labels[::-1], SplitSpec(seed=1))
+    assert one == two
+    assert make_split(labels, SplitSpec(seed=2)).digest() != one.digest()
+
+
+def test_saved_splits_read_back_and_refuse_edits(tmp_path: Path) -> None:
+    split = make_split(cohort(), SplitSpec(kind="kfold"))
+    split.save(tmp_path / "s.json")
+    assert Split.load(tmp_path / "s.json") == split
+    text = (tmp_path / "s.json").read_text()
+    assert text.count('"s0_0"') == 5
+    (tmp_path / "s.json").write_text(text.replace('"s0_0"', '"s0_9"', 1))
+    with pytest.raises(DataError, match="changed after it was made"):
+        Split.load(tmp_path / "s.json")
+
+
+def test_splits_that_cannot_be() -> None:
+    with pytest.raises(DataError, match="one class"):
+        make_split([SlideLabel(f"s{i}", 1, f"p{i}") for i in range(9)], SplitSpec())
+    few = [SlideLabel(f"s{i}", int(i < 2), f"p{i}") for i in range(20)]
+    with pytest.raises(DataError, match="2 patients, too few"):
+        make_split(few, SplitSpec())
+    with pytest.raises(DataError, match="split column says ''"):
+        make_split(cohort(), SplitSpec(kind="column"))
+    leaky = [
+        SlideLabel(f"s{i}", i % 2, "same" if i < 4 else f"p{i}", split=("train", "val", "test")[i % 3])
+        for i in range(24)
+    ]
+    with pytest.raises(DataError, match="patient 'same' is in"):
+        make_split(leaky, SplitSpec(kind="column"))
+
+
+def test_a_column_of_the_labels_is_obeyed() -> None:
+    names = ("training", "VAL", "test")
+    labels = [SlideLabel(f"s{i:02d}", i % 2, f"p{i}", split=names[i // 2 % 3]) for i in range(12)]
+    fold = make_split(labels, SplitSpec(kind="column")).folds[0]
+    assert fold.train == ("s00", "s01", "s06", "s07")
+    assert fold.val == ("s02", "s03", "s08", "s09")
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 1000))
+@settings(max_examples=50, deadline=None)
+def test_segments_equal_plain_loops(lengths: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    bags = PackedBags.pack(
+        [Bag(str(i), torch.randn(n, 3, generator=generator).double(), 0) for i, n in enumerate(lengths)]
+    )
+    x, start = bags.features, 0
+    weights = segment_softmax(x[:, 0], bags)
+    for b, n in enumerate(lengths):
+        part = x[start : start + n]
+        torch.testing.assert_close(segment_max(x, bags)[b], part.amax(0))
+        assert segment_argmax(x, bags)[b].tolist() == (part.argmax(0) + start).tolist()
+        torch.testing.assert_close(segment_mean(x, bags)[b], part.sum(0) / n)
+        own = part[:, 0].exp() / part[:, 0].exp().sum()
+        torch.testing.assert_close(weights[start : start + n], own)
+        torch.testing.assert_close(segment_weighted_sum(weights, x, bags)[b], (own[:, None] * part).sum(0))
+        start += n

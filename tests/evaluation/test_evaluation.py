@@ -1,0 +1,208 @@
+"""Metrics against scikit-learn and by hand; annotations against exact areas; intervals that cover."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from shapely import MultiPolygon
+
+from wsi_mil.contracts.lesion import Lesion
+from wsi_mil.contracts.slide import Bounds, SlideInfo
+from wsi_mil.contracts.tiles import TileSpec, TileTable
+from wsi_mil.errors import DataError
+from wsi_mil.evaluation import (
+    bootstrap_interval,
+    evaluation_mask,
+    match_detections,
+    read_annotations,
+    slide_metrics,
+    tile_overlap,
+)
+from wsi_mil.evaluation.patch_metrics import LabelledTiles, patch_metrics
+from wsi_mil.evaluation.slide_metrics import auc, average_precision, f1
+from wsi_mil.tiles import lattice, plan_reading
+
+INFO = SlideInfo("s", "", ((2000, 1500),), (1.0,), 0.5, 0.5, "test", None, "v", "r", "1")
+
+
+def test_areas_of_asap_files_equal_the_reference(reference_folder: Path) -> None:
+    folder = reference_folder / "froc" / "asap_xml"
+    if not folder.is_dir():
+        pytest.skip("no asap_xml")
+    for name, expected in json.loads((folder / "expected.json").read_text())["files"].items():
+        lesions = read_annotations(folder / f"{name}.xml", name)
+        area = sum(lesion.geometry.area for lesion in lesions)
+        assert area == pytest.approx(expected["area_px2"], rel=1e-9), name
+
+
+def test_statistics_of_slides_equal_the_reference(reference_folder: Path) -> None:
+    folder = reference_folder / "froc" / "slide_statistics"
+    if not folder.is_dir():
+        pytest.skip("no slide_statistics")
+    expected = json.loads((folder / "expected.json").read_text())
+    cases = expected.get("cases", expected)
+    checked = 0
+    for path in sorted(folder.glob("*.csv")):
+        with path.open() as handle:
+            rows = list(csv.DictReader(handle))
+        truth = np.array([row["label"] == "1" for row in rows])
+        scores = np.array([float(row["score"]) for row in rows])
+        text = json.dumps(cases[path.stem])
+        assert _contains(cases[path.stem], "auc", auc(truth, scores)), text[:200]
+        assert _contains(cases[path.stem], "average_precision", average_precision(truth, scores)), text[:200]
+        checked += 1
+    assert checked
+
+
+def _contains(value: object, key: str, number: float) -> bool:
+    """Whether somewhere below a key of this name the number stands, to 1e-9."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if name == key and isinstance(item, float | int) and abs(item - number) < 1e-9:
+                return True
+            if _contains(item, key, number):
+                return True
+    return any(_contains(item, key, number) for item in value) if isinstance(value, list) else False
+
+
+def test_slide_metrics_by_hand(rng: np.random.Generator) -> None:
+    labels, p = [0, 0, 1, 1, 1, 0], [0.1, 0.6, 0.7, 0.4, 0.9, 0.4]
+    predicted = [value >= 0.5 for value in p]
+    found = slide_metrics(labels, p, predicted, list("abcdef"), rng, draws=50)
+    assert found["auc"] == pytest.approx((1 * 3 + 2 * 0 + (1 + 0.5 + 1 + 0 + 0.5) + 0) / 9 if False else 7.5 / 9)
+    assert found["confusion"] == {"tp": 2, "fp": 1, "fn": 1, "tn": 2}
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["f1"] == pytest.approx(2 / 3)
+    for name in ("auc", "accuracy", "f1", "average_precision"):
+        interval = found["intervals"][name]
+        assert interval["low"] <= found[name] <= interval["high"]
+
+
+def test_undefined_is_nan_with_a_reason(rng: np.random.Generator) -> None:
+    found = slide_metrics([1, 1], [0.2, 0.9], [False, True], ["a", "b"], rng, draws=10)
+    assert math.isnan(found["auc"])
+    assert found["reasons"]["auc"] == "undefined: 2 positive of 2 slides"
+    assert math.isnan(f1(np.array([False]), np.array([False])))
+
+
+def test_intervals_follow_the_seed_and_cover() -> None:
+    """95 % intervals of a mean cover the truth about 95 % of the time (here at least 85 % of 60 cohorts)."""
+    hits = 0
+    for seed in range(60):
+        values = np.random.default_rng(seed).normal(1.0, 1.0, 40)
+        interval = bootstrap_interval(
+            lambda rows, v=values: float(v[rows].mean()),
+            [str(i) for i in range(40)],
+            np.random.default_rng(0),
+            200,  # type: ignore[misc]
+        )
+        hits += interval.low <= 1.0 <= interval.high
+    assert hits >= 51
+    assert interval == bootstrap_interval(
+        lambda rows: float(values[rows].mean()), [str(i) for i in range(40)], np.random.default_rng(0), 200
+    )
+
+
+def test_patients_are_drawn_whole() -> None:
+    """Forty copies of one patient's slide are one observation: the interval must not shrink."""
+    values = np.array([0.0, 1.0, 0.0, 1.0])
+    many = np.repeat(values, 40)
+    groups = np.repeat(list("abcd"), 40).tolist()
+    wide = bootstrap_interval(lambda rows: float(many[rows].mean()), groups, np.random.default_rng(0), 400)
+    assert wide.high - wide.low > 0.7
+
+
+def table(size: int = 100) -> TileTable:
+    spec = TileSpec(mpp=0.5, size_px=size)
+    coords = lattice(INFO, spec)
+    return TileTable(
+        "s", spec, plan_reading(INFO, spec), coords, np.ones(len(coords), np.float32), (2000, 1500), (0.5, 0.5)
+    )
+
+
+def test_overlap_of_tiles_is_exact() -> None:
+    hole = shapely.box(150, 120, 950, 480).difference(shapely.box(300, 200, 400, 250))
+    lesions = [Lesion("s", "t", MultiPolygon([hole])), Lesion("s", "t", MultiPolygon([shapely.box(1500, 0, 1600, 30)]))]
+    found = tile_overlap(table(), lesions).reshape(15, 20)
+    assert found[1, 1] == pytest.approx(0.5 * 0.8)
+    assert found[2, 5] == 1.0
+    assert found[2, 3] == pytest.approx(0.5)
+    assert found[0, 15] == pytest.approx(0.3)
+    assert found.sum() * 100 * 100 == pytest.approx(hole.area + 3000)
+    assert not tile_overlap(table(), []).any()
+
+
+def test_patch_metrics_equal_scikit_learn(rng: np.random.Generator) -> None:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    slides = [LabelledTiles(str(i), str(i), rng.random(50) < 0.2, rng.random(50)) for i in range(4)]
+    slides.append(LabelledTiles("none", "none", np.zeros(9, bool), np.append(rng.random(8), np.nan)))
+    truth = np.concatenate([s.truth for s in slides])[:-1]
+    scores = np.concatenate([s.scores for s in slides])[:-1]
+    found = patch_metrics(slides, rng, draws=20)
+    assert found["auc"] == pytest.approx(roc_auc_score(truth, scores))
+    assert found["auprc"] == pytest.approx(average_precision_score(truth, scores))
+    assert (found["n_tiles"], found["n_positive"]) == (208, int(truth.sum()))
+    within = [roc_auc_score(s.truth, s.scores) for s in slides[:4]]
+    assert found["auc_within_slides"] == pytest.approx(np.mean(within))
+    empty = patch_metrics(slides[-1:], rng)
+    assert math.isnan(empty["auc"])
+    assert "0 of 8 tiles" in empty["reasons"]["auc"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<ASAP_Annotations>", "not a readable ASAP file"),
+        ("", "not a readable ASAP file"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><ASAP_Annotations>&a;</ASAP_Annotations>', "EntitiesForbidden"),
+        ('<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><A>&a;</A>', "Forbidden"),
+        ('<A><Annotation PartOfGroup="Tumor"><Coordinate X="1"/></Annotation></A>', "coordinate without number"),
+        ('<A><Annotation PartOfGroup="Tumor"><Coordinate X="1" Y="a"/></Annotation></A>', "coordinate without number"),
+    ],
+)
+def test_hostile_xml_is_refused_by_file(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "bad.xml").write_text(text)
+    with pytest.raises(DataError, match=rf"bad\.xml.*{message}"):
+        read_annotations(tmp_path / "bad.xml", "s")
+
+
+def test_lesions_outside_the_slide_show_both_extents(tmp_path: Path) -> None:
+    from wsi_mil.synthetic.writing import write_asap
+
+    write_asap(tmp_path / "a.xml", [("x", shapely.box(5000, 5000, 6000, 6000))])
+    with pytest.raises(DataError, match=r"\[5000, 5000, 6000, 6000\].*2000 x 1500"):
+        read_annotations(tmp_path / "a.xml", "s", INFO)
+
+
+def test_geojson_annotations_leave_qupaths_frame(tmp_path: Path) -> None:
+    info = SlideInfo("s", "", ((2000, 1500),), (1.0,), 0.5, 0.5, "t", Bounds(100, 50, 1500, 1200), "v", "r", "1")
+    geometry = json.loads(shapely.to_geojson(shapely.box(0, 0, 200, 100)))
+    items = [
+        {"type": "Feature", "geometry": geometry, "properties": {"classification": "Tumor"}},
+        {"type": "Feature", "geometry": geometry, "properties": {"classification": "Stroma"}},
+    ]
+    (tmp_path / "s.geojson").write_text(json.dumps(items))
+    lesions = read_annotations(tmp_path / "s.geojson", "s", info)
+    assert [lesion.geometry.bounds for lesion in lesions] == [(100, 50, 300, 150)]
+
+
+def test_froc_odd_masks_and_points() -> None:
+    empty = evaluation_mask(np.zeros((20, 30), bool))
+    assert empty.count == 0
+    mask = evaluation_mask(np.pad(np.ones((40, 60), bool), 10))
+    assert mask.isolated == ()
+    with pytest.raises(DataError, match=r"slide 'x': a detection at row 60, column 3 lies outside its mask of 60 x 80"):
+        match_detections([(0.5, 60.0, 3.0)], mask, "x")
+    with pytest.raises(DataError, match="row -1"):
+        match_detections([(0.5, -0.5, 3.0)], mask, "x")
+
+
+def test_a_detection_of_probability_zero_is_no_hit() -> None:
+    mask = evaluation_mask(np.pad(np.ones((40, 60), bool), 10))
+    assert match_detections([(0.0, 30.0, 40.0)], mask).true_positives == (0.0,)
+    assert match_detections([(0.3, 30.0, 40.0), (0.9, 31.0, 41.0)], mask).true_positives == (0.9,)

@@ -1,0 +1,204 @@
+"""Thresholds by brute force, models that round-trip and refuse what does not fit, detections by hand."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsi_mil.aggregators import build_aggregator
+from wsi_mil.contracts.features import FeatureTable
+from wsi_mil.contracts.scores import SlideScores
+from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
+from wsi_mil.encoders import EncoderSpec
+from wsi_mil.errors import DataError, ModelError, StoreError
+from wsi_mil.files import digest_bytes
+from wsi_mil.scoring import (
+    Threshold,
+    TrainedModel,
+    choose_threshold,
+    find_detections,
+    load_model,
+    read_slide_scores,
+    read_tile_scores,
+    score_features,
+    write_slide_scores,
+    write_tile_scores,
+)
+from wsi_mil.tissue import TissueSpec
+from wsi_mil.training import Standardizer, TrainSpec
+
+
+def features(encoder_digest: str = "enc", unreadable: int = 0, dim: int = 6) -> FeatureTable:
+    values = np.random.default_rng(0).normal(size=(9, dim)).astype(np.float16)
+    readable = np.arange(9) >= unreadable
+    values[~readable] = 0
+    coords = np.array([[x * 50, y * 50] for y in range(3) for x in range(3)], np.int32)
+    digest = digest_bytes(values.tobytes(), readable.tobytes())
+    return FeatureTable("s", "texture", encoder_digest, "tiles", 0.5, values, coords, readable, digest)
+
+
+def model(name: str = "focus_mil", n_outputs: int = 1) -> TrainedModel:
+    classes = ("normal", "tumor", "other")[: max(n_outputs, 2)]
+    return TrainedModel(
+        name="m",
+        aggregator=build_aggregator(name, 6, n_outputs, 0, {}).eval(),
+        standardizer=Standardizer(torch.full((6,), 0.5), torch.full((6,), 2.0)),
+        class_names=classes,
+        tissue=TissueSpec(),
+        tiles=TileSpec(mpp=0.5, size_px=100),
+        encoder=EncoderSpec(),
+        encoder_digest="enc",
+        threshold=Threshold(0.4, "youden", "val", "abc"),
+        training={"spec": {**TrainSpec().model_dump(), "aggregator": name}},
+        digest="dig",
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=25))
+@settings(max_examples=200, deadline=None)
+def test_no_other_threshold_separates_better(rows: list[tuple[int, bool]]) -> None:
+    scores = np.array([r[0] / 20 for r in rows])
+    truth = np.array([r[1] for r in rows])
+    found = choose_threshold(scores.tolist(), truth.astype(int).tolist())
+    if truth.all() or not truth.any():
+        assert found == 0.5
+        return
+
+    def youden(t: float) -> float:
+        return float((scores[truth] >= t).mean() + (scores[~truth] < t).mean())
+
+    assert youden(found) == pytest.approx(max(youden(t) for t in np.linspace(0, 1.01, 203)))
+    assert found not in scores
+
+
+def test_a_threshold_chosen_on_the_scored_slides_is_refused() -> None:
+    Threshold(0.5, "r", "val", "abc").refuse_if_chosen_on("other")
+    with pytest.raises(DataError, match="chosen on the very slides"):
+        Threshold(0.5, "r", "test", "abc").refuse_if_chosen_on("abc")
+
+
+@pytest.mark.parametrize("name", ["focus_mil", "mi_net", "abmil_gated"])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_a_model_folder_gives_the_same_scores(tmp_path: Path, name: str, n_outputs: int) -> None:
+    original = model(name, n_outputs)
+    original.save(tmp_path / "models" / "m" / "fold0", "inputs")
+    loaded = load_model(tmp_path / "models" / "m")
+    one, two = score_features(original, features()), score_features(loaded, features())
+    np.testing.assert_array_equal(one.tile_scores, two.tile_scores)
+    assert one.class_probabilities == two.class_probabilities
+    assert len(one.class_probabilities) == max(n_outputs, 2)
+    assert one.probability == pytest.approx(1 - one.class_probabilities[0])
+    assert (loaded.threshold, loaded.tiles, loaded.class_names) == (
+        original.threshold,
+        original.tiles,
+        original.class_names,
+    )
+    assert sorted(p.name for p in (tmp_path / "models" / "m" / "fold0").iterdir()) == [
+        "model.json",
+        "model.safetensors",
+    ]
+
+
+def test_scores_see_standardised_features() -> None:
+    m, table = model("mi_net"), features()
+    with torch.inference_mode():
+        x = (torch.from_numpy(table.features).float() - 0.5) / 2.0
+        logits = m.aggregator.classifier(x)[:, 0]  # type: ignore[operator]
+    found = score_features(m, table)
+    np.testing.assert_allclose(found.tile_scores, logits.numpy(), rtol=1e-6)
+    assert found.probability == pytest.approx(float(logits.max().sigmoid()), rel=1e-6)
+
+
+def test_unreadable_tiles_have_no_score() -> None:
+    found = score_features(model(), features(unreadable=2))
+    assert np.flatnonzero(np.isnan(found.tile_scores)).tolist() == [0, 1]
+    with pytest.raises(DataError, match="no readable tile"):
+        score_features(model(), features(unreadable=9))
+
+
+def test_features_of_another_encoder_are_refused() -> None:
+    with pytest.raises(ModelError, match="texture features enc, slide 's' has texture features other"):
+        score_features(model(), features("other"))
+    with pytest.raises(ModelError, match="takes 6 features, slide 's' has 7"):
+        score_features(model(), features(dim=7))
+    with pytest.raises(ModelError, match=r"100 px at 0.5 µm/px, slide 's' has 100 px at 1"):
+        model().check_tiles(TileSpec(mpp=1.0, size_px=100), "s")
+    model().check_tiles(TileSpec(mpp=0.5, size_px=100, stride_px=50), "s")
+
+
+def test_model_folders_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no model in"):
+        load_model(tmp_path)
+    model().save(tmp_path / "fold0", "x")
+    shutil.copytree(tmp_path / "fold0", tmp_path / "fold1")
+    with pytest.raises(ModelError, match="holds 2 folds: name one"):
+        load_model(tmp_path)
+    card = json.loads((tmp_path / "fold1" / "model.json").read_text())
+    (tmp_path / "fold1" / "model.json").write_text(json.dumps({**card, "format_version": 7}))
+    with pytest.raises(ModelError, match="format 7, this version reads 1"):
+        load_model(tmp_path / "fold1")
+    weights = tmp_path / "fold0" / "model.safetensors"
+    raw = bytearray(weights.read_bytes())
+    raw[-1] ^= 1
+    weights.write_bytes(bytes(raw))
+    with pytest.raises(ModelError, match=r"not the file that model.json describes"):
+        load_model(tmp_path / "fold0")
+    weights.write_bytes(b"\x80\x04pickle")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(tmp_path / "fold0")
+
+
+def scores_of(values: list[float], kind: str = "logit") -> SlideScores:
+    coords = np.array([[i * 100, 0] for i in range(len(values))], np.int32)
+    return SlideScores("s", 0.7, (0.3, 0.7), np.array(values, np.float32), kind, coords, "t", "f", "m")
+
+
+def test_tile_scores_read_back(tmp_path: Path) -> None:
+    scores = scores_of([1.5, float("nan"), -2.0])
+    write_tile_scores(tmp_path / "a" / "s.parquet", scores)
+    again = read_tile_scores(tmp_path / "a" / "s.parquet")
+    np.testing.assert_array_equal(again.tile_scores, scores.tile_scores)
+    np.testing.assert_array_equal(again.coords, scores.coords)
+    assert (again.score_kind, again.probability, again.model_digest) == ("logit", 0.7, "m")
+
+
+def test_slide_scores_read_back_and_nonsense_is_told(tmp_path: Path) -> None:
+    rows = [{"slide_id": "a", "label": None, "probability": 0.5}, {"slide_id": "b", "label": 1, "probability": 0.25}]
+    write_slide_scores(tmp_path / "s.parquet", rows, {"model": "m"})
+    found, header = read_slide_scores(tmp_path / "s.parquet")
+    assert found == rows
+    assert header["model"] == "m"
+    with pytest.raises(StoreError, match="expected tile scores"):
+        read_tile_scores(tmp_path / "s.parquet")
+    (tmp_path / "s.parquet").write_bytes(b"junk")
+    with pytest.raises(StoreError, match="wsi-mil score"):
+        read_slide_scores(tmp_path / "s.parquet")
+    with pytest.raises(StoreError, match="no slide scores"):
+        read_slide_scores(tmp_path / "none.parquet")
+
+
+def test_probabilities_by_kind() -> None:
+    np.testing.assert_allclose(scores_of([0.0, 2.0]).tile_probabilities(), [0.5, 1 / (1 + np.exp(-2))], rtol=1e-6)
+    np.testing.assert_allclose(scores_of([0.1, 0.4], "attention").tile_probabilities(), [0.25, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(scores_of([0.1, 0.4], "probability").tile_probabilities(), [0.1, 0.4], rtol=1e-6)
+    assert scores_of([-1e4, 1e4]).tile_probabilities().tolist() == pytest.approx([0, 1])
+
+
+def test_detections_by_hand() -> None:
+    """Tiles of 100 px at 0.5 µm/px in a row, 50 µm apart: the best one silences its neighbours within 60 µm."""
+    scores = scores_of([0.2, 0.9, 0.8, 0.3, 0.6, 0.04, float("nan")], "probability")
+    plan = ReadPlan(0, 1, 1, 100, 100, 100, 100)
+    table = TileTable(
+        "s", TileSpec(mpp=0.5, size_px=100), plan, scores.coords, np.ones(7, np.float32), (700, 100), (0.5, 0.5)
+    )
+    found = find_detections(scores, table, radius_um=60, min_probability=0.05)
+    assert [(d.x0_px, d.y0_px, round(d.probability, 2)) for d in found] == [(150, 50, 0.9), (450, 50, 0.6)]
+    wide = TileTable("s", table.spec, plan, scores.coords, table.tissue, (700, 100), (0.25, 0.5))
+    assert len(find_detections(scores, wide, radius_um=60, min_probability=0.05)) == 2
+    assert len(find_detections(scores, table, radius_um=1, min_probability=0.05)) == 5
+    assert find_detections(scores, table, radius_um=60, min_probability=0.95) == []

@@ -1,0 +1,171 @@
+"""What every aggregator must do. Subclass, give `build`, and pytest runs the suite."""
+
+from abc import ABC, abstractmethod
+
+import pytest
+import torch
+from torch import Tensor
+
+from wsi_mil.aggregators import Aggregator
+from wsi_mil.contracts.bags import Bag, PackedBags
+
+DIM = 12
+TOLERANCE = 1e-5
+
+
+def make_bags(lengths: tuple[int, ...] = (5, 1, 9), seed: int = 0, classes: int = 2) -> list[Bag]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        Bag(f"slide_{i}", torch.randn(length, DIM, generator=generator), i % classes)
+        for i, length in enumerate(lengths)
+    ]
+
+
+def total_loss(model: Aggregator, bags: PackedBags) -> Tensor:
+    return torch.stack(list(model.loss(model(bags), bags.labels).values())).sum()
+
+
+class AggregatorSuite(ABC):
+    """`losses_average_over_bags`: whether the loss of a batch is the mean of its bags' losses (in evaluation mode)."""
+
+    losses_average_over_bags = True
+
+    @abstractmethod
+    def build(self, n_outputs: int = 1) -> Aggregator:
+        """Return a new aggregator over DIM features, with the same weights each time."""
+
+    def model(self, n_outputs: int = 1) -> Aggregator:
+        return self.build(n_outputs).eval()
+
+    def test_shapes_and_kind(self) -> None:
+        for n_outputs in (1, 3):
+            output = self.model(n_outputs)(PackedBags.pack(make_bags()))
+            assert output.bag_logits.shape == (3, n_outputs)
+            assert output.instance_scores.shape == (15,)
+            assert output.score_kind in ("attention", "logit", "probability")
+
+    def test_deterministic_in_evaluation(self) -> None:
+        model, bags = self.model(), PackedBags.pack(make_bags())
+        torch.manual_seed(1)
+        first = model(bags)
+        torch.manual_seed(2)
+        second = model(bags)
+        assert torch.equal(first.bag_logits, second.bag_logits)
+        assert torch.equal(first.instance_scores, second.instance_scores)
+
+    def test_packed_equals_one_by_one(self) -> None:
+        model, bags = self.model(), make_bags()
+        together = model(PackedBags.pack(bags))
+        alone = [model(PackedBags.pack([bag])) for bag in bags]
+        torch.testing.assert_close(
+            together.bag_logits, torch.cat([o.bag_logits for o in alone]), rtol=0, atol=TOLERANCE
+        )
+        scores = torch.cat([o.instance_scores for o in alone])
+        torch.testing.assert_close(together.instance_scores, scores, rtol=0, atol=TOLERANCE)
+
+    def test_loss_and_gradient_of_a_batch_are_the_mean_of_its_bags(self) -> None:
+        bags = make_bags((6, 6, 6))  # equal sizes: a mean over instances is then a mean over bags
+        model = self.model()
+        total_loss(model, PackedBags.pack(bags)).backward()
+        together = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+        model.zero_grad()
+        losses = [total_loss(model, PackedBags.pack([bag])) for bag in bags]
+        torch.stack(losses).mean().backward()
+        alone = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        assert together
+        for a, b in zip(together, alone, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=TOLERANCE)
+
+    def test_no_bag_depends_on_another(self) -> None:
+        model, bags = self.model(), make_bags()
+        other = [bags[0], Bag("x", 50 * torch.ones(3, DIM), 1), *bags[2:]]
+        one, two = model(PackedBags.pack(bags)), model(PackedBags.pack(other))
+        torch.testing.assert_close(one.bag_logits[0], two.bag_logits[0], rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(one.instance_scores[:5], two.instance_scores[:5], rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(one.bag_logits[2], two.bag_logits[2], rtol=0, atol=TOLERANCE)
+
+    def test_permuting_instances_permutes_scores(self) -> None:
+        model, bag = self.model(), make_bags((9,))[0]
+        order = torch.randperm(9, generator=torch.Generator().manual_seed(3))
+        plain = model(PackedBags.pack([bag]))
+        mixed = model(PackedBags.pack([Bag("m", bag.features[order], bag.label)]))
+        same = torch.allclose(plain.bag_logits, mixed.bag_logits, atol=TOLERANCE) and torch.allclose(
+            plain.instance_scores[order], mixed.instance_scores, atol=TOLERANCE
+        )
+        assert same == model.permutes_with_instances
+
+    def test_one_instance_and_very_many(self) -> None:
+        model = self.model()
+        one = model(PackedBags.pack(make_bags((1,))))
+        assert torch.isfinite(one.bag_logits).all()
+        many = model(PackedBags.pack([Bag("m", torch.randn(100_000, DIM), 1)]))
+        assert torch.isfinite(many.bag_logits).all()
+        assert many.instance_scores.shape == (100_000,)
+
+    def test_gradients_are_finite_and_reach_every_parameter(self) -> None:
+        model = self.build().train()
+        model.generator = torch.Generator().manual_seed(0)
+        bags = PackedBags.pack([Bag("big", 30 * torch.randn(50, DIM), 0), *make_bags()])
+        total_loss(model, bags).backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+
+    def test_half_precision(self) -> None:
+        model, bags = self.model(), PackedBags.pack(make_bags())
+        expected = model(bags)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model(bags)
+        torch.testing.assert_close(found.bag_logits.float(), expected.bag_logits, rtol=0.05, atol=0.05)
+
+    def test_state_round_trip(self) -> None:
+        model, bags = self.model(), PackedBags.pack(make_bags())
+        other = self.model()
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.add_(1.0)
+        assert not torch.equal(other(bags).bag_logits, model(bags).bag_logits)
+        other.load_state_dict(model.state_dict())
+        assert torch.equal(other(bags).bag_logits, model(bags).bag_logits)
+
+    def test_same_seed_same_training_step(self) -> None:
+        losses = []
+        for _ in range(2):
+            model = self.build().train()
+            model.generator = torch.Generator().manual_seed(7)
+            losses.append(total_loss(model, PackedBags.pack(make_bags())).detach())
+        assert torch.equal(losses[0], losses[1])
+
+    def test_probabilities_sum_to_one(self) -> None:
+        for n_outputs in (1, 3):
+            model = self.model(n_outputs)
+            probabilities = model.probabilities(model(PackedBags.pack(make_bags())).bag_logits)
+            assert probabilities.shape == (3, max(n_outputs, 2))
+            torch.testing.assert_close(probabilities.sum(1), torch.ones(3))
+
+    def test_it_learns_a_separable_problem(self) -> None:
+        """Positive bags hold one instance far out: thirty steps must bring the loss down."""
+        model = self.build().train()
+        model.generator = torch.Generator().manual_seed(0)
+        bags = []
+        for i, bag in enumerate(make_bags((8,) * 12)):
+            features = bag.features.clone()
+            features[0, 0] += 6.0 * (i % 2)
+            bags.append(Bag(bag.slide_id, features, i % 2))
+        packed = PackedBags.pack(bags)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        with torch.no_grad():
+            before = float(model.loss(model(packed), packed.labels)["bag"])
+        for _ in range(40):
+            optimizer.zero_grad()
+            total_loss(model, packed).backward()
+            optimizer.step()
+        after = float(model.loss(model(packed), packed.labels)["bag"].detach())
+        assert after < 0.5 * before
+
+    def test_bad_sizes_are_refused(self) -> None:
+        from wsi_mil.errors import ModelError
+
+        kind = type(self.build())
+        with pytest.raises(ModelError, match="n_outputs"):
+            kind(in_features=DIM, n_outputs=0)
