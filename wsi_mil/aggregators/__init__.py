@@ -1,6 +1,13 @@
 """Aggregators: from the instances of a bag to its label, one method per file, one signature."""
 
-from wsi_mil.aggregators.base import Aggregator
-from wsi_mil.aggregators.catalog import AGGREGATORS, build_aggregator
+from typing import TYPE_CHECKING
 
+from wsi_mil.aggregators.names import AGGREGATORS
+from wsi_mil.lazy import lazy_door
+
+if TYPE_CHECKING:
+    from wsi_mil.aggregators.base import Aggregator
+    from wsi_mil.aggregators.catalog import build_aggregator
+
+__getattr__ = lazy_door(__name__, {"Aggregator": "base", "build_aggregator": "catalog"})
 __all__ = ["AGGREGATORS", "Aggregator", "build_aggregator"]

@@ -1,21 +1,12 @@
-"""Names of aggregators."""
+"""Build an aggregator by name."""
 
 from typing import Any
 
 import torch
 
 from wsi_mil.aggregators.base import Aggregator
+from wsi_mil.aggregators.names import AGGREGATORS
 from wsi_mil.errors import ConfigError, nearest
-from wsi_mil.registry import Registry
-
-AGGREGATORS = Registry(
-    "aggregator",
-    {
-        "focus_mil": "wsi_mil.aggregators.focus_mil:FocusMIL",
-        "mi_net": "wsi_mil.aggregators.mi_net:MiNet",
-        "abmil_gated": "wsi_mil.aggregators.abmil_gated:GatedABMIL",
-    },
-)
 
 
 def build_aggregator(name: str, in_features: int, n_outputs: int, seed: int, params: dict[str, Any]) -> Aggregator:

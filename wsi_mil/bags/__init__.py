@@ -1,7 +1,13 @@
 """Bags: labels, patient-grouped splits, packing, and the operations over segments."""
 
-from wsi_mil.bags.dataset import load_bag
+from typing import TYPE_CHECKING
+
 from wsi_mil.bags.labels import LabelTable, SlideLabel, read_labels
 from wsi_mil.bags.splits import Fold, Split, SplitSpec, make_split
+from wsi_mil.lazy import lazy_door
 
+if TYPE_CHECKING:
+    from wsi_mil.bags.dataset import load_bag
+
+__getattr__ = lazy_door(__name__, {"load_bag": "dataset"})
 __all__ = ["Fold", "LabelTable", "SlideLabel", "Split", "SplitSpec", "load_bag", "make_split", "read_labels"]

@@ -19,7 +19,7 @@ def command(what: str, pattern: str) -> None:
 
         names = list_encoders(pattern)
     elif what == "aggregators":
-        from wsi_mil.aggregators.catalog import AGGREGATORS
+        from wsi_mil.aggregators import AGGREGATORS
 
         names = [name for name in AGGREGATORS if fnmatch(name, pattern)]
     elif what == "readers":

@@ -8,7 +8,7 @@ from pydantic import Field
 from wsi_mil.bags.splits import SplitSpec
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.contracts.tiles import TileSpec
-from wsi_mil.encoders.base import EncoderSpec
+from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, nearest
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import ExecutionSpec

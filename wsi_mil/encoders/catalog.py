@@ -4,20 +4,12 @@ from collections.abc import Callable
 
 import torch
 
-from wsi_mil.encoders.base import Encoder, EncoderSpec, pick_device
+from wsi_mil.encoders.base import Encoder, pick_device
+from wsi_mil.encoders.names import ENCODERS, FAMILIES
+from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError
-from wsi_mil.registry import Registry
 
 Builder = Callable[[EncoderSpec, torch.device], Encoder]
-
-ENCODERS = Registry("encoder", {"texture": "wsi_mil.encoders.texture:TextureEncoder"})
-FAMILIES = Registry(
-    "encoder",
-    {
-        "timm": "wsi_mil.encoders.networks:build_timm",
-        "torchvision": "wsi_mil.encoders.networks:build_torchvision",
-    },
-)
 
 
 def build_encoder(spec: EncoderSpec, device: str = "auto") -> Encoder:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsi_mil.encoders.base import Encoder, EncoderSpec
+from wsi_mil.encoders.base import Encoder
+from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.encoders.weights import SUFFIXES, load_trunk, read_checkpoint, weights_digest
 from wsi_mil.errors import ConfigError, EncoderError, nearest
 

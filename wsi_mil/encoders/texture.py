@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wsi_mil.encoders.base import Encoder, EncoderSpec
+from wsi_mil.encoders.base import Encoder
+from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import EncoderError
 
 VERSION = 1

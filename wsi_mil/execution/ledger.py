@@ -47,7 +47,8 @@ class Ledger:
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(row.as_row() for row in self.rows())
-        write_text(self.path, text.getvalue())
+        if not self.path.exists() or self.path.read_text(encoding="utf-8") != text.getvalue():
+            write_text(self.path, text.getvalue())
 
     def summary(self, stage: str) -> str:
         """Return e.g. '36 done, 1 failed' for one stage."""

@@ -55,7 +55,7 @@ def map_slides(
     """
     guarded = partial(run_guarded, function, stage)
     if spec.backend == "dask":
-        yield from _on_dask(guarded, jobs, spec)
+        yield from _on_dask(guarded, jobs, stage, spec)
     elif min(spec.resolved_workers(), len(jobs)) <= 1:
         yield from map(guarded, jobs)
     else:
@@ -102,7 +102,7 @@ def _in_processes(guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _on_dask(guarded: Callable[[J], Outcome], jobs: Sequence[J], spec: ExecutionSpec) -> Iterator[Outcome]:
+def _on_dask(guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str, spec: ExecutionSpec) -> Iterator[Outcome]:
     try:
         from distributed import Client, as_completed
     except ImportError as error:
@@ -112,6 +112,10 @@ def _on_dask(guarded: Callable[[J], Outcome], jobs: Sequence[J], spec: Execution
             "execution.backend=dask needs execution.scheduler=HOST:PORT (start one with `dask scheduler`)"
         )
     with Client(spec.scheduler, set_as_default=False) as client:
-        futures = client.map(guarded, list(jobs), pure=False)
-        for future in as_completed(futures):
-            yield future.result()
+        held = {client.submit(guarded, job, pure=False): job for job in jobs}
+        for future in as_completed(held, loop=client.loop):
+            try:
+                yield future.result()
+            except Exception as error:  # the function itself never raises: the worker or the connection was lost
+                reason = f"a Dask worker was lost ({type(error).__name__}: {error}); run again to resume"
+                yield Outcome(held[future].slide_id, stage, "failed", " ".join(reason.split()))

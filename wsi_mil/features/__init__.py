@@ -1,6 +1,14 @@
 """Features in Zarr v3, one store a slide, whole or absent; and the engine that fills them."""
 
-from wsi_mil.features.engine import ExtractionReport, encode_tiles, extract_features
-from wsi_mil.features.store import SlideStore
+from typing import TYPE_CHECKING
 
+from wsi_mil.features.store import SlideStore
+from wsi_mil.lazy import lazy_door
+
+if TYPE_CHECKING:
+    from wsi_mil.features.engine import ExtractionReport, encode_tiles, extract_features
+
+__getattr__ = lazy_door(
+    __name__, {"ExtractionReport": "engine", "encode_tiles": "engine", "extract_features": "engine"}
+)
 __all__ = ["ExtractionReport", "SlideStore", "encode_tiles", "extract_features"]

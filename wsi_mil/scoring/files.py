@@ -67,8 +67,18 @@ def tile_scores_header(path: Path) -> dict[str, Any] | None:
 
 
 def write_slide_scores(path: Path, rows: list[dict[str, Any]], header: dict[str, Any]) -> None:
-    """Write one row per slide: slide_id, patient, fold, part, label, probability, threshold, predicted, ..."""
-    _write(path, pa.Table.from_pylist(rows), {"kind": "slide scores", "format_version": FORMAT, **header})
+    """Write one row per slide: slide_id, patient, fold, part, label, probability, threshold, predicted, ...; an equal file is left alone."""
+    header = {"kind": "slide scores", "format_version": FORMAT, **header}
+    if path.exists() and _same(path, rows, header):
+        return
+    _write(path, pa.Table.from_pylist(rows), header)
+
+
+def _same(path: Path, rows: list[dict[str, Any]], header: dict[str, Any]) -> bool:
+    try:
+        return read_slide_scores(path) == (rows, header)
+    except StoreError:
+        return False
 
 
 def read_slide_scores(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:

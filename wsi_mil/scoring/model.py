@@ -11,7 +11,7 @@ from wsi_mil.aggregators import Aggregator, build_aggregator
 from wsi_mil.contracts.bags import Bag
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.tiles import TileSpec
-from wsi_mil.encoders.base import EncoderSpec
+from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ModelError
 from wsi_mil.files import digest_file, read_json, write_aside, write_json
 from wsi_mil.scoring.thresholds import Threshold

@@ -14,7 +14,8 @@ from wsi_mil.contracts.bags import Bag
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.tiles import TileSpec
-from wsi_mil.encoders.base import EncoderSpec, pick_device
+from wsi_mil.encoders.base import pick_device
+from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError, ModelError
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.files import digest_json

@@ -37,6 +37,7 @@ class RunContext:
 
 def open_run(config: RunConfig) -> RunContext:
     """Return the run of a configuration: folder checked, cohort made if asked, slides found, labels read."""
+    _refuse_unknown_names(config)
     run = RunFolder(config.run)
     if config.synthetic is not None and config.slides.folder is None:
         write_cohort(config.run / "cohort", config.synthetic, config.execution)
@@ -55,6 +56,20 @@ def open_run(config: RunConfig) -> RunContext:
     context = RunContext(config, run, sources, labels)
     _account_for_labels(context)
     return context
+
+
+def _refuse_unknown_names(config: RunConfig) -> None:
+    """A name that does not exist is told now, not after hours of extraction."""
+    from wsi_mil.aggregators.names import AGGREGATORS
+    from wsi_mil.encoders.names import ENCODERS, FAMILIES
+    from wsi_mil.slides.opening import READERS
+
+    if config.slides.reader != "auto":
+        _ = READERS[config.slides.reader]
+    family, colon, _name = config.encoder.name.partition(":")
+    _ = FAMILIES[family] if colon else ENCODERS[family]
+    for name in config.models:
+        _ = AGGREGATORS[config.train_spec(name).aggregator or name]
 
 
 def _write_provenance(run: RunFolder, config: RunConfig) -> None:

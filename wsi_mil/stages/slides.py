@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -12,10 +13,10 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.contracts.tissue import TissueMask
-from wsi_mil.encoders.base import Encoder, EncoderSpec
+from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec, map_slides
-from wsi_mil.features import SlideStore, extract_features
+from wsi_mil.features import SlideStore
 from wsi_mil.files import digest_json, write_aside
 from wsi_mil.logs import logger, progress
 from wsi_mil.slides import open_slide, read_scaled
@@ -23,6 +24,9 @@ from wsi_mil.stages.run_folder import RunFolder, SlideSource
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, draw_preview, find_tissue, mask_from_polygons, read_tissue, write_tissue
 from wsi_mil.tissue.files import tissue_digest
+
+if TYPE_CHECKING:
+    from wsi_mil.encoders import Encoder
 
 PREVIEW_PX = 900
 MASK_PX_PER_TILE = 8
@@ -114,7 +118,7 @@ class ExtractJob:
 
 
 @lru_cache(maxsize=2)
-def shared_encoder(spec: EncoderSpec, device: str) -> Encoder:
+def shared_encoder(spec: EncoderSpec, device: str) -> "Encoder":
     """Return one encoder per process, however many slides it serves."""
     from wsi_mil.encoders import build_encoder
 
@@ -123,6 +127,8 @@ def shared_encoder(spec: EncoderSpec, device: str) -> Encoder:
 
 def extract_one(job: ExtractJob) -> Outcome:
     """Encode one slide's tiles unless its store holds them already."""
+    from wsi_mil.features import extract_features
+
     started = time.perf_counter()
     store = SlideStore(job.store, job.slide_id)
     tiles = store.read_tiles()

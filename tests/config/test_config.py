@@ -1,0 +1,82 @@
+"""Configuration: strict, told by key, overridden, saved and loaded again."""
+
+from pathlib import Path
+
+import pytest
+
+from wsi_mil.config import load_config, packaged_config, save_config
+from wsi_mil.errors import ConfigError
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: r\ntilse: {}\n", r"unknown key 'tilse'. Nearest: 'tiles'"),
+        ("run: r\ntiles: {mpp: 0.5, szie_px: 3}\n", r"unknown key 'tiles.szie_px'. Nearest: 'size_px'"),
+        ("run: r\nsynthetic: {pair: 3}\n", r"unknown key 'synthetic.pair'. Nearest: 'pairs'"),
+        ("run: r\ntiles: {mpp: -1}\n", r"tiles.mpp: input should be greater than 0, got -1"),
+        ("run: r\ntiles: {size_px: big}\n", r"tiles.size_px: .*integer.*got 'big'"),
+        ("run: r\ntissue: {method: otsuu}\n", r"tissue.method: .*'otsu'.*got 'otsuu'"),
+        ("seed: 1\n", "key 'run' is missing"),
+        (
+            "run: r\nmodels: {focus_mil: {epoch: 3}}\n",
+            r"models.focus_mil.epoch is no key of training. Nearest: 'epochs'",
+        ),
+        ("run: r\nmodels: {focus_mil: {lr: -3}}\n", r"models.focus_mil.lr: input should be greater than 0"),
+        ("run: r\nmodels: {}\n", "models"),
+        ("- a\n", "must hold keys and values, got a list"),
+        ("run: [\n", "not readable YAML"),
+        ("run: r\ntiles: {mpp: .nan}\n", "tiles.mpp: input should be a finite number"),
+        ("run: r\ntiles: 3\nsplit: {kind: k}\n", "tiles:.*; split.kind:"),
+    ],
+)
+def test_mistakes_are_told_by_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path / "c.yaml", text))
+
+
+def test_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.yaml", "run: r\ntiles: {mpp: 0.5}\n")
+    config = load_config(
+        path, ("tiles.mpp=1.0", "models.mi_net.epochs=3", "encoder.weights=a=b.pth", "slides.folder=x")
+    )
+    assert config.tiles.mpp == 1.0
+    assert config.encoder.weights == "a=b.pth"
+    assert config.train_spec("mi_net").epochs == 3
+    for wrong in ("tiles.mpp", "=3", "tiles.mpp.x=1"):
+        with pytest.raises(ConfigError, match="override"):
+            load_config(path, (wrong,))
+    with pytest.raises(ConfigError, match="Nearest: 'mpp'"):
+        load_config(path, ("tiles.mp=1",))
+
+
+def test_one_seed_for_all_that_set_none(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path / "c.yaml", "run: r\nseed: 9\nsplit: {seed: 4}\n"))
+    assert (config.split.seed, config.train.seed, config.evaluation.seed) == (4, 9, 9)
+
+
+def test_models_take_what_is_shared_and_their_own(tmp_path: Path) -> None:
+    text = "run: r\ntrain: {epochs: 7, lr: 0.5}\nmodels:\n  a: {aggregator: focus_mil, lr: 0.1, params: {latent: 4}}\n  mi_net: {}\n"
+    config = load_config(write(tmp_path / "c.yaml", text))
+    one, two = config.train_spec("a"), config.train_spec("mi_net")
+    assert (one.aggregator, one.epochs, one.lr, one.params) == ("focus_mil", 7, 0.1, {"latent": 4})
+    assert (two.aggregator, two.epochs, two.lr) == ("mi_net", 7, 0.5)
+
+
+def test_what_is_saved_loads_to_the_same(tmp_path: Path) -> None:
+    config = load_config(packaged_config("demo"))
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path) == config
+    assert load_config(tmp_path).digest() == config.digest()
+
+
+def test_absent_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no configuration at"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="no packaged configuration"):
+        packaged_config("nothing")

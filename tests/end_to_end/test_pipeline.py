@@ -1,0 +1,172 @@
+"""The whole run on a small cohort: what it writes, that it learns, that nothing is done twice, and what repeats."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsi_mil.config.loading import parse_config
+from wsi_mil.files import read_json
+from wsi_mil.stages import RunFolder, run_pipeline, run_stage
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, quick_config: dict[str, Any]) -> Path:
+    """A finished run with two models. Copy it before changing it."""
+    run = tmp_path_factory.mktemp("run") / "r"
+    run_pipeline(parse_config({**quick_config, "run": str(run), "models": {"mi_net": {}, "abmil_gated": {}}}))
+    return run
+
+
+def config_of(run: Path, quick_config: dict[str, Any], **changes: Any) -> Any:
+    return parse_config({**quick_config, "run": str(run), "models": {"mi_net": {}, "abmil_gated": {}}, **changes})
+
+
+def test_everything_is_there_and_describes_itself(finished: Path) -> None:
+    run = RunFolder(finished)
+    for name in ("config.yaml", "provenance.json", "outcomes.csv", "report.html", "models/split.json"):
+        assert (finished / name).is_file(), name
+    metrics = read_json(finished / "evaluation" / "mi_net" / "metrics.json")
+    assert set(metrics) >= {"slide", "patch", "froc", "split_digest", "inputs_digest"}
+    assert metrics["slide"]["n"] == 6
+    card = read_json(run.model("mi_net", 0) / "model.json")
+    assert card["threshold"]["part"] == "val"
+    assert card["training"]["split_digest"] == metrics["split_digest"]
+    test = read_json(run.split)["folds"][0]["test"]
+    for suffix in ("png", "ome.tif", "geojson.gz"):
+        assert sorted(p.name for p in (finished / "heatmaps" / "mi_net").glob(f"*.{suffix}")) == [
+            f"{s}.{suffix}" for s in test
+        ]
+    with (finished / "outcomes.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert {row["status"] for row in rows} == {"done"}
+    assert len([row for row in rows if row["stage"] == "tile"]) == 18
+
+
+def test_it_learned_where_the_lesions_are(finished: Path) -> None:
+    metrics = read_json(finished / "evaluation" / "mi_net" / "metrics.json")
+    assert metrics["patch"]["auc"] > 0.85
+    assert metrics["patch"]["n_positive"] > 20
+
+
+def test_the_report_needs_nothing_else(finished: Path) -> None:
+    page = (finished / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert page.count("data:image/") >= 2 * 6 * 2
+    assert "Research use only" in page
+    order = [float(text.split(",")[0]) for text in page.split("probability ")[1:7]]
+    assert order == sorted(order, reverse=True)
+
+
+def test_a_second_run_does_nothing(finished: Path, quick_config: dict[str, Any]) -> None:
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
+    summary = run_pipeline(config_of(finished, quick_config))
+    assert not any(summary.work.values())
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()} == before
+
+
+def test_deleting_one_slides_features_redoes_that_slide_only(
+    finished: Path, quick_config: dict[str, Any], tmp_path: Path
+) -> None:
+    run = tmp_path / "r"
+    shutil.copytree(finished, run)
+    run_pipeline(config_of(run, quick_config))  # the copy lies elsewhere: its provenance is written anew
+    victim = "slide_004"
+    shutil.rmtree(run / "slides" / f"{victim}.zarr" / "features")
+    others = {p: p.stat().st_mtime_ns for p in (run / "slides").rglob("*") if p.is_file() and victim not in str(p)}
+    summary = run_pipeline(config_of(run, quick_config))
+    assert summary.work == {"tile": 0, "extract": 1, "train": 0, "score": 0, "heatmap": 0, "evaluate": 0, "report": 0}
+    assert all(p.stat().st_mtime_ns == t for p, t in others.items())
+    shutil.rmtree(run / "slides" / f"{victim}.zarr")
+    summary = run_pipeline(config_of(run, quick_config))
+    assert (summary.work["tile"], summary.work["extract"], summary.work["train"]) == (1, 1, 0)
+
+
+def test_the_same_seed_gives_the_same_metrics_digit_for_digit(
+    finished: Path, quick_config: dict[str, Any], tmp_path: Path
+) -> None:
+    run_pipeline(config_of(tmp_path / "again", quick_config))
+    for model in ("mi_net", "abmil_gated"):
+        one, two = ((r / "evaluation" / model / "metrics.json").read_bytes() for r in (finished, tmp_path / "again"))
+        assert one == two
+    for name in ("heatmaps/mi_net", "scores/mi_net/tiles", "tissue"):
+        for file in sorted((finished / name).iterdir()):
+            assert file.read_bytes() == (tmp_path / "again" / name / file.name).read_bytes(), file.name
+
+
+def test_an_edited_tissue_outline_is_used(finished: Path, quick_config: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    shutil.copytree(finished, run)
+    path = run / "tissue" / "slide_003.geojson"
+    value = json.loads(path.read_text())
+    ring = [[300, 300], [900, 300], [900, 900], [300, 900], [300, 300]]
+    value["features"] = [{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}]
+    path.write_text(json.dumps(value))
+    edited, preview = path.read_bytes(), (run / "previews" / "slide_003.jpg").read_bytes()
+    summary = run_stage(config_of(run, quick_config), "tile")
+    assert summary.work["tile"] == 1
+    table = RunFolder(run).store("slide_003").read_tiles()
+    assert table.tissue_source == "user"
+    assert 0 < len(table) < 40
+    assert table.coords.min() >= 200
+    assert path.read_bytes() == edited
+    assert (run / "previews" / "slide_003.jpg").read_bytes() != preview
+    run_stage(config_of(run, quick_config, tissue={"method": "threshold"}), "tile")
+    assert RunFolder(run).store("slide_003").read_tiles().tissue_source == "user"
+
+
+def test_kfold_scores_every_slide_by_a_model_that_did_not_see_it(
+    quick_config: dict[str, Any], finished: Path, tmp_path: Path
+) -> None:
+    from wsi_mil.scoring import read_slide_scores
+
+    run = tmp_path / "r"
+    shutil.copytree(finished, run)
+    config = parse_config(
+        {
+            **quick_config,
+            "run": str(run),
+            "models": {"mi_net": {}},
+            "split": {"kind": "kfold", "folds": 3, "val_share": 0.34},
+        }
+    )
+    run_pipeline(config)
+    rows, _ = read_slide_scores(run / "scores" / "mi_net" / "slides.parquet")
+    folds = read_json(run / "models" / "split.json")["folds"]
+    assert sorted(row["slide_id"] for row in rows) == sorted(s for fold in folds for s in fold["test"])
+    for row in rows:
+        assert row["slide_id"] in folds[row["fold"]]["test"]
+        assert row["slide_id"] not in folds[row["fold"]]["train"]
+    metrics = read_json(run / "evaluation" / "mi_net" / "metrics.json")
+    assert len(metrics["slide"]["folds"]["auc"]) == 3
+    assert metrics["slide"]["n"] == 18
+
+
+def test_shuffled_labels_teach_nothing(
+    quick_config: dict[str, Any], cohort: Path, finished: Path, tmp_path: Path
+) -> None:
+    """No leak: with labels that have nothing to do with the slides, held-out lesions are not found through the labels."""
+    with (cohort / "labels.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    by_centre: dict[str, int] = {}
+    for row in rows:  # alternate within each centre: balanced, and independent of the truth
+        count = by_centre[row["centre"]] = by_centre.get(row["centre"], -1) + 1
+        row["label"] = str(count % 2)
+        row["patient"] = row["slide"]
+    labels = tmp_path / "labels.csv"
+    with labels.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    run = tmp_path / "r"
+    shutil.copytree(finished, run)
+    slides = {**quick_config["slides"], "labels": str(labels)}
+    values = {**quick_config, "slides": slides, "run": str(run), "models": {"mi_net": {}}}
+    values["split"] = {"kind": "kfold", "folds": 3, "val_share": 0.34}
+    run_pipeline(parse_config(values))
+    metrics = read_json(run / "evaluation" / "mi_net" / "metrics.json")
+    assert metrics["slide"]["auc"] < 0.85

@@ -1,0 +1,100 @@
+"""One function, three places to run it, one account."""
+
+import json
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.errors import ConfigError, DataError, SlideError, StoreError
+from wsi_mil.execution import ExecutionSpec, Ledger, map_slides
+from wsi_mil.execution.ledger import problem_table
+from wsi_mil.execution.lock import hold
+
+
+@dataclass(frozen=True)
+class Job:
+    slide_id: str
+
+
+def work(job: Job) -> Outcome:
+    if job.slide_id == "bad":
+        raise SlideError("slide 'bad' cannot be opened")
+    if job.slide_id == "bug":
+        raise ZeroDivisionError("oh")
+    if job.slide_id == "full":
+        raise OSError(28, "No space left on device", "x.zarr")
+    if job.slide_id == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Outcome(job.slide_id, "s", "done", digest=job.slide_id * 2)
+
+
+JOBS = [Job(name) for name in ("a", "bad", "b", "bug", "full", "c")]
+EXPECTED = {
+    "a": ("done", ""),
+    "b": ("done", ""),
+    "c": ("done", ""),
+    "bad": ("failed", "slide 'bad' cannot be opened"),
+    "bug": ("failed", "unexpected ZeroDivisionError: oh"),
+    "full": ("failed", "No space left on device: x.zarr"),
+}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_bad_slide_never_stops_the_others(workers: int) -> None:
+    found = map_slides(work, JOBS, stage="s", spec=ExecutionSpec(workers=workers))
+    assert {o.slide_id: (o.status, o.reason) for o in found} == EXPECTED
+
+
+def test_the_same_on_a_dask_cluster() -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+        spec = ExecutionSpec(backend="dask", scheduler=cluster.scheduler_address)
+        found = list(map_slides(work, JOBS, stage="s", spec=spec))
+    assert {o.slide_id: (o.status, o.reason) for o in found} == EXPECTED
+    with pytest.raises(ConfigError, match="scheduler=HOST:PORT"):
+        list(map_slides(work, JOBS, stage="s", spec=ExecutionSpec(backend="dask")))
+
+
+def test_a_killed_worker_fails_what_it_held_and_says_so() -> None:
+    jobs = [Job("killed"), *(Job(f"s{i}") for i in range(9))]
+    found = {o.slide_id: o for o in map_slides(work, jobs, stage="s", spec=ExecutionSpec(workers=2))}
+    assert set(found) == {job.slide_id for job in jobs}
+    assert found["killed"].status == "failed"
+    assert "killed from outside" in found["killed"].reason
+
+
+def test_the_ledger_keeps_the_newest_and_survives(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "outcomes.csv")
+    ledger.put(Outcome("a", "tile", "failed", 'why, "quoted"\nand more', {"tiles": 3}, "d", 1.5))
+    ledger.put(Outcome("b", "tile", "done"))
+    ledger.save()
+    again = Ledger(tmp_path / "outcomes.csv")
+    assert again.get("a", "tile") == ledger.get("a", "tile")
+    assert [row.slide_id for row in again.problems()] == ["a"]
+    again.put(Outcome("a", "tile", "done"))
+    assert again.summary("tile") == "2 done"
+    assert "why" in problem_table(ledger.problems())
+    again.keep_only({"b"})
+    assert [row.slide_id for row in again.rows()] == ["b"]
+
+
+def test_an_outcome_without_a_reason_is_refused() -> None:
+    with pytest.raises(DataError, match="without a reason"):
+        Outcome("a", "s", "failed")
+
+
+def test_a_run_folder_has_one_writer(tmp_path: Path) -> None:
+    with hold(tmp_path), pytest.raises(StoreError, match="in use by"), hold(tmp_path):
+        pass
+    (tmp_path / ".lock").write_text(json.dumps({"host": socket.gethostname(), "pid": 999999999}))
+    with hold(tmp_path):
+        pass
+    (tmp_path / ".lock").write_text('{"host": "elsewhere", "pid": 1}')
+    with pytest.raises(StoreError, match="elsewhere"), hold(tmp_path):
+        pass

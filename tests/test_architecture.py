@@ -1,0 +1,138 @@
+"""The order of the folders, the price of an import, and configurations that load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "wsi_mil"
+ORDER = [
+    "units",
+    "errors",
+    "lazy",
+    "registry",
+    "logs",
+    "files",
+    "geojson",
+    "contracts",
+    "raster",
+    "execution",
+    "slides",
+    "synthetic",
+    "tissue",
+    "tiles",
+    "encoders",
+    "features",
+    "bags",
+    "aggregators",
+    "spatial",
+    "training",
+    "scoring",
+    "heatmaps",
+    "evaluation",
+    "robustness",
+    "report",
+    "config",
+    "stages",
+    "cli",
+]
+OUTSIDE = {"testing"}
+
+
+def imported_rooms(path: Path, package: Path = PACKAGE) -> set[str]:
+    """First-level names of the package that a file imports, relative imports included."""
+    here = path.relative_to(package.parent).with_suffix("").parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = list(here[: len(here) - node.level]) if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == package.name and len(parts) > 1 and parts[1] != "__version__":
+                found.add(parts[1])
+    return found
+
+
+def violations(package: Path = PACKAGE) -> list[str]:
+    wrong = []
+    for path in sorted(package.rglob("*.py")):
+        room = path.relative_to(package).parts[0].removesuffix(".py")
+        if room in OUTSIDE or room == "__init__":
+            continue
+        for other in imported_rooms(path, package):
+            if other != room and (other in OUTSIDE or ORDER.index(other) >= ORDER.index(room)):
+                wrong.append(f"{path.relative_to(package)} imports {other}")
+    return wrong
+
+
+def test_imports_run_one_way() -> None:
+    assert violations() == []
+
+
+def test_every_room_has_its_place() -> None:
+    rooms = {p.name.removesuffix(".py") for p in PACKAGE.iterdir() if not p.name.startswith("_")}
+    assert rooms - OUTSIDE <= set(ORDER)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["from wsi_mil.cli import main", "from ..cli import main", "from .. import cli", "import wsi_mil.report.page"],
+)
+def test_an_import_against_the_stream_is_seen(tmp_path: Path, line: str) -> None:
+    package = tmp_path / "wsi_mil"
+    (package / "slides").mkdir(parents=True)
+    (package / "slides" / "bad.py").write_text(line)
+    assert len(violations(package)) == 1
+
+
+def run_python(code: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, text=True, check=True)
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    for code in ("import wsi_mil", "from wsi_mil.cli.main import main"):
+        found = run_python(f"import sys; {code}; print(*sys.modules)").stdout.split()
+        assert not {"torch", "openslide", "dask", "zarr", "cv2", "timm", "numpy", "pydantic"} & set(found), code
+
+
+def test_help_of_the_whole_loads_no_torch() -> None:
+    code = "import sys\nfrom wsi_mil.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    assert run_python(code).stdout.rstrip().endswith("False")
+
+
+def test_every_lazy_name_exists() -> None:
+    import wsi_mil
+
+    for name in wsi_mil.__all__:
+        assert getattr(wsi_mil, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = wsi_mil.nothing
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_configuration_loads_and_says_how_to_run(path: Path) -> None:
+    from wsi_mil.config import load_config
+    from wsi_mil.config.loading import save_config
+
+    config = load_config(path)
+    assert config.run.parts[0] == "runs"
+    header = path.read_text().split("\n\n")[0]
+    assert header.startswith("# ")
+    assert "wsi-mil run" in header or "pipelines/" in header
+    assert save_config is not None
+
+
+def test_no_file_of_the_repository_is_large() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split(
+        "\n"
+    )
+    large = [name for name in tracked if name and (ROOT / name).is_file() and (ROOT / name).stat().st_size > 200_000]
+    assert large == []

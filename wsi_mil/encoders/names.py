@@ -1,0 +1,12 @@
+"""Names of encoders and of families of encoders, with where each is built."""
+
+from wsi_mil.registry import Registry
+
+ENCODERS = Registry("encoder", {"texture": "wsi_mil.encoders.texture:TextureEncoder"})
+FAMILIES = Registry(
+    "encoder",
+    {
+        "timm": "wsi_mil.encoders.networks:build_timm",
+        "torchvision": "wsi_mil.encoders.networks:build_torchvision",
+    },
+)
