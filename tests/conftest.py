@@ -73,3 +73,14 @@ def quick_config(cohort: Path) -> dict[str, object]:
         "execution": {"workers": 1, "threads": 2},
         "heatmaps": {"overlay_px": 300},
     }
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory, quick_config: dict[str, object]) -> Path:
+    """A finished run with a FocusMIL model, as `runs/demo` is one. Read only: copy what you change."""
+    from wsi_mil.config.loading import parse_config
+    from wsi_mil.stages import run_pipeline
+
+    run = tmp_path_factory.mktemp("small") / "demo"
+    run_pipeline(parse_config({**quick_config, "run": str(run), "models": {"focus_mil": {}}}))
+    return run

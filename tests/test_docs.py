@@ -27,11 +27,14 @@ def test_docstring_examples(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_python_blocks_run(path: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks see `slides/` (small synthetic slides) and `labels.csv` in their working folder."""
+def test_python_blocks_run(
+    path: Path, cohort: Path, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks see slides/ (small synthetic slides), labels.csv and a trained runs/demo in their working folder."""
     blocks = [m for m in BLOCK.finditer(path.read_text(encoding="utf-8")) if m["language"] == "python"]
     shutil.copytree(cohort / "slides", tmp_path / "slides")
     shutil.copy(cohort / "labels.csv", tmp_path / "labels.csv")
+    shutil.copytree(small_run, tmp_path / "runs" / "demo")
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     for block in blocks:

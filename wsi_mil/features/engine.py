@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from wsi_mil.contracts.arrays import Float
+from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.encoders import Encoder, EncoderSpec
 from wsi_mil.errors import SlideError
 from wsi_mil.features.store import SlideStore
+from wsi_mil.files import digest_bytes
 from wsi_mil.slides import SlideReader
 from wsi_mil.tiles import TileReader
 
@@ -33,15 +34,26 @@ class ExtractionReport:
 
 def encode_tiles(
     reader: SlideReader, table: TileTable, encoder: Encoder, *, batch_size: int = 64, threads: int = 2
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return features (N, D) and readable (N,) of a tile table, in memory: for notebooks and small slides."""
-    features = np.zeros((len(table), encoder.dim), np.float32)
+) -> FeatureTable:
+    """Return the features of a tile table, in memory: what `extract_features` would store, for notebooks."""
+    features = np.zeros((len(table), encoder.dim), np.float16)
     readable = np.zeros(len(table), np.bool_)
     for batch in TileReader(reader, table).batches(batch_size, threads):
         rows = slice(batch.start, batch.start + len(batch.pixels))
         features[rows] = encoder.encode(torch.from_numpy(batch.pixels)).cpu().numpy()
         readable[rows] = batch.readable
-    return features, readable
+    features[~readable] = 0
+    return FeatureTable(
+        slide_id=table.slide_id,
+        encoder=str(encoder.identity["name"]),
+        encoder_digest=encoder.digest,
+        tiles_digest=table.digest(),
+        mpp=table.spec.mpp,
+        features=features,
+        coords=table.coords,
+        readable=readable,
+        digest=digest_bytes(features.tobytes(), readable.tobytes()),
+    )
 
 
 def extract_features(

@@ -22,7 +22,9 @@ def draw_curves(models: dict[str, dict[str, Any]], path: Path) -> None:
             pr.step(slide["recall"], slide["precision"], where="post", label=label)
         points = curves.get("froc")
         if points and None not in points["sensitivity"]:
-            froc.plot(points["false_positives_per_slide"], points["sensitivity"], label=name)
+            # beyond the last false positive the sensitivity stays, as the score counts it
+            x, y = points["false_positives_per_slide"], points["sensitivity"]
+            froc.plot([max(8, *x), *x], [y[0], *y], label=name)
     roc.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     titles = (
         (roc, "ROC, slides", "false positive rate", "true positive rate"),

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileSpec
-from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec, map_slides
@@ -22,15 +20,13 @@ from wsi_mil.logs import logger, progress
 from wsi_mil.slides import open_slide, read_scaled
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
 from wsi_mil.tiles import tile_slide
-from wsi_mil.tissue import TissueSpec, draw_preview, find_tissue, mask_from_polygons, read_tissue, write_tissue
+from wsi_mil.tissue import TissueSpec, draw_preview, find_tissue, read_tissue, write_tissue
 from wsi_mil.tissue.files import tissue_digest
 
 if TYPE_CHECKING:
     from wsi_mil.encoders import Encoder
 
 PREVIEW_PX = 900
-MASK_PX_PER_TILE = 8
-MAX_MASK_PX = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def tile_one(job: TileJob) -> Outcome:
         if reused:
             table = store.read_tiles()
         else:
-            table = tile_slide(info, tissue_for_tiles(tissue, info, job.tiles), job.tiles)
+            table = tile_slide(info, tissue, job.tiles)
             longer = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
             thumbnail = read_scaled(slide, max(longer / PREVIEW_PX, info.mpp))
             size0 = (table.plan.tile_width0_px, table.plan.tile_height0_px)
@@ -94,14 +90,6 @@ def tile_one(job: TileJob) -> Outcome:
         time.perf_counter() - started,
         reused,
     )
-
-
-def tissue_for_tiles(tissue: TissueMask, info: SlideInfo, tiles: TileSpec) -> TissueMask:
-    """Return the tissue in pixels fine enough for tiles of this size: at least eight of them along a side, but never
-    more than 64 million in all."""
-    area_um2 = info.width_px * info.mpp_x * info.height_px * info.mpp_y
-    mpp = max(tiles.size_um / MASK_PX_PER_TILE, (area_um2 / MAX_MASK_PX) ** 0.5)
-    return tissue if mpp >= tissue.mpp else mask_from_polygons(tissue.polygons, info, mpp, tissue.source)
 
 
 @dataclass(frozen=True)

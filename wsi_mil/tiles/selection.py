@@ -5,13 +5,18 @@ from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.tiles.coverage import tissue_fractions
 from wsi_mil.tiles.geometry import lattice, plan_reading
+from wsi_mil.tissue import mask_from_polygons
+
+MASK_PX_PER_TILE = 8
+MAX_MASK_PX = 64_000_000
 
 
 def tile_slide(info: SlideInfo, tissue: TissueMask, spec: TileSpec) -> TileTable:
     """Return the tiles of at least `spec.min_tissue_fraction` tissue, sorted by (y, x); possibly none."""
     plan = plan_reading(info, spec)
     coords = lattice(info, spec)
-    fractions = tissue_fractions(tissue, coords, plan.tile_width0_px, plan.tile_height0_px)
+    fine = _fine_enough(tissue, info, spec)
+    fractions = tissue_fractions(fine, coords, plan.tile_width0_px, plan.tile_height0_px)
     keep = (fractions >= spec.min_tissue_fraction) & (fractions > 0)
     return TileTable(
         slide_id=info.slide_id,
@@ -23,3 +28,11 @@ def tile_slide(info: SlideInfo, tissue: TissueMask, spec: TileSpec) -> TileTable
         mpp_xy=(info.mpp_x, info.mpp_y),
         tissue_source=tissue.source,
     )
+
+
+def _fine_enough(tissue: TissueMask, info: SlideInfo, spec: TileSpec) -> TissueMask:
+    """Return the tissue in pixels fine enough for tiles of this size: at least eight of them along a side, but never
+    more than 64 million in all."""
+    area_um2 = info.width_px * info.mpp_x * info.height_px * info.mpp_y
+    mpp = max(spec.size_um / MASK_PX_PER_TILE, (area_um2 / MAX_MASK_PX) ** 0.5)
+    return tissue if mpp >= tissue.mpp else mask_from_polygons(tissue.polygons, info, mpp, tissue.source)

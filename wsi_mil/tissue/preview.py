@@ -27,7 +27,7 @@ def draw_preview(
         corners = np.rint(coords * scale).astype(int)
         far = np.rint((coords + tile_size0_px) * scale).astype(int)
         for (x0, y0), (x1, y1) in zip(corners.tolist(), far.tolist(), strict=True):
-            kept[y0:y1, x0:x1] = 1
+            kept[y0 : y1 + 1, x0 : x1 + 1] = 1  # one more, so that rounding leaves no seam
         outlines, _ = cv2.findContours(kept, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(image, outlines, -1, TILE, 1)
     for polygon in tissue.polygons.geoms:
