@@ -115,7 +115,7 @@ def main() -> None:
             "weights": str(arguments.squeezenet),
             "input_px": 96,
         }
-    table = [["features", "method", "slide AUC", "sd", "patch AUC", "sd", "patch AUPRC (pooled)", "FROC"]]
+    table = [["features", "method", "slide AUC", "sd", "patch AUC", "sd", "patch AUPRC (pooled)"]]
     for name, encoder in encoders.items():
         run = run_features(config, name, encoder, mosaics)
         for model in config.models:
@@ -127,12 +127,11 @@ def main() -> None:
                 patch["mean"],
                 patch["std"],
                 metrics["patch"]["auprc"],
-                metrics["froc"]["score"],
             ]
             table.append([name, model, *(f"{value:.3f}" for value in values)])
         key = str(encoder["name"]).replace(":", ".")
         mean, spread = linear_probe(run, key, truth)
-        table.append([name, "linear probe (sees patch labels)", "-", "-", f"{mean:.3f}", f"{spread:.3f}", "-", "-"])
+        table.append([name, "linear probe (sees patch labels)", "-", "-", f"{mean:.3f}", f"{spread:.3f}", "-"])
     print("\n".join("| " + " | ".join(row) + " |" for row in table))
     with (config.run / "table.csv").open("w", newline="") as handle:
         csv.writer(handle).writerows(table)

@@ -36,7 +36,7 @@ def test_python_blocks_run(
     shutil.copy(cohort / "labels.csv", tmp_path / "labels.csv")
     shutil.copytree(small_run, tmp_path / "runs" / "demo")
     monkeypatch.chdir(tmp_path)
-    scope: dict[str, object] = {}
+    scope: dict[str, object] = {"__name__": "__main__"}
     for block in blocks:
         if block["reason"] is None:
             exec(compile(block["code"], str(path), "exec"), scope)

@@ -22,7 +22,6 @@ def setup_console(verbosity: int = 0) -> None:
     log.handlers[:] = [handler]
     log.setLevel(level)
     log.propagate = False
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it cannot read, our own errors say
 
 
 def progress(items: Iterable[T], *, total: int | None, label: str, unit: str = "slide") -> Iterable[T]:

@@ -1,5 +1,6 @@
 """Slides in files: OpenSlide and tiffslide behind the one interface."""
 
+import logging
 import math
 from typing import Any
 
@@ -101,6 +102,8 @@ class TiffSlideReader(_FileReader):
     def _open_handle(self) -> Any:
         import tiffslide
 
+        # what tifffile cannot read, our own error says; it would log it to the console of every worker as well
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
         return tiffslide.TiffSlide(self._path)
 
     def _version(self) -> str:

@@ -48,11 +48,15 @@ def run_heatmap(run: RunFolder, name: str, slides: Sequence[SlideSource], reader
         write_score_pyramid(run.heatmap(name, slide_id, "ome.tif"), raster, info, f"{slide_id} {name}")
         objects = _write_geojson(run, name, table, spec, raster, info, scores, threshold)
         index[slide_id] = digest
-        run.write_index(name, index)
         seconds = time.perf_counter() - started
         return Outcome(slide_id, f"heatmap {name}", "done", "", {"objects": objects}, digest, seconds)
 
-    return each(f"heatmap {name}", sorted(by_id), draw, run)
+    before = dict(index)
+    try:
+        return each(f"heatmap {name}", sorted(by_id), draw, run)
+    finally:
+        if index != before:
+            run.write_index(name, index)
 
 
 def check_scores(scores: SlideScores, table: TileTable) -> None:

@@ -182,17 +182,25 @@ def _encoder_digest(run: RunFolder, data: TrainingSet) -> str:
     return found.pop()
 
 
+def scores_are_current(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> bool:
+    """Whether a slide's tile scores are of this model and of the features that its store holds now."""
+    header = tile_scores_header(run.tile_scores(name, slide_id))
+    features = run.store(slide_id).features_attributes(model.encoder.key)
+    if header is None or features is None:
+        return False
+    return (header["model_digest"], header["features_digest"]) == (model.digest, features["digest"])
+
+
 def score_one(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> Outcome:
     """Score one slide unless its scores are of this model and these features already."""
     started = time.perf_counter()
     store = run.store(slide_id)
     attributes = store.features_attributes(model.encoder.key)
-    if attributes is None or attributes["rows"] == 0:
-        return Outcome(slide_id, f"score {name}", "skipped", "no features (see its earlier stages)", reused=True)
+    if attributes is None:
+        return Outcome(slide_id, f"score {name}", "failed", "its features are gone: run `wsi-mil extract`")
     path = run.tile_scores(name, slide_id)
-    header = tile_scores_header(path)
     digest = digest_json([model.digest, attributes["digest"], attributes["tiles_digest"]])
-    if header and (header["model_digest"], header["features_digest"]) == (model.digest, attributes["digest"]):
+    if scores_are_current(run, name, model, slide_id):
         return Outcome(slide_id, f"score {name}", "done", "", {}, digest, reused=True)
     table: FeatureTable = store.read_features(model.encoder.key)
     model.check_tiles(store.read_tiles().spec, slide_id)
@@ -213,12 +221,17 @@ def run_score(
         for number, fold in enumerate(split.folds):
             model = load_model(run.model(name, number))
             model.threshold.refuse_if_chosen_on(fold.digest("test"))
-            members = _members(fold, split, number, slide_ids)
+            # a slide without features is accounted for by the stage that could not make them
+            members = {
+                slide_id: part
+                for slide_id, part in _members(fold, split, number, slide_ids).items()
+                if run.store(slide_id).features_attributes(model.encoder.key) is not None
+            }
             worked += each(f"score {name}", sorted(members), lambda i, m=model, n=name: score_one(run, n, m, i), run)  # type: ignore[misc]
             for slide_id, part in sorted(members.items()):
-                if tile_scores_header(run.tile_scores(name, slide_id)) is None:
+                if not scores_are_current(run, name, model, slide_id):
                     continue
-                rows.append(_score_row(run, name, model, number, slide_id, part, labels))
+                rows.append(score_row(run, name, model, number, slide_id, part, labels))
         header = {"model": name, "split_digest": split.digest(), "folds": len(split.folds)}
         write_slide_scores(run.slide_scores(name), rows, header)
     return worked
@@ -234,8 +247,9 @@ def _members(fold: Fold, split: Split, number: int, slide_ids: Sequence[str]) ->
     return members
 
 
-def _score_row(run: RunFolder, name: str, model: TrainedModel, number: int, slide_id: str, part: str,
+def score_row(run: RunFolder, name: str, model: TrainedModel, number: int, slide_id: str, part: str,
                labels: LabelTable | None) -> dict[str, Any]:  # fmt: skip
+    """Return one row of slides.parquet for a slide that has tile scores."""
     scores = read_tile_scores(run.tile_scores(name, slide_id))
     label = labels.rows.get(slide_id) if labels else None
     return {

@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 from wsi_mil.config import RunConfig, SlidesConfig, provenance, save_config
 from wsi_mil.errors import DataError
@@ -11,10 +12,10 @@ from wsi_mil.execution.lock import hold
 from wsi_mil.files import write_json, write_text
 from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.logs import logger
-from wsi_mil.scoring import load_model, read_tile_scores, write_slide_scores
+from wsi_mil.scoring import load_model, write_slide_scores
 from wsi_mil.slides import find_slides
 from wsi_mil.stages.heatmaps import run_heatmap
-from wsi_mil.stages.models import score_one
+from wsi_mil.stages.models import score_one, score_row, scores_are_current
 from wsi_mil.stages.pipeline import RunSummary
 from wsi_mil.stages.report import run_report
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
@@ -62,30 +63,15 @@ def predict_slides(
         work = {
             "tile": run_tile(run, sources, "auto", model.tissue, model.tiles, execution),
             "extract": run_extract(run, sources, "auto", encoder, execution),
-            "score": each(f"score {model.name}", ids, lambda i: score_one(run, model.name, model, i), run),
+            "score": each(
+                f"score {model.name}",
+                [i for i in ids if run.store(i).features_attributes(encoder.key) is not None],
+                lambda i: score_one(run, model.name, model, i),
+                run,
+            ),
         }
-        rows = []
-        for slide_id in ids:
-            path = run.tile_scores(model.name, slide_id)
-            if not path.exists():
-                continue
-            scores = read_tile_scores(path)
-            rows.append(
-                {
-                    "slide_id": slide_id,
-                    "patient": slide_id,
-                    "fold": 0,
-                    "part": "unlabelled",
-                    "label": None,
-                    "probability": scores.probability,
-                    "threshold": model.threshold.value,
-                    "predicted": scores.probability >= model.threshold.value,
-                    "tiles": len(scores.coords),
-                    "tiles_digest": scores.tiles_digest,
-                    "features_digest": scores.features_digest,
-                    "model_digest": model.digest,
-                }
-            )
+        scored = [slide_id for slide_id in ids if scores_are_current(run, model.name, model, slide_id)]
+        rows = [score_row(run, model.name, model, 0, slide_id, "unlabelled", None) for slide_id in scored]
         write_slide_scores(run.slide_scores(model.name), rows, {"model": model.name, "split_digest": "", "folds": 1})
         _write_predictions(out / "predictions.csv", rows, model.name)
         work["heatmap"] = run_heatmap(run, model.name, sources, "auto", HeatmapSpec())
@@ -95,12 +81,13 @@ def predict_slides(
         return RunSummary(work, run.ledger.problems())
 
 
-def _write_predictions(path: Path, rows: list[dict[str, object]], model: str) -> None:
+def _write_predictions(path: Path, rows: list[dict[str, Any]], model: str) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
-        probability, threshold = float(str(row["probability"])), float(str(row["threshold"]))
         called = "positive" if row["predicted"] else "negative"
-        writer.writerow([row["slide_id"], f"{probability:.6f}", f"{threshold:.6f}", called, row["tiles"], model])
+        writer.writerow(
+            [row["slide_id"], f"{row['probability']:.6f}", f"{row['threshold']:.6f}", called, row["tiles"], model]
+        )
     write_text(path, text.getvalue())

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from wsi_mil.bags.labels import LabelTable
+from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import StoreError
 from wsi_mil.files import digest_file, digest_json, read_json, write_text
 from wsi_mil.report import ReportModel, ReportSlide, draw_curves, render_report
@@ -34,7 +35,10 @@ def run_report(run: RunFolder, slide_ids: Sequence[str], labels: LabelTable | No
     mark = f"<!-- inputs {inputs} -->"
     if run.report.exists() and run.report.read_text(encoding="utf-8").endswith(mark + "\n"):
         return False
-    slides = [_slide(run, slide_id, labels, scores) for slide_id in known]
+    outcomes: dict[str, list[Outcome]] = {}
+    for row in run.ledger.rows():
+        outcomes.setdefault(row.slide_id, []).append(row)
+    slides = [_slide(run, slide_id, labels, scores, outcomes.get(slide_id, [])) for slide_id in known]
     stages = {stage: f"{stage}: {run.ledger.summary(stage)}" for stage in ("tile", "extract") if run.ledger.rows(stage)}
     config = run.path / "config.yaml"
     page = render_report(
@@ -67,11 +71,14 @@ def _curves(run: RunFolder, models: Sequence[ReportModel]) -> bytes | None:
 
 
 def _slide(
-    run: RunFolder, slide_id: str, labels: LabelTable | None, scores: dict[str, dict[str, dict[str, Any]]]
+    run: RunFolder,
+    slide_id: str,
+    labels: LabelTable | None,
+    scores: dict[str, dict[str, dict[str, Any]]],
+    outcomes: Sequence[Outcome],
 ) -> ReportSlide:
     row = labels.rows.get(slide_id) if labels else None
     tiled = run.ledger.get(slide_id, "tile")
-    outcomes = [outcome for outcome in run.ledger.rows() if outcome.slide_id == slide_id]
     worst = next((o.status for s in ("failed", "empty", "skipped") for o in outcomes if o.status == s), "done")
     try:
         info = run.store(slide_id).read_info()

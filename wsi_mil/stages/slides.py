@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wsi_mil.encoders import Encoder
 
 PREVIEW_PX = 900
+SAVE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -161,18 +162,24 @@ def run_extract(run: RunFolder, slides: Sequence[SlideSource], reader: str, enco
 
 
 def account(run: RunFolder, stage: str, outcomes: Iterable[Outcome], total: int) -> int:
-    """Write every outcome down as it comes; return how many were not reused."""
-    worked = 0
-    for outcome in progress(outcomes, total=total, label=stage):
-        previous = run.ledger.get(outcome.slide_id, stage)
-        if outcome.reused and previous is not None and previous.digest == outcome.digest:
-            continue
-        run.ledger.put(outcome)
+    """Write outcomes down as they come (every two seconds, and at the end however it comes); return how many were
+    not reused."""
+    worked, saved = 0, time.monotonic()
+    try:
+        for outcome in progress(outcomes, total=total, label=stage):
+            previous = run.ledger.get(outcome.slide_id, stage)
+            if outcome.reused and previous is not None and previous.digest == outcome.digest:
+                continue
+            run.ledger.put(outcome)
+            if time.monotonic() - saved > SAVE_SECONDS:
+                run.ledger.save()
+                saved = time.monotonic()
+            if not outcome.reused:
+                worked += 1
+            if outcome.status == "failed":
+                logger().warning("%s: %s failed: %s", stage, outcome.slide_id, outcome.reason)
+    finally:
         run.ledger.save()
-        if not outcome.reused:
-            worked += 1
-        if outcome.status == "failed":
-            logger().warning("%s: %s failed: %s", stage, outcome.slide_id, outcome.reason)
     return worked
 
 

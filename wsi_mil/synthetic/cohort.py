@@ -163,7 +163,7 @@ def _slide_path(folder: Path, plan: SlidePlan) -> Path:
 def _write_slide(folder: Path, plan: SlidePlan) -> Outcome:
     tissue_rng, lesion_rng, paint_rng = (np.random.default_rng([plan.seed, stream]) for stream in range(3))
     mpp = plan.scanner.mpp
-    mpp_xy = (mpp, mpp * 1.25) if plan.odd == "anisotropic" else (mpp, mpp)
+    mpp_xy = (mpp * 0.8, mpp) if plan.odd == "anisotropic" else (mpp, mpp)
     anatomy = draw_anatomy(
         plan.width_px * mpp_xy[0],
         plan.height_px * mpp_xy[1],
