@@ -11,7 +11,7 @@ import math
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import shapely
 from shapely import MultiPolygon, Polygon
@@ -121,7 +121,7 @@ class _Text:
         self._raw.write(text.encode("ascii"))
 
 
-def _stream(handle: "_Text | TextIO", features: Iterable[Feature], header: Mapping[str, Any]) -> int:
+def _stream(handle: _Text, features: Iterable[Feature], header: Mapping[str, Any]) -> int:
     count = 0
     handle.write('{"type":"FeatureCollection","wsi_mil":' + _dump(dict(header)) + ',"features":[')
     for count, item in enumerate(features, start=1):

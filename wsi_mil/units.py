@@ -1,6 +1,5 @@
 """Lengths and areas: µm, mm, level-0 pixels, and the scale mpp (µm per pixel) between them."""
 
-UM_PER_MM = 1_000.0
 UM2_PER_MM2 = 1_000_000.0
 UM_PER_UNIT = {"inch": 25_400.0, "centimeter": 10_000.0, "millimeter": 1_000.0, "micrometer": 1.0}
 

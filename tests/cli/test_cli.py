@@ -213,14 +213,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(
     assert call("extract", config) == 0
 
 
-def test_the_installed_command_starts_fast_and_knows_its_version() -> None:
-    code = "import time; t = time.perf_counter(); import wsi_mil; print(time.perf_counter() - t)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(found.stdout) < 2.0  # a frozen machine must not fail the test; the figure itself is in the docs
-    found = subprocess.run(
-        [sys.executable, "-c", "from wsi_mil.cli import main; main()", "--version"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def test_the_command_knows_its_version() -> None:
+    code = "from wsi_mil.cli import main; main()"
+    found = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
     assert "0.1.0" in found.stdout

@@ -17,7 +17,6 @@ from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.geojson import geometry_of, read_features, write_features
 from wsi_mil.heatmaps import contour_features, draw_overlay, score_raster, tile_features, write_score_pyramid
 from wsi_mil.heatmaps.overlay import blend
-from wsi_mil.heatmaps.raster import rank_scaled
 from wsi_mil.tiles import lattice, plan_reading
 
 INFO = SlideInfo("s/1", "", ((5230, 3370),), (1.0,), 0.37, 0.41, "test", None, "v", "r", "1")
@@ -56,12 +55,6 @@ def test_overlapping_tiles_are_averaged_and_gaps_stay_empty() -> None:
     pair = score_raster(tiles, values, pixels_per_tile=2)
     np.testing.assert_allclose(pair.values[0, :6], [0.2, 0.2, 0.4, 0.4, 0.6, 0.6], atol=1e-6)
     assert np.isnan(pair.values[0, 6:]).all()
-
-
-def test_ranks() -> None:
-    found = rank_scaled(np.array([5.0, np.nan, 1.0, 5.0, 9.0], np.float32))
-    np.testing.assert_allclose(found[[0, 2, 3, 4]], [0.5, 0, 0.5, 1])
-    assert np.isnan(found[1])
 
 
 def test_overlay_marks_the_far_corner() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from wsi_mil.errors import DataError, nearest
 
 ID_COLUMNS = ("slide", "slide_id")
-OPTIONAL = ("patient", "case_id", "centre", "split", "mpp", "mpp_x", "mpp_y")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Max, softmax, sum and mean over the segments of packed bags: the only place that loops over bags.
+"""Max, softmax and weighted sum over the segments of packed bags: the only place that loops over bags.
 
 Each works by splitting at the offsets: on a CPU this was 3.4 times faster than scatter operations, and it makes the
 result of a bag independent of its neighbours to the last bit.
@@ -34,8 +34,3 @@ def segment_weighted_sum(weights: Tensor, values: Tensor, bags: PackedBags) -> T
     """Return (B, D): for each bag the sum of weights (ΣN,) times values (ΣN, D), as one product per bag."""
     pairs = zip(weights.split(bags.lengths), values.split(bags.lengths), strict=True)
     return torch.stack([weight @ value for weight, value in pairs])  # (n,) @ (n, D) -> (D,)
-
-
-def segment_mean(values: Tensor, bags: PackedBags) -> Tensor:
-    """Return (B, ...) the mean of values (ΣN, ...) of each bag."""
-    return torch.stack([part.mean(0) for part in values.split(bags.lengths)])

@@ -8,4 +8,3 @@ from numpy.typing import NDArray
 RGB: TypeAlias = NDArray[np.uint8]  # (height, width, 3)
 Mask: TypeAlias = NDArray[np.bool_]  # (height, width)
 Float: TypeAlias = NDArray[np.floating]
-Int: TypeAlias = NDArray[np.integer]

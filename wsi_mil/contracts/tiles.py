@@ -1,6 +1,6 @@
 """Tiles: what was asked, what is read, and the table of those that were kept."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,6 @@ class TileTable:
     slide_size_px: tuple[int, int]
     mpp_xy: tuple[float, float]
     tissue_source: str = "whole"
-    extra: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"tile table of slide {self.slide_id!r}"

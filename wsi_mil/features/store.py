@@ -4,6 +4,7 @@ A group is written under a temporary name and renamed when its completeness mark
 half a table. Nothing that changes from run to run (time, host, process) is written: same input, same bytes.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -235,12 +236,10 @@ class FeatureWriter:
         self._readable = group.create_array(
             "readable", shape=(rows,), dtype="bool", chunks=(max(rows, 1),), compressors=None
         )
-        self._rows, self._dim, self._shard = rows, dim, shard
+        self._rows = rows
         self._buffer = np.empty((min(shard, max(rows, 1)), dim), np.float16)
         self._flags = np.zeros(rows, np.bool_)
         self._filled = self._written = 0
-        import hashlib
-
         self._hash = hashlib.sha256()
         self._hash.update((rows * dim * 2).to_bytes(8, "little"))
 

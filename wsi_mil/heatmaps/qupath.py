@@ -11,6 +11,7 @@ from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.geojson import GRID_PX, Feature, feature, polygonal, stable_id
 from wsi_mil.heatmaps.raster import ScoreRaster
 from wsi_mil.raster import polygonize
+from wsi_mil.units import px2_to_mm2
 
 TUMOUR, OTHER = (200, 0, 0), (70, 130, 180)
 
@@ -66,7 +67,7 @@ def contour_features(
             colour=TUMOUR,
             name=f"{model} >= {threshold:.3g}",
             measurements={
-                "area_mm2": outline.area * info.mpp_x * info.mpp_y / 1e6,
+                "area_mm2": px2_to_mm2(outline.area, info.mpp_x, info.mpp_y),
                 "max_prob": _largest(raster, inside),
             },
             metadata={"model": model, "threshold": f"{threshold:.6g}"},

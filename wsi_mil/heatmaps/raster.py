@@ -48,15 +48,3 @@ def score_raster(table: TileTable, scores: NDArray[np.float32], pixels_per_tile:
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(covered > 0, summed / covered, np.nan)
     return ScoreRaster(np.clip(mean, 0, 1).astype(np.float32), scale_x, scale_y)
-
-
-def rank_scaled(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return scores as ranks in [0, 1] within the slide (ties get their mean rank): for attention, which has no unit."""
-    from scipy.stats import rankdata
-
-    result = np.full(scores.shape, np.nan, np.float32)
-    finite = np.isfinite(scores)
-    count = int(finite.sum())
-    if count:
-        result[finite] = (rankdata(scores[finite]) - 1) / max(count - 1, 1)
-    return result

@@ -8,7 +8,6 @@ import torch
 
 import wsi_mil
 from wsi_mil.aggregators import Aggregator, build_aggregator
-from wsi_mil.contracts.bags import Bag
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
@@ -141,8 +140,3 @@ def load_model(folder: str | Path) -> TrainedModel:
         training=card["training"],
         digest=card["weights_digest"],
     )
-
-
-def as_model_input(model: TrainedModel, bag: Bag) -> Bag:
-    """Return the bag as the aggregator was trained to see it."""
-    return model.standardizer(bag)

@@ -7,7 +7,7 @@ from wsi_mil.bags import load_bag
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.scores import SlideScores
-from wsi_mil.scoring.model import TrainedModel, as_model_input
+from wsi_mil.scoring.model import TrainedModel
 
 
 @torch.inference_mode()
@@ -17,7 +17,7 @@ def score_features(model: TrainedModel, table: FeatureTable) -> SlideScores:
     The positive probability is that of class 1, or with more classes one minus that of the first.
     """
     model.check_features(table)
-    bag = as_model_input(model, load_bag(table, label=0))
+    bag = model.standardizer(load_bag(table, label=0))
     output = model.aggregator(PackedBags.pack([bag]))
     probabilities = model.aggregator.probabilities(output.bag_logits.double())[0]
     tiles = np.full(len(table.coords), np.nan, np.float32)

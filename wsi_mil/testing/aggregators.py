@@ -26,9 +26,7 @@ def total_loss(model: Aggregator, bags: PackedBags) -> Tensor:
 
 
 class AggregatorSuite(ABC):
-    """`losses_average_over_bags`: whether the loss of a batch is the mean of its bags' losses (in evaluation mode)."""
-
-    losses_average_over_bags = True
+    """Loss and gradients of a batch must be the means of its bags'."""
 
     @abstractmethod
     def build(self, n_outputs: int = 1) -> Aggregator:

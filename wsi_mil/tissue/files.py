@@ -21,6 +21,7 @@ from wsi_mil.geojson import (
     write_features,
 )
 from wsi_mil.tissue.segmentation import TissueSpec, mask_from_polygons
+from wsi_mil.units import px2_to_mm2
 
 COLOUR = (0, 150, 0)
 NOT_TISSUE = {"ignore*", "ignore", "background", "glass", "artefact", "artifact", "pen", "hole"}
@@ -38,7 +39,7 @@ def write_tissue(path: Path, tissue: TissueMask, info: SlideInfo, spec: TissueSp
             class_name="Tissue",
             colour=COLOUR,
             name=f"tissue {number + 1}",
-            measurements={"area_mm2": polygon.area * info.mpp_x * info.mpp_y / 1e6},
+            measurements={"area_mm2": px2_to_mm2(polygon.area, info.mpp_x, info.mpp_y)},
         )
         for number, polygon in enumerate(shifted)
         if not polygonal(polygon, GRID_PX).is_empty

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tissue import TissueMask
+from wsi_mil.units import px2_to_mm2
 
 OUTLINE, TILE = (0, 160, 0), (40, 80, 220)
 
@@ -34,7 +35,7 @@ def draw_preview(
         for ring in (polygon.exterior, *polygon.interiors):
             points = np.rint(shapely.get_coordinates(ring) * scale).astype(np.int32)
             cv2.polylines(image, [points.reshape(-1, 1, 2)], True, OUTLINE, 2, cv2.LINE_AA)
-    area = tissue.polygons.area * info.mpp_x * info.mpp_y / 1e6
+    area = px2_to_mm2(tissue.polygons.area, info.mpp_x, info.mpp_y)
     tiles = "" if coords is None else f", {len(coords)} tiles"
     caption = f"tissue: {tissue.source}, {area:.2f} mm2{tiles}"
     (width, height), _ = cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
