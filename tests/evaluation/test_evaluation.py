@@ -107,6 +107,12 @@ def test_intervals_follow_the_seed_and_cover() -> None:
     )
 
 
+def test_no_draws_give_no_interval(rng: np.random.Generator) -> None:
+    found = slide_metrics([0, 1], [0.2, 0.9], [False, True], ["a", "b"], rng, draws=0)
+    assert found["auc"] == 1.0
+    assert math.isnan(found["intervals"]["auc"]["low"])
+
+
 def test_patients_are_drawn_whole() -> None:
     """Forty copies of one patient's slide are one observation: the interval must not shrink."""
     values = np.array([0.0, 1.0, 0.0, 1.0])

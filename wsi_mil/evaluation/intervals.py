@@ -27,7 +27,7 @@ def bootstrap_interval(
 ) -> Interval:
     """Return the interval of `statistic(rows)` when whole `groups` (one name per row) are drawn with replacement.
 
-    Draws on which the statistic is NaN (a class is missing) are left out and counted; fewer than half: no interval.
+    Draws on which the statistic is NaN (a class is missing) are left out and counted; fewer than half, or no draw: no interval.
     """
     names = np.asarray(groups)
     unique, inverse = np.unique(names, return_inverse=True)
@@ -38,7 +38,7 @@ def bootstrap_interval(
         chosen = rng.integers(0, len(unique), len(unique))
         found.append(statistic(np.concatenate([members[g] for g in chosen])))
     defined = np.array([number for number in found if not math.isnan(number)])
-    if len(defined) < draws / 2:
+    if draws == 0 or len(defined) < draws / 2:
         return Interval(value, math.nan, math.nan, len(defined))
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), len(defined))

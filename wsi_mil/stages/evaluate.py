@@ -184,10 +184,7 @@ def _annotated_levels(run: RunFolder, name: str, rows: Sequence[dict[str, Any]],
     patch["slides_without_annotation"] = without
     if len(set(folds)) > 1:
         parts = [[s for s, f in zip(labelled, folds, strict=True) if f == fold] for fold in sorted(set(folds))]
-        per_fold = [
-            auc(np.concatenate([s.truth for s in part]), np.nan_to_num(np.concatenate([s.scores for s in part])))
-            for part in parts
-        ]
+        per_fold = [patch_metrics(part, rng, draws=0)["auc"] for part in parts]
         patch["folds"] = mean_and_spread(per_fold)
     curve = froc_curve(matches)
     interval = bootstrap_interval(
