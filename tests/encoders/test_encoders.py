@@ -222,6 +222,13 @@ def test_pretrained_while_offline_says_what_to_do(tmp_path: Path) -> None:
     assert "encoder.weights=PATH" in found.stdout
 
 
+def test_devices_that_are_none() -> None:
+    with pytest.raises(ConfigError, match="is no device"):
+        build_encoder(EncoderSpec(), "gpu")
+    with pytest.raises(ConfigError, match=f"torch sees {torch.cuda.device_count()} CUDA devices"):
+        build_encoder(EncoderSpec(), "cuda:97")
+
+
 def test_names_that_are_none() -> None:
     with pytest.raises(ConfigError, match="'texture'"):
         build_encoder(EncoderSpec(name="textur"), "cpu")

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from wsi_mil.errors import ConfigError
 from wsi_mil.files import digest_json
 
 
@@ -28,7 +29,17 @@ class Encoder(ABC):
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the torch device of a name; `auto`: cuda where there is one, else cpu."""
+    """Return the torch device of a name; `auto`: cuda where there is one, else cpu. Raises ConfigError if there is no
+    such device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"execution.device={name!r} is no device: say auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"execution.device={name!r}: torch sees {torch.cuda.device_count()} CUDA devices (driver? docker --gpus all? "
+            "CUDA_VISIBLE_DEVICES?): say auto or cpu"
+        )
+    return device
