@@ -210,3 +210,29 @@ def test_three_classes_go_through(quick_config: dict[str, Any], cohort: Path, fi
         assert scores.probability == pytest.approx(1 - scores.class_probabilities[0])
         assert read_json(run / "evaluation" / model / "metrics.json")["slide"]["n_positive"] == len(tumours)
     assert "grade a" in (run / "report.html").read_text()
+
+
+def test_an_edit_that_changes_no_tile_and_no_feature_is_followed_to_the_end(
+    finished: Path, quick_config: dict[str, Any], tmp_path: Path
+) -> None:
+    """The share of tissue in a tile changes, hence the tile table, while the features stay equal to the last bit."""
+    run = tmp_path / "r"
+    shutil.copytree(finished, run)
+    victim = read_json(run / "models" / "split.json")["folds"][0]["test"][0]
+    path = run / "tissue" / f"{victim}.geojson"
+    width = RunFolder(run).store(victim).read_tiles().plan.tile_width0_px
+    digests = []
+    for far in (6.8 * width, 6.97 * width):  # the last column of tiles is kept both times
+        ring = [[300, 300], [far, 300], [far, 900], [300, 900], [300, 300]]
+        item = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+        summary = run_pipeline(config_of(run, quick_config))
+        assert not summary.problems
+        features = RunFolder(run).store(victim).features_attributes("texture")
+        assert features is not None
+        digests.append((features["digest"], features["tiles_digest"]))
+    assert digests[0][0] == digests[1][0], "the case shows nothing: the features differ"
+    assert digests[0][1] != digests[1][1], "the case shows nothing: the tile table is the same"
+    assert (summary.work["score"], summary.work["heatmap"], summary.work["evaluate"]) == (2, 2, 2)
+    metrics = read_json(run / "evaluation" / "mi_net" / "metrics.json")
+    assert metrics["patch"]["slides_without_annotation"] == []

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from wsi_mil.config import RunConfig, load_config
 from wsi_mil.execution.ledger import problem_table
-from wsi_mil.stages.pipeline import RunSummary
+from wsi_mil.stages.pipeline import RunSummary, plan
 
 EXIT_SOME_FAILED = 3
 
@@ -17,6 +18,15 @@ def config_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     function = click.option("--dry-run", is_flag=True, help="Say what would be done, do nothing.")(function)
     function = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(function)
     return click.argument("config", type=click.Path(path_type=Path))(function)
+
+
+def load_or_plan(config: Path, overrides: tuple[str, ...], dry_run: bool) -> RunConfig | None:
+    """Return the configuration; for a dry run print the plan and return None."""
+    loaded = load_config(config, overrides)
+    if not dry_run:
+        return loaded
+    click.echo("\n".join(plan(loaded)))
+    return None
 
 
 def finish(summary: RunSummary, where: Path) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from wsi_mil.cli.common import config_arguments, finish
+from wsi_mil.cli.common import config_arguments, finish, load_or_plan
 
 
 @click.command("run", epilog="Example: wsi-mil run configs/demo.yaml run=runs/other tiles.mpp=1.0")
@@ -12,12 +12,10 @@ from wsi_mil.cli.common import config_arguments, finish
 @click.pass_context
 def command(context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
     """Run the whole pipeline of CONFIG (a YAML file, or a run folder); what is up to date is left alone."""
-    from wsi_mil.config import load_config
-    from wsi_mil.stages.pipeline import plan, run_pipeline
+    from wsi_mil.stages.pipeline import run_pipeline
 
-    loaded = load_config(config, overrides)
-    if dry_run:
-        click.echo("\n".join(plan(loaded)))
+    loaded = load_or_plan(config, overrides, dry_run)
+    if loaded is None:
         return
     code = finish(run_pipeline(loaded), loaded.run)
     click.echo(f"report: {loaded.run / 'report.html'}")

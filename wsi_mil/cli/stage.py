@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from wsi_mil.cli.common import config_arguments, finish
+from wsi_mil.cli.common import config_arguments, finish, load_or_plan
 from wsi_mil.cli.main import VERBS
 
 LONG = {
@@ -27,12 +27,10 @@ def command_for(stage: str) -> click.Command:
     @config_arguments
     @click.pass_context
     def command(context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
-        from wsi_mil.config import load_config
-        from wsi_mil.stages.pipeline import plan, run_stage
+        from wsi_mil.stages.pipeline import run_stage
 
-        loaded = load_config(config, overrides)
-        if dry_run:
-            click.echo("\n".join(plan(loaded)))
+        loaded = load_or_plan(config, overrides, dry_run)
+        if loaded is None:
             return
         summary = run_stage(loaded, stage)
         if stage == "evaluate":

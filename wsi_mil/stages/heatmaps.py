@@ -32,7 +32,9 @@ def run_heatmap(run: RunFolder, name: str, slides: Sequence[SlideSource], reader
     def draw(slide_id: str) -> Outcome:
         started = time.perf_counter()
         row = by_id[slide_id]
-        digest = digest_json([row["model_digest"], row["features_digest"], row["threshold"], spec.digest()])
+        digest = digest_json(
+            [row["model_digest"], row["features_digest"], row["tiles_digest"], row["threshold"], spec.digest()]
+        )
         complete = all(run.heatmap(name, slide_id, suffix).exists() for suffix in SUFFIXES)
         if index.get(slide_id) == digest and complete:
             return Outcome(slide_id, f"heatmap {name}", "done", "", {}, digest, reused=True)

@@ -92,7 +92,8 @@ def run_train(run: RunFolder, data: TrainingSet, split: Split, models: Mapping[s
                     "fold": [fold.digest("train"), fold.digest("val")],
                     "features": [data.features_digests[slide_id] for slide_id in members],
                     "labels": [data.labels[slide_id].label for slide_id in members],
-                    "tissue": data.tissue.digest(),
+                    "class_names": data.class_names,
+                    "made_with": [data.tissue.digest(), data.tiles.digest(), data.encoder.digest()],
                 }
             )
             folder = run.model(name, number)
@@ -183,12 +184,14 @@ def _encoder_digest(run: RunFolder, data: TrainingSet) -> str:
 
 
 def scores_are_current(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> bool:
-    """Whether a slide's tile scores are of this model and of the features that its store holds now."""
+    """Whether a slide's tile scores are of this model, and of the features and tiles that its store holds now."""
     header = tile_scores_header(run.tile_scores(name, slide_id))
     features = run.store(slide_id).features_attributes(model.encoder.key)
     if header is None or features is None:
         return False
-    return (header["model_digest"], header["features_digest"]) == (model.digest, features["digest"])
+    # equal features may belong to another tile table: an edited outline can change what share of a tile is tissue
+    made_from = (header["model_digest"], header["features_digest"], header["tiles_digest"])
+    return made_from == (model.digest, features["digest"], features["tiles_digest"])
 
 
 def score_one(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> Outcome:
