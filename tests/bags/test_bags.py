@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from wsi_mil.bags import SlideLabel, Split, SplitSpec, make_split, read_labels
 from wsi_mil.bags.labels import check_against_slides
-from wsi_mil.bags.segments import segment_argmax, segment_max, segment_softmax, segment_weighted_sum
+from wsi_mil.bags.segments import (
+    segment_argmax,
+    segment_logmeanexp,
+    segment_max,
+    segment_mean,
+    segment_softmax,
+    segment_sum,
+    segment_top,
+    segment_weighted_sum,
+)
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.errors import DataError
 
@@ -136,12 +145,20 @@ def test_segments_equal_plain_loops(lengths: list[int], seed: int) -> None:
         [Bag(str(i), torch.randn(n, 3, generator=generator).double(), 0) for i, n in enumerate(lengths)]
     )
     x, start = bags.features, 0
-    weights = segment_softmax(x[:, 0], bags)
+    weights, pair = segment_softmax(x[:, 0], lengths), segment_softmax(x, lengths)
     for b, n in enumerate(lengths):
         part = x[start : start + n]
-        torch.testing.assert_close(segment_max(x, bags)[b], part.amax(0))
-        assert segment_argmax(x, bags)[b].tolist() == (part.argmax(0) + start).tolist()
+        torch.testing.assert_close(segment_max(x, lengths)[b], part.amax(0))
+        assert segment_argmax(x, lengths)[b].tolist() == (part.argmax(0) + start).tolist()
         own = part[:, 0].exp() / part[:, 0].exp().sum()
         torch.testing.assert_close(weights[start : start + n], own)
-        torch.testing.assert_close(segment_weighted_sum(weights, x, bags)[b], (own[:, None] * part).sum(0))
+        torch.testing.assert_close(segment_weighted_sum(weights, x, lengths)[b], (own[:, None] * part).sum(0))
+        both = part.exp() / part.exp().sum(0)
+        torch.testing.assert_close(segment_weighted_sum(pair, x, lengths)[b], torch.einsum("nk,nd->kd", both, part))
+        torch.testing.assert_close(segment_sum(x, lengths)[b], part.sum(0))
+        torch.testing.assert_close(segment_mean(x, lengths)[b], part.sum(0) / n)
+        torch.testing.assert_close(segment_logmeanexp(x, lengths, 3.0)[b], (3 * part).exp().mean(0).log() / 3)
+        order = sorted(range(n), key=lambda i: -float(part[i, 0]))
+        assert segment_top(x[:, 0], 2, lengths)[b].tolist() == [start + i for i in order[:2]]
+        assert segment_top(x[:, 0], 2, lengths, largest=False)[b].tolist() == [start + i for i in order[::-1][:2]]
         start += n

@@ -1,23 +1,59 @@
 """Build an aggregator by name."""
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 
 from wsi_mil.aggregators.base import Aggregator
-from wsi_mil.aggregators.names import AGGREGATORS
+from wsi_mil.aggregators.names import AGGREGATORS, wrapped_method
 from wsi_mil.errors import ConfigError, nearest
+
+NOT_PARAMETERS = ("in_features", "n_outputs", "base")
 
 
 def build_aggregator(name: str, in_features: int, n_outputs: int, seed: int, params: dict[str, Any]) -> Aggregator:
-    """Return the aggregator `name` with weights drawn from `seed`; unknown parameters are refused by name."""
-    import inspect
+    """Return the aggregator `name` with weights drawn from `seed`; unknown parameters are refused by name.
 
-    kind: type[Aggregator] = AGGREGATORS.load(name)
-    known = [key for key in inspect.signature(kind).parameters if key not in ("in_features", "n_outputs")]
+    Of `counterfactual(abmil)` the parameters of both go into `params`: those that the wrapper knows are its own.
+    """
+    known = parameters_of(name)
     for key in params:
         if key not in known:
-            raise ConfigError(f"aggregator {name!r} has no parameter {key!r}. Nearest: {nearest(key, known)}")
+            raise ConfigError(f"aggregator {name!r} has no parameter {key!r}. Nearest: {nearest(key, list(known))}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return kind(in_features=in_features, n_outputs=n_outputs, **params)
+        inner = wrapped_method(name)
+        sizes = {"in_features": in_features, "n_outputs": n_outputs}
+        if inner is None:
+            return AGGREGATORS.load(name)(**sizes, **params)  # type: ignore[no-any-return]
+        own = _signature(AGGREGATORS.load(name))
+        base = AGGREGATORS.load(inner)(**sizes, **{k: v for k, v in params.items() if k not in own})
+        return AGGREGATORS.load(name)(base, **{k: v for k, v in params.items() if k in own})  # type: ignore[no-any-return]
+
+
+def parameters_of(name: str) -> dict[str, Any]:
+    """Return the parameters of an aggregator and their defaults, those of a wrapped method included.
+
+    >>> parameters_of("dsmil")
+    {'query': 128, 'value': 'identity'}
+    """
+    inner = wrapped_method(name)
+    return {**(_signature(AGGREGATORS.load(inner)) if inner else {}), **_signature(AGGREGATORS.load(name))}
+
+
+def outputs_for(name: str, classes: int, head: Literal["auto", "sigmoid", "softmax"] = "auto") -> int:
+    """Return how many logits `name` gets for so many classes: for two, 1 (sigmoid) or 2 (softmax); auto: as published."""
+    kind = AGGREGATORS.load(wrapped_method(name) or name)
+    own = getattr(kind, "binary_outputs", 1)
+    if head == "sigmoid" and own > 1:
+        raise ConfigError(f"aggregator {name!r} has a softmax head only: leave train.head at 'auto'")
+    if classes > 2 or head == "softmax":
+        return classes
+    return own if head == "auto" else 1
+
+
+def _signature(build: Callable[..., Any]) -> dict[str, Any]:
+    found = inspect.signature(build).parameters.values()
+    return {p.name: p.default for p in found if p.name not in NOT_PARAMETERS}

@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from wsi_mil.aggregators.base import Aggregator, one_vs_rest_loss, positive_scores
+from wsi_mil.aggregators.base import one_vs_rest_loss, positive_scores
+from wsi_mil.aggregators.max_pooling import MaxPooling
 from wsi_mil.bags.segments import segment_argmax
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
@@ -22,7 +23,7 @@ from wsi_mil.errors import ConfigError
 SIGMA_FLOOR = 1e-8
 
 
-class FocusMIL(Aggregator):
+class FocusMIL(MaxPooling):
     """Encoder in - 128 - ReLU - 200, heads to `latent` means and log-variances, one linear instance classifier.
 
     `kl_over` 'all': the KL of every instance of the batch (as the code that follows the paper does); 'selected': of
@@ -51,17 +52,23 @@ class FocusMIL(Aggregator):
         self.logvar = nn.Linear(hidden[1], latent)
         self.classifier = nn.Linear(latent, n_outputs)
 
-    def forward(self, bags: PackedBags) -> AggregatorOutput:
-        code = self.encoder(bags.features)  # (ΣN, D) -> (ΣN, 200)
-        mu, logvar = self.mu(code), self.logvar(code)  # -> (ΣN, latent)
-        z = mu
-        if self.training:
-            eps = torch.randn(mu.shape, generator=self.generator).to(mu)
-            z = mu + (0.5 * logvar).exp() * eps
-        logits = self.classifier(z)  # -> (ΣN, C)
-        top = segment_argmax(logits, bags)  # -> (B, C)
+    @property
+    def noise_width(self) -> int:
+        return self.mu.out_features if self.training else 0
+
+    def forward(self, bags: PackedBags, noise: Tensor | None = None) -> AggregatorOutput:
+        if noise is None and self.training:
+            noise = torch.cat([self.draw_noise(rows) for rows in bags.lengths])
+        mu, logvar = self.encode(bags.features)
+        logits = self.classifier(sample(mu, logvar, noise))  # (ΣN, latent) -> (ΣN, C)
+        top = segment_argmax(logits, bags.lengths)  # -> (B, C)
         extras = {"mu": mu, "logvar": logvar, "instance_logits": logits, "top": top}
-        return AggregatorOutput(logits.gather(0, top), positive_scores(logits), "logit", extras)
+        return AggregatorOutput(bags, logits.gather(0, top), positive_scores(logits), "logit", extras)
+
+    def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and log-variances (n, latent) of instances (n, D)."""
+        code = self.encoder(features)  # (n, D) -> (n, 200)
+        return self.mu(code), self.logvar(code)
 
     def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
         mu, logvar = output.extras["mu"], output.extras["logvar"]
@@ -72,6 +79,20 @@ class FocusMIL(Aggregator):
             "bag": one_vs_rest_loss(output.bag_logits, labels),
             "kl": self.kl_weight * gaussian_kl(mu, logvar),
         }
+
+    @property
+    def reaches_every_instance(self) -> bool:
+        return self.kl_over == "all"
+
+    def scan(self, features: Tensor, noise: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        mu, logvar = self.encode(features)
+        terms = {"kl": self.kl_weight * gaussian_kl(mu, logvar)} if self.reaches_every_instance else {}
+        return self.classifier(sample(mu, logvar, noise)), terms
+
+
+def sample(mu: Tensor, logvar: Tensor, noise: Tensor | None) -> Tensor:
+    """Return mu + sigma * noise; without noise mu, as in evaluation."""
+    return mu if noise is None else mu + (0.5 * logvar).exp() * noise.to(mu)
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:

@@ -2,11 +2,36 @@
 
 from wsi_mil.registry import Registry
 
+METHODS = {
+    "mi_net": "mi_net:MiNet",
+    "mi_net_embedding": "mi_net_embedding:MiNetEmbedding",
+    "focus_mil": "focus_mil:FocusMIL",
+    "causal_mil": "causal_mil:CausalMIL",
+    "abmil": "abmil:ABMIL",
+    "abmil_gated": "abmil_gated:gated_abmil",
+    "clam_sb": "clam:CLAMSB",
+    "clam_mb": "clam:CLAMMB",
+    "dsmil": "dsmil:DSMIL",
+    "transmil": "transmil:TransMIL",
+    "dtfd": "dtfd:DTFD",
+    "acmil": "acmil:ACMIL",
+    "loss_attention": "loss_attention:LossAttention",
+    "mean_pool": "mean_pool:MeanPool",
+    "max_pool": "max_pool:MaxPool",
+}
+WRAPPERS = {"counterfactual": "counterfactual:Counterfactual", "guided": "guided:Guided"}
+ATTENTION_METHODS = ("abmil", "abmil_gated", "clam_sb", "clam_mb", "dsmil", "acmil", "loss_attention")
+WRAPPED = {f"{w}({m})": place for w, place in WRAPPERS.items() for m in ATTENTION_METHODS}
+
 AGGREGATORS = Registry(
-    "aggregator",
-    {
-        "focus_mil": "wsi_mil.aggregators.focus_mil:FocusMIL",
-        "mi_net": "wsi_mil.aggregators.mi_net:MiNet",
-        "abmil_gated": "wsi_mil.aggregators.abmil_gated:GatedABMIL",
-    },
+    "aggregator", {name: f"wsi_mil.aggregators.{place}" for name, place in {**METHODS, **WRAPPED}.items()}
 )
+
+
+def wrapped_method(name: str) -> str | None:
+    """Return the method inside the parentheses, or None where there is none.
+
+    >>> wrapped_method("guided(abmil)"), wrapped_method("abmil")
+    ('abmil', None)
+    """
+    return name[name.index("(") + 1 : -1] if name in WRAPPED else None

@@ -1,14 +1,77 @@
-"""From a feature store to a bag."""
+"""Bags from feature stores: loaded, or left on disk and read when they are needed."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
 
 from wsi_mil.contracts.bags import Bag
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.errors import DataError
+from wsi_mil.features import MappedFeatures
+
+
+class BagSource(Protocol):
+    """What training needs of a bag: in memory (Bag) or on disk (StoredBag)."""
+
+    @property
+    def slide_id(self) -> str: ...
+    @property
+    def label(self) -> int: ...
+    @property
+    def instance_labels(self) -> Tensor | None: ...
+    @property
+    def dim(self) -> int: ...
+    def __len__(self) -> int: ...
+    def read_into(self, out: Tensor, start: int = 0) -> None: ...
+
+
+@dataclass(frozen=True)
+class StoredBag:
+    """A slide whose features stay in its store. `shift`, `scale` (D,): x -> (x - shift) * scale on reading."""
+
+    slide_id: str
+    features: MappedFeatures
+    label: int
+    patient: str = ""
+    instance_labels: Tensor | None = None
+    shift: Tensor | None = None
+    scale: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.features) == 0:
+            raise DataError(f"slide {self.slide_id!r} has no readable tile, hence no bag")
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def dim(self) -> int:
+        return self.features.dim
+
+    def read_into(self, out: Tensor, start: int = 0) -> None:
+        """Fill out (n, D) float32 with instances from `start` on."""
+        done = 0
+        for block in self.features.blocks(start, start + len(out)):
+            part = out[done : done + len(block)]
+            part.copy_(torch.from_numpy(block))
+            if self.shift is not None and self.scale is not None:
+                part.sub_(self.shift).mul_(self.scale)
+            done += len(block)
+
+
+def read_bag(source: BagSource) -> Bag:
+    """Return the whole bag in memory, float32."""
+    if isinstance(source, Bag):
+        return source
+    features = torch.empty(len(source), source.dim)
+    source.read_into(features)
+    return Bag(source.slide_id, features, source.label, "", source.instance_labels)
 
 
 def load_bag(table: FeatureTable, label: int, patient: str = "") -> Bag:
     """Return the bag of a slide's readable tiles, in tile order. Raises DataError if there is none."""
-    import torch
-
     features = torch.from_numpy(table.features[table.readable]).float()
     if len(features) == 0:
         raise DataError(f"slide {table.slide_id!r} has no readable tile, hence no bag")

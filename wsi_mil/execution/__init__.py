@@ -1,6 +1,7 @@
 """Run one pure per-slide function over many slides and keep account of every one."""
 
+from wsi_mil.execution.jobs import run_jobs
 from wsi_mil.execution.ledger import Ledger
 from wsi_mil.execution.mapping import ExecutionSpec, map_slides
 
-__all__ = ["ExecutionSpec", "Ledger", "map_slides"]
+__all__ = ["ExecutionSpec", "Ledger", "map_slides", "run_jobs"]

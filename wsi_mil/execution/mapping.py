@@ -102,16 +102,23 @@ def _in_processes(guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _on_dask(guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str, spec: ExecutionSpec) -> Iterator[Outcome]:
+def dask_client(spec: ExecutionSpec) -> Any:
+    """Return a client of the scheduler in `spec`, to be used in a with statement."""
     try:
-        from distributed import Client, as_completed
+        from distributed import Client
     except ImportError as error:
         raise ConfigError("execution.backend=dask needs: pip install 'wsi-mil[cluster]'") from error
     if spec.scheduler is None:
         raise ConfigError(
             "execution.backend=dask needs execution.scheduler=HOST:PORT (start one with `dask scheduler`)"
         )
-    with Client(spec.scheduler, set_as_default=False) as client:
+    return Client(spec.scheduler, set_as_default=False)
+
+
+def _on_dask(guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str, spec: ExecutionSpec) -> Iterator[Outcome]:
+    with dask_client(spec) as client:
+        from distributed import as_completed
+
         held = {client.submit(guarded, job, pure=False): job for job in jobs}
         for future in as_completed(held, loop=client.loop):
             try:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from wsi_mil.features.mapped import MappedFeatures
 from wsi_mil.features.store import SlideStore
 from wsi_mil.lazy import lazy_door
 
@@ -11,4 +12,4 @@ if TYPE_CHECKING:
 __getattr__ = lazy_door(
     __name__, {"ExtractionReport": "engine", "encode_tiles": "engine", "extract_features": "engine"}
 )
-__all__ = ["ExtractionReport", "SlideStore", "encode_tiles", "extract_features"]
+__all__ = ["ExtractionReport", "MappedFeatures", "SlideStore", "encode_tiles", "extract_features"]

@@ -5,7 +5,7 @@ half a table. Nothing that changes from run to run (time, host, process) is writ
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +20,7 @@ from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
 from wsi_mil.errors import StoreError
+from wsi_mil.features.mapped import MappedFeatures
 from wsi_mil.files import digest_bytes, remove, sweep_temporaries, write_aside
 
 FORMAT = 1
@@ -165,10 +166,7 @@ class SlideStore:
         features = np.asarray(group["features"][:])
         readable = np.asarray(group["readable"][:])
         if check and digest_bytes(features.tobytes(), readable.tobytes()) != attributes["digest"]:
-            raise StoreError(
-                f"features {key!r} of slide {self.slide_id!r} do not match their digest (damaged?): remove "
-                f"{self.path}/features/{key} and run `wsi-mil extract`"
-            )
+            raise StoreError(self._damaged(key))
         return FeatureTable(
             slide_id=self.slide_id,
             encoder=str(attributes["encoder"]["name"]),
@@ -181,7 +179,24 @@ class SlideStore:
             digest=str(attributes["digest"]),
         )
 
+    def map_features(self, key: str, check: bool = True) -> MappedFeatures:
+        """Return the readable rows of encoder `key` mapped into memory; `check`: compare with the stored digest."""
+        attributes = self._require(f"features/{key}", f"run `wsi-mil extract` for encoder {key!r}")
+        readable = np.asarray(self._group(f"features/{key}")["readable"][:])
+        array = self.path / "features" / key / "features"
+        if check:
+            stored = MappedFeatures(array, np.ones_like(readable))
+            if digest_blocks(stored.blocks(), stored.rows_stored * stored.dim * 2, readable) != attributes["digest"]:
+                raise StoreError(self._damaged(key))
+        return MappedFeatures(array, readable)
+
     # ---- inside
+
+    def _damaged(self, key: str) -> str:
+        return (
+            f"features {key!r} of slide {self.slide_id!r} do not match their digest (damaged?): remove "
+            f"{self.path}/features/{key} and run `wsi-mil extract`"
+        )
 
     def _root_attributes(self, info: SlideInfo) -> dict[str, Any]:
         return {
@@ -217,6 +232,17 @@ class SlideStore:
 
     def remove(self) -> None:
         remove(self.path)
+
+
+def digest_blocks(blocks: Iterable[NDArray[np.float16]], nbytes: int, readable: NDArray[np.bool_]) -> str:
+    """Return the digest of features given piece by piece: the same as of the whole."""
+    found = hashlib.sha256(nbytes.to_bytes(8, "little"))
+    for block in blocks:
+        found.update(np.ascontiguousarray(block).data)
+    flags = readable.tobytes()
+    found.update(len(flags).to_bytes(8, "little"))
+    found.update(flags)
+    return found.hexdigest()[:16]
 
 
 class FeatureWriter:

@@ -3,8 +3,9 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,20 @@ import torch
 from torch import Tensor
 
 from wsi_mil.aggregators import Aggregator
-from wsi_mil.contracts.bags import Bag, PackedBags
-from wsi_mil.errors import DataError
+from wsi_mil.aggregators.max_pooling import MaxPooling
+from wsi_mil.bags import BagSource
+from wsi_mil.contracts.bags import PackedBags
+from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.files import write_text
 from wsi_mil.logs import progress
 from wsi_mil.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from wsi_mil.training.loading import packed_batches
 from wsi_mil.training.spec import TrainSpec
+from wsi_mil.training.two_pass import backward_in_two_passes, score_in_chunks
 
 CHECKPOINT = "checkpoint.safetensors"
+SMALL_BATCH = 1024
+"""Below so many instances a batch is too small for two passes to pay."""
 Row = dict[str, float]
 
 
@@ -34,8 +41,8 @@ class FitResult:
 
 def fit(
     model: Aggregator,
-    train: Sequence[Bag],
-    val: Sequence[Bag],
+    train: Sequence[BagSource],
+    val: Sequence[BagSource],
     spec: TrainSpec,
     *,
     device: torch.device | str = "cpu",
@@ -46,11 +53,13 @@ def fit(
 ) -> FitResult:
     """Train `model` in place on `train`; choose the epoch on `val`; return what happened.
 
+    With select_by 'last' nothing is chosen and `val` may be empty.
+
     With `folder`: metrics.csv, TensorBoard events and a checkpoint are kept there, and training goes on from a
     checkpoint with the same `identity` to the very numbers of an uninterrupted run. `stop_after`: leave after so many
     epochs, as an interruption would.
     """
-    if not train or not val:
+    if not train or (not val and spec.select_by != "last"):
         raise DataError(f"training needs training and validation bags, got {len(train)} and {len(val)}")
     run = _Run(model, spec, torch.device(device), identity)
     checkpoint = folder / CHECKPOINT if folder else None
@@ -59,7 +68,7 @@ def fit(
     board = _board(folder)
     left = range(run.epoch, spec.epochs)
     for epoch in progress(left, total=len(left), label=label, unit="epoch"):
-        row = {"epoch": epoch + 1.0, **run.train_epoch(train), **run.validate(val), "lr": run.lr}
+        row = {"epoch": epoch + 1.0, **run.train_epoch(train), **(run.validate(val) if val else {}), "lr": run.lr}
         run.finish_epoch(row)
         if board is not None:
             for name, value in row.items():
@@ -83,7 +92,12 @@ class _Run:
 
     def __init__(self, model: Aggregator, spec: TrainSpec, device: torch.device, identity: str) -> None:
         self.model, self.spec, self.device, self.identity = model.to(device), spec, device, identity
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+        if spec.two_pass == "always" and not isinstance(model, MaxPooling):
+            raise ConfigError(
+                f"train.two_pass=always: {type(model).__name__} is no max-pooling method; leave it at 'auto'"
+            )
+        kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
+        self.optimizer = kind(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
         self.generator = torch.Generator().manual_seed(spec.seed)
         model.generator = self.generator
         self.epoch = 0
@@ -96,38 +110,70 @@ class _Run:
         low = spec.precision == "bf16" or (spec.precision == "auto" and device.type == "cuda")
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
 
-    def train_epoch(self, bags: Sequence[Bag]) -> Row:
+    def train_epoch(self, bags: Sequence[BagSource]) -> Row:
         """One pass over the training bags in a new random order; returns the mean of every loss term."""
         self._set_lr()
+        self.model.start_epoch(self.epoch)
         self.model.train()
         order = torch.randperm(len(bags), generator=self.generator).tolist()
+        size = self.spec.bags_per_batch
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
         sums: dict[str, float] = {}
-        for start in range(0, len(order), self.spec.bags_per_batch):
-            batch = PackedBags.pack([bags[i] for i in order[start : start + self.spec.bags_per_batch]]).to(self.device)
-            with self._autocast:
-                terms = self.model.loss(self.model(batch), batch.labels)
-                total = torch.stack(list(terms.values())).sum()
-            if not torch.isfinite(total):
-                raise DataError(
-                    f"the loss is {float(total.detach())} in epoch {self.epoch + 1} at slides {', '.join(batch.slide_ids)}: "
-                    "lower train.lr, or look for broken features"
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            total.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_norm)
-            self.optimizer.step()
+        for batch, terms in zip(batches, self._steps(bags, batches), strict=True):
             for name, term in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(term.detach()) * len(batch)
+                sums[name] = sums.get(name, 0.0) + term * len(batch)
         row = {f"train_{name}": value / len(bags) for name, value in sums.items()}
         return {"train_loss": sum(row.values()), **row}
 
+    def _steps(self, bags: Sequence[BagSource], batches: Sequence[Sequence[int]]) -> Iterator[Row]:
+        """Take one optimiser step per batch; yield its loss terms."""
+        if self._in_two_passes(bags, batches):
+            for batch in batches:
+                yield self._step([bags[i].slide_id for i in batch], partial(self._two_passes, [bags[i] for i in batch]))
+        else:
+            for packed in packed_batches(bags, batches):
+                yield self._step(packed.slide_ids, partial(self._one_pass, packed))
+
+    def _in_two_passes(self, bags: Sequence[BagSource], batches: Sequence[Sequence[int]]) -> bool:
+        if not isinstance(self.model, MaxPooling) or self.spec.two_pass == "never":
+            return False
+        largest = max(sum(len(bags[i]) for i in batch) for batch in batches)
+        # on a GPU one pass is as fast; there only memory asks for two
+        limit = SMALL_BATCH if self.device.type == "cpu" else self.spec.chunk_rows
+        return self.spec.two_pass == "always" or largest > limit
+
+    def _step(self, slide_ids: Sequence[str], add_gradients: Callable[[], dict[str, Tensor]]) -> Row:
+        self.optimizer.zero_grad(set_to_none=True)
+        terms = {name: float(term) for name, term in add_gradients().items()}
+        if not math.isfinite(sum(terms.values())):
+            raise DataError(
+                f"the loss is {sum(terms.values())} in epoch {self.epoch + 1} at slides {', '.join(slide_ids)}: lower "
+                "train.lr, or look for broken features"
+            )
+        if self.spec.clip_norm > 0:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_norm)
+        self.optimizer.step()
+        return terms
+
+    def _one_pass(self, packed: PackedBags) -> dict[str, Tensor]:
+        batch = packed.to(self.device)
+        with self._autocast:
+            terms = self.model.loss(self.model(batch), batch.labels)
+            total = torch.stack(list(terms.values())).sum()
+        total.backward()
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _two_passes(self, bags: Sequence[BagSource]) -> dict[str, Tensor]:
+        assert isinstance(self.model, MaxPooling)
+        with self._autocast:
+            return backward_in_two_passes(self.model, bags, chunk_rows=self.spec.chunk_rows, device=self.device)
+
     @torch.inference_mode()
-    def validate(self, bags: Sequence[Bag]) -> Row:
+    def validate(self, bags: Sequence[BagSource]) -> Row:
         """Return val_loss (bag term, bag by bag) and val_auc (NaN where undefined)."""
         self.model.eval()
         losses, scores = [], []
-        for bag in bags:
-            batch = PackedBags.pack([bag]).to(self.device)
+        for batch in self._validation_batches(bags):
             output = self.model(batch)
             losses.append(float(self.model.loss(output, batch.labels)["bag"]))
             scores.append(self.model.probabilities(output.bag_logits.float())[0].double().cpu())
@@ -136,6 +182,15 @@ class _Run:
             "val_auc": macro_auc(torch.stack(scores), [b.label for b in bags]),
         }
 
+    def _validation_batches(self, bags: Sequence[BagSource]) -> Iterator[PackedBags]:
+        """Yield each bag by itself; of a bag beyond chunk_rows only the instances that decide, where the method allows."""
+        rows = self.spec.chunk_rows
+        if isinstance(self.model, MaxPooling) and max(len(bag) for bag in bags) > rows:
+            for bag in bags:
+                yield score_in_chunks(self.model, bag, chunk_rows=rows, device=self.device)[0].to(self.device)
+        else:
+            yield from (packed.to(self.device) for packed in packed_batches(bags, [[i] for i in range(len(bags))]))
+
     def finish_epoch(self, row: Row) -> None:
         self.epoch += 1
         self.history.append(row)
@@ -143,13 +198,17 @@ class _Run:
             lowest, waited = self._plateau
             better = row["train_loss"] < lowest * (1 - 1e-4)
             self._plateau = (row["train_loss"], 0) if better else (lowest, waited + 1)
-        key = {
-            "val_auc": (-math.inf if math.isnan(row["val_auc"]) else row["val_auc"], -row["val_loss"]),
-            "val_loss": (-row["val_loss"], 0.0),
-            "last": (row["epoch"], 0.0),
-        }[self.spec.select_by]
+        key = self._merit(row)
         if key > self.best_key:
             self.best_key, self.best_epoch, self.best_state = key, self.epoch, _copy(self.model)
+
+    def _merit(self, row: Row) -> tuple[float, float]:
+        """What the epoch to keep is the largest of."""
+        if self.spec.select_by == "last":
+            return (row["epoch"], 0.0)
+        if self.spec.select_by == "val_loss":
+            return (-row["val_loss"], 0.0)
+        return (-math.inf if math.isnan(row["val_auc"]) else row["val_auc"], -row["val_loss"])
 
     def out_of_patience(self) -> bool:
         return self.spec.patience > 0 and self.epoch - self.best_epoch >= self.spec.patience
@@ -168,6 +227,7 @@ class _Run:
             "model": dict(self.model.state_dict()),
             "best": self.best_state,
             "optimizer": optimizer_tensors(self.optimizer),
+            "memory": self.model.training_state(),
             "random": {"generator": self.generator.get_state(), "torch": torch.get_rng_state()},
         }
         values: dict[str, Any] = {
@@ -189,6 +249,7 @@ class _Run:
         self.model.load_state_dict(checkpoint.tensors["model"])
         self.best_state = checkpoint.tensors["best"]
         restore_optimizer(self.optimizer, checkpoint.tensors["optimizer"], values["lr"])
+        self.model.load_training_state(checkpoint.tensors.get("memory", {}))
         self.generator.set_state(checkpoint.tensors["random"]["generator"])
         torch.set_rng_state(checkpoint.tensors["random"]["torch"])
         self.epoch, self.lr, self.best_epoch = values["epoch"], values["lr"], values["best_epoch"]

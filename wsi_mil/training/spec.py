@@ -14,15 +14,25 @@ class TrainSpec(Spec):
 
     aggregator: str | None = Field(None, description="registry name; default: the model's own name")
     params: dict[str, Any] = Field(default_factory=dict)
+    head: Literal["auto", "sigmoid", "softmax"] = Field("auto", description="of two classes; auto: as published")
     epochs: int = Field(100, ge=1)
     bags_per_batch: int = Field(3, ge=1)
+    optimizer: Literal["adamw", "adam"] = "adamw"
     lr: float = Field(1e-4, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
     schedule: Literal["none", "cosine", "plateau"] = "none"
-    clip_norm: float = Field(1.0, gt=0)
+    clip_norm: float = Field(1.0, ge=0, description="0: gradients are not clipped")
     patience: int = Field(0, ge=0, description="0: no early stopping")
     select_by: Literal["val_auc", "val_loss", "last"] = "val_auc"
     standardize: bool = Field(True, description="features to mean 0 and deviation 1 of the training bags")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    two_pass: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="max-pooling only: gradients from the deciding instances alone, exactly; auto: in large batches",
+    )
+    chunk_rows: int = Field(16384, ge=1, description="instances at a time in two-pass mode")
+    annotated_share: float = Field(
+        0.0, ge=0, le=1, description="guided(...) only: share of training slides whose lesion outlines it may see"
+    )
     checkpoint_every: int = Field(10, ge=1)
     seed: int = 0

@@ -1,0 +1,385 @@
+"""Forward, losses and gradients against the published code of each method, for whatever seeds and bags the files hold."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.aggregators.reference import DTYPES, Reference, linear
+from wsi_mil.aggregators.abmil import ABMIL
+from wsi_mil.aggregators.acmil import ACMIL
+from wsi_mil.aggregators.causal_mil import CausalMIL
+from wsi_mil.aggregators.clam import CLAM, CLAMMB, CLAMSB
+from wsi_mil.aggregators.dsmil import DSMIL, stream_losses
+from wsi_mil.aggregators.dtfd import DTFD
+from wsi_mil.aggregators.front_end import ImageFrontEnd, LeNet
+from wsi_mil.aggregators.loss_attention import LossAttention
+from wsi_mil.aggregators.transmil import TransMIL
+from wsi_mil.contracts.bags import Bag, PackedBags
+
+pytestmark = pytest.mark.parametrize("dtype", DTYPES, ids=["float64", "float32"])
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_abmil_equals_its_reference(reference_folder: Path, dtype: torch.dtype, gated: bool) -> None:
+    ref = Reference(reference_folder, "abmil_gated" if gated else "abmil", dtype)
+    theirs = ("attention_V.0", "attention_U.0", "attention_w") if gated else ("attention.0", None, "attention.2")
+    names = linear(
+        {
+            "embed.0": "feature_extractor_part2.fc",
+            "attention.V": theirs[0] or "",
+            **({"attention.U": theirs[1]} if theirs[1] else {}),
+            "attention.w": theirs[2] or "",
+            "classifier": "classifier.0",
+        }
+    )
+    hidden, dim = ref.shape("feature_extractor_part2.fc.weight")
+    model = ABMIL(dim, 1, (hidden,), ref.shape(f"{theirs[0]}.weight")[0], gated=gated)
+    ref.load(model, names)
+    for bag in ref.bags:
+        check_abmil(ref, model, names, bag, ref.x(bag))
+    assert ref.compared > 30
+
+
+def test_abmil_on_images_equals_its_reference(reference_folder: Path, dtype: torch.dtype) -> None:
+    ref = Reference(reference_folder, "abmil_mnist_images", dtype)
+    names = linear(
+        {
+            "front.conv1": "feature_extractor_part1.0",
+            "front.conv2": "feature_extractor_part1.3",
+            "aggregator.embed.0": "feature_extractor_part2.0",
+            "aggregator.attention.V": "attention.0",
+            "aggregator.attention.w": "attention.2",
+            "aggregator.classifier": "classifier.0",
+        }
+    )
+    hidden, dim = ref.shape("feature_extractor_part2.0.weight")
+    aggregator = ABMIL(dim, 1, (hidden,), ref.shape("attention.0.weight")[0])
+    model = ImageFrontEnd(LeNet(), aggregator)
+    ref.load(model, names)
+    for bag in ref.bags:
+        x = ref.x(bag)
+        check_abmil(ref, model, names, bag, x)
+        assert x.grad is not None
+        ref.close(x.grad.norm(dim=1), f"bag{bag}/grad_x_norm", gradient=True)
+    assert ref.compared > 30
+
+
+def check_abmil(ref: Reference, model: nn.Module, names: dict[str, str], bag: int, x: Tensor) -> None:
+    output = model(ref.pack(x))
+    ref.close(output.bag_logits, f"bag{bag}/logit")
+    ref.close(output.bag_logits.sigmoid(), f"bag{bag}/prob")
+    ref.close(output.instance_scores, f"bag{bag}/attention")
+    ref.close(output.extras["attention_raw"], f"bag{bag}/attention_raw")
+    ref.close(output.extras["h"], f"bag{bag}/H")
+    for k in (0, 1):
+        ref.close(model.loss(output, torch.tensor([k]))["bag"], f"bag{bag}/y{k}/loss")
+    loss = model.loss(output, torch.tensor([ref.label(bag)]))["bag"]
+    ref.gradients(model, names, x, f"bag{bag}", loss, shift_free=("attention.w.bias", "aggregator.attention.w.bias"))
+
+
+@pytest.mark.parametrize("name", ["clam_sb", "clam_mb", "clam_mb_3class"])
+def test_clam_equals_its_reference(reference_folder: Path, dtype: torch.dtype, name: str) -> None:
+    ref = Reference(reference_folder, name, dtype)
+    hidden, dim = ref.shape("attention_net.0.weight")
+    attention = ref.shape("attention_net.3.attention_a.0.weight")[0]
+    classes = sum(key.startswith("param/instance_classifiers") for key in ref.stored) // 2
+    single = name == "clam_sb"
+    heads = (
+        {"classifier": "classifiers"} if single else {f"classifiers.{k}": f"classifiers.{k}" for k in range(classes)}
+    )
+    names = linear(
+        {
+            "embed": "attention_net.0",
+            "attention.V": "attention_net.3.attention_a.0",
+            "attention.U": "attention_net.3.attention_b.0",
+            "attention.w": "attention_net.3.attention_c",
+            **heads,
+            **{f"instance_classifiers.{k}": f"instance_classifiers.{k}" for k in range(classes)},
+        }
+    )
+    for bag in ref.bags:
+        for subtyping in (False, True):
+            for kind in ("ce", "svm"):
+                model = (CLAMSB if single else CLAMMB)(
+                    dim, classes, hidden, attention, instance_loss=kind, subtyping=subtyping, dropout=0
+                )
+                ref.load(model, names)
+                check_clam(ref, model, names, bag, f"sub{int(subtyping)}/{kind}")
+    assert ref.compared > 100
+
+
+def check_clam(ref: Reference, model: CLAM, names: dict[str, str], bag: int, variant: str) -> None:
+    x = ref.x(bag)
+    output = model(ref.pack(x))
+    ref.close(output.bag_logits, f"bag{bag}/logits")
+    ref.close(model.probabilities(output.bag_logits), f"bag{bag}/prob")
+    ref.close(output.extras["attention_raw"].T, f"bag{bag}/attention_raw")
+    ref.close(output.extras["weights"].T, f"bag{bag}/attention")
+    ref.close(output.extras["h"], f"bag{bag}/h")
+    for k in ref.labels_of(bag):
+        labels = torch.tensor([k])
+        for kind in ("ce", "svm"):
+            model.bag_loss = kind  # type: ignore[assignment]
+            ref.close(model.loss(output, labels)["bag"] / model.bag_weight, f"bag{bag}/y{k}/bag_loss_{kind}")
+        model.bag_loss = "ce"
+        block = f"bag{bag}/y{k}/{variant}"
+        if f"{block}/inst_loss" not in ref:
+            continue
+        ref.close(model.clustering_loss(output, labels), f"{block}/inst_loss")
+        ref.close(total(model.loss(output, labels)), f"{block}/total_loss")
+        if k == ref.label(bag):
+            shift_free = ("attention.w.bias",)
+            ref.gradients(model, names, x, block, total(model.loss(output, labels)), shift_free)
+
+
+@pytest.mark.parametrize("name", ["dsmil", "dsmil_2class"])
+def test_dsmil_equals_its_reference(reference_folder: Path, dtype: torch.dtype, name: str) -> None:
+    ref = Reference(reference_folder, name, dtype)
+    classes, dim = ref.shape("i_classifier.fc.0.weight")
+    learned = "param/b_classifier.v.1.weight" in ref
+    names = linear(
+        {
+            "instance_classifier": "i_classifier.fc.0",
+            "query.0": "b_classifier.q.0",
+            "query.2": "b_classifier.q.2",
+            **({"value.0": "b_classifier.v.1"} if learned else {}),
+            "bag_classifier": "b_classifier.fcc",
+        }
+    )
+    query = ref.shape("b_classifier.q.0.weight")[0]
+    model = DSMIL(dim, classes, query, "learned" if learned else "identity")
+    ref.load(model, names)
+    for bag in ref.bags:
+        x = ref.x(bag)
+        output = model(ref.pack(x))
+        extras = output.extras
+        ref.close(extras["instance_logits"], f"bag{bag}/instance_logits")
+        ref.close(extras["critical"], f"bag{bag}/critical_index")
+        ref.close(extras["queries"], f"bag{bag}/queries")
+        ref.close(extras["attention_raw"], f"bag{bag}/attention_raw_unscaled")
+        ref.close(extras["weights"], f"bag{bag}/attention")
+        ref.close(output.bag_logits, f"bag{bag}/logits")
+        for block in sorted({k.split("/")[1] for k in ref.stored if k.startswith(f"bag{bag}/y")}):
+            targets = torch.tensor([[float(digit) for digit in block[1:]]], dtype=dtype)
+            terms = stream_losses(output, targets)
+            ref.close(2 * terms["bag"], f"bag{bag}/{block}/bag_loss")
+            ref.close(2 * terms["max"], f"bag{bag}/{block}/max_loss")
+            ref.close(total(terms), f"bag{bag}/{block}/loss")
+        own = torch.from_numpy(ref.stored[f"bag{bag}/label"].reshape(1, -1)).to(dtype)
+        ref.gradients(model, names, x, f"bag{bag}", total(stream_losses(output, own)))
+    assert ref.compared > 40
+
+
+def test_transmil_equals_its_reference(reference_folder: Path, dtype: torch.dtype) -> None:
+    """The corrected Nystrom attention (0.0.14), which is the intended one, also for bags that need padding."""
+    ref = Reference(reference_folder, "transmil", dtype)
+    names = {
+        "class_token": "cls_token",
+        **linear({"embed": "_fc1.0", "classifier": "_fc2", "norms.0": "layer1.norm", "norms.1": "layer2.norm",
+                  "norms.2": "norm", "position.0": "pos_layer.proj", "position.1": "pos_layer.proj1",
+                  "position.2": "pos_layer.proj2", "layers.0.to_out.0": "layer1.attn.to_out.0",
+                  "layers.1.to_out.0": "layer2.attn.to_out.0"}),
+        **linear({f"layers.{i}.{part}": f"layer{i + 1}.attn.{part}" for i in (0, 1) for part in ("to_qkv", "res_conv")},
+                 bias=False),
+    }  # fmt: skip
+    hidden, dim = ref.shape("_fc1.0.weight")
+    model = TransMIL(dim, ref.shape("_fc2.weight")[0], hidden, ref.shape("layer1.attn.res_conv.weight")[0], dropout=0)
+    ref.load(model, names)
+    for bag in ref.bags:
+        x = ref.x(bag)
+        output = model(ref.pack(x))
+        ref.close(output.extras["class_embedding"], f"bag{bag}/cls_embedding")
+        ref.close(output.bag_logits, f"bag{bag}/logits")
+        ref.close(model.probabilities(output.bag_logits), f"bag{bag}/prob")
+        tokens = torch.cat([model.class_token, ref.tensor(f"bag{bag}/tokens_in")[None, 1:]], 1)
+        after, attention = model.attend(0, tokens)
+        ref.close(after, f"bag{bag}/after_layer1")
+        ref.close(attention, f"bag{bag}/layer1_cls_attention")
+        _, attention = model.attend(1, ref.tensor(f"bag{bag}/after_ppeg")[None])
+        ref.close(attention, f"bag{bag}/layer2_cls_attention")
+        for k in ref.labels_of(bag):
+            ref.close(model.loss(output, torch.tensor([k]))["bag"], f"bag{bag}/y{k}/loss")
+        loss = model.loss(output, torch.tensor([ref.label(bag)]))["bag"]
+        ref.gradients(model, names, x, f"bag{bag}", loss)
+    assert ref.compared > 40
+
+
+VARIANTS = {
+    "MaxS_k1": ("max", 1),
+    "MaxS_k2": ("max", 2),
+    "MaxMinS_k1": ("max_min", 1),
+    "MaxMinS_k2": ("max_min", 2),
+    "AFS": ("afs", 1),
+}
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_dtfd_equals_its_reference(reference_folder: Path, dtype: torch.dtype, variant: str) -> None:
+    """The file's split is handed in; tier 2's gradient is compared with tier 1 attached, as the file has it."""
+    ref = Reference(reference_folder, "dtfd", dtype)
+    names = {
+        "embed.weight": "dimReduction.fc1.weight",
+        **linear({"attention.V": "attention.attention_V.0", "attention.U": "attention.attention_U.0",
+                  "attention.w": "attention.attention_weights", "classifier": "classifier.fc",
+                  "attention2.V": "attCls.attention.attention_V.0", "attention2.U": "attCls.attention.attention_U.0",
+                  "attention2.w": "attCls.attention.attention_weights", "classifier2": "attCls.classifier.fc"}),
+    }  # fmt: skip
+    hidden, dim = ref.shape("dimReduction.fc1.weight")
+    attention, classes = ref.shape("attention.attention_V.0.weight")[0], ref.shape("classifier.fc.weight")[0]
+    distill, k = VARIANTS[variant]
+    model = DTFD(dim, classes, hidden, attention, 4, distill, k, detach=False)  # type: ignore[arg-type]
+    ref.load(model, names)
+    for bag in ref.bags:
+        x = ref.x(bag)
+        output = model(ref.pack(x), orders=[ref.tensor(f"bag{bag}/perm")])
+        extras = output.extras
+        ref.close(extras["attention_raw"], f"bag{bag}/attention_raw")
+        ref.close(extras["sub_logits"], f"bag{bag}/sub_logits")
+        ref.close(extras["probability"], f"bag{bag}/instance_prob")
+        block = f"bag{bag}/{variant}"
+        ref.close(extras["distilled"], f"{block}/distilled")
+        ref.close(output.bag_logits, f"{block}/logits")
+        ref.close(model.probabilities(output.bag_logits), f"{block}/prob")
+        for label in (0, 1):
+            terms = model.loss(output, torch.tensor([label]))
+            ref.close(terms["tier1"], f"{block}/y{label}/loss_tier1")
+            ref.close(terms["bag"], f"{block}/y{label}/loss_tier2")
+        terms = model.loss(output, torch.tensor([ref.label(bag)]))
+        for term, tier in (("tier1", 1), ("bag", 2)):
+            x.grad = None
+            terms[term].backward(retain_graph=True)
+            assert x.grad is not None
+            ref.close(x.grad, f"{block}/grad_x_tier{tier}", gradient=True)
+        check_dtfd_parameters(ref, model, names, block, terms)
+    assert ref.compared > 40
+
+
+def check_dtfd_parameters(
+    ref: Reference, model: DTFD, names: dict[str, str], block: str, terms: dict[str, Tensor]
+) -> None:
+    """Either tier's parameters have the gradient of their own tier's loss: what the published optimisers step with."""
+    second = {ours: theirs for ours, theirs in names.items() if ours.startswith(("attention2", "classifier2"))}
+    first = {ours: theirs for ours, theirs in names.items() if ours not in second}
+    ref.gradients(model, first, None, block, terms["tier1"], ("attention.w.bias",))
+    ref.gradients(model, second, None, block, terms["bag"], ("attention2.w.bias",))
+
+
+def test_loss_attention_equals_its_reference(reference_folder: Path, dtype: torch.dtype) -> None:
+    ref = Reference(reference_folder, "loss_attention", dtype)
+    names = linear({"embed.0": "feature_extractor_part2.fc", "classifier": "linear"})
+    # a layer that the code declares and does not use
+    unused = {key: ref.stored.pop(key) for key in list(ref.stored) if key.startswith("param/att_layer")}
+    assert unused
+    hidden, dim = ref.shape("feature_extractor_part2.fc.weight")
+    for l2, lam, block, value in (("mean", 2.0, "as_coded", "total_as_coded"),
+                                  ("sum", 2.0, "as_in_paper_lambda2", "total_as_in_paper_lambda2"),
+                                  ("sum", 0.1, "", "total_as_in_paper_lambda0.1")):  # fmt: skip
+        model = LossAttention(dim, ref.shape("linear.weight")[0], (hidden,), lam, l2)  # type: ignore[arg-type]
+        ref.load(model, names)
+        for bag in ref.bags:
+            x = ref.x(bag)
+            output = model(ref.pack(x))
+            ref.close(output.extras["h"], f"bag{bag}/H")
+            ref.close(output.extras["instance_logits"], f"bag{bag}/instance_logits")
+            ref.close(output.instance_scores, f"bag{bag}/attention")
+            ref.close(output.bag_logits, f"bag{bag}/logits")
+            for k in ref.labels_of(bag):
+                terms = model.loss(output, torch.tensor([k]))
+                ref.close(terms["bag"], f"bag{bag}/y{k}/L1")
+                name = "L2_mean_as_coded" if l2 == "mean" else "L2_sum_as_in_paper"
+                ref.close(terms["instance"] / lam, f"bag{bag}/y{k}/{name}")
+                ref.close(total(terms), f"bag{bag}/y{k}/{value}")
+            if block:
+                loss = total(model.loss(output, torch.tensor([ref.label(bag)])))
+                ref.gradients(model, names, x, f"bag{bag}/{block}", loss)
+    assert ref.compared > 60
+
+
+def test_causal_mil_equals_its_reference(reference_folder: Path, dtype: torch.dtype) -> None:
+    """Bag by bag, and a batch against the `intended` keys: the published code picks the wrong rows there."""
+    ref = Reference(reference_folder, "causalmil", dtype)
+    names = linear({"decoder.0": "decoder_x.decoder.1", "decoder.2": "decoder_x.decoder.3",
+                    "encoder.0": "encoder_x.encoder.0", "encoder.2": "encoder_x.encoder.2",
+                    "mu": "encoder_xnou.mean", "logvar": "encoder_xnou.logvar",
+                    "classifier": "auxiliary_y_fixed.fc_ins", "prior_mu": "deep_set_mean",
+                    "prior_logvar": "deep_set_logvar"})  # fmt: skip
+    hidden, dim = ref.shape("encoder_x.encoder.0.weight")
+    latent, code = ref.shape("encoder_xnou.mean.weight")
+    model = CausalMIL(dim, 1, latent, hidden, code, decoder_output="sigmoid")
+    ref.load(model, names)
+    for bag in ref.bags:
+        x = ref.x(bag)
+        model.eval()
+        plain = model(ref.pack(x))
+        ref.close(plain.extras["mu"], f"bag{bag}/mu")
+        ref.close(plain.extras["logvar"], f"bag{bag}/logvar")
+        ref.close(plain.instance_scores, f"bag{bag}/instance_logits")
+        ref.close(plain.bag_logits, f"bag{bag}/bag_logit")
+        ref.close(model.decoder(plain.extras["mu"]), f"bag{bag}/reconstruction_of_mu")
+        model.train()
+        output = model(ref.pack(x), noise=ref.tensor(f"bag{bag}/eps"))
+        ref.close(output.instance_scores, f"bag{bag}/sampled_instance_logits")
+        ref.close(output.extras["prior_mu"], f"bag{bag}/prior_mu")
+        ref.close(output.extras["prior_logvar"], f"bag{bag}/prior_logvar")
+        for k in (0, 1):
+            check_causal_terms(ref, model.loss(output, torch.tensor([k])), f"bag{bag}/y{k}")
+        if f"bag{bag}/grad_x" in ref:
+            loss = total(model.loss(output, torch.tensor([ref.label(bag)])))
+            ref.gradients(model, names, x, f"bag{bag}", loss)
+    order = [int(bag) for bag in ref.stored["batch/order"]]
+    batch = PackedBags.pack([Bag(str(bag), ref.x(bag), ref.label(bag)) for bag in order])
+    noise = torch.cat([ref.tensor(f"bag{bag}/eps") for bag in order])
+    terms = model.loss(model(batch, noise=noise), batch.labels)
+    check_causal_terms(ref, terms, "batch/intended")
+    as_coded = float(ref.stored["batch/as_coded/loss_kl_f64"])
+    assert not np.isclose(float(terms["kl"].detach()), as_coded, rtol=1e-3)
+    assert ref.compared > 60
+
+
+def check_causal_terms(ref: Reference, terms: dict[str, Tensor], block: str) -> None:
+    ref.close(terms["bag"] / 1000, f"{block}/loss_bce")
+    ref.close(terms["reconstruction"], f"{block}/loss_recon")
+    ref.close(terms["kl"], f"{block}/loss_kl")
+    ref.close(total(terms), f"{block}/loss_total")
+
+
+def test_acmil_equals_its_reference(reference_folder: Path, dtype: torch.dtype) -> None:
+    ref = Reference(reference_folder, "acmil", dtype)
+    branches = ref.shape("attention.attention_weights.weight")[0]
+    names = {
+        "embed.weight": "dimreduction.fc1.weight",
+        **linear({"attention.V": "attention.attention_V.0", "attention.U": "attention.attention_U.0",
+                  "attention.w": "attention.attention_weights", "classifier": "Slide_classifier.fc",
+                  **{f"branch_classifiers.{k}": f"classifier.{k}.fc" for k in range(branches)}}),
+    }  # fmt: skip
+    hidden, dim = ref.shape("dimreduction.fc1.weight")
+    classes, attention = ref.shape("Slide_classifier.fc.weight")[0], ref.shape("attention.attention_V.0.weight")[0]
+    model = ACMIL(dim, classes, hidden, attention, branches)
+    ref.load(model, names)
+    for bag in ref.bags:
+        for mode in ("eval", "train"):
+            model.train(mode == "train")
+            x, block = ref.x(bag), f"bag{bag}/{mode}"
+            output = model(ref.pack(x), draws=[ref.tensor(f"bag{bag}/rand")])
+            extras = output.extras
+            ref.close(extras["attention_raw"].T, f"{block}/attention_raw_after_mask")
+            ref.close(extras["branch_attention"].T, f"{block}/attention")
+            ref.close(extras["branch_logits"], f"{block}/sub_logits")
+            ref.close(output.instance_scores, f"{block}/bag_attention")
+            ref.close(output.bag_logits, f"{block}/logits")
+            for k in (0, 1):
+                terms = model.loss(output, torch.tensor([k]))
+                ref.close(terms["branches"], f"{block}/y{k}/loss_sub")
+                ref.close(terms["bag"], f"{block}/y{k}/loss_slide")
+                ref.close(terms["diversity"], f"{block}/loss_diversity")
+                ref.close(total(terms), f"{block}/y{k}/loss_total")
+            loss = total(model.loss(output, torch.tensor([ref.label(bag)])))
+            ref.gradients(model, names, x, block, loss, ("attention.w.bias",))
+    assert ref.compared > 60

@@ -1,0 +1,50 @@
+"""What attention methods share: the scoring network, and the door through which their weights can be replaced."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from wsi_mil.aggregators.base import Aggregator
+from wsi_mil.bags.segments import Lengths
+
+
+class AttentionAggregator(Aggregator):
+    """An aggregator whose bag logits are a function of instance vectors and weights.
+
+    `forward` leaves both in extras: "h" (ΣN, H) and "weights" (ΣN, K), each column summing to 1 in a bag. Whoever asks
+    what the model would have said with other weights calls `pool` again (counterfactual and guided training).
+    """
+
+    @abstractmethod
+    def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
+        """Return bag logits (B, C) of instance vectors h (ΣN, H) under weights (ΣN, K)."""
+
+
+class AttentionNet(nn.Module):
+    """Raw attention (ΣN, branches): w . tanh(V h), or gated w . (tanh(V h) * sigmoid(U h)). Ilse et al., ICML 2018."""
+
+    def __init__(self, width: int, attention: int, branches: int = 1, gated: bool = True) -> None:
+        super().__init__()
+        self.V = nn.Linear(width, attention)
+        self.U = nn.Linear(width, attention) if gated else None
+        self.w = nn.Linear(attention, branches)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.w(self.hidden(h))  # type: ignore[no-any-return]
+
+    def hidden(self, h: Tensor) -> Tensor:
+        """Return (ΣN, attention), the units before the last linear map."""
+        plain = torch.tanh(self.V(h))
+        return plain if self.U is None else plain * torch.sigmoid(self.U(h))
+
+
+def relu_layers(in_features: int, hidden: Sequence[int]) -> tuple[nn.Sequential, int]:
+    """Return fully connected layers with ReLU, and the width of their output (none: the identity)."""
+    layers: list[nn.Module] = []
+    width = in_features
+    for size in hidden:
+        layers += [nn.Linear(width, size), nn.ReLU()]
+        width = size
+    return nn.Sequential(*layers), width

@@ -1,0 +1,141 @@
+"""CLAM: gated attention with instance clustering. Lu, Williamson, Chen, Chen, Barbieri and Mahmood, Nature BME 2021.
+
+a = softmax_i( w . (tanh(V h_i) * sigmoid(U h_i)) ), one branch (SB) or one per class (MB); bag features M = A h
+For a bag of class y: the k instances of highest and the k of lowest attention go to the instance classifier of class y
+with the targets 1 and 0 (`subtyping`: the k highest of every other class also go to theirs, target 0).
+L = bag_weight * bag loss + (1 - bag_weight) * instance loss
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wsi_mil.aggregators.attention import AttentionAggregator, AttentionNet
+from wsi_mil.aggregators.base import positive_attention
+from wsi_mil.bags.segments import Lengths, segment_softmax, segment_top, segment_weighted_sum
+from wsi_mil.contracts.bags import PackedBags
+from wsi_mil.contracts.outputs import AggregatorOutput
+from wsi_mil.errors import ConfigError
+
+Loss = Literal["ce", "svm"]
+
+
+class CLAM(AttentionAggregator):
+    """Base of both forms. `k_sample`: instances per cluster (a bag with fewer gives all it has, where the published code
+    stops). The choice carries no gradient: the instance loss trains `embed` and the instance classifiers only.
+    """
+
+    binary_outputs = 2
+
+    def __init__(self, in_features: int, n_outputs: int, hidden: int, attention: int, branches: int, k_sample: int,
+                 bag_weight: float, bag_loss: Loss, instance_loss: Loss, subtyping: bool, dropout: float) -> None:  # fmt: skip
+        super().__init__(in_features, n_outputs)
+        if bag_loss not in ("ce", "svm") or instance_loss not in ("ce", "svm"):
+            raise ConfigError(
+                f"clam: bag_loss and instance_loss must be ce or svm, got {bag_loss!r}, {instance_loss!r}"
+            )
+        self.k_sample, self.bag_weight, self.subtyping, self.dropout = k_sample, bag_weight, subtyping, dropout
+        self.bag_loss, self.instance_loss = bag_loss, instance_loss
+        self.embed = nn.Linear(in_features, hidden)
+        self.attention = AttentionNet(hidden, attention, branches)
+        self.instance_classifiers = nn.ModuleList(nn.Linear(hidden, 2) for _ in range(n_outputs))
+
+    def forward(self, bags: PackedBags) -> AggregatorOutput:
+        h = self.drop(torch.relu(self.embed(bags.features)), self.dropout)  # (ΣN, D) -> (ΣN, H)
+        raw = self.attention.w(self.drop(self.attention.hidden(h), self.dropout))  # -> (ΣN, K)
+        weights = segment_softmax(raw, bags.lengths)
+        logits = self.pool(h, weights, bags.lengths)
+        extras = {"h": h, "weights": weights, "attention_raw": raw}
+        return AggregatorOutput(bags, logits, positive_attention(weights), "attention", extras)
+
+    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
+        clustering = self.clustering_loss(output, labels)
+        return {
+            "bag": self.bag_weight * hardness(self.bag_loss, output.bag_logits, labels),
+            "instance": (1 - self.bag_weight) * clustering,
+        }
+
+    def clustering_loss(self, output: AggregatorOutput, labels: Tensor) -> Tensor:
+        """Return the mean over bags of the instance classifiers' loss on the highest and lowest attention."""
+        h, raw, lengths = output.extras["h"], output.extras["attention_raw"], output.bags.lengths
+        top = [segment_top(column, self.k_sample, lengths) for column in raw.T]
+        bottom = [segment_top(column, self.k_sample, lengths, largest=False) for column in raw.T]
+        losses = []
+        for bag, label in enumerate(labels.tolist()):
+            terms = []
+            for k in range(self.n_outputs) if self.subtyping else [label]:
+                branch = min(k, len(top) - 1)  # one branch serves every class
+                rows = torch.cat([top[branch][bag], bottom[branch][bag]]) if k == label else top[branch][bag]
+                targets = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
+                targets[: len(top[branch][bag])] = int(k == label)
+                terms.append(hardness(self.instance_loss, self.instance_classifiers[k](h[rows]), targets))
+            losses.append(torch.stack(terms).mean())
+        return torch.stack(losses).mean()
+
+
+class CLAMSB(CLAM):
+    """One attention branch, one linear layer to all classes.
+
+    >>> CLAMSB(in_features=8, n_outputs=2, hidden=6).classifier
+    Linear(in_features=6, out_features=2, bias=True)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        n_outputs: int = 2,
+        hidden: int = 512,
+        attention: int = 256,
+        k_sample: int = 8,
+        bag_weight: float = 0.7,
+        bag_loss: Loss = "ce",
+        instance_loss: Loss = "svm",
+        subtyping: bool = False,
+        dropout: float = 0.25,
+    ) -> None:
+        super().__init__(in_features, n_outputs, hidden, attention, 1, k_sample, bag_weight, bag_loss, instance_loss,
+                         subtyping, dropout)  # fmt: skip
+        self.classifier = nn.Linear(hidden, n_outputs)
+
+    def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
+        return self.classifier(segment_weighted_sum(weights[:, 0], h, lengths))  # type: ignore[no-any-return]
+
+
+class CLAMMB(CLAM):
+    """One attention branch and one linear layer to one logit per class.
+
+    >>> len(CLAMMB(in_features=8, n_outputs=3, hidden=6).classifiers)
+    3
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        n_outputs: int = 2,
+        hidden: int = 512,
+        attention: int = 256,
+        k_sample: int = 8,
+        bag_weight: float = 0.7,
+        bag_loss: Loss = "ce",
+        instance_loss: Loss = "svm",
+        subtyping: bool = False,
+        dropout: float = 0.25,
+    ) -> None:
+        super().__init__(in_features, n_outputs, hidden, attention, n_outputs, k_sample, bag_weight, bag_loss,
+                         instance_loss, subtyping, dropout)  # fmt: skip
+        self.classifiers = nn.ModuleList(nn.Linear(hidden, 1) for _ in range(n_outputs))
+
+    def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
+        features = segment_weighted_sum(weights, h, lengths)  # -> (B, C, H)
+        return torch.cat([head(features[:, k]) for k, head in enumerate(self.classifiers)], 1)
+
+
+def hardness(kind: Loss, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return cross-entropy, or the smooth top-1 SVM loss with margin 1 and temperature 1: mean of
+    log sum_j exp(s_j + [j != y]) - s_y (Berrada, Zisserman and Kumar, ICLR 2018)."""
+    if kind == "ce":
+        return F.cross_entropy(logits, labels)
+    margin = 1 - F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return F.cross_entropy(logits + margin, labels)

@@ -1,0 +1,81 @@
+"""DSMIL: attention by similarity to the bag's critical instance. Li, Li and Eliceiri, CVPR 2021.
+
+c_i = W_0 x_i,  m = argmax_i c_i (per class),  q(x) = tanh(W_2 ReLU(W_1 x))
+a_i = softmax_i( q(x_i) . q(x_m) / sqrt(Q) ),  B = sum_i a_i v(x_i),  bag logits = convolution over (class, entry) of B
+L = (BCE(bag logits) + BCE(max_i c_i)) / 2, each a mean over classes
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wsi_mil.aggregators.attention import AttentionAggregator
+from wsi_mil.aggregators.base import multi_hot, positive_attention
+from wsi_mil.bags.segments import Lengths, segment_argmax, segment_softmax, segment_weighted_sum, split
+from wsi_mil.contracts.bags import PackedBags
+from wsi_mil.contracts.outputs import AggregatorOutput
+from wsi_mil.errors import ConfigError
+
+
+class DSMIL(AttentionAggregator):
+    """One instance classifier stream, one attention stream per class. `value` 'identity' pools x itself, 'learned'
+    pools ReLU(W x). Multi-class: one against rest, one stream per class.
+
+    The gradient flows through the critical instance's query, not through its choice.
+
+    >>> DSMIL(in_features=8).bag_classifier
+    Conv1d(1, 1, kernel_size=(8,), stride=(1,))
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        n_outputs: int = 1,
+        query: int = 128,
+        value: Literal["identity", "learned"] = "identity",
+    ) -> None:
+        super().__init__(in_features, n_outputs)
+        if value not in ("identity", "learned"):
+            raise ConfigError(f"dsmil: value must be 'identity' or 'learned', got {value!r}")
+        self.instance_classifier = nn.Linear(in_features, n_outputs)
+        self.query = nn.Sequential(nn.Linear(in_features, query), nn.ReLU(), nn.Linear(query, query), nn.Tanh())
+        self.value = nn.Sequential(nn.Linear(in_features, in_features), nn.ReLU()) if value == "learned" else None
+        self.bag_classifier = nn.Conv1d(n_outputs, n_outputs, in_features)
+
+    def forward(self, bags: PackedBags) -> AggregatorOutput:
+        x, lengths = bags.features, bags.lengths
+        instance_logits = self.instance_classifier(x)  # (ΣN, D) -> (ΣN, C)
+        critical = segment_argmax(instance_logits, lengths)  # -> (B, C)
+        queries = self.query(x)  # -> (ΣN, Q)
+        similar = [q @ queries[rows].T for q, rows in zip(split(queries, lengths), critical, strict=True)]
+        raw = torch.cat(similar)  # -> (ΣN, C)
+        weights = segment_softmax(raw / math.sqrt(queries.shape[1]), lengths)
+        values = x if self.value is None else self.value(x)
+        extras = {
+            "h": values,
+            "weights": weights,
+            "attention_raw": raw,
+            "instance_logits": instance_logits,
+            "critical": critical,
+            "queries": queries,
+        }
+        logits = self.pool(values, weights, lengths)
+        return AggregatorOutput(bags, logits, positive_attention(weights), "attention", extras)
+
+    def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
+        return self.bag_classifier(segment_weighted_sum(weights, h, lengths))[:, :, 0]  # type: ignore[no-any-return]
+
+    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
+        return stream_losses(output, multi_hot(labels, output.bag_logits))
+
+
+def stream_losses(output: AggregatorOutput, targets: Tensor) -> dict[str, Tensor]:
+    """Return half the loss of either stream for multi-hot targets (B, C); all zero is a negative bag."""
+    largest = output.extras["instance_logits"].gather(0, output.extras["critical"])
+    return {
+        "bag": 0.5 * F.binary_cross_entropy_with_logits(output.bag_logits, targets),
+        "max": 0.5 * F.binary_cross_entropy_with_logits(largest, targets),
+    }

@@ -1,0 +1,129 @@
+"""DTFD-MIL: pseudo-bags, and a second tier on what is distilled from them. Zhang et al., CVPR 2022.
+
+The instances of a bag are dealt at random into `groups` parts. Tier 1: gated attention and a classifier on each part;
+the instance probability is the class activation softmax(W a_i h_i) with the attention weight in it. Each part hands on
+  max      the `per_group` rows of h with the highest probability of being positive (MaxS)
+  max_min  these and the `per_group` lowest (MaxMinS)
+  afs      its attention-weighted feature
+Tier 2: gated attention and a classifier of its own on all that was handed on; its logits are the bag's.
+L = CE(tier 2) + mean over parts of CE(tier 1 part, bag label)
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wsi_mil.aggregators.attention import AttentionNet
+from wsi_mil.aggregators.base import Aggregator
+from wsi_mil.bags.segments import split
+from wsi_mil.contracts.bags import PackedBags
+from wsi_mil.contracts.outputs import AggregatorOutput
+from wsi_mil.errors import ConfigError
+
+Distill = Literal["max", "max_min", "afs"]
+
+
+class DTFD(Aggregator):
+    """In training the parts are drawn from the handed-in generator. In evaluation they are drawn from a seed of their own,
+    the same each time, so that predictions are no lottery as in the published code; they depend on the order of tiles.
+
+    `detach`: tier 2 does not train tier 1, as the published optimisers have it (its AFS step, which steps tier 1 before
+    tier 2's backward pass, does not run on a current PyTorch; here both tiers step together). A bag with fewer instances
+    than `groups` has one part per instance.
+
+    >>> DTFD(in_features=8, n_outputs=2, hidden=6).classifier
+    Linear(in_features=6, out_features=2, bias=True)
+    """
+
+    permutes_with_instances = False
+    binary_outputs = 2
+
+    def __init__(
+        self,
+        in_features: int,
+        n_outputs: int = 2,
+        hidden: int = 512,
+        attention: int = 128,
+        groups: int = 4,
+        distill: Distill = "afs",
+        per_group: int = 1,
+        detach: bool = True,
+        evaluation_seed: int = 0,
+    ) -> None:
+        super().__init__(in_features, n_outputs)
+        if distill not in ("max", "max_min", "afs") or groups < 1 or per_group < 1:
+            raise ConfigError(
+                f"dtfd: distill must be max, max_min or afs, groups and per_group at least 1; got {distill!r}, {groups}, "
+                f"{per_group}"
+            )
+        self.groups, self.distill, self.per_group = groups, distill, per_group
+        self.detach, self.evaluation_seed = detach, evaluation_seed
+        self.embed = nn.Linear(in_features, hidden, bias=False)
+        self.attention = AttentionNet(hidden, attention)
+        self.classifier = nn.Linear(hidden, n_outputs)
+        self.attention2 = AttentionNet(hidden, attention)
+        self.classifier2 = nn.Linear(hidden, n_outputs)
+
+    def forward(self, bags: PackedBags, orders: Sequence[Tensor] | None = None) -> AggregatorOutput:
+        """`orders`: a permutation of each bag's rows, cut into consecutive parts; default: drawn."""
+        orders = orders or [self.draw_order(n) for n in bags.lengths]
+        h = torch.relu(self.embed(bags.features))  # (ΣN, D) -> (ΣN, H)
+        raw = self.attention(h)[:, 0]  # -> (ΣN,)
+        parts = zip(split(h, bags.lengths), split(raw, bags.lengths), orders, strict=True)
+        found = [self.one_bag(*part) for part in parts]
+        logits = torch.cat([one["logits"] for one in found])  # -> (B, C)
+        sub_logits = torch.cat([one["sub_logits"] for one in found])  # -> (Σ parts, C)
+        probability = torch.cat([one["probability"] for one in found])  # -> (ΣN, C)
+        extras = {
+            "sub_logits": sub_logits,
+            "parts": torch.tensor([len(one["sub_logits"]) for one in found]),
+            "probability": probability,
+            "attention_raw": raw,
+            "distilled": torch.cat([one["distilled"] for one in found]),
+        }
+        return AggregatorOutput(bags, logits, probability[:, 1:].sum(1), "probability", extras)
+
+    def draw_order(self, count: int) -> Tensor:
+        """Return a random permutation of `count` rows."""
+        generator = self.generator if self.training else torch.Generator().manual_seed(self.evaluation_seed)
+        return torch.randperm(count, generator=generator)
+
+    def one_bag(self, h: Tensor, raw: Tensor, order: Tensor) -> dict[str, Tensor]:
+        """Return logits (1, C), sub_logits (parts, C), probability (n, C) and the distilled rows of one bag."""
+        sub_logits, distilled, probability = [], [], []
+        for rows in order.to(h.device).tensor_split(min(self.groups, len(h))):
+            weights = raw[rows].softmax(0)
+            feature = weights @ h[rows]  # (n,) @ (n, H) -> (H,)
+            activation = F.linear(weights[:, None] * h[rows], self.classifier.weight).softmax(1)  # -> (n, C)
+            sub_logits.append(self.classifier(feature))
+            probability.append(activation)
+            distilled.append(self.distil(h[rows], feature, activation))
+        kept = torch.cat(distilled)
+        kept = kept.detach() if self.detach else kept
+        weights2 = self.attention2(kept)[:, 0].softmax(0)
+        scattered = torch.cat(probability)[order.to(h.device).argsort()]
+        logits = self.classifier2(weights2 @ kept)[None]
+        return {
+            "logits": logits,
+            "sub_logits": torch.stack(sub_logits),
+            "probability": scattered,
+            "distilled": kept,
+        }
+
+    def distil(self, h: Tensor, feature: Tensor, activation: Tensor) -> Tensor:
+        """Return the rows that a part hands on to tier 2."""
+        if self.distill == "afs":
+            return feature[None]
+        best = activation[:, 1:].sum(1).argsort(descending=True)
+        chosen = best[: self.per_group]
+        return h[chosen] if self.distill == "max" else h[torch.cat([chosen, best[-self.per_group :]])]
+
+    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
+        parts = output.extras["parts"]
+        repeated = labels.repeat_interleave(parts.to(labels.device))
+        first = F.cross_entropy(output.extras["sub_logits"], repeated, reduction="none")
+        per_bag = torch.stack([part.mean() for part in first.split(parts.tolist())])
+        return {"bag": F.cross_entropy(output.bag_logits, labels), "tier1": per_bag.mean()}

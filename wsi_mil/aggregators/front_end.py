@@ -1,0 +1,56 @@
+"""Bags of small images: a convolutional front end in front of any aggregator, trained together with it."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wsi_mil.aggregators.base import Aggregator
+from wsi_mil.contracts.bags import PackedBags
+from wsi_mil.contracts.outputs import AggregatorOutput
+
+
+class LeNet(nn.Module):
+    """conv5-20, ReLU, max-pool 2, conv5-50, ReLU, max-pool 2: (N, 784) grey images of 28 x 28 px -> (N, 800).
+
+    The front end of the MNIST-bags experiments of Ilse et al. 2018 and Shi et al. 2020.
+    """
+
+    in_features, out_features = 784, 800
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 20, 5)
+        self.conv2 = nn.Conv2d(20, 50, 5)
+        self.to(memory_format=torch.channels_last)  # a third faster on a CPU
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = images.view(-1, 1, 28, 28).to(memory_format=torch.channels_last)
+        # pooling before ReLU: the same values from a quarter of the work
+        maps = torch.relu(F.max_pool2d(self.conv1(images), 2))
+        return torch.relu(F.max_pool2d(self.conv2(maps), 2)).flatten(1)
+
+
+class ImageFrontEnd(Aggregator):
+    """`front` turns each row of the bag into the features that `aggregator` takes.
+
+    >>> from wsi_mil.aggregators.mean_pool import MeanPool
+    >>> ImageFrontEnd(LeNet(), MeanPool(LeNet.out_features)).n_outputs
+    1
+    """
+
+    def __init__(self, front: LeNet, aggregator: Aggregator) -> None:
+        super().__init__(front.in_features, aggregator.n_outputs)
+        self.front, self.aggregator = front, aggregator
+
+    def forward(self, bags: PackedBags) -> AggregatorOutput:
+        self.aggregator.generator = self.generator
+        return self.aggregator(bags.with_features(self.front(bags.features)))  # type: ignore[no-any-return]
+
+    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
+        return self.aggregator.loss(output, labels)
+
+    def probabilities(self, bag_logits: Tensor) -> Tensor:
+        return self.aggregator.probabilities(bag_logits)
+
+    def start_epoch(self, epoch: int) -> None:
+        self.aggregator.start_epoch(epoch)

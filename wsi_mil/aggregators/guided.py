@@ -1,0 +1,70 @@
+"""Guided attention on bags: Li, Wu, Peng, Ernst and Fu, Tell me where to look (GAIN), CVPR 2018, with instances for pixels.
+
+t_i = (a_i - min a) / (max a - min a);  T_i = sigmoid(omega (t_i - sigma))          what the model attends to
+rest = attention a_i (1 - T_i), scaled to sum to 1: the bag without it
+L = L_method + mining_weight * mean over bags of P(true class | rest)               (bags of the normal class: none)
+    + guidance_weight * mean over annotated bags of mean_i (t_i - H_i)^2             H_i: 1 tumour, 0 not
+"""
+
+import torch
+from torch import Tensor
+
+from wsi_mil.aggregators.attention import AttentionAggregator
+from wsi_mil.aggregators.base import positive_attention
+from wsi_mil.aggregators.counterfactual import scaled
+from wsi_mil.aggregators.wrapper import AttentionWrapper
+from wsi_mil.bags.segments import split
+from wsi_mil.contracts.bags import PackedBags
+from wsi_mil.contracts.outputs import AggregatorOutput
+
+FLOOR = 1e-12
+
+
+class Guided(AttentionWrapper):
+    """`base`: any aggregator that exposes its weights. `mining_weight` 1, `guidance_weight` 10, `sigma` 0.5 and `omega` 10
+    as published or commonly used. The supervision acts on bags that come with instance labels (`train.annotated_share`
+    takes a few training slides' outlines); without any it is absent. The gradient passes through the mask.
+
+    Of a bag of one instance nothing remains, so nothing is mined from it.
+    """
+
+    def __init__(self, base: AttentionAggregator, mining_weight: float = 1.0, guidance_weight: float = 10.0,
+                 sigma: float = 0.5, omega: float = 10.0) -> None:  # fmt: skip
+        super().__init__(base)
+        self.mining_weight, self.guidance_weight = mining_weight, guidance_weight
+        self.sigma, self.omega = sigma, omega
+
+    def forward(self, bags: PackedBags) -> AggregatorOutput:
+        output = self.run_base(bags)
+        weights = output.extras["weights"]
+        stretched = torch.cat([min_max(part) for part in split(weights, bags.lengths)])  # (ΣN, K) in [0, 1]
+        kept = weights * (1 - torch.sigmoid(self.omega * (stretched - self.sigma)))
+        rest = torch.cat([scaled(part) for part in split(kept, bags.lengths)])
+        rest_logits = self.base.pool(output.extras["h"], rest, bags.lengths)
+        return self.with_extras(output, {"rest_logits": rest_logits, "stretched": stretched})
+
+    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
+        terms = self.base.loss(output, labels)
+        true_class = self.probabilities(output.extras["rest_logits"]).gather(1, labels[:, None])[:, 0]
+        several = torch.tensor([n > 1 for n in output.bags.lengths], device=labels.device)
+        terms["mining"] = self.mining_weight * (true_class * (labels > 0) * several).mean()
+        truth = output.bags.instance_labels
+        if truth is not None:
+            terms["guidance"] = self.guidance_weight * self.supervision(output, truth)
+        return terms
+
+    def supervision(self, output: AggregatorOutput, truth: Tensor) -> Tensor:
+        """Return the mean, over the bags that have instance labels, of the squared error of the stretched attention."""
+        attention = positive_attention(output.extras["stretched"])
+        errors = []
+        for guess, mark in zip(*(split(v, output.bags.lengths) for v in (attention, truth)), strict=True):
+            known = mark >= 0
+            if bool((mark > 0).any()):  # a bag without a marked instance has no place that attention should be at
+                errors.append((guess[known] - mark[known].to(guess)).square().mean())
+        return torch.stack(errors).mean() if errors else attention.sum() * 0
+
+
+def min_max(weights: Tensor) -> Tensor:
+    """Return columns of weights (n, K) stretched to [0, 1]; a constant column becomes 0."""
+    low = weights.amin(0)
+    return (weights - low) / (weights.amax(0) - low).clamp_min(FLOOR)

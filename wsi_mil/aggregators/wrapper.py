@@ -1,0 +1,42 @@
+"""A method around a method: the weights of an attention aggregator, used once more."""
+
+from torch import Tensor
+
+from wsi_mil.aggregators.attention import AttentionAggregator
+from wsi_mil.aggregators.base import Aggregator
+from wsi_mil.contracts.bags import PackedBags
+from wsi_mil.contracts.outputs import AggregatorOutput
+from wsi_mil.errors import ModelError
+
+
+class AttentionWrapper(Aggregator):
+    """Holds the wrapped aggregator as `base`, hands it its generator, epochs and memory."""
+
+    def __init__(self, base: AttentionAggregator) -> None:
+        if not isinstance(base, AttentionAggregator):
+            raise ModelError(f"{type(base).__name__} does not expose its attention weights: it cannot be wrapped")
+        super().__init__(base.in_features, base.n_outputs)
+        self.base = base
+
+    def run_base(self, bags: PackedBags) -> AggregatorOutput:
+        """Return the wrapped aggregator's output, its random numbers drawn from this one's generator."""
+        self.base.generator = self.generator
+        return self.base(bags)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def with_extras(output: AggregatorOutput, extras: dict[str, Tensor]) -> AggregatorOutput:
+        return AggregatorOutput(
+            output.bags, output.bag_logits, output.instance_scores, output.score_kind, {**output.extras, **extras}
+        )
+
+    def probabilities(self, bag_logits: Tensor) -> Tensor:
+        return self.base.probabilities(bag_logits)
+
+    def start_epoch(self, epoch: int) -> None:
+        self.base.start_epoch(epoch)
+
+    def training_state(self) -> dict[str, Tensor]:
+        return self.base.training_state()
+
+    def load_training_state(self, state: dict[str, Tensor]) -> None:
+        self.base.load_training_state(state)

@@ -1,0 +1,53 @@
+"""Independent pieces of work side by side, results in the order of the jobs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from wsi_mil.execution.mapping import ExecutionSpec, dask_client
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+def run_jobs(function: Callable[[J], R], jobs: Sequence[J], *, spec: ExecutionSpec) -> Iterator[R]:
+    """Yield function(job) of every job, in their order: here, in `workers` processes, or on the Dask cluster.
+
+    `function` is a module-level function of a picklable job. Each process uses its share of the threads. An error of a job
+    is raised when its turn comes; the jobs after it are given up.
+    """
+    workers = min(spec.resolved_workers(), len(jobs))
+    if spec.backend == "dask":
+        with dask_client(spec) as client:
+            yield from client.gather([client.submit(function, job, pure=False) for job in jobs])
+    elif workers <= 1:
+        _use_threads(spec.resolved_threads())
+        yield from map(function, jobs)
+    else:
+        # spawn: forking a process that holds torch's threads deadlocks
+        threads = max(spec.resolved_threads() // workers, 1)
+        pool = ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=_use_threads, initargs=(threads,)
+        )
+        yield from _in_order(pool, function, jobs, ahead=2 * workers)
+
+
+def _in_order(pool: Executor, function: Callable[[J], R], jobs: Sequence[J], ahead: int) -> Iterator[R]:
+    """Keep `ahead` jobs in the pool; yield their results in order."""
+    waiting: list[Any] = []
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(function, job))
+            if len(waiting) > ahead:
+                yield waiting.pop(0).result()
+        while waiting:
+            yield waiting.pop(0).result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _use_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)

@@ -1,0 +1,118 @@
+"""Exact training and scoring of max-pooling methods in two passes.
+
+First pass: all instances in chunks, without a graph, to find which ones hold a maximum. Second pass: the method itself on
+those few. Bag logits are the same, and so are the gradients, since no other instance had any. A term of the loss that does
+reach every instance (FocusMIL's KL) is accumulated chunk by chunk in the first pass. Memory depends on the chunk, not on
+the bag.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wsi_mil.aggregators.max_pooling import NOISE_ROWS, MaxPooling
+from wsi_mil.bags.dataset import BagSource
+from wsi_mil.contracts.bags import PackedBags
+from wsi_mil.training.loading import chunks_of
+
+
+@dataclass
+class Maxima:
+    """The running maxima of one bag: values and rows (K,), and those instances with their noise (K, ...)."""
+
+    values: Tensor
+    rows: Tensor
+    features: Tensor
+    noise: Tensor | None
+
+    def needed(self) -> tuple[Tensor, Tensor | None]:
+        """Return the different instances, in the order of the bag, and their noise."""
+        rows, first = torch.unique(self.rows.cpu(), return_inverse=True)
+        where = torch.full((len(rows),), -1).scatter(0, first, torch.arange(len(first)))
+        where = where.to(self.features.device)
+        return self.features[where], None if self.noise is None else self.noise[where]
+
+
+def backward_in_two_passes(model: MaxPooling, bags: Sequence[BagSource], *, chunk_rows: int,
+                           device: torch.device | str = "cpu") -> dict[str, Tensor]:  # fmt: skip
+    """Add the gradients of the loss over `bags` to the parameters; return its named terms, detached.
+
+    Equal to one pass over the packed bags up to rounding, with the same random numbers.
+    """
+    instances = sum(len(bag) for bag in bags)
+    everywhere: dict[str, Tensor] = {}
+    found = []
+    for bag in bags:
+        found.append(_scan(model, bag, chunk_rows, device, everywhere, instances))
+    reduced, noise = _reduce(found, bags)
+    reduced = reduced.to(device)
+    terms = model.loss(model(reduced, noise=noise), reduced.labels)
+    own = [term for name, term in terms.items() if name not in everywhere]
+    torch.stack(own).sum().backward()
+    return {name: everywhere.get(name, term.detach()) for name, term in terms.items()}
+
+
+@torch.inference_mode()
+def score_in_chunks(model: MaxPooling, bag: BagSource, *, chunk_rows: int,
+                    device: torch.device | str = "cpu") -> tuple[PackedBags, Tensor]:  # fmt: skip
+    """Return a packed bag of the instances that decide (the model's output on it is the bag's), and all scores (N,).
+
+    For evaluation: the model must not be in training mode.
+    """
+    scores = []
+    for _, part in chunks_of(bag, chunk_rows):
+        packed = PackedBags(part.to(device), torch.tensor([0, len(part)]), torch.tensor([bag.label]), (bag.slide_id,))
+        scores.append(model(packed).instance_scores.cpu())
+    reduced, _ = _reduce([_scan(model, bag, chunk_rows, device, {}, len(bag))], [bag])
+    return reduced, torch.cat(scores)
+
+
+def _scan(model: MaxPooling, bag: BagSource, chunk_rows: int, device: torch.device | str, everywhere: dict[str, Tensor],
+          instances: int) -> Maxima:  # fmt: skip
+    """First pass over one bag; terms over every instance are added to the gradients and to `everywhere`."""
+    best: Maxima | None = None
+    # chunks are whole blocks of noise, so that the noise is that of a single pass
+    rows = max(chunk_rows // NOISE_ROWS, 1) * NOISE_ROWS if model.noise_width else chunk_rows
+    for start, chunk in chunks_of(bag, rows):
+        part = chunk.to(device)
+        noise = model.draw_noise(len(part)) if model.noise_width else None
+        with torch.set_grad_enabled(model.training and model.reaches_every_instance):
+            values, terms = model.scan(part, noise)
+        if values.requires_grad:
+            share = len(part) / instances
+            torch.stack([share * term for term in terms.values()]).sum().backward()
+            for name, term in terms.items():
+                everywhere[name] = everywhere.get(name, torch.zeros(())) + share * term.detach()
+        best = _update(best, values.detach(), start, part, noise)
+    if best is None:
+        raise ValueError("a bag holds at least one instance")
+    return best
+
+
+def _update(best: Maxima | None, values: Tensor, start: int, part: Tensor, noise: Tensor | None) -> Maxima:
+    top, row = values.max(0)  # (K,): the first of equals
+    local = None if noise is None else noise[row.cpu()]
+    if best is None:
+        return Maxima(top, row + start, part[row], local)
+    newer = top > best.values
+    best.values = torch.where(newer, top, best.values)
+    best.rows = torch.where(newer, row + start, best.rows)
+    best.features = torch.where(newer[:, None], part[row], best.features)
+    if local is not None and best.noise is not None:
+        best.noise = torch.where(newer.cpu()[:, None], local, best.noise)
+    return best
+
+
+def _reduce(found: Sequence[Maxima], bags: Sequence[BagSource]) -> tuple[PackedBags, Tensor | None]:
+    parts = [maxima.needed() for maxima in found]
+    noises = [noise for _, noise in parts if noise is not None]
+    offsets = torch.tensor([0] + [len(features) for features, _ in parts]).cumsum(0)
+    packed = PackedBags(
+        torch.cat([features for features, _ in parts]),
+        offsets,
+        torch.tensor([bag.label for bag in bags]),
+        tuple(bag.slide_id for bag in bags),
+    )
+    return packed, torch.cat(noises) if noises else None
