@@ -2,7 +2,8 @@
 
 20,280 patches of 27 x 27 px at 0.5 µm/px from 98 patients, each with 'cancerous or not'. One slide per patient (its
 own patches, one per tile), labelled by 'contains a cancerous patch'; the patch labels are the truth of the evaluation.
-Then the whole pipeline, five folds by patient, on texture features and on SqueezeNet 1.0 with ImageNet weights.
+Then tiles, features, all methods over five folds by patient, scores and evaluation, on texture features and on
+SqueezeNet 1.0 with ImageNet weights.
 
     python pipelines/crc_cells.py configs/crc_cells.yaml --data FILE.npz --squeezenet WEIGHTS.npz
 """
@@ -11,6 +12,7 @@ import argparse
 import csv
 import json
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from wsi_mil.evaluation.slide_metrics import auc
 from wsi_mil.files import write_text
 from wsi_mil.geojson import feature, polygonal, stable_id, write_features
 from wsi_mil.logs import setup_console
-from wsi_mil.stages import RunFolder, run_pipeline
+from wsi_mil.stages import RunFolder, run_stage
 from wsi_mil.synthetic.writing import write_pyramid
 
 TILE_PX, MPP = 27, 0.5
@@ -62,7 +64,7 @@ def write_outline(path: Path, slide_id: str, name: str, boxes: NDArray[np.object
 
 
 def run_features(config: RunConfig, name: str, encoder: dict[str, object], mosaics: Path) -> RunFolder:
-    """Run the pipeline on one feature set, in its own run folder."""
+    """Run the stages that the table needs on one feature set, in its own run folder."""
     run = config.run / name
     (run / "tissue").mkdir(parents=True, exist_ok=True)
     for path in (mosaics / "tissue").iterdir():
@@ -74,7 +76,10 @@ def run_features(config: RunConfig, name: str, encoder: dict[str, object], mosai
         "labels": str(mosaics / "labels.csv"),
         "annotations": str(mosaics / "annotations"),
     }
-    run_pipeline(RunConfig(**values))
+    for stage in ("tile", "extract", "train", "score", "evaluate"):
+        started = time.perf_counter()
+        run_stage(RunConfig(**values), stage)
+        print(f"{name}: {stage} took {time.perf_counter() - started:.0f} s", flush=True)
     return RunFolder(run)
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,30 +11,36 @@ from pydantic import Field
 
 from wsi_mil.bags.labels import SlideLabel
 from wsi_mil.contracts.spec import Spec
-from wsi_mil.errors import DataError
+from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.files import digest_json, read_json, write_json
 
 PARTS = ("train", "val", "test")
+SEED_STEP = 10_000
 
 
 class SplitSpec(Spec):
     """holdout: one split with a test and a validation share; kfold: `folds` tests that cover everyone, validation
-    taken out of the rest; column: the labels' `split` column says train, val or test."""
+    taken out of the rest; column: the labels' `split` column says train, val or test. `repeats`: so many times, drawn
+    anew (holdout: repeated hold-out); `seeds`: every fold is trained so many times from other weights."""
 
     kind: Literal["holdout", "kfold", "column"] = "holdout"
     folds: int = Field(5, ge=2)
     test_share: float = Field(0.3, gt=0, lt=1)
     val_share: float = Field(0.2, gt=0, lt=1, description="of what is not test")
+    repeats: int = Field(1, ge=1)
+    seeds: int = Field(1, ge=1)
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Slide ids of one fold; no patient stands in two parts."""
+    """Slide ids of one fold; no patient stands in two parts. `repeat`, `seed_number`: which drawing, which weights."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
+    repeat: int = 0
+    seed_number: int = 0
 
     def digest(self, part: str) -> str:
         """Return the digest of the slides of one part: what a threshold is stored with."""
@@ -51,6 +57,11 @@ class Split:
     def digest(self) -> str:
         return digest_json([[list(getattr(fold, part)) for part in PARTS] for fold in self.folds])
 
+    @property
+    def first_round(self) -> tuple[Fold, ...]:
+        """The folds of the first repeat and seed: with k folds they test every slide once."""
+        return tuple(fold for fold in self.folds if fold.repeat == fold.seed_number == 0)
+
     def save(self, path: Path) -> None:
         value = {
             "kind": "split",
@@ -65,7 +76,16 @@ class Split:
     def load(cls, path: Path) -> "Split":
         """Return a saved split; raises DataError if its digest does not match (edited by hand)."""
         value: dict[str, Any] = read_json(path)
-        folds = tuple(Fold(*(tuple(fold[part]) for part in PARTS)) for fold in value["folds"])
+        folds = tuple(
+            Fold(
+                tuple(fold["train"]),
+                tuple(fold["val"]),
+                tuple(fold["test"]),
+                fold.get("repeat", 0),
+                fold.get("seed_number", 0),
+            )
+            for fold in value["folds"]
+        )
         split = cls(SplitSpec(**value["spec"]), folds)
         if split.digest() != value["digest"]:
             raise DataError(
@@ -85,13 +105,18 @@ def make_split(labels: Sequence[SlideLabel], spec: SplitSpec) -> Split:
         raise DataError(
             f"all {len(rows)} labelled slides are of one class ({next(iter(classes), 'none')}): training needs at least two"
         )
-    folds = _from_column(rows) if spec.kind == "column" else _drawn(rows, spec)
+    if spec.kind == "column" and spec.repeats > 1:
+        raise ConfigError("split.repeats: a split column says one split; use split.seeds to train it several times")
+    folds = []
+    for repeat in range(spec.repeats):
+        drawn = _from_column(rows) if spec.kind == "column" else _drawn(rows, spec, spec.seed + SEED_STEP * repeat)
+        folds += [replace(fold, repeat=repeat) for fold in drawn]
     for number, fold in enumerate(folds):
         _check(fold, rows, number)
-    return Split(spec, tuple(folds))
+    return Split(spec, tuple(replace(fold, seed_number=n) for n in range(spec.seeds) for fold in folds))
 
 
-def _drawn(rows: Sequence[SlideLabel], spec: SplitSpec) -> list[Fold]:
+def _drawn(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> list[Fold]:
     patients = Counter({label: len({r.patient for r in rows if r.label == label}) for label in {r.label for r in rows}})
     parts = spec.folds if spec.kind == "kfold" else round(1 / spec.test_share)
     label, fewest = patients.most_common()[-1]
@@ -102,12 +127,13 @@ def _drawn(rows: Sequence[SlideLabel], spec: SplitSpec) -> list[Fold]:
         )
     folds = []
     everything = np.arange(len(rows))
-    tests = _grouped_parts(rows, everything, parts, spec.seed)
+    tests = _grouped_parts(rows, everything, parts, seed)
     for test in tests if spec.kind == "kfold" else tests[:1]:
         rest = np.setdiff1d(everything, test)
-        val = _grouped_parts(rows, rest, max(round(1 / spec.val_share), 2), spec.seed + 1)[0]
+        val = _grouped_parts(rows, rest, max(round(1 / spec.val_share), 2), seed + 1)[0]
         train = np.setdiff1d(rest, val)
-        folds.append(Fold(*(tuple(rows[i].slide_id for i in part) for part in (train, val, test))))
+        train_ids, val_ids, test_ids = (tuple(rows[i].slide_id for i in part) for part in (train, val, test))
+        folds.append(Fold(train_ids, val_ids, test_ids))
     return folds
 
 
@@ -129,7 +155,7 @@ def _from_column(rows: Sequence[SlideLabel]) -> list[Fold]:
         if part not in parts:
             raise DataError(f"slide {row.slide_id!r}: split column says {row.split!r}, expected train, val or test")
         parts[part].append(row.slide_id)
-    return [Fold(*(tuple(parts[part]) for part in PARTS))]
+    return [Fold(tuple(parts["train"]), tuple(parts["val"]), tuple(parts["test"]))]
 
 
 def _check(fold: Fold, rows: Sequence[SlideLabel], number: int) -> None:

@@ -20,9 +20,10 @@ def config_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("config", type=click.Path(path_type=Path))(function)
 
 
-def load_or_plan(config: Path, overrides: tuple[str, ...], dry_run: bool) -> RunConfig | None:
-    """Return the configuration; for a dry run print the plan and return None."""
-    loaded = load_config(config, overrides)
+def load_or_plan(config: Path, overrides: tuple[str, ...], dry_run: bool,
+                 change: Callable[[RunConfig], RunConfig] = lambda config: config) -> RunConfig | None:  # fmt: skip
+    """Return the configuration, changed by the verb's own options; for a dry run print the plan and return None."""
+    loaded = change(load_config(config, overrides))
     if not dry_run:
         return loaded
     click.echo("\n".join(plan(loaded)))

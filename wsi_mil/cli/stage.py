@@ -10,34 +10,65 @@ from wsi_mil.cli.main import VERBS
 LONG = {
     "tile": "Find tissue, lay the lattice, write tile tables, editable outlines (tissue/*.geojson) and previews.",
     "extract": "Encode every tile and write the features; finished slides are left alone.",
-    "train": "Train every model of CONFIG on every fold; the epoch and the threshold are chosen on validation.",
+    "train": "Train every model of CONFIG on every fold, repeat and seed, side by side; the epoch and the threshold are "
+    "chosen on validation. Ends with a table that compares the models on the test parts.",
     "score": "Score slides and tiles: each slide by the fold that did not train on it.",
     "heatmap": "Write a PNG overlay, a pyramidal OME-TIFF and GeoJSON for QuPath per scored slide.",
     "evaluate": "Write metrics.json and curves for the held-out slides, with bootstrap intervals.",
     "report": "Write report.html from what the run folder holds.",
 }
+EXAMPLES = {"train": "wsi-mil train configs/demo.yaml --aggregator all"}
 
 
 def command_for(stage: str) -> click.Command:
     """Return the click command of one stage."""
 
     @click.command(
-        stage, help=LONG[stage], short_help=VERBS[stage], epilog=f"Example: wsi-mil {stage} configs/demo.yaml"
+        stage,
+        help=LONG[stage],
+        short_help=VERBS[stage],
+        epilog=f"Example: {EXAMPLES.get(stage, f'wsi-mil {stage} configs/demo.yaml')}",
     )
     @config_arguments
     @click.pass_context
-    def command(context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
+    def command(
+        context: click.Context,
+        config: Path,
+        overrides: tuple[str, ...],
+        dry_run: bool,
+        aggregator: tuple[str, ...] = (),
+    ) -> None:
+        from wsi_mil.config.schema import with_aggregators
         from wsi_mil.stages.pipeline import run_stage
 
-        loaded = load_or_plan(config, overrides, dry_run)
+        loaded = load_or_plan(config, overrides, dry_run, lambda found: with_aggregators(found, aggregator))
         if loaded is None:
             return
         summary = run_stage(loaded, stage)
         if stage == "evaluate":
             _print_metrics(loaded.run, list(loaded.models))
+        if stage == "train":
+            _print_comparison(loaded.run)
         context.exit(finish(summary, loaded.run))
 
+    if stage == "train":
+        text = "Train these aggregators instead of the configuration's: a name, a pattern such as 'clam*', or all. Repeatable."
+        click.option("--aggregator", multiple=True, metavar="NAME", help=text)(command)
     return command
+
+
+def _print_comparison(run: Path) -> None:
+    from wsi_mil.stages.comparison import summarise
+    from wsi_mil.stages.run_folder import RunFolder
+
+    table = summarise(RunFolder(run).comparison)
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    for row in table:
+        click.echo(
+            "  ".join(
+                text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
+            )
+        )
 
 
 def _print_metrics(run: Path, names: list[str]) -> None:

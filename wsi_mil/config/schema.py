@@ -1,5 +1,7 @@
 """The whole configuration. Each block is the spec of one stage; this file only puts them side by side."""
 
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +80,25 @@ class RunConfig(Spec):
     def annotations_folder(self) -> Path | None:
         made = self.slides.folder is None and self.synthetic is not None
         return self.slides.annotations or (self.run / "cohort" / "annotations" if made else None)
+
+
+def with_aggregators(config: RunConfig, patterns: Sequence[str]) -> RunConfig:
+    """Return `config` with one model per aggregator that matches a pattern; without patterns as it is.
+
+    'all' stands for every method by itself, '*' for the wrapped ones as well. What `models` says of a name is kept.
+    """
+    from wsi_mil.aggregators.names import AGGREGATORS, METHODS
+
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        # fnmatchcase: parentheses and underscores as they are; only * and ? are patterns
+        found = list(METHODS) if pattern == "all" else [name for name in AGGREGATORS if fnmatchcase(name, pattern)]
+        names |= dict.fromkeys(found or [_known(AGGREGATORS, pattern)])
+    if not names:
+        return config
+    return config.model_copy(update={"models": {name: config.models.get(name, {}) for name in names}})
+
+
+def _known(names: Mapping[str, str], name: str) -> str:
+    _ = names[name]  # an unknown name is refused with the nearest ones
+    return name

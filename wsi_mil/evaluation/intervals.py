@@ -42,3 +42,34 @@ def bootstrap_interval(
         return Interval(value, math.nan, math.nan, len(defined))
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), len(defined))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean, standard deviation (n - 1) and Student's t interval of `count` defined values."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    count: int
+
+
+def spread(values: Sequence[float], level: float = 0.95) -> Spread:
+    """Return mean, deviation and t interval of the defined `values`, as if they were independent draws.
+
+    Test folds of one cohort share training slides, so their interval is narrower than the truth.
+
+    >>> spread([0.8, 0.9, 1.0]).mean
+    0.9
+    """
+    from scipy.stats import t
+
+    defined = np.array([value for value in values if not math.isnan(value)])
+    count = len(defined)
+    mean = float(defined.mean()) if count else math.nan
+    if count < 2:
+        return Spread(mean, math.nan, math.nan, math.nan, count)
+    std = float(defined.std(ddof=1))
+    half = float(t.ppf((1 + level) / 2, count - 1)) * std / math.sqrt(count)
+    return Spread(mean, std, mean - half, mean + half, count)

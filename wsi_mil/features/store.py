@@ -182,13 +182,17 @@ class SlideStore:
     def map_features(self, key: str, check: bool = True) -> MappedFeatures:
         """Return the readable rows of encoder `key` mapped into memory; `check`: compare with the stored digest."""
         attributes = self._require(f"features/{key}", f"run `wsi-mil extract` for encoder {key!r}")
-        readable = np.asarray(self._group(f"features/{key}")["readable"][:])
+        readable = self.read_readable(key)
         array = self.path / "features" / key / "features"
         if check:
             stored = MappedFeatures(array, np.ones_like(readable))
             if digest_blocks(stored.blocks(), stored.rows_stored * stored.dim * 2, readable) != attributes["digest"]:
                 raise StoreError(self._damaged(key))
         return MappedFeatures(array, readable)
+
+    def read_readable(self, key: str) -> NDArray[np.bool_]:
+        """Return (N,) which tiles gave pixels to encoder `key`."""
+        return np.asarray(self._group(f"features/{key}")["readable"][:])
 
     # ---- inside
 

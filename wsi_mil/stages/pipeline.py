@@ -111,12 +111,17 @@ def stage_extract(context: RunContext) -> int:
 
 
 def stage_train(context: RunContext) -> int:
-    from wsi_mil.stages.models import load_or_make_split, run_train, training_set
+    from wsi_mil.stages.comparison import write_comparison
+    from wsi_mil.stages.train import load_or_make_split, run_train, training_set
 
     config, run = context.config, context.run
-    data = training_set(run, context.require_labels(), config.tissue, config.tiles, config.encoder)
+    data = training_set(run, context.require_labels(), config.tissue, config.tiles, config.encoder,
+                        config.annotations_folder, config.evaluation.patch_overlap)  # fmt: skip
     split = load_or_make_split(run, data, config.split)
-    return run_train(run, data, split, {name: config.train_spec(name) for name in config.models}, config.execution)
+    models = {name: config.train_spec(name) for name in config.models}
+    trained = run_train(run, data, split, models, config.execution)
+    write_comparison(run, list(models), len(split.folds))
+    return trained
 
 
 def _saved_split(context: RunContext) -> Split:
@@ -126,7 +131,7 @@ def _saved_split(context: RunContext) -> Split:
 
 
 def stage_score(context: RunContext) -> int:
-    from wsi_mil.stages.models import run_score
+    from wsi_mil.stages.score import run_score
 
     return run_score(context.run, list(context.config.models), context.labels, _saved_split(context), context.slide_ids)
 

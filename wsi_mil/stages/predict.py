@@ -15,10 +15,10 @@ from wsi_mil.logs import logger
 from wsi_mil.scoring import load_model, write_slide_scores
 from wsi_mil.slides import find_slides
 from wsi_mil.stages.heatmaps import run_heatmap
-from wsi_mil.stages.models import score_one, score_row, scores_are_current
 from wsi_mil.stages.pipeline import RunSummary
 from wsi_mil.stages.report import run_report
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
+from wsi_mil.stages.score import score_one, score_row, scores_are_current
 from wsi_mil.stages.slides import each, run_extract, run_tile
 
 COLUMNS = ["slide", "probability", "threshold", "predicted", "tiles", "model"]

@@ -65,6 +65,10 @@ class RunFolder:
         return self.path / "evaluation" / name
 
     @property
+    def comparison(self) -> Path:
+        return self.path / "evaluation" / "comparison.csv"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 

@@ -170,26 +170,37 @@ class _Run:
 
     @torch.inference_mode()
     def validate(self, bags: Sequence[BagSource]) -> Row:
-        """Return val_loss (bag term, bag by bag) and val_auc (NaN where undefined)."""
+        """Return val_loss (bag term, mean over bags), val_auc (NaN where undefined) and val_accuracy (likeliest class)."""
         self.model.eval()
-        losses, scores = [], []
+        losses, scores = 0.0, []
         for batch in self._validation_batches(bags):
             output = self.model(batch)
-            losses.append(float(self.model.loss(output, batch.labels)["bag"]))
-            scores.append(self.model.probabilities(output.bag_logits.float())[0].double().cpu())
+            losses += float(self.model.loss(output, batch.labels)["bag"]) * len(batch)
+            scores.append(self.model.probabilities(output.bag_logits.float()).double().cpu())
+        probabilities, labels = torch.cat(scores), [bag.label for bag in bags]
         return {
-            "val_loss": sum(losses) / len(losses),
-            "val_auc": macro_auc(torch.stack(scores), [b.label for b in bags]),
+            "val_loss": losses / len(bags),
+            "val_auc": macro_auc(probabilities, labels),
+            "val_accuracy": float((probabilities.argmax(1) == torch.tensor(labels)).double().mean()),
         }
 
     def _validation_batches(self, bags: Sequence[BagSource]) -> Iterator[PackedBags]:
-        """Yield each bag by itself; of a bag beyond chunk_rows only the instances that decide, where the method allows."""
+        """Yield the bags in order, up to chunk_rows instances at a time; of a bag beyond that only the instances that
+        decide, where the method allows."""
         rows = self.spec.chunk_rows
         if isinstance(self.model, MaxPooling) and max(len(bag) for bag in bags) > rows:
             for bag in bags:
                 yield score_in_chunks(self.model, bag, chunk_rows=rows, device=self.device)[0].to(self.device)
-        else:
-            yield from (packed.to(self.device) for packed in packed_batches(bags, [[i] for i in range(len(bags))]))
+            return
+        batches: list[list[int]] = []
+        filled = rows
+        for number, bag in enumerate(bags):
+            if filled + len(bag) > rows:
+                batches.append([])
+                filled = 0
+            batches[-1].append(number)
+            filled += len(bag)
+        yield from (packed.to(self.device) for packed in packed_batches(bags, batches))
 
     def finish_epoch(self, row: Row) -> None:
         self.epoch += 1

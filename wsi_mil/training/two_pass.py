@@ -54,7 +54,7 @@ def backward_in_two_passes(model: MaxPooling, bags: Sequence[BagSource], *, chun
     return {name: everywhere.get(name, term.detach()) for name, term in terms.items()}
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def score_in_chunks(model: MaxPooling, bag: BagSource, *, chunk_rows: int,
                     device: torch.device | str = "cpu") -> tuple[PackedBags, Tensor]:  # fmt: skip
     """Return a packed bag of the instances that decide (the model's output on it is the bag's), and all scores (N,).
