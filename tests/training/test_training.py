@@ -125,7 +125,7 @@ def test_files_of_a_training(tmp_path: Path) -> None:
     with (tmp_path / "metrics.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    assert set(rows[0]) == {"epoch", "train_loss", "train_bag", "train_kl", "val_loss", "val_auc", "lr"}
+    assert set(rows[0]) == {"epoch", "train_loss", "train_bag", "train_kl", "val_loss", "val_auc", "val_accuracy", "lr"}
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "tensorboard"))

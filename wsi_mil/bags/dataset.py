@@ -29,7 +29,7 @@ class BagSource(Protocol):
 
 @dataclass(frozen=True)
 class StoredBag:
-    """A slide whose features stay in its store. `shift`, `scale` (D,): x -> (x - shift) * scale on reading."""
+    """A slide whose features stay in its store. `scale`, `shift` (D,): x -> x * scale + shift on reading."""
 
     slide_id: str
     features: MappedFeatures
@@ -57,7 +57,7 @@ class StoredBag:
             part = out[done : done + len(block)]
             part.copy_(torch.from_numpy(block))
             if self.shift is not None and self.scale is not None:
-                part.sub_(self.shift).mul_(self.scale)
+                torch.addcmul(self.shift, part, self.scale, out=part)
             done += len(block)
 
 

@@ -56,4 +56,4 @@ class Standardizer:
             return replace(bag, features=(bag.features - self.mean) / self.std)
         if bag.shift is not None:
             raise DataError(f"bag {bag.slide_id!r} is standardised already")
-        return replace(bag, shift=self.mean, scale=1 / self.std)
+        return replace(bag, shift=-self.mean / self.std, scale=1 / self.std)

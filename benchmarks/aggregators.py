@@ -1,0 +1,361 @@
+"""Speed and memory of training: ratios to a peer, to the machine's own limits and to the plain way, all in one run.
+
+Needs the extra `bench` (torchmil). Prints the tables of docs/benchmarks.md; takes a few minutes on a quiet machine.
+
+    python benchmarks/aggregators.py [--threads 1] [--rounds 5] [--only packed two_pass million reading]
+"""
+
+import argparse
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import zarr
+from torch import Tensor, nn
+
+from wsi_mil.aggregators import Aggregator, build_aggregator
+from wsi_mil.aggregators.abmil import ABMIL
+from wsi_mil.aggregators.max_pooling import MaxPooling
+from wsi_mil.bags import StoredBag
+from wsi_mil.bags.segments import segment_softmax, segment_weighted_sum
+from wsi_mil.contracts.bags import Bag, PackedBags
+from wsi_mil.features.mapped import MappedFeatures
+from wsi_mil.features.store import FeatureWriter
+from wsi_mil.training import Standardizer, TrainSpec, fit
+from wsi_mil.training.loading import packed_batches
+from wsi_mil.training.two_pass import backward_in_two_passes
+
+DIM = 1024
+BF16 = "avx512_bf16" in (Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else "")
+"""Whether the CPU multiplies bfloat16 itself; where it does not, autocast is slower than float32 and is left out."""
+
+
+def lengths(count: int, seed: int) -> list[int]:
+    """Bag sizes, log-uniform from 500 to 10,000."""
+    return np.exp(np.random.default_rng(seed).uniform(np.log(500), np.log(10_000), count)).astype(int).tolist()
+
+
+def make_bags(sizes: Sequence[int]) -> list[Bag]:
+    generator = torch.Generator().manual_seed(0)
+    return [Bag(f"s{i}", torch.randn(n, DIM, generator=generator), i % 2) for i, n in enumerate(sizes)]
+
+
+def medians(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Seconds of each task, the median of `rounds`, the tasks taking turns so that noise meets all of them."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for turn in range(rounds + 1):
+        for name, task in tasks.items():
+            started = time.perf_counter()
+            task()
+            if turn:  # the first round warms up
+                times[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    print("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def step(model: nn.Module, bags: PackedBags, low: bool = False) -> None:
+    """Forward and backward of one packed batch."""
+    model.zero_grad(set_to_none=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        terms = model.loss(model(bags), bags.labels)  # type: ignore[operator]
+    torch.stack([term.float() for term in terms.values()]).sum().backward()
+
+
+class ScatterABMIL(ABMIL):
+    """The same model with pooling by scatter operations over a bag index."""
+
+    def forward(self, bags: PackedBags):  # type: ignore[no-untyped-def]
+        index = torch.repeat_interleave(torch.arange(len(bags)), torch.tensor(bags.lengths))
+        raw = self.attention(bags.features)[:, 0]
+        top = torch.full((len(bags),), -torch.inf).scatter_reduce(0, index, raw, "amax")
+        weights = (raw - top[index].detach()).exp()
+        weights = weights / torch.zeros(len(bags)).index_add(0, index, weights)[index]
+        pooled = torch.zeros(len(bags), DIM).index_add(0, index, weights[:, None] * bags.features)
+        return self.classifier(pooled)
+
+
+def packed(rounds: int) -> None:
+    """Eight uneven bags: packed, padded (torchmil), one at a time, scatter, bf16, and the limit of the first layer."""
+    from torchmil import models as torchmil_models
+    from torchmil.data import pad_tensors
+
+    sizes = lengths(8, seed=1)
+    bags = make_bags(sizes)
+    batch, singles = PackedBags.pack(bags), [PackedBags.pack([bag]) for bag in bags]
+    labels = batch.labels.float()
+    rows = []
+    for gated in (False, True):
+        ours = ABMIL(DIM, 1, (), 128, gated=gated)
+        scatter = ScatterABMIL(DIM, 1, (), 128, gated=gated)
+        scatter.load_state_dict(ours.state_dict())
+        torch.testing.assert_close(scatter(batch), ours(batch).bag_logits, rtol=1e-3, atol=1e-4)
+        peer = torchmil_models.ABMIL((DIM,), att_dim=128, gated=gated)
+        padded, mask = pad_tensors([bag.features for bag in bags])
+
+        def padded_step(peer: nn.Module = peer, padded: Tensor = padded, mask: Tensor = mask) -> None:
+            peer.zero_grad(set_to_none=True)
+            nn.functional.binary_cross_entropy_with_logits(peer(padded, mask), labels).backward()
+
+        def scatter_step(model: nn.Module = scatter) -> None:
+            model.zero_grad(set_to_none=True)
+            nn.functional.binary_cross_entropy_with_logits(model(batch)[:, 0], labels).backward()
+
+        first = torch.nn.Linear(DIM, 256 if gated else 128)
+
+        def limit(first: nn.Linear = first) -> None:
+            first.zero_grad(set_to_none=True)
+            first(batch.features).sum().backward()
+
+        seconds = medians(
+            {
+                "torchmil, padded": padded_step,
+                "packed": lambda m=ours: step(m, batch),  # type: ignore[misc]
+                "one bag at a time": lambda m=ours: [step(m, single) for single in singles],  # type: ignore[misc]
+                "packed, scatter instead of split": scatter_step,
+                **({"packed, bf16": lambda m=ours: step(m, batch, low=True)} if BF16 else {}),  # type: ignore[misc]
+                "limit: first layer forward and backward": limit,
+            },
+            rounds,
+        )
+        for name, value in seconds.items():
+            ratio = seconds["torchmil, padded"] / value
+            rows.append(["gated" if gated else "plain", name, f"{1000 * value:.0f}", f"{ratio:.2f}",
+                         f"{sum(sizes) / value / 1000:.0f}"])  # fmt: skip
+    share = 1 - sum(sizes) / (len(sizes) * max(sizes))
+    print(
+        f"\nBags of {', '.join(map(str, sizes))} instances, {DIM}-d, attention 128; {100 * share:.0f} % of the padded batch is padding."
+    )
+    print_table(["ABMIL", "forward and backward", "ms", "times the speed of padded", "thousand instances/s"], rows)
+    pooling(batch, rounds)
+
+
+def pooling(batch: PackedBags, rounds: int) -> None:
+    """The pooling alone: softmax and weighted sum, by splitting and by scatter."""
+    raw = torch.randn(len(batch.features), requires_grad=True)
+    h = batch.features.clone().requires_grad_()
+    index = torch.repeat_interleave(torch.arange(len(batch)), torch.tensor(batch.lengths))
+
+    def by_splitting() -> None:
+        weights = segment_softmax(raw, batch.lengths)
+        segment_weighted_sum(weights, h, batch.lengths).sum().backward()
+
+    def by_scatter() -> None:
+        weights = raw.exp()
+        weights = weights / torch.zeros(len(batch)).index_add(0, index, weights)[index]
+        torch.zeros(len(batch), DIM).index_add(0, index, weights[:, None] * h).sum().backward()
+
+    seconds = medians({"split": by_splitting, "scatter": by_scatter}, rounds)
+    rows = [[name, f"{1000 * value:.0f}", f"{seconds['scatter'] / value:.1f}"] for name, value in seconds.items()]
+    print_table(["softmax and weighted sum over bags, with gradients", "ms", "times the speed of scatter"], rows)
+
+
+TWO_PASS = [
+    ("mi_net", {}),
+    ("max_pool", {}),
+    ("focus_mil", {"kl_over": "selected"}),
+    ("focus_mil", {"kl_over": "all"}),
+]
+
+
+def two_pass(rounds: int) -> None:
+    """One pass against two on the same bags: time, and the largest difference of gradients."""
+    bags = make_bags(lengths(8, seed=1))
+    batch = PackedBags.pack(bags)
+    rows = []
+    for name, params in TWO_PASS:
+        model = build_aggregator(name, DIM, 1, 0, params)
+        assert isinstance(model, MaxPooling)
+
+        def two(model: MaxPooling = model, low: bool = False) -> None:
+            model.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=low):
+                backward_in_two_passes(model, bags, chunk_rows=16384)
+
+        difference = gradient_difference(model, batch, two)
+        seconds = medians(
+            {
+                "one": lambda m=model: step(m, batch),  # type: ignore[misc]
+                "two": two,
+                **({"low": lambda m=model: two(m, low=True)} if BF16 else {}),  # type: ignore[misc]
+            },
+            rounds,
+        )
+        label = name + (f", KL over {params['kl_over']}" if params else "")
+        one = seconds["one"]
+        rows.append([label, f"{1000 * one:.0f}", f"{1000 * seconds['two']:.0f}", f"{one / seconds['two']:.2f}",
+                     f"{one / seconds['low']:.2f}" if BF16 else "-", f"{difference:.1e}"])  # fmt: skip
+    head = [
+        "method",
+        "one pass, ms",
+        "two passes, ms",
+        "times the speed",
+        "the same in bf16",
+        "gradients differ by at most",
+    ]
+    print_table(head, rows)
+
+
+def gradient_difference(model: Aggregator, batch: PackedBags, two: Callable[[], None]) -> float:
+    """The largest difference of any gradient entry, relative to the largest entry of that parameter."""
+    model.generator = torch.Generator().manual_seed(0)
+    step(model, batch)
+    expected = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    model.generator = torch.Generator().manual_seed(0)
+    two()
+    found = [p.grad for p in model.parameters() if p.grad is not None]
+    return max(
+        float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) for a, b in zip(expected, found, strict=True)
+    )
+
+
+def write_bag(folder: Path, rows: int, label: int) -> StoredBag:
+    """Write random features as a slide store does; return the bag on disk."""
+    generator = torch.Generator().manual_seed(rows)
+    writer = FeatureWriter(zarr.create_group(store=str(folder)), rows, DIM)
+    for start in range(0, rows, 16384):
+        count = min(16384, rows - start)
+        writer.append(torch.randn(count, DIM, generator=generator).numpy(), np.ones(count, bool))
+    writer.finish()
+    return StoredBag(folder.name, MappedFeatures(folder / "features", np.ones(rows, bool)), label)
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that is no file's: pages of mapped features do not count."""
+    fields = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in fields if line.startswith("Anonymous:")) * 1024
+
+
+def million(method: str, kl_over: str, rows: int) -> None:
+    """Train one epoch on two bags of `rows` instances; print the peak of anonymous memory. Runs in its own process."""
+    peak, done = [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            peak[0] = max(peak[0], anonymous_bytes())
+
+    with tempfile.TemporaryDirectory() as folder:
+        bags = [write_bag(Path(folder) / f"s{i}", rows, i) for i in (0, 1)]
+        model = build_aggregator(method, DIM, 1, 0, {"kl_over": kl_over} if kl_over else {})
+        before = anonymous_bytes()
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        started = time.perf_counter()
+        fit(model, bags, bags, TrainSpec(epochs=1, bags_per_batch=1))
+        seconds = time.perf_counter() - started
+        done.set()
+        watcher.join()
+    print(
+        f"| {method}{', KL over ' + kl_over if kl_over else ''} | {rows:,} | {seconds:.1f} | {peak[0] / 1e9:.2f} | {before / 1e9:.2f} |"
+    )
+
+
+def reading(rounds: int) -> None:
+    """An epoch's reading, three bags a batch, against numpy.memmap on the same bytes; and what overlapping gains."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bags = [write_bag(folder / f"s{i:02d}", n, i % 2) for i, n in enumerate(lengths(60, seed=2))]
+        plain = folder / "all.f16"
+        with plain.open("wb") as handle:
+            for bag in bags:
+                for block in bag.features.blocks():
+                    handle.write(np.ascontiguousarray(block).data)
+        size = plain.stat().st_size
+        batches = [list(range(i, i + 3)) for i in range(0, 60, 3)]
+        largest = max(sum(len(bags[i]) for i in batch) for batch in batches)
+        memory16, memory32 = np.empty((largest, DIM), np.float16), torch.empty(largest, DIM)
+        standardised = [Standardizer(torch.zeros(DIM), torch.ones(DIM))(bag) for bag in bags]
+
+        def memmap_batches() -> list[np.ndarray]:
+            mapped = np.memmap(plain, "<f2", "c").reshape(-1, DIM)
+            ends = np.cumsum([sum(len(bags[i]) for i in batch) for batch in batches])
+            return [mapped[start:stop] for start, stop in zip([0, *ends[:-1]], ends, strict=True)]
+
+        def copy() -> None:
+            for part in memmap_batches():
+                memory16[: len(part)] = part
+
+        def widen() -> None:
+            for part in memmap_batches():
+                memory32[: len(part)].copy_(torch.from_numpy(part))
+
+        def loader(source: Sequence[StoredBag]) -> Callable[[], None]:
+            return lambda: [None for _ in packed_batches(source, batches)] and None
+
+        model = build_aggregator("abmil_gated", DIM, 1, 0, {"hidden": ()})
+
+        def epoch() -> None:
+            for batch in packed_batches(standardised, batches):
+                step(model, batch)
+
+        held = next(iter(packed_batches(standardised, [batches[0]])))
+        held = PackedBags(held.features.clone(), held.offsets, held.labels, held.slide_ids)
+        seconds = medians(
+            {
+                "numpy.memmap, copied as it is (float16)": copy,
+                "numpy.memmap, widened to float32": widen,
+                "our loader (float32, packed)": loader(bags),
+                "our loader, standardised": loader(standardised),
+                "a training epoch of gated ABMIL, loading overlapped": epoch,
+            },
+            rounds,
+        )
+        base = seconds["numpy.memmap, copied as it is (float16)"]
+        rows = [[k, f"{1000 * v:.0f}", f"{size / v / 1e9:.2f}", f"{base / v:.2f}"] for k, v in seconds.items()]
+        print(f"\n60 bags, {size / 1e9:.2f} GB of float16, in the page cache.")
+        print_table(["an epoch of", "ms", "GB of features/s", "times the speed of memmap"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", default=["packed", "two_pass", "million", "reading"])
+    parser.add_argument("--million", nargs=3, metavar=("METHOD", "KL", "ROWS"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.million:
+        method, kl_over, rows = arguments.million
+        million(method, kl_over.strip("-"), int(rows))
+        return
+    print(
+        f"torch {torch.__version__}, {platform.machine()}, {arguments.threads} thread(s), median of {arguments.rounds} rounds"
+    )
+    for task in (packed, two_pass, reading):
+        if task.__name__ in arguments.only:
+            task(arguments.rounds)
+    if "million" in arguments.only:
+        print(
+            "\n| two bags of a million instances, training and validation | instances a bag | s | peak GB beyond the features | of it before training |\n|---|---|---|---|---|",
+            flush=True,
+        )
+        for method, kl_over in (("mi_net", "-"), ("focus_mil", "selected"), ("focus_mil", "all")):
+            subprocess.run(
+                [
+                    sys.executable,
+                    __file__,
+                    "--threads",
+                    str(arguments.threads),
+                    "--million",
+                    method,
+                    kl_over,
+                    "1000000",
+                ],
+                check=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The train verb: methods compared over folds, repeats and seeds; outlines for guided attention; what fails is told."""
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from wsi_mil.bags import Split
+from wsi_mil.cli.main import main
+from wsi_mil.config import RunConfig
+from wsi_mil.config.loading import parse_config
+from wsi_mil.config.schema import with_aggregators
+from wsi_mil.errors import ConfigError, DataError, ModelError
+from wsi_mil.files import read_json
+from wsi_mil.scoring import load_model
+from wsi_mil.stages import RunFolder, run_stage
+from wsi_mil.stages.comparison import summarise
+
+
+@pytest.fixture
+def config(small_run: Path, quick_config: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """A run whose features are made, and nothing trained yet."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("slides", "tissue"):
+        shutil.copytree(small_run / name, run / name)
+    for name in ("provenance.json", "config.yaml", "outcomes.csv"):
+        shutil.copy(small_run / name, run / name)
+    settings = {**quick_config, "run": str(run), "models": {"mi_net": {}}}
+    return {**settings, "train": {"epochs": 2, "lr": 0.001}}
+
+
+def read_rows(config: dict[str, Any]) -> list[dict[str, str]]:
+    with RunFolder(Path(config["run"])).comparison.open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_methods_are_compared_over_folds_repeats_and_seeds(config: dict[str, Any]) -> None:
+    config["split"] = {"kind": "kfold", "folds": 3, "val_share": 0.33, "repeats": 2, "seeds": 2}
+    config["models"] = {"mi_net": {}, "abmil": {}}
+    config["execution"] = {"workers": 2, "threads": 2}
+    assert run_stage(parse_config(config), "train").work["train"] == 2 * 3 * 2 * 2
+    rows = read_rows(config)
+    key = [(row["model"], row["repeat"], row["seed_number"]) for row in rows]
+    assert {key.count(item) for item in key} == {3}
+    assert len(set(key)) == 8
+    run = RunFolder(Path(config["run"]))
+    split = Split.load(run.split)
+    assert len(split.folds) == 12
+    assert len(split.first_round) == 3
+    assert split.folds[0].test == split.folds[6].test != split.folds[3].test
+    weights = [load_model(run.model("mi_net", n)).aggregator.state_dict()["classifier.0.weight"] for n in (0, 6)]
+    assert not weights[0].equal(weights[1])
+    table = summarise(run.comparison)
+    assert [row[1] for row in table] == ["trainings", "12", "12"]
+    aucs = [float(row["test_auc"]) for row in rows if row["model"] == table[1][0]]
+    assert table[1][2] == f"{sum(aucs) / 12:.3f}"
+    # scores come from the first round only, and are up to date afterwards
+    assert run_stage(parse_config(config), "score").work["score"] == 2 * 18
+    assert run_stage(parse_config(config), "score").work["score"] == 0
+    assert run_stage(parse_config(config), "train").work["train"] == 0
+
+
+def test_numbers_do_not_depend_on_what_was_left_to_do(config: dict[str, Any]) -> None:
+    """One of four trainings removed and made again, alone: the very same weights."""
+    config["split"] = {"kind": "kfold", "folds": 3, "val_share": 0.33}
+    config["execution"] = {"workers": 2, "threads": 2}
+    run_stage(parse_config(config), "train")
+    model = RunFolder(Path(config["run"])).model("mi_net", 1)
+    before = (model / "model.safetensors").read_bytes()
+    shutil.rmtree(model)
+    assert run_stage(parse_config(config), "train").work["train"] == 1
+    assert (model / "model.safetensors").read_bytes() == before
+
+
+def test_a_pattern_names_the_methods(
+    config: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    loaded = RunConfig(**{**config, "models": {"mi_net": {"lr": 0.01}}})
+    assert len(with_aggregators(loaded, ("all",)).models) == 15
+    assert with_aggregators(loaded, ("mi_net", "clam*")).models == {
+        "mi_net": {"lr": 0.01},
+        "clam_sb": {},
+        "clam_mb": {},
+    }
+    assert "guided(abmil)" in with_aggregators(loaded, ("*",)).models
+    assert with_aggregators(loaded, ()) == loaded
+    with pytest.raises(ConfigError, match="'transmil'"):
+        with_aggregators(loaded, ("transml",))
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(SystemExit) as stop:
+        main(["train", str(path), "--aggregator", "m*_pool", "--aggregator", "dsmil"])
+    assert not stop.value.code
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("max_pool", "mean_pool", "dsmil", "95 % interval"))
+
+
+def test_a_training_that_fails_leaves_the_others(config: dict[str, Any]) -> None:
+    config["models"] = {"mi_net": {"lr": 1e30, "clip_norm": 0, "epochs": 30}, "abmil": {}}
+    with pytest.raises(ModelError, match=r"mi_net fold 0: the loss is .* What was trained is kept"):
+        run_stage(parse_config(config), "train")
+    run = RunFolder(Path(config["run"]))
+    assert (run.model("abmil", 0) / "model.json").exists()
+    assert not (run.model("mi_net", 0) / "model.json").exists()
+
+
+def test_a_few_outlines_reach_guided_attention_and_nothing_else(config: dict[str, Any]) -> None:
+    config["models"] = {"guided(abmil)": {"annotated_share": 0.2}}
+    run_stage(parse_config(config), "train")
+    card = read_json(RunFolder(Path(config["run"])).model("guided(abmil)", 0) / "model.json")
+    split = Split.load(RunFolder(Path(config["run"])).split)
+    chosen = card["training"]["annotated_slides"]
+    assert len(chosen) == round(0.2 * len(split.folds[0].train))
+    assert set(chosen) <= set(split.folds[0].train)
+    assert card["training"]["metrics"]["train_guidance"] > 0
+    for models, match in (
+        ({"abmil": {"annotated_share": 0.2}}, "only guided"),
+        ({"guided(abmil)": {"annotated_share": 1.0}}, "annotated training slides, only"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=match):
+            run_stage(parse_config({**config, "models": models}), "train")
+
+
+def test_softmax_heads_and_many_classes_pass_through_the_stage(config: dict[str, Any]) -> None:
+    config["models"] = {
+        "abmil": {"head": "softmax"},
+        "clam_mb": {"params": {"hidden": 16, "attention": 8}},
+        "transmil": {"params": {"hidden": 32, "landmarks": 8}},
+        "dtfd": {"params": {"hidden": 16}},
+    }
+    for stage in ("train", "score", "evaluate"):
+        run_stage(parse_config(config), stage)
+    run = RunFolder(Path(config["run"]))
+    assert {load_model(run.model(name, 0)).aggregator.n_outputs for name in config["models"]} == {2}
+    for name in config["models"]:
+        metrics = read_json(run.evaluation(name) / "metrics.json")
+        assert 0 <= metrics["slide"]["auc"] <= 1
+        assert 0 <= metrics["patch"]["auc"] <= 1
