@@ -100,6 +100,9 @@ def test_mnist_bags_runs(idx_folder: Path) -> None:
     assert {row["method"] for row in rows} == set(settings["methods"])
     assert all(0 <= row["accuracy"] <= 1 for row in rows)
     assert mnist_bags.run(mnist_bags.plan(settings, idx_folder)[0])[0]["auc"] == rows[0]["auc"]
+    settings["published"] = {"training_bags": 6, "test_bags": 20, "methods": ["mean_pool"]}
+    best = mnist_bags.run(mnist_bags.plan_published(settings, idx_folder)[0])
+    assert [row["method"] for row in best] == ["mean_pool"]
 
 
 def test_classic_protocols_differ_in_what_chooses_the_epoch(data_folder: Path) -> None:
