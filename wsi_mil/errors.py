@@ -33,6 +33,10 @@ class ModelError(WsiMilError):
     """A trained model does not fit what it is asked to score."""
 
 
+class ExecutionError(WsiMilError):
+    """A worker was lost, or cannot be had."""
+
+
 def nearest(name: str, known: list[str], count: int = 3) -> str:
     """Return the `count` known names most like `name`, quoted, for an error message.
 

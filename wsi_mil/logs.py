@@ -26,6 +26,10 @@ def setup_console(verbosity: int = 0) -> None:
 
 def progress(items: Iterable[T], *, total: int | None, label: str, unit: str = "slide") -> Iterable[T]:
     """Iterate `items` behind a progress bar, which appears only on a terminal and after half a second."""
+    from multiprocessing import parent_process
+
     from tqdm import tqdm
 
-    return tqdm(items, total=total, desc=label, unit=unit, delay=0.5, disable=None, dynamic_ncols=True)
+    # bars of several workers would write over each other; the parent's own counts their jobs
+    disable = None if parent_process() is None else True
+    return tqdm(items, total=total, desc=label, unit=unit, delay=0.5, disable=disable, dynamic_ncols=True)

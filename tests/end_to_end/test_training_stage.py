@@ -62,6 +62,8 @@ def test_methods_are_compared_over_folds_repeats_and_seeds(config: dict[str, Any
     assert run_stage(parse_config(config), "score").work["score"] == 2 * 18
     assert run_stage(parse_config(config), "score").work["score"] == 0
     assert run_stage(parse_config(config), "train").work["train"] == 0
+    run_stage(parse_config(config), "report")
+    assert "Every training, on its test part" in run.report.read_text(encoding="utf-8")
 
 
 def test_numbers_do_not_depend_on_what_was_left_to_do(config: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from wsi_mil.evaluation import (
     slide_metrics,
     tile_overlap,
 )
+from wsi_mil.evaluation.intervals import spread
 from wsi_mil.evaluation.patch_metrics import LabelledTiles, patch_metrics
 from wsi_mil.evaluation.slide_metrics import auc, average_precision, f1
 from wsi_mil.tiles import lattice, plan_reading
@@ -212,3 +213,16 @@ def test_a_detection_of_probability_zero_is_no_hit() -> None:
     mask = evaluation_mask(np.pad(np.ones((40, 60), bool), 10))
     assert match_detections([(0.0, 30.0, 40.0)], mask).true_positives == (0.0,)
     assert match_detections([(0.3, 30.0, 40.0), (0.9, 31.0, 41.0)], mask).true_positives == (0.9,)
+
+
+def test_spread_is_students_t() -> None:
+    """Against scipy's own interval; one value has no deviation, undefined ones are left out."""
+    from scipy import stats
+
+    values = [0.81, 0.9, 0.77, 0.95, 0.88]
+    found = spread([*values, math.nan])
+    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    assert (found.mean, found.std, found.count) == pytest.approx((np.mean(values), np.std(values, ddof=1), 5))
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert math.isnan(spread([0.5]).std)
+    assert math.isnan(spread([]).mean)

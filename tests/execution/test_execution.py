@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.errors import ConfigError, DataError, SlideError, StoreError
-from wsi_mil.execution import ExecutionSpec, Ledger, map_slides
+from wsi_mil.errors import ConfigError, DataError, ExecutionError, SlideError, StoreError
+from wsi_mil.execution import ExecutionSpec, Ledger, map_slides, run_jobs
 from wsi_mil.execution.ledger import problem_table
 from wsi_mil.execution.lock import hold
 
@@ -98,3 +98,35 @@ def test_a_run_folder_has_one_writer(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text('{"host": "elsewhere", "pid": 1}')
     with pytest.raises(StoreError, match="elsewhere"), hold(tmp_path):
         pass
+
+
+def square(number: int) -> int:
+    if number == 7:
+        raise DataError("no sevens")
+    if number == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_jobs_come_back_in_their_order(workers: int) -> None:
+    spec = ExecutionSpec(workers=workers, threads=2)
+    assert list(run_jobs(square, range(6), spec=spec)) == [0, 1, 4, 9, 16, 25]
+    assert list(run_jobs(square, [], spec=spec)) == []
+    results = run_jobs(square, [2, 7, 3], spec=spec)
+    assert next(results) == 4
+    with pytest.raises(DataError, match="no sevens"):
+        next(results)
+
+
+def test_a_worker_that_is_killed_is_told() -> None:
+    with pytest.raises(ExecutionError, match="out of memory"):
+        list(run_jobs(square, [9, 1, 2], spec=ExecutionSpec(workers=2)))
+
+
+def test_jobs_on_a_dask_cluster() -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+        spec = ExecutionSpec(backend="dask", scheduler=cluster.scheduler_address)
+        assert list(run_jobs(square, [3, 1, 2], spec=spec)) == [9, 1, 4]

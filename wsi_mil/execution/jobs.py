@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
+from wsi_mil.errors import ExecutionError
 from wsi_mil.execution.mapping import ExecutionSpec, dask_client
 
 J = TypeVar("J")
@@ -43,6 +45,10 @@ def _in_order(pool: Executor, function: Callable[[J], R], jobs: Sequence[J], ahe
                 yield waiting.pop(0).result()
         while waiting:
             yield waiting.pop(0).result()
+    except BrokenProcessPool as error:
+        raise ExecutionError(
+            "a worker process was killed from outside (out of memory?): lower execution.workers; run again to resume"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

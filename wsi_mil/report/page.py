@@ -44,9 +44,11 @@ def render_report(
     provenance: dict[str, Any],
     config_text: str,
     curves_png: bytes | None,
+    comparison: Sequence[Sequence[str]] = (),
     strip: int = 24,
 ) -> str:
-    """Return the page. Per model at most `strip` heatmaps are shown, most suspicious slides first."""
+    """Return the page. Per model at most `strip` heatmaps are shown, most suspicious slides first. `comparison`: a table of
+    all trainings, its header first."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader("wsi_mil.report"), autoescape=True, undefined=StrictUndefined)
@@ -74,6 +76,7 @@ def render_report(
         stages=stages,
         provenance=provenance,
         config_text=config_text,
+        comparison=comparison,
         curves=_data_uri(curves_png, "png") if curves_png else "",
     )
 

@@ -12,6 +12,7 @@ from wsi_mil.errors import StoreError
 from wsi_mil.files import digest_file, digest_json, read_json, write_text
 from wsi_mil.report import ReportModel, ReportSlide, draw_curves, render_report
 from wsi_mil.scoring import read_slide_scores
+from wsi_mil.stages.comparison import summarise
 from wsi_mil.stages.run_folder import RunFolder
 
 
@@ -21,6 +22,9 @@ def run_report(run: RunFolder, slide_ids: Sequence[str], labels: LabelTable | No
     scores = {name: {row["slide_id"]: row for row in read_slide_scores(run.slide_scores(name))[0]} for name in names}
     models = [ReportModel(name, _metrics(run, name)) for name in names]
     provenance = read_json(run.path / "provenance.json")
+    comparison = summarise(run.comparison) if run.comparison.exists() else []
+    if all(row[1] == "1" for row in comparison[1:]):
+        comparison = []  # one training a model: the table above says it all
     known = sorted({*slide_ids, *(row.slide_id for row in run.ledger.rows())})
     inputs = digest_json(
         {
@@ -29,6 +33,7 @@ def run_report(run: RunFolder, slide_ids: Sequence[str], labels: LabelTable | No
             "metrics": [model.metrics for model in models],
             "heatmaps": {name: run.read_index(name) for name in names},
             "provenance": provenance,
+            "comparison": comparison,
             "slides": known,
         }
     )
@@ -50,6 +55,7 @@ def run_report(run: RunFolder, slide_ids: Sequence[str], labels: LabelTable | No
         provenance=provenance,
         config_text=config.read_text(encoding="utf-8") if config.exists() else yaml.safe_dump({}),
         curves_png=_curves(run, models),
+        comparison=comparison,
     )
     write_text(run.report, f"{page}\n{mark}\n")
     return True
