@@ -26,12 +26,15 @@ class Buffer:
         return self._memory[: rows * dim].view(rows, dim)
 
 
-def overlapped(jobs: Iterable[Callable[[Buffer], T]]) -> Iterator[T]:
+Buffers = tuple[Buffer, Buffer]
+
+
+def overlapped(jobs: Iterable[Callable[[Buffer], T]], buffers: Buffers | None = None) -> Iterator[T]:
     """Yield the results of `jobs` in order; the next one is read while the last one is used.
 
     A result may live in its buffer: it is valid until the next one is asked for.
     """
-    buffers, pending = (Buffer(), Buffer()), None
+    buffers, pending = buffers or (Buffer(), Buffer()), None
     with ThreadPoolExecutor(1, thread_name_prefix="wsi_mil-loading") as pool:
         for number, job in enumerate(jobs):
             future: Future[T] = pool.submit(job, buffers[number % 2])
@@ -42,12 +45,14 @@ def overlapped(jobs: Iterable[Callable[[Buffer], T]]) -> Iterator[T]:
             yield pending.result()
 
 
-def packed_batches(bags: Sequence[BagSource], batches: Iterable[Sequence[int]]) -> Iterator[PackedBags]:
-    """Yield the bags of each batch of indices, packed."""
+def packed_batches(
+    bags: Sequence[BagSource], batches: Iterable[Sequence[int]], buffers: Buffers | None = None
+) -> Iterator[PackedBags]:
+    """Yield the bags of each batch of indices, packed. `buffers`: to be kept from epoch to epoch."""
     if all(isinstance(bag, Bag) for bag in bags):
         yield from (PackedBags.pack([bags[i] for i in batch]) for batch in batches)  # type: ignore[misc]
     else:
-        yield from overlapped(partial(_read, [bags[i] for i in batch]) for batch in batches)
+        yield from overlapped((partial(_read, [bags[i] for i in batch]) for batch in batches), buffers)
 
 
 def _read(bags: Sequence[BagSource], buffer: Buffer) -> PackedBags:
@@ -60,7 +65,7 @@ def _read(bags: Sequence[BagSource], buffer: Buffer) -> PackedBags:
     return PackedBags(features, offsets, labels, tuple(bag.slide_id for bag in bags), marks)
 
 
-def chunks_of(bag: BagSource, rows: int) -> Iterator[tuple[int, Tensor]]:
+def chunks_of(bag: BagSource, rows: int, buffers: Buffers | None = None) -> Iterator[tuple[int, Tensor]]:
     """Yield (first row, instances (n, D)) of one bag, at most `rows` at a time."""
     starts = range(0, len(bag), rows)
     if isinstance(bag, Bag):
@@ -72,4 +77,4 @@ def chunks_of(bag: BagSource, rows: int) -> Iterator[tuple[int, Tensor]]:
         bag.read_into(part, start)
         return start, part
 
-    yield from overlapped(partial(read, start) for start in starts)
+    yield from overlapped((partial(read, start) for start in starts), buffers)

@@ -20,7 +20,7 @@ from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.files import write_text
 from wsi_mil.logs import progress
 from wsi_mil.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
-from wsi_mil.training.loading import packed_batches
+from wsi_mil.training.loading import Buffer, packed_batches
 from wsi_mil.training.spec import TrainSpec
 from wsi_mil.training.two_pass import backward_in_two_passes, score_in_chunks
 
@@ -100,6 +100,7 @@ class _Run:
         self.optimizer = kind(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
         self.generator = torch.Generator().manual_seed(spec.seed)
         model.generator = self.generator
+        self.buffers = (Buffer(), Buffer())
         self.epoch = 0
         self.lr = spec.lr
         self.best_key = (-math.inf, -math.inf)
@@ -131,7 +132,7 @@ class _Run:
             for batch in batches:
                 yield self._step([bags[i].slide_id for i in batch], partial(self._two_passes, [bags[i] for i in batch]))
         else:
-            for packed in packed_batches(bags, batches):
+            for packed in packed_batches(bags, batches, self.buffers):
                 yield self._step(packed.slide_ids, partial(self._one_pass, packed))
 
     def _in_two_passes(self, bags: Sequence[BagSource], batches: Sequence[Sequence[int]]) -> bool:
@@ -166,7 +167,9 @@ class _Run:
     def _two_passes(self, bags: Sequence[BagSource]) -> dict[str, Tensor]:
         assert isinstance(self.model, MaxPooling)
         with self._autocast:
-            return backward_in_two_passes(self.model, bags, chunk_rows=self.spec.chunk_rows, device=self.device)
+            return backward_in_two_passes(
+                self.model, bags, chunk_rows=self.spec.chunk_rows, device=self.device, buffers=self.buffers
+            )
 
     @torch.inference_mode()
     def validate(self, bags: Sequence[BagSource]) -> Row:
@@ -190,7 +193,9 @@ class _Run:
         rows = self.spec.chunk_rows
         if isinstance(self.model, MaxPooling) and max(len(bag) for bag in bags) > rows:
             for bag in bags:
-                yield score_in_chunks(self.model, bag, chunk_rows=rows, device=self.device)[0].to(self.device)
+                yield score_in_chunks(self.model, bag, chunk_rows=rows, device=self.device, buffers=self.buffers)[0].to(
+                    self.device
+                )
             return
         batches: list[list[int]] = []
         filled = rows
@@ -200,7 +205,7 @@ class _Run:
                 filled = 0
             batches[-1].append(number)
             filled += len(bag)
-        yield from (packed.to(self.device) for packed in packed_batches(bags, batches))
+        yield from (packed.to(self.device) for packed in packed_batches(bags, batches, self.buffers))
 
     def finish_epoch(self, row: Row) -> None:
         self.epoch += 1

@@ -15,7 +15,7 @@ from torch import Tensor
 from wsi_mil.aggregators.max_pooling import NOISE_ROWS, MaxPooling
 from wsi_mil.bags.dataset import BagSource
 from wsi_mil.contracts.bags import PackedBags
-from wsi_mil.training.loading import chunks_of
+from wsi_mil.training.loading import Buffer, Buffers, chunks_of
 
 
 @dataclass
@@ -36,16 +36,16 @@ class Maxima:
 
 
 def backward_in_two_passes(model: MaxPooling, bags: Sequence[BagSource], *, chunk_rows: int,
-                           device: torch.device | str = "cpu") -> dict[str, Tensor]:  # fmt: skip
+                           device: torch.device | str = "cpu", buffers: Buffers | None = None
+                           ) -> dict[str, Tensor]:  # fmt: skip
     """Add the gradients of the loss over `bags` to the parameters; return its named terms, detached.
 
     Equal to one pass over the packed bags up to rounding, with the same random numbers.
     """
     instances = sum(len(bag) for bag in bags)
     everywhere: dict[str, Tensor] = {}
-    found = []
-    for bag in bags:
-        found.append(_scan(model, bag, chunk_rows, device, everywhere, instances))
+    buffers = buffers or (Buffer(), Buffer())
+    found = [_scan(model, bag, chunk_rows, device, everywhere, instances, buffers) for bag in bags]
     reduced, noise = _reduce(found, bags)
     reduced = reduced.to(device)
     terms = model.loss(model(reduced, noise=noise), reduced.labels)
@@ -55,27 +55,27 @@ def backward_in_two_passes(model: MaxPooling, bags: Sequence[BagSource], *, chun
 
 
 @torch.no_grad()
-def score_in_chunks(model: MaxPooling, bag: BagSource, *, chunk_rows: int,
-                    device: torch.device | str = "cpu") -> tuple[PackedBags, Tensor]:  # fmt: skip
+def score_in_chunks(model: MaxPooling, bag: BagSource, *, chunk_rows: int, device: torch.device | str = "cpu",
+                    buffers: Buffers | None = None) -> tuple[PackedBags, Tensor]:  # fmt: skip
     """Return a packed bag of the instances that decide (the model's output on it is the bag's), and all scores (N,).
 
     For evaluation: the model must not be in training mode.
     """
-    scores = []
-    for _, part in chunks_of(bag, chunk_rows):
+    scores, buffers = [], buffers or (Buffer(), Buffer())
+    for _, part in chunks_of(bag, chunk_rows, buffers):
         packed = PackedBags(part.to(device), torch.tensor([0, len(part)]), torch.tensor([bag.label]), (bag.slide_id,))
         scores.append(model(packed).instance_scores.cpu())
-    reduced, _ = _reduce([_scan(model, bag, chunk_rows, device, {}, len(bag))], [bag])
+    reduced, _ = _reduce([_scan(model, bag, chunk_rows, device, {}, len(bag), buffers)], [bag])
     return reduced, torch.cat(scores)
 
 
 def _scan(model: MaxPooling, bag: BagSource, chunk_rows: int, device: torch.device | str, everywhere: dict[str, Tensor],
-          instances: int) -> Maxima:  # fmt: skip
+          instances: int, buffers: Buffers) -> Maxima:  # fmt: skip
     """First pass over one bag; terms over every instance are added to the gradients and to `everywhere`."""
     best: Maxima | None = None
     # chunks are whole blocks of noise, so that the noise is that of a single pass
     rows = max(chunk_rows // NOISE_ROWS, 1) * NOISE_ROWS if model.noise_width else chunk_rows
-    for start, chunk in chunks_of(bag, rows):
+    for start, chunk in chunks_of(bag, rows, buffers):
         part = chunk.to(device)
         noise = model.draw_noise(len(part)) if model.noise_width else None
         with torch.set_grad_enabled(model.training and model.reaches_every_instance):
