@@ -1,6 +1,7 @@
 """Labels with every mistake, splits that keep patients together, segments against plain loops."""
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -137,9 +138,16 @@ def test_a_column_of_the_labels_is_obeyed() -> None:
     assert fold.val == ("s02", "s03", "s08", "s09")
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 1000))
+@pytest.mark.parametrize("tiny", [0, 64])
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 1000))
 @settings(max_examples=50, deadline=None)
-def test_segments_equal_plain_loops(lengths: list[int], seed: int) -> None:
+def test_segments_equal_plain_loops(tiny: int, lengths: list[int], seed: int) -> None:
+    """Both ways: by splitting (tiny 0) and, for several small bags, by scattering."""
+    with mock.patch("wsi_mil.bags.segments.TINY", tiny):
+        check_segments(lengths, seed)
+
+
+def check_segments(lengths: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     bags = PackedBags.pack(
         [Bag(str(i), torch.randn(n, 3, generator=generator).double(), 0) for i, n in enumerate(lengths)]
@@ -162,3 +170,19 @@ def test_segments_equal_plain_loops(lengths: list[int], seed: int) -> None:
         assert segment_top(x[:, 0], 2, lengths)[b].tolist() == [start + i for i in order[:2]]
         assert segment_top(x[:, 0], 2, lengths, largest=False)[b].tolist() == [start + i for i in order[::-1][:2]]
         start += n
+    slopes = []
+    for way in (0, 64):  # gradients of both ways agree
+        with mock.patch("wsi_mil.bags.segments.TINY", way):
+            leaf = x.clone().requires_grad_()
+            pooled = segment_weighted_sum(segment_softmax(leaf, lengths), leaf.square(), lengths).sum()
+            total = pooled + segment_max(leaf, lengths).sum() + segment_logmeanexp(leaf, lengths, 2.0).sum()
+            total.backward()
+            slopes.append(leaf.grad)
+    torch.testing.assert_close(slopes[0], slopes[1])
+
+
+def test_the_first_of_equals_is_taken_both_ways() -> None:
+    values = torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 5.0], [0.0, 5.0], [3.0, 3.0]])
+    for tiny in (0, 64):
+        with mock.patch("wsi_mil.bags.segments.TINY", tiny):
+            assert segment_argmax(values, [2, 2, 1]).tolist() == [[0, 0], [2, 2], [4, 4]]
