@@ -5,6 +5,8 @@ Our arrays are uncompressed, so a chunk of rows is a run of raw little-endian fl
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,28 @@ from wsi_mil.files import read_json
 
 MISSING = np.iinfo(np.uint64).max
 CHECKSUM_BYTES = 4
+MAPPED_SHARDS = 256
+
+
+@lru_cache(maxsize=MAPPED_SHARDS)
+def _mapped(path: Path, size: int, changed_ns: int) -> NDArray[np.float16]:
+    """The whole shard as float16; the least recently used are unmapped, since each holds an open file."""
+    # copy on write: torch wants writable memory, and the file must not change
+    return np.memmap(path, np.uint8, "c", shape=(size,))[: size // 2 * 2].view("<f2")
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """One file: where its chunks begin, in float16 entries."""
+
+    path: Path
+    size: int
+    changed_ns: int
+    starts: tuple[int, ...]
+
+    def chunk(self, number: int, entries: int) -> NDArray[np.float16]:
+        start = self.starts[number]
+        return _mapped(self.path, self.size, self.changed_ns)[start : start + entries]
 
 
 class MappedFeatures:
@@ -28,33 +52,32 @@ class MappedFeatures:
         meta = read_json(array / "zarr.json")
         self.rows_stored, self.dim = (int(n) for n in meta["shape"])
         self._chunk, shard = _layout(meta, array)
-        count = -(-self.rows_stored // self._chunk)
-        per_shard = shard // self._chunk
-        self._chunks = [c for s in range(-(-count // per_shard)) for c in self._map_shard(array, s, per_shard)][:count]
+        self._per_shard = shard // self._chunk
+        count = -(-self.rows_stored // shard)
+        self._shards = [self._read_index(array / "c" / str(number) / "0") for number in range(count)]
         self._index = None if readable.all() else np.flatnonzero(readable)
 
     def __len__(self) -> int:
         return self.rows_stored if self._index is None else len(self._index)
 
-    def _map_shard(self, array: Path, number: int, chunks: int) -> list[NDArray[np.float16]]:
-        path = array / "c" / str(number) / "0"
-        index_bytes = 16 * chunks
+    def _read_index(self, path: Path) -> _Shard:
+        expected, chunks = self._chunk * self.dim * 2, self._per_shard
         try:
-            size = path.stat().st_size
-            start = size - index_bytes - CHECKSUM_BYTES
-            places = np.fromfile(path, "<u8", 2 * chunks, offset=start).reshape(-1, 2)
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read ({error.strerror}): extract the features again") from error
-        expected = self._chunk * self.dim * 2
-        found: list[NDArray[np.float16]] = []
-        for offset, nbytes in places.tolist():
-            if offset == MISSING:  # a chunk beyond the last row
-                continue
-            if nbytes != expected or offset + nbytes > start:
+            stat = path.stat()
+            end = stat.st_size - 16 * chunks - CHECKSUM_BYTES
+            places = np.fromfile(path, "<u8", 2 * chunks, offset=max(end, 0)).reshape(-1, 2).tolist()
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read ({error}): extract the features again") from error
+        for offset, nbytes in places:
+            if offset != MISSING and (nbytes != expected or offset + nbytes > end or offset % 2):
                 raise StoreError(f"{path}: {nbytes} bytes at {offset}, expected {expected}: extract the features again")
-            # copy on write: torch wants writable memory, and the file must not change
-            found.append(np.memmap(path, "<f2", "c", offset, (self._chunk, self.dim)))
-        return found
+        starts = tuple(offset // 2 if offset != MISSING else -1 for offset, _ in places)
+        return _Shard(path, stat.st_size, stat.st_mtime_ns, starts)
+
+    def _rows(self, number: int) -> NDArray[np.float16]:
+        """Chunk `number` as (rows of a chunk, D); the last one runs beyond the stored rows."""
+        shard = self._shards[number // self._per_shard]
+        return shard.chunk(number % self._per_shard, self._chunk * self.dim).reshape(self._chunk, self.dim)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.float16]]:
         """Yield rows `start` to `stop` in order, in pieces of at most a chunk."""
@@ -62,11 +85,11 @@ class MappedFeatures:
         if self._index is not None:
             rows = self._index[start:stop]
             for number in np.unique(rows // self._chunk):
-                yield self._chunks[number][rows[rows // self._chunk == number] - number * self._chunk]
+                yield self._rows(number)[rows[rows // self._chunk == number] - number * self._chunk]
             return
         for number in range(start // self._chunk, -(-stop // self._chunk)):
             first = number * self._chunk
-            yield self._chunks[number][max(start - first, 0) : min(stop - first, self._chunk)]
+            yield self._rows(number)[max(start - first, 0) : min(stop - first, self._chunk)]
 
 
 def _layout(meta: dict[str, Any], array: Path) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from wsi_mil.evaluation.annotations import find_annotation
 from wsi_mil.evaluation.slide_metrics import auc
 from wsi_mil.execution import ExecutionSpec, run_jobs
 from wsi_mil.execution.mapping import available_cores
+from wsi_mil.features import MappedFeatures
 from wsi_mil.files import digest_file, digest_json
 from wsi_mil.logs import logger, progress
 from wsi_mil.scoring import TrainedModel, choose_threshold, slide_probability
@@ -255,9 +257,16 @@ def measured(truth: Sequence[int], probabilities: Sequence[float], threshold: fl
     }
 
 
+@cache
+def _mapped(run: Path, slide_id: str, key: str, digest: str) -> MappedFeatures:
+    """A slide's features, looked up and checked once a process however many trainings use them."""
+    return RunFolder(run).store(slide_id).map_features(key)
+
+
 def _bag(run: RunFolder, data: TrainingSet, slide_id: str, annotated: bool) -> StoredBag:
     row, store = data.labels[slide_id], run.store(slide_id)
-    bag = StoredBag(slide_id, store.map_features(data.encoder.key), row.label or 0, row.patient)
+    features = _mapped(run.path, slide_id, data.encoder.key, data.features_digests[slide_id])
+    bag = StoredBag(slide_id, features, row.label or 0, row.patient)
     path = _outline(data, slide_id) if annotated else None
     if path is None:
         return bag
