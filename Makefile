@@ -29,12 +29,14 @@ check: setup
 	$(MAKE) test
 
 bench: setup
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/aggregators.py
 
 # Take the newest releases of everything, then write down what came: names and versions only.
 constraints:
 	rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --python $(BIN)/python --upgrade --editable '.[dev]'
+	$(BIN)/uv pip install --python $(BIN)/python --upgrade --editable '.[dev,bench]'
 	$(BIN)/uv pip freeze --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==' | grep -v '^uv==' > constraints.txt
 	touch $(READY)
 

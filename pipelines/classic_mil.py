@@ -125,9 +125,9 @@ def main() -> None:
     for dataset in settings["datasets"]:
         for method, own in settings["methods"].items():
             own = dict(own or {})
-            aggregator = own.pop("aggregator", method)
+            aggregator, repeats = own.pop("aggregator", method), own.pop("repeats", settings["repeats"])
             spec = TrainSpec(**{**settings["train"], **own}, select_by="val_loss")
-            jobs.append(Job(arguments.data, dataset, method, aggregator, spec, settings["repeats"], settings["folds"]))
+            jobs.append(Job(arguments.data, dataset, method, aggregator, spec, repeats, settings["folds"]))
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
     results = run_jobs(run, jobs, spec=ExecutionSpec(workers=arguments.workers))

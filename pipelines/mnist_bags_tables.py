@@ -59,10 +59,10 @@ def comparison(rows: Sequence[Row], methods: Sequence[str]) -> None:
         for i, size in enumerate(sizes):
             own = of(rows, "auc", classes="2", bags=size, method=method, **{"lambda": ""})
             paper = f"{PUBLISHED_AUC[method][i]:.3f}" if method in PUBLISHED_AUC else "-"
-            line += [cell(own), f"{np.median(own):.3f}", paper]
+            line += [f"{cell(own)} ({np.median(own):.3f})", paper]
         lines.append(line)
-    head = ["method", *(f"{size} bags{what}" for size in sizes for what in ("", ", median", ", paper"))]
-    print_table("AUC, two classes", head, lines)
+    head = ["method", *(f"{size} bags{what}" for size in sizes for what in ("", ", paper"))]
+    print_table("AUC, two classes: mean ± standard deviation (median)", head, lines)
     lines = []
     for method in methods:
         own = of(rows, "accuracy", classes="4", bags="50", method=method, **{"lambda": ""})

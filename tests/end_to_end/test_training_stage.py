@@ -110,6 +110,19 @@ def test_a_training_that_fails_leaves_the_others(config: dict[str, Any]) -> None
     assert not (run.model("mi_net", 0) / "model.json").exists()
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 GB")])
+def test_too_little_memory_is_told(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("wsi_mil.stages.train.fit", fail)
+    with pytest.raises(ModelError, match=r"out of memory with 3 bags a step .* max-pooling method"):
+        run_stage(parse_config(config), "train")
+    monkeypatch.setattr("wsi_mil.stages.train.fit", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        run_stage(parse_config(config), "train")
+
+
 def test_a_few_outlines_reach_guided_attention_and_nothing_else(config: dict[str, Any]) -> None:
     config["models"] = {"guided(abmil)": {"annotated_share": 0.2}}
     run_stage(parse_config(config), "train")

@@ -54,3 +54,9 @@ class ImageFrontEnd(Aggregator):
 
     def start_epoch(self, epoch: int) -> None:
         self.aggregator.start_epoch(epoch)
+
+    def training_state(self) -> dict[str, Tensor]:
+        return self.aggregator.training_state()
+
+    def load_training_state(self, state: dict[str, Tensor]) -> None:
+        self.aggregator.load_training_state(state)

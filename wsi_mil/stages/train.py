@@ -31,6 +31,12 @@ from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import Standardizer, TrainSpec, fit
 
 
+OUT_OF_MEMORY = (
+    "train.bags_per_batch or execution.workers, or take a max-pooling method (focus_mil, mi_net, max_pool): they train in "
+    "chunks of train.chunk_rows"
+)
+
+
 @dataclass(frozen=True)
 class TrainingSet:
     """What all models of a run share: usable labelled slides, how their features were made, where outlines lie."""
@@ -181,11 +187,16 @@ class Told:
 
 
 def train_one(job: TrainingJob) -> Told:
-    """Train, choose the threshold on validation, measure on the test part, save. A user's mistake becomes a `Told`."""
+    """Train, choose the threshold on validation, measure on the test part, save. What a user can mend becomes a `Told`."""
     try:
         return _train(job)
     except WsiMilError as error:
         return Told(str(error), failed=True)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        reason = f"out of memory with {job.spec.bags_per_batch} bags a step ({(str(error) or 'no memory left').splitlines()[0]}): lower "
+        return Told(reason + OUT_OF_MEMORY, failed=True)
 
 
 def _train(job: TrainingJob) -> Told:
