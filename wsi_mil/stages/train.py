@@ -30,7 +30,6 @@ from wsi_mil.stages.run_folder import RunFolder
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import Standardizer, TrainSpec, fit
 
-
 OUT_OF_MEMORY = (
     "train.bags_per_batch or execution.workers, or take a max-pooling method (focus_mil, mi_net, max_pool): they train in "
     "chunks of train.chunk_rows"
