@@ -28,6 +28,11 @@ main(sys.argv[1:])
 """
 
 
+def hear_ctrl_c() -> None:
+    """In the child before it starts: a test run in the background would hand down that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def values(run: Path, quick_config: dict[str, Any]) -> dict[str, Any]:
     return {**quick_config, "run": str(run), "encoder": {"name": "texture", "batch_size": 8}}
 
@@ -53,7 +58,11 @@ def test_stopped_in_the_middle_of_extraction(
     config.write_text(yaml.safe_dump(settings))
     run_stage(parse_config(settings), "tile")
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, "extract", str(config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLOW, "extract", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
     )
     assert process.stdout is not None
     for _ in range(batches):
@@ -84,6 +93,7 @@ def test_ctrl_c_while_a_whole_run_works(quick_config: dict[str, Any], tmp_path: 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )
     lock = tmp_path / "r" / ".lock"
     deadline = time.monotonic() + 60
