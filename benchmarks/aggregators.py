@@ -182,7 +182,7 @@ def two_pass(rounds: int) -> None:
         def two(model: MaxPooling = model, low: bool = False) -> None:
             model.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
-                backward_in_two_passes(model, bags, chunk_rows=16384)
+                backward_in_two_passes(model, bags, chunk_rows=TrainSpec().chunk_rows)
 
         difference = gradient_difference(model, batch, two)
         seconds = medians(

@@ -41,11 +41,13 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
-def draw_bags(digits: Digits, count: int, classes: int, rng: np.random.Generator) -> list[Bag]:
+def draw_bags(
+    digits: Digits, count: int, classes: int, rng: np.random.Generator, *, in_turn: bool = False
+) -> list[Bag]:
     """Return bags of int(Normal(10, 2)) images, at least one, drawn without repetition within a bag.
 
-    classes 2: label 1 if a 9 is in the bag, negative and positive bags in turn (drawn again until they are), as the loader
-    of Ilse et al. does. classes 4: two of the digits 3, 5, 9 are taken out of the pool first, the label
+    classes 2: label 1 if a 9 is in the bag, which holds for 63 bags of 100; `in_turn`: negative and positive bags in turn
+    (drawn again until they are), as a second loader of Ilse et al. does. classes 4: two of the digits 3, 5, 9 are taken out of the pool first, the label
     is 1, 2 or 3 for the one that is left if it was drawn, else 0. Instance labels: 1 for target digits.
     """
     bags: list[Bag] = []
@@ -58,7 +60,7 @@ def draw_bags(digits: Digits, count: int, classes: int, rng: np.random.Generator
             pool = pool[~np.isin(digits.digits, out)]
             targets = MULTI_CLASS_TARGETS
         bag = bag_of(digits, rng.choice(pool, length, replace=False), targets, f"bag_{len(bags):04d}")
-        if classes > 2 or bag.label == len(bags) % 2:
+        if not in_turn or bag.label == len(bags) % 2:
             bags.append(bag)
     return bags
 

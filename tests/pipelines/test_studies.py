@@ -57,8 +57,10 @@ def test_idx_files(idx_folder: Path, tmp_path: Path) -> None:
 def test_bags_of_digits_say_what_is_in_them(idx_folder: Path) -> None:
     digits = Digits.load(idx_folder, "train")
     rng = np.random.default_rng(1)
-    two = draw_bags(digits, 200, 2, rng)
-    assert [bag.label for bag in two] == [i % 2 for i in range(200)]
+    in_turn = draw_bags(digits, 200, 2, rng, in_turn=True)
+    assert [bag.label for bag in in_turn] == [i % 2 for i in range(200)]
+    two = draw_bags(digits, 400, 2, rng)
+    assert np.mean([bag.label for bag in two]) == pytest.approx(1 - 0.9**9.5, abs=0.08)  # 63 of 100
     assert 9 < np.mean([len(bag) for bag in two]) < 10.5
     for bag in two:
         assert bag.instance_labels is not None
@@ -93,16 +95,18 @@ def test_instances_are_counted_in_positive_bags(idx_folder: Path) -> None:
 def test_mnist_bags_runs(idx_folder: Path) -> None:
     settings = yaml.safe_load((ROOT / "configs/mnist_bags.yaml").read_text())
     settings |= {"repeats": 1, "test_bags": 20, "lambdas": [0, 10]}
-    settings["binary"] = {"epochs_of_training_bags": {6: 1}, "ablation": 6}
+    settings["binary"] = {"epochs_of_training_bags": {6: 2}, "ablation": 6}
     settings["multi_class"] = {"epochs_of_training_bags": {8: 1}}
+    settings["best_epoch"] = {"methods": ["mean_pool"], "test_bags": 20}
     rows = [row for job in mnist_bags.plan(settings, idx_folder) for row in mnist_bags.run(job)]
     assert len(rows) == 2 * len(settings["methods"]) + 2
     assert {row["method"] for row in rows} == set(settings["methods"])
     assert all(0 <= row["accuracy"] <= 1 for row in rows)
     assert mnist_bags.run(mnist_bags.plan(settings, idx_folder)[0])[0]["auc"] == rows[0]["auc"]
-    settings["published"] = {"training_bags": 6, "test_bags": 20, "methods": ["mean_pool"]}
-    best = mnist_bags.run(mnist_bags.plan_published(settings, idx_folder)[0])
-    assert [row["method"] for row in best] == ["mean_pool"]
+    watched = [row for row in rows if "auc_best_epoch" in row]
+    assert [(row["method"], row["classes"]) for row in watched] == [("mean_pool", 2)]
+    assert watched[0]["auc_watched"] == pytest.approx(watched[0]["auc"])  # the same bags, the last epoch
+    assert watched[0]["auc_best_epoch"] >= watched[0]["auc_watched"]
 
 
 def test_classic_protocols_differ_in_what_chooses_the_epoch(data_folder: Path) -> None:

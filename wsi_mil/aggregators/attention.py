@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from wsi_mil.aggregators.base import Aggregator
 from wsi_mil.bags.segments import Lengths
 
+CPU_ROWS = 2048
+"""Rows that go through the scoring network together on a CPU: its intermediates then stay in the cache (docs/benchmarks.md)."""
+
 
 class AttentionAggregator(Aggregator):
     """An aggregator whose bag logits are a function of instance vectors and weights.
@@ -32,7 +35,9 @@ class AttentionNet(nn.Module):
         self.w = nn.Linear(attention, branches)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.w(self.hidden(h))  # type: ignore[no-any-return]
+        if h.device.type != "cpu" or len(h) <= CPU_ROWS:
+            return self.w(self.hidden(h))  # type: ignore[no-any-return]
+        return torch.cat([self.w(self.hidden(rows)) for rows in h.split(CPU_ROWS)])
 
     def hidden(self, h: Tensor) -> Tensor:
         """Return (ΣN, attention), the units before the last linear map."""

@@ -25,8 +25,8 @@ from wsi_mil.training.spec import TrainSpec
 from wsi_mil.training.two_pass import backward_in_two_passes, score_in_chunks
 
 CHECKPOINT = "checkpoint.safetensors"
-SMALL_BATCH = 1024
-"""Below so many instances a batch is too small for two passes to pay."""
+ONE_PASS = {"cpu": 1024, "cuda": 16384}
+"""Up to so many instances a batch takes one pass: on a CPU two do not pay below, on a GPU only memory asks for them."""
 Row = dict[str, float]
 
 
@@ -139,9 +139,7 @@ class _Run:
         if not isinstance(self.model, MaxPooling) or self.spec.two_pass == "never":
             return False
         largest = max(sum(len(bags[i]) for i in batch) for batch in batches)
-        # on a GPU one pass is as fast; there only memory asks for two
-        limit = SMALL_BATCH if self.device.type == "cpu" else self.spec.chunk_rows
-        return self.spec.two_pass == "always" or largest > limit
+        return self.spec.two_pass == "always" or largest > ONE_PASS.get(self.device.type, ONE_PASS["cuda"])
 
     def _step(self, slide_ids: Sequence[str], add_gradients: Callable[[], dict[str, Tensor]]) -> Row:
         self.optimizer.zero_grad(set_to_none=True)

@@ -30,7 +30,7 @@ class TrainSpec(Spec):
         "auto",
         description="max-pooling only: gradients from the deciding instances alone, exactly; auto: in large batches",
     )
-    chunk_rows: int = Field(16384, ge=1, description="instances at a time in two-pass mode")
+    chunk_rows: int = Field(4096, ge=1, description="instances at a time in two-pass mode")
     annotated_share: float = Field(
         0.0, ge=0, le=1, description="guided(...) only: share of training slides whose lesion outlines it may see"
     )
