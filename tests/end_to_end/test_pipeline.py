@@ -236,3 +236,62 @@ def test_an_edit_that_changes_no_tile_and_no_feature_is_followed_to_the_end(
     assert (summary.work["score"], summary.work["heatmap"], summary.work["evaluate"]) == (2, 2, 2)
     metrics = read_json(run / "evaluation" / "mi_net" / "metrics.json")
     assert metrics["patch"]["slides_without_annotation"] == []
+
+
+def test_two_models_are_compared_on_the_same_slides(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The differences are those of metrics.json, model by model; the detections stand in files as the script reads them."""
+    from wsi_mil.cli import main
+    from wsi_mil.evaluation.detection_files import read_detections
+
+    run = tmp_path / "r"
+    shutil.copytree(finished, run)
+    arguments = ["evaluate", str(run / "config.yaml"), f"run={run}", "--compare", "mi_net", "abmil_gated"]
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert not stop.value.code
+    assert "slide auc (DeLong)" in capsys.readouterr().out
+    found = read_json(run / "evaluation" / "mi_net_against_abmil_gated.json")
+    metrics = [read_json(run / "evaluation" / name / "metrics.json") for name in ("mi_net", "abmil_gated")]
+    for level, name in (("slide", "auc"), ("slide", "f1"), ("patch", "auc"), ("patch", "f1"), ("froc", "score")):
+        row, values = found[level][name], [m[level][name] for m in metrics]
+        assert [row["first"], row["second"]] == pytest.approx(values), name
+        assert row["difference"] == pytest.approx(values[0] - values[1])
+        assert row["low"] <= row["difference"] + 1e-9
+        assert row["high"] >= row["difference"] - 1e-9
+        assert 0 < row["p_two_sided"] <= 1
+    assert metrics[0]["slide"]["delong"]["auc"] == pytest.approx(metrics[0]["slide"]["auc"])
+    test = read_json(RunFolder(run).split)["folds"][0]["test"]
+    files = [run / "evaluation" / "mi_net" / "detections" / f"{slide_id}.csv" for slide_id in test]
+    assert sum(len(read_detections(path)) for path in files) > 3
+    for wrong, why in ((("mi_net", "mi_net"), "two different models"), (("mi_net", "clam"), "no model 'clam'")):
+        with pytest.raises(SystemExit) as stop:
+            main([*arguments[:3], "--compare", *wrong])
+        assert stop.value.code == 1
+        assert why in capsys.readouterr().err
+
+
+def test_the_evaluation_says_how_truth_and_detections_were_made(
+    finished: Path, quick_config: dict[str, Any], tmp_path: Path
+) -> None:
+    run = tmp_path / "r"
+    shutil.copytree(finished, run)
+    plain = read_json(run / "evaluation" / "mi_net" / "metrics.json")
+    own = {**quick_config["evaluation"], "froc_mode": "corrected"}
+    changed = {
+        "mask": own,
+        "polygons": {**own, "froc_truth": "polygons"},
+        "other": {**own, "detections": "tiles", "patch_truth": "centre"},
+    }
+    found = {}
+    for name, evaluation in changed.items():
+        assert run_stage(config_of(run, quick_config, evaluation=evaluation), "evaluate").work["evaluate"] == 2
+        found[name] = read_json(run / "evaluation" / "mi_net" / "metrics.json")
+    assert found["mask"]["froc"]["mode"] == "corrected"
+    assert found["polygons"]["froc"]["lesions"] == "polygons"
+    assert found["polygons"]["froc"]["n_lesions"] == found["mask"]["froc"]["n_lesions"] == plain["froc"]["n_lesions"]
+    assert found["polygons"]["froc"]["score"] == pytest.approx(found["mask"]["froc"]["score"], abs=0.1)
+    assert found["other"]["froc"]["detections"].startswith("every tile")
+    assert found["other"]["patch"]["truth"] == "centre of the tile in a lesion"
+    assert 0 < found["other"]["patch"]["n_positive"] != plain["patch"]["n_positive"] > 0

@@ -113,18 +113,22 @@ def test_overlap_of_tiles_is_exact() -> None:
 
 
 def test_patch_metrics_equal_scikit_learn(rng: np.random.Generator) -> None:
-    from sklearn.metrics import average_precision_score, roc_auc_score
+    from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-    slides = [LabelledTiles(str(i), str(i), rng.random(50) < 0.2, rng.random(50)) for i in range(4)]
-    slides.append(LabelledTiles("none", "none", np.zeros(9, bool), np.append(rng.random(8), np.nan)))
+    slides = [LabelledTiles(str(i), str(i), rng.random(50) < 0.2, s := rng.random(50), s > 0.6) for i in range(4)]
+    slides.append(LabelledTiles("none", "none", np.zeros(9, bool), np.append(rng.random(8), np.nan), np.ones(9, bool)))
     truth = np.concatenate([s.truth for s in slides])[:-1]
     scores = np.concatenate([s.scores for s in slides])[:-1]
     found = patch_metrics(slides, rng, draws=20)
     assert found["auc"] == pytest.approx(roc_auc_score(truth, scores))
     assert found["auprc"] == pytest.approx(average_precision_score(truth, scores))
     assert (found["n_tiles"], found["n_positive"]) == (208, int(truth.sum()))
+    called = np.concatenate([s.predicted for s in slides])[:-1]
+    assert found["f1"] == pytest.approx(f1_score(truth, called))
     within = [roc_auc_score(s.truth, s.scores) for s in slides[:4]]
-    assert found["auc_within_slides"] == pytest.approx(np.mean(within))
+    assert found["per_slide"]["auc"] == {"mean": pytest.approx(np.mean(within)), "n_slides": 4}
+    dice = [2 * (s.truth & s.predicted).sum() / (s.truth.sum() + s.predicted.sum()) for s in slides[:4]]
+    assert found["per_slide"]["dice"]["mean"] == pytest.approx(np.mean(dice))
     empty = patch_metrics(slides[-1:], rng)
     assert math.isnan(empty["auc"])
     assert "0 of 8 tiles" in empty["reasons"]["auc"]

@@ -6,6 +6,7 @@ import click
 
 from wsi_mil.cli.common import config_arguments, finish, load_or_plan
 from wsi_mil.cli.main import VERBS
+from wsi_mil.config import RunConfig
 
 LONG = {
     "tile": "Find tissue, lay the lattice, write tile tables, editable outlines (tissue/*.geojson) and previews.",
@@ -17,7 +18,10 @@ LONG = {
     "evaluate": "Write metrics.json and curves for the held-out slides, with bootstrap intervals.",
     "report": "Write report.html from what the run folder holds.",
 }
-EXAMPLES = {"train": "wsi-mil train configs/demo.yaml --aggregator all"}
+EXAMPLES = {
+    "train": "wsi-mil train configs/demo.yaml --aggregator all",
+    "evaluate": "wsi-mil evaluate configs/demo.yaml --compare focus_mil abmil_gated",
+}
 
 
 def command_for(stage: str) -> click.Command:
@@ -37,6 +41,7 @@ def command_for(stage: str) -> click.Command:
         overrides: tuple[str, ...],
         dry_run: bool,
         aggregator: tuple[str, ...] = (),
+        compare: tuple[str, str] | None = None,
     ) -> None:
         from wsi_mil.config.schema import with_aggregators
         from wsi_mil.stages.pipeline import run_stage
@@ -47,6 +52,8 @@ def command_for(stage: str) -> click.Command:
         summary = run_stage(loaded, stage)
         if stage == "evaluate":
             _print_metrics(loaded.run, list(loaded.models))
+            if compare is not None:
+                _print_differences(loaded, *compare)
         if stage == "train":
             _print_comparison(loaded.run)
         context.exit(finish(summary, loaded.run))
@@ -54,7 +61,26 @@ def command_for(stage: str) -> click.Command:
     if stage == "train":
         text = "Train these aggregators instead of the configuration's: a name, a pattern such as 'clam*', or all. Repeatable."
         click.option("--aggregator", multiple=True, metavar="NAME", help=text)(command)
+    if stage == "evaluate":
+        text = "Then compare two models on the same slides: paired bootstrap over patients, DeLong's test for the slide AUC."
+        click.option("--compare", nargs=2, metavar="A B", help=text)(command)
     return command
+
+
+def _print_differences(config: RunConfig, first: str, second: str) -> None:
+    from wsi_mil.stages.compare import run_compare
+
+    found = run_compare(config, first, second)
+    click.echo(f"\n{first} - {second}, {found['slides']} slides; 95 % interval over patients, two-sided p")
+    for level in ("slide", "patch", "froc"):
+        for metric, row in found.get(level, {}).items():
+            if metric == "reasons":
+                continue
+            low, high = row["interval"] if metric == "delong" else (row["low"], row["high"])
+            name = "slide auc (DeLong)" if metric == "delong" else f"{level} {metric}"
+            cells = [row["first"], row["second"], row["difference"], low, high, row["p_two_sided"]]
+            a, b, d, lower, upper, p = ("-" if v is None else f"{v:.3f}" for v in cells)
+            click.echo(f"{name:<24} {a:>6} {b:>6} {d:>7} ({lower} to {upper})  p {p}")
 
 
 def _print_comparison(run: Path) -> None:

@@ -1,11 +1,14 @@
 """Scores of slides and tiles, and points that claim a lesion."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi_mil.errors import DataError
+
+DetectionMethod = Literal["maxima", "components", "tiles"]
 
 
 @dataclass(frozen=True)

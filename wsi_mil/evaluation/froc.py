@@ -8,7 +8,6 @@ empty mask. `corrected` has none of them.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,12 +15,12 @@ from numpy.typing import NDArray
 
 from wsi_mil.contracts.arrays import Mask
 from wsi_mil.errors import DataError
+from wsi_mil.evaluation.spec import FrocMode
 
 MERGE_UM = 75.0  # regions closer than this are one lesion
 ISOLATED_UM = 275.0  # shorter than this: isolated tumour cells
 OFFICIAL_MPP = 0.243 * 2**5  # level 5 of a slide of 0.243 µm/px
 FP_PER_SLIDE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-FrocMode = Literal["official", "corrected"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Percentile bootstrap over slides (or patients): what a metric would have been on another draw of the cohort."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,19 +29,22 @@ def bootstrap_interval(
 
     Draws on which the statistic is NaN (a class is missing) are left out and counted; fewer than half, or no draw: no interval.
     """
-    names = np.asarray(groups)
-    unique, inverse = np.unique(names, return_inverse=True)
-    members = [np.flatnonzero(inverse == g) for g in range(len(unique))]
-    value = statistic(np.arange(len(names)))
-    found = []
-    for _ in range(draws):
-        chosen = rng.integers(0, len(unique), len(unique))
-        found.append(statistic(np.concatenate([members[g] for g in chosen])))
+    value = statistic(np.arange(len(groups)))
+    found = [statistic(rows) for rows in draws_of_groups(groups, rng, draws)]
     defined = np.array([number for number in found if not math.isnan(number)])
     if draws == 0 or len(defined) < draws / 2:
         return Interval(value, math.nan, math.nan, len(defined))
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), len(defined))
+
+
+def draws_of_groups(groups: Sequence[str], rng: np.random.Generator, draws: int) -> Iterator[NDArray[np.intp]]:
+    """Yield the rows of as many groups as there are, drawn with replacement, `draws` times."""
+    unique, inverse = np.unique(np.asarray(groups), return_inverse=True)
+    members = [np.flatnonzero(inverse == g) for g in range(len(unique))]
+    for _ in range(draws):
+        chosen = rng.integers(0, len(unique), len(unique))
+        yield np.concatenate([members[g] for g in chosen])
 
 
 @dataclass(frozen=True)

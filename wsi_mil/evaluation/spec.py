@@ -1,16 +1,28 @@
 """How scores are held against the truth."""
 
+from typing import Literal
+
 from pydantic import Field
 
+from wsi_mil.contracts.scores import DetectionMethod
 from wsi_mil.contracts.spec import Spec
+
+FrocMode = Literal["official", "corrected"]
 
 
 class EvaluationSpec(Spec):
-    """A tile is positive if at least `patch_overlap` of its area lies in a lesion. Detections for FROC: local maxima of
-    the tile probability above `min_probability`, at least `detection_radius_um` apart."""
+    """A tile is positive if at least `patch_overlap` of its area lies in a lesion (or its centre does: `patch_truth`).
 
+    Detections for FROC, from tiles above `min_probability`: `maxima` at least `detection_radius_um` apart, centroids of
+    connected `components`, or all `tiles`. `froc_mode` and `froc_truth`: docs/contracts.md ("FROC").
+    """
+
+    patch_truth: Literal["overlap", "centre"] = "overlap"
     patch_overlap: float = Field(0.5, gt=0, le=1)
     detection_radius_um: float = Field(150.0, gt=0)
     min_probability: float = Field(0.05, ge=0, lt=1)
+    detections: DetectionMethod = "maxima"
+    froc_mode: FrocMode = "official"
+    froc_truth: Literal["mask", "polygons"] = "mask"
     bootstrap: int = Field(1000, ge=0)
     seed: int = 0

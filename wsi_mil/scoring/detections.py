@@ -1,33 +1,69 @@
-"""Points that claim a lesion, from tile scores."""
+"""Points that claim a lesion, from tile scores: three named methods."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from wsi_mil.contracts.scores import Detection, SlideScores
+from wsi_mil.contracts.scores import Detection, DetectionMethod, SlideScores
 from wsi_mil.contracts.tiles import TileTable
 
 
 def find_detections(
-    scores: SlideScores, table: TileTable, *, radius_um: float, min_probability: float = 0.0
+    scores: SlideScores,
+    table: TileTable,
+    *,
+    radius_um: float,
+    min_probability: float = 0.0,
+    method: DetectionMethod = "maxima",
 ) -> list[Detection]:
-    """Return the centres of tiles that are local maxima, most probable first.
+    """Return the points of tiles above `min_probability`, most probable first; equal ones in (y, x) order of tiles.
 
-    Greedy: take the most probable tile left, drop all tiles whose centre lies within `radius_um` of its centre, go on
-    until `min_probability`. Of equal tiles the first in (y, x) order is taken.
+    maxima: take the centre of the most probable tile left, drop all tiles whose centre lies within `radius_um` of it, go
+    on. components: tiles that touch, by a side or a corner, make one point, the mean of their centres, with their
+    largest probability; the point may lie outside a bent component. tiles: the centre of every tile.
     """
-    from scipy.spatial import cKDTree
-
     probability = scores.tile_probabilities()
-    mpp = np.array(table.mpp_xy)
-    centres = table.coords + np.array([table.plan.tile_width0_px, table.plan.tile_height0_px]) / 2
     alive = np.isfinite(probability) & (probability > min_probability)
     if not alive.any():
         return []
-    tree = cKDTree(centres * mpp)
-    found = []
-    for row in np.argsort(-np.nan_to_num(probability), kind="stable"):
-        if not alive[row]:
-            continue
-        x0_px, y0_px = centres[row]
-        found.append(Detection(scores.slide_id, float(x0_px), float(y0_px), float(probability[row])))
-        alive[tree.query_ball_point(centres[row] * mpp, radius_um)] = False
-    return found
+    tile_px = np.array([table.plan.tile_width0_px, table.plan.tile_height0_px])
+    centres = table.coords + tile_px / 2
+    if method == "components":
+        points, values = _components(centres[alive], probability[alive], table)
+    else:
+        points, values = centres, np.where(alive, probability, -1.0)
+        kept = _maxima(centres * np.array(table.mpp_xy), values, radius_um) if method == "maxima" else alive
+        points, values = points[kept], values[kept]
+    order = np.argsort(-values, kind="stable")
+    return [Detection(scores.slide_id, float(points[i, 0]), float(points[i, 1]), float(values[i])) for i in order]
+
+
+def _maxima(centres_um: NDArray[np.float64], values: NDArray[np.floating], radius_um: float) -> NDArray[np.bool_]:
+    """Which tiles the greedy search keeps; a negative value is no candidate."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(centres_um)
+    alive, kept = values >= 0, np.zeros(len(values), bool)
+    for row in np.argsort(-values, kind="stable"):
+        if alive[row]:
+            kept[row] = True
+            alive[tree.query_ball_point(centres_um[row], radius_um)] = False
+    return kept
+
+
+def _components(
+    centres: NDArray[np.float64], values: NDArray[np.floating], table: TileTable
+) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
+    """Mean centre and largest value of each group of tiles that are neighbours on the lattice."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    step0_px = table.spec.step_px * table.spec.mpp / np.array(table.mpp_xy)
+    pairs = cKDTree(centres / step0_px).query_pairs(1.25, p=np.inf, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (len(centres), len(centres)))
+    count, group = connected_components(links, directed=False)
+    sizes = np.bincount(group, minlength=count)
+    points = np.stack([np.bincount(group, centres[:, axis], count) / sizes for axis in (0, 1)], 1)
+    largest = np.full(count, -np.inf)
+    np.maximum.at(largest, group, values)
+    return points, largest

@@ -1,0 +1,149 @@
+"""The held-out slides of a run with their truth: what every metric and every comparison of models starts from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from wsi_mil.bags import Split
+from wsi_mil.contracts.lesion import Lesion
+from wsi_mil.contracts.scores import Detection, SlideScores
+from wsi_mil.contracts.slide import SlideInfo
+from wsi_mil.errors import DataError, WsiMilError
+from wsi_mil.evaluation import evaluation_mask, match_detections, tile_overlap
+from wsi_mil.evaluation.annotations import find_annotation, read_annotations
+from wsi_mil.evaluation.froc import OFFICIAL_MPP, Matches
+from wsi_mil.evaluation.froc_polygons import lesion_regions, match_in_regions
+from wsi_mil.evaluation.patch_metrics import LabelledTiles, tile_centres
+from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.files import digest_file, digest_json
+from wsi_mil.logs import logger, progress
+from wsi_mil.raster import rasterize
+from wsi_mil.scoring import find_detections, read_slide_scores, read_tile_scores
+from wsi_mil.stages.heatmaps import check_scores
+from wsi_mil.stages.run_folder import RunFolder
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class HeldOutSlide:
+    """One slide whose truth is known: its tiles, the points that claim a lesion, and what these matched."""
+
+    slide_id: str
+    patient: str
+    fold: int
+    tiles: LabelledTiles
+    detections: tuple[Detection, ...]
+    matches: Matches
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Test slides of one model: a row of scores each, and the truth of those that have any.
+
+    `without`: tumour slides whose annotation is missing or unreadable. `inputs_digest`: of all that metrics depend on.
+    """
+
+    rows: tuple[Row, ...]
+    truth_files: dict[str, Path | None]
+    inputs_digest: str
+
+
+def held_out(run: RunFolder, name: str, split: Split, annotations: Path | None, spec: EvaluationSpec) -> HeldOut:
+    """Return the labelled test slides of model `name`. Raises DataError for scores of another split, or none."""
+    rows, header = read_slide_scores(run.slide_scores(name))
+    if header["split_digest"] != split.digest():
+        raise DataError(f"scores of {name!r} were made for another split: run `wsi-mil score` again")
+    rows = [row for row in rows if row["part"] == "test" and row["label"] is not None]
+    if not rows:
+        raise DataError(f"no test slide of model {name!r} has both a label and a score: see outcomes.csv")
+    truth_files = {row["slide_id"]: _annotation(annotations, row) for row in rows}
+    columns = ("slide_id", "label", "probability", "threshold", "tiles_digest")
+    inputs = {
+        "rows": [[row[column] for column in columns] for row in rows],
+        "models": sorted({row["model_digest"] for row in rows}),
+        "truth": {key: digest_file(path) for key, path in truth_files.items() if path},
+        "spec": spec.digest(),
+    }
+    return HeldOut(tuple(rows), truth_files, digest_json(inputs))
+
+
+def _annotation(folder: Path | None, row: Row) -> Path | None:
+    return find_annotation(folder, row["slide_id"]) if folder is not None and row["label"] > 0 else None
+
+
+def read_truth(run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec) -> tuple[list[HeldOutSlide], list[str]]:
+    """Return the slides whose truth is known (normal ones, and tumour ones with annotations), and the ids of the others."""
+    slides, without = [], []
+    for row in progress(found.rows, total=len(found.rows), label=f"evaluate {name}"):
+        slide_id, path = row["slide_id"], found.truth_files[row["slide_id"]]
+        if row["label"] > 0 and path is None:
+            without.append(slide_id)
+            continue
+        try:
+            slides.append(_slide(run, name, row, path, spec))
+        except WsiMilError as error:
+            logger().warning("evaluate: %s is left out of patch metrics and FROC: %s", slide_id, error)
+            without.append(slide_id)
+    return slides, without
+
+
+def _slide(run: RunFolder, name: str, row: Row, path: Path | None, spec: EvaluationSpec) -> HeldOutSlide:
+    slide_id = row["slide_id"]
+    store = run.store(slide_id)
+    info, table, scores = store.read_info(), store.read_tiles(), read_tile_scores(run.tile_scores(name, slide_id))
+    check_scores(scores, table)
+    lesions = read_annotations(path, slide_id, info) if path else []
+    if spec.patch_truth == "centre":
+        truth = tile_centres(table, lesions)
+    else:
+        truth = tile_overlap(table, lesions) >= spec.patch_overlap
+    values = comparable_scores(scores)
+    tiles = LabelledTiles(slide_id, row["patient"], truth, values, _predicted(scores, row["threshold"]))
+    detections = find_detections(
+        scores,
+        table,
+        radius_um=spec.detection_radius_um,
+        min_probability=spec.min_probability,
+        method=spec.detections,
+    )
+    matches = match_slide(detections, info, lesions, spec)
+    return HeldOutSlide(slide_id, row["patient"], row["fold"], tiles, tuple(detections), matches)
+
+
+def comparable_scores(scores: SlideScores) -> np.ndarray:
+    """Tile scores that may be pooled over slides: logits and probabilities as they are; attention, which sums to 1 in
+    each slide, divided by its largest weight."""
+    values = scores.tile_probabilities() if scores.score_kind == "attention" else scores.tile_scores
+    return np.asarray(values, np.float64)
+
+
+def _predicted(scores: SlideScores, threshold: float) -> np.ndarray:
+    """Which tiles the model calls tumour: probability from the slide's threshold on, which validation slides chose;
+    attention, which is no probability: more than an equal share."""
+    if scores.score_kind == "attention":
+        return scores.tile_scores > 1 / max(int(np.isfinite(scores.tile_scores).sum()), 1)
+    return scores.tile_probabilities() >= threshold
+
+
+def match_slide(
+    detections: Sequence[Detection], info: SlideInfo, lesions: Sequence[Lesion], spec: EvaluationSpec
+) -> Matches:
+    """Return the FROC matches of one slide, on a mask of the official scale, 7.776 µm per pixel, or on polygons."""
+    if spec.froc_truth == "polygons":
+        points = [(d.probability, d.x0_px * info.mpp_x, d.y0_px * info.mpp_y) for d in detections]
+        regions = lesion_regions(lesions, info.mpp_x, info.mpp_y) if lesions else None
+        return match_in_regions(points, regions, info.slide_id)
+    scale_x, scale_y = OFFICIAL_MPP / info.mpp_x, OFFICIAL_MPP / info.mpp_y
+    points = [(d.probability, d.y0_px / scale_y, d.x0_px / scale_x) for d in detections]
+    if not lesions:
+        return match_detections(points, None, info.slide_id)
+    shape = (math.ceil(info.height_px / scale_y), math.ceil(info.width_px / scale_x))
+    area = shapely.union_all([lesion.geometry for lesion in lesions])
+    tumour = rasterize(area, shape, scale_x, scale_y)
+    return match_detections(points, evaluation_mask(tumour, mode=spec.froc_mode), info.slide_id)
