@@ -41,11 +41,11 @@ def paired_bootstrap(
     >>> rows = np.arange(20.0)
     >>> found = paired_bootstrap(lambda r: rows[r].mean() + 1, lambda r: rows[r].mean(), list("abcdefghijklmnopqrst"),
     ...                          np.random.default_rng(0), draws=100)
-    >>> found.difference, round(found.low, 9), round(found.high, 9)
-    (1.0, 1.0, 1.0)
+    >>> [round(value, 9) for value in (found.difference, found.low, found.high)]
+    [1.0, 1.0, 1.0]
     """
     everything = np.arange(len(groups))
-    a, b = first(everything), second(everything)
+    a, b = float(first(everything)), float(second(everything))
     drawn = np.array([first(rows) - second(rows) for rows in draws_of_groups(groups, rng, draws)])
     defined = drawn[~np.isnan(drawn)]
     if draws == 0 or len(defined) < draws / 2:
