@@ -21,7 +21,7 @@ from wsi_mil.bags.segments import (
     segment_weighted_sum,
 )
 from wsi_mil.contracts.bags import Bag, PackedBags
-from wsi_mil.errors import DataError
+from wsi_mil.errors import ConfigError, DataError
 
 
 def write(path: Path, text: str) -> Path:
@@ -136,6 +136,24 @@ def test_a_column_of_the_labels_is_obeyed() -> None:
     fold = make_split(labels, SplitSpec(kind="column")).folds[0]
     assert fold.train == ("s00", "s01", "s06", "s07")
     assert fold.val == ("s02", "s03", "s08", "s09")
+
+
+def test_a_column_without_validation_has_it_drawn_from_training() -> None:
+    labels = [SlideLabel(f"s{i:02d}", i % 2, f"p{i}", split="test" if i < 10 else "train") for i in range(40)]
+    folds = make_split(labels, SplitSpec(kind="column", val_share=0.2, repeats=2)).folds
+    assert all(set(fold.test) == {f"s{i:02d}" for i in range(10)} for fold in folds)
+    assert [(len(fold.train), len(fold.val)) for fold in folds] == [(24, 6), (24, 6)]
+    assert folds[0].val != folds[1].val
+
+
+def test_held_out_centres_are_the_test_and_nothing_else() -> None:
+    labels = [SlideLabel(f"s{i:02d}", i // 5 % 2, f"p{i}", centre=f"{i % 5}") for i in range(50)]
+    fold = make_split(labels, SplitSpec(kind="centre", test_centres=("3", "4"))).folds[0]
+    assert set(fold.test) == {row.slide_id for row in labels if row.centre in "34"}
+    assert len(fold.val) == 6
+    for centres, why in (((), "name some of the centres"), (("9",), "no slide of centre '9'")):
+        with pytest.raises(ConfigError, match=why):
+            make_split(labels, SplitSpec(kind="centre", test_centres=centres))
 
 
 @pytest.mark.parametrize("tiny", [0, 64])

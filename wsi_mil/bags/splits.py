@@ -20,10 +20,13 @@ SEED_STEP = 10_000
 
 class SplitSpec(Spec):
     """holdout: one split with a test and a validation share; kfold: `folds` tests that cover everyone, validation
-    taken out of the rest; column: the labels' `split` column says train, val or test. `repeats`: so many times, drawn
-    anew (holdout: repeated hold-out); `seeds`: every fold is trained so many times from other weights."""
+    taken out of the rest; column: the labels' `split` column says train, val or test; centre: the slides of
+    `test_centres` are the test (Camelyon17: centres 3 and 4). Where a column names no val slide, and for centres,
+    validation is drawn out of the training slides. `repeats`: so many times, drawn anew (holdout: repeated hold-out);
+    `seeds`: every fold is trained so many times from other weights."""
 
-    kind: Literal["holdout", "kfold", "column"] = "holdout"
+    kind: Literal["holdout", "kfold", "column", "centre"] = "holdout"
+    test_centres: tuple[str, ...] = Field((), description="values of the labels' centre column, for kind=centre")
     folds: int = Field(5, ge=2)
     test_share: float = Field(0.3, gt=0, lt=1)
     val_share: float = Field(0.2, gt=0, lt=1, description="of what is not test")
@@ -105,12 +108,12 @@ def make_split(labels: Sequence[SlideLabel], spec: SplitSpec) -> Split:
         raise DataError(
             f"all {len(rows)} labelled slides are of one class ({next(iter(classes), 'none')}): training needs at least two"
         )
-    if spec.kind == "column" and spec.repeats > 1:
-        raise ConfigError("split.repeats: a split column says one split; use split.seeds to train it several times")
+    if spec.kind == "column" and spec.repeats > 1 and any(_part(row) == "val" for row in rows):
+        raise ConfigError("split.repeats: the split column says one split; use split.seeds to train it several times")
+    draw = {"column": _from_column, "centre": _from_centres}.get(spec.kind, _drawn)
     folds = []
     for repeat in range(spec.repeats):
-        drawn = _from_column(rows) if spec.kind == "column" else _drawn(rows, spec, spec.seed + SEED_STEP * repeat)
-        folds += [replace(fold, repeat=repeat) for fold in drawn]
+        folds += [replace(fold, repeat=repeat) for fold in draw(rows, spec, spec.seed + SEED_STEP * repeat)]
     for number, fold in enumerate(folds):
         _check(fold, rows, number)
     return Split(spec, tuple(replace(fold, seed_number=n) for n in range(spec.seeds) for fold in folds))
@@ -129,12 +132,22 @@ def _drawn(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> list[Fold]
     everything = np.arange(len(rows))
     tests = _grouped_parts(rows, everything, parts, seed)
     for test in tests if spec.kind == "kfold" else tests[:1]:
-        rest = np.setdiff1d(everything, test)
-        val = _grouped_parts(rows, rest, max(round(1 / spec.val_share), 2), seed + 1)[0]
-        train = np.setdiff1d(rest, val)
-        train_ids, val_ids, test_ids = (tuple(rows[i].slide_id for i in part) for part in (train, val, test))
-        folds.append(Fold(train_ids, val_ids, test_ids))
+        folds.append(_with_validation(rows, np.setdiff1d(everything, test), test, spec, seed))
     return folds
+
+
+def _fold(rows: Sequence[SlideLabel], train: np.ndarray, val: np.ndarray, test: np.ndarray) -> Fold:
+    ids = [tuple(rows[i].slide_id for i in part) for part in (train, val, test)]
+    return Fold(ids[0], ids[1], ids[2])
+
+
+def _with_validation(
+    rows: Sequence[SlideLabel], rest: np.ndarray, test: np.ndarray, spec: SplitSpec, seed: int
+) -> Fold:
+    """Draw validation out of the rows `rest`."""
+    val = _grouped_parts(rows, rest, max(round(1 / spec.val_share), 2), seed + 1)[0]
+    train = np.setdiff1d(rest, val)
+    return _fold(rows, train, val, test)
 
 
 def _grouped_parts(rows: Sequence[SlideLabel], which: np.ndarray, parts: int, seed: int) -> list[np.ndarray]:
@@ -147,15 +160,39 @@ def _grouped_parts(rows: Sequence[SlideLabel], which: np.ndarray, parts: int, se
     return [np.sort(which[test]) for _, test in splitter.split(which, labels, groups)]
 
 
-def _from_column(rows: Sequence[SlideLabel]) -> list[Fold]:
-    names = {"validation": "val", "tune": "val", "training": "train", "testing": "test"}
-    parts: dict[str, list[str]] = {part: [] for part in PARTS}
-    for row in rows:
-        part = names.get(row.split.lower(), row.split.lower())
-        if part not in parts:
-            raise DataError(f"slide {row.slide_id!r}: split column says {row.split!r}, expected train, val or test")
-        parts[part].append(row.slide_id)
-    return [Fold(tuple(parts["train"]), tuple(parts["val"]), tuple(parts["test"]))]
+PART_NAMES = {part: part for part in PARTS} | {
+    "validation": "val",
+    "tune": "val",
+    "training": "train",
+    "testing": "test",
+}
+
+
+def _part(row: SlideLabel) -> str:
+    part = PART_NAMES.get(row.split.lower())
+    if part is None:
+        raise DataError(f"slide {row.slide_id!r}: split column says {row.split!r}, expected train, val or test")
+    return part
+
+
+def _from_column(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> list[Fold]:
+    parts = {part: np.array([i for i, row in enumerate(rows) if _part(row) == part], int) for part in PARTS}
+    if not len(parts["val"]):
+        return [_with_validation(rows, parts["train"], parts["test"], spec, seed)]
+    return [_fold(rows, parts["train"], parts["val"], parts["test"])]
+
+
+def _from_centres(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> list[Fold]:
+    """The slides of `test_centres` are the test; no slide of theirs is trained on or chooses anything."""
+    known = sorted({row.centre for row in rows})
+    if unknown := [centre for centre in spec.test_centres if centre not in known]:
+        raise ConfigError(
+            f"split.test_centres: no slide of centre {unknown[0]!r}; the labels' centre column has {known}"
+        )
+    if not spec.test_centres or set(known) <= set(spec.test_centres):
+        raise ConfigError(f"split.test_centres: name some of the centres {known}, and leave some to train on")
+    held = np.array([row.centre in spec.test_centres for row in rows])
+    return [_with_validation(rows, np.flatnonzero(~held), np.flatnonzero(held), spec, seed)]
 
 
 def _check(fold: Fold, rows: Sequence[SlideLabel], number: int) -> None:

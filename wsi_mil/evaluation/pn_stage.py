@@ -1,0 +1,45 @@
+"""Camelyon17: the pN-stage of a patient from what is found in the lymph nodes, and agreement over patients."""
+
+from collections.abc import Sequence
+
+from wsi_mil.errors import DataError
+
+NODE_CLASSES = ("negative", "itc", "micro", "macro")
+STAGES = ("pN0", "pN0(i+)", "pN1mi", "pN1", "pN2")
+
+
+def pn_stage(nodes: Sequence[str]) -> str:
+    """Return the stage of one patient, by the rules of the challenge, from one class per lymph node (slide).
+
+    pN0: nothing; pN0(i+): isolated tumour cells only; pN1mi: micro- but no macro-metastasis; pN1: metastases in one to
+    three nodes, a macro-metastasis among them; pN2: in four to nine, likewise. Isolated cells do not count as metastasis.
+
+    >>> pn_stage(["negative", "micro", "macro", "itc", "negative"])
+    'pN1'
+    """
+    if unknown := [node for node in nodes if node not in NODE_CLASSES]:
+        raise DataError(f"a lymph node is {unknown[0]!r}, expected one of {', '.join(NODE_CLASSES)}")
+    if not nodes:
+        raise DataError("a patient without a lymph node has no pN-stage")
+    metastases = sum(node in ("micro", "macro") for node in nodes)
+    if "macro" in nodes:
+        return "pN1" if metastases < 4 else "pN2"
+    if "micro" in nodes:
+        return "pN1mi"
+    return "pN0(i+)" if "itc" in nodes else "pN0"
+
+
+def quadratic_kappa(truth: Sequence[str], predicted: Sequence[str]) -> float:
+    """Return Cohen's kappa of two lists of stages, disagreement weighted by the square of the steps between them.
+
+    NaN where both lists hold one and the same stage only.
+    """
+    from sklearn.metrics import cohen_kappa_score
+
+    if len(truth) != len(predicted) or not truth:
+        raise DataError(f"kappa needs one prediction per patient, got {len(truth)} and {len(predicted)}")
+    if unknown := sorted({*truth, *predicted} - set(STAGES)):
+        raise DataError(f"unknown stage {unknown[0]!r}, expected one of {', '.join(STAGES)}")
+    if len({*truth, *predicted}) == 1:
+        return float("nan")
+    return float(cohen_kappa_score(truth, predicted, labels=list(STAGES), weights="quadratic"))
