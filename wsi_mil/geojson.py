@@ -9,10 +9,12 @@ import gzip
 import json
 import math
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import shapely
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
@@ -141,7 +143,7 @@ def read_features(path: Path) -> tuple[list[Feature], dict[str, Any]]:
     try:
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
         value = json.loads(text)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise DataError(f"{path} is not GeoJSON ({type(error).__name__}: {error})") from error
     header = value.get("wsi_mil", {}) if isinstance(value, dict) else {}
     found = list(_walk(value))
@@ -166,13 +168,13 @@ def _walk(value: Any) -> Iterator[Feature]:
 
 def class_of(item: Feature) -> str | None:
     """Return the class name of a feature, in any of the forms that QuPath has exported (Q49)."""
-    classification = (item.get("properties") or {}).get("classification")
-    if isinstance(classification, str):
-        return classification
+    properties = item.get("properties")
+    classification = properties.get("classification") if isinstance(properties, dict) else None
     if isinstance(classification, dict):
         names = classification.get("names")
-        return classification.get("name") or (": ".join(names) if isinstance(names, list) and names else None)
-    return None
+        joined = ": ".join(map(str, names)) if isinstance(names, list) and names else None
+        classification = classification.get("name") or joined
+    return classification if isinstance(classification, str) else None
 
 
 def geometry_of(item: Feature, offset_px: tuple[float, float] = (0.0, 0.0)) -> MultiPolygon | None:
@@ -185,6 +187,10 @@ def geometry_of(item: Feature, offset_px: tuple[float, float] = (0.0, 0.0)) -> M
         return None
     try:
         shape = shapely.from_geojson(json.dumps({"type": geometry["type"], "coordinates": geometry["coordinates"]}))
+        moved = shapely.transform(shape, lambda xy: xy + list(offset_px))
     except (shapely.errors.GEOSException, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"a {geometry['type']} of feature {item.get('id')} cannot be read ({error})") from error
-    return polygonal(shapely.transform(shape, lambda xy: xy + list(offset_px)))
+        what = " ".join(str(error).split())
+        raise DataError(f"a {geometry['type']} of feature {item.get('id')} cannot be read ({what})") from error
+    if not np.isfinite(shapely.get_coordinates(moved)).all():
+        raise DataError(f"a {geometry['type']} of feature {item.get('id')} has a coordinate that is no finite number")
+    return polygonal(moved)

@@ -5,21 +5,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsi_mil.bags.camelyon import read_camelyon
+from wsi_mil.bags.slide_label import SlideLabel
 from wsi_mil.errors import DataError, nearest
 
 ID_COLUMNS = ("slide", "slide_id")
-
-
-@dataclass(frozen=True)
-class SlideLabel:
-    """`label`: the class index, None where the slide is not labelled; `mpp`: an override in µm/px."""
-
-    slide_id: str
-    label: int | None
-    patient: str
-    centre: str = ""
-    split: str = ""
-    mpp: float | tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,10 +28,12 @@ def read_labels(path: Path, class_names: tuple[str, ...] | None = None) -> Label
     """Return the labels of a CSV with the columns slide, label and perhaps patient, centre, split, mpp (or mpp_x, mpp_y).
 
     Labels are class names or numbers; sorted, they become the indices 0, 1, ... unless `class_names` gives an order.
-    Other columns are passed over. All problems are told at once, with their line numbers (DataError).
+    Other columns are passed over. Camelyon's own files are known by their first row (`bags/camelyon.py`). All problems are told at once, with their line numbers (DataError).
     """
     if not path.is_file():
         raise DataError(f"no labels at {path}: give slides.labels=PATH to a CSV with the columns slide,label")
+    if (camelyon := read_camelyon(path, class_names)) is not None:
+        return LabelTable(*camelyon)
     with path.open(newline="", encoding="utf-8-sig") as handle:
         reader = csv.DictReader(handle)
         columns = [name.strip().lower() for name in reader.fieldnames or []]

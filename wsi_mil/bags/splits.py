@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from wsi_mil.bags.labels import SlideLabel
+from wsi_mil.bags.slide_label import SlideLabel
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.files import digest_json, read_json, write_json

@@ -1,4 +1,4 @@
-"""Lesions from ASAP XML (Camelyon) and from GeoJSON (QuPath), in level-0 pixels."""
+"""Lesions from ASAP XML (Camelyon), GeoJSON (QuPath) and mask images, in level-0 pixels."""
 
 from pathlib import Path
 
@@ -10,16 +10,19 @@ from shapely import MultiPolygon, Polygon
 from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import DataError
+from wsi_mil.evaluation.mask_files import read_mask
 from wsi_mil.geojson import class_of, geometry_of, polygonal, read_features
 
 TUMOUR_GROUPS = {"tumor", "_0", "_1", "metastases"}
 EXCLUDED_GROUPS = {"exclusion", "_2", "normal"}
 TUMOUR_CLASSES = {"tumor", "tumour", "cancer", "metastasis", "metastases", "lesion", "positive"}
-SUFFIXES = (".xml", ".geojson", ".json", ".geojson.gz")
+OUTLINES = (".xml", ".geojson", ".json", ".geojson.gz")
+MASKS = ("_mask.tif", "_Mask.tif", "_mask.tiff", ".tif", ".tiff")
+SUFFIXES = (*OUTLINES, *MASKS)
 
 
 def find_annotation(folder: Path, slide_id: str) -> Path | None:
-    """Return the annotation file of a slide: its id with one of the known endings, XML first."""
+    """Return the annotation file of a slide: its id with one of the known endings; outlines before masks, XML first."""
     for suffix in SUFFIXES:
         path = folder / f"{slide_id}{suffix}"
         if path.exists():
@@ -30,13 +33,13 @@ def find_annotation(folder: Path, slide_id: str) -> Path | None:
 def read_annotations(path: Path, slide_id: str, info: SlideInfo | None = None) -> list[Lesion]:
     """Return the lesions of one file: the union of tumour polygons less the excluded ones, one Lesion per region.
 
-    With `info`: GeoJSON is moved out of QuPath's cropped frame, and a lesion outside the slide is an error that shows
+    Masks need `info`. With it, GeoJSON is moved out of QuPath's cropped frame, and a lesion outside the slide is an error that shows
     both extents. Raises DataError that names the file.
     """
-    if path.suffix == ".xml":
-        plus, minus = _read_asap(path)
-    else:
-        plus, minus = _read_geojson(path, info)
+    try:
+        plus, minus = _read(path, info)
+    except DataError as error:
+        raise error if path.name in str(error) else DataError(f"{path}: {error}") from error
     regions = polygonal(shapely.difference(shapely.union_all(plus), shapely.union_all(minus)))
     lesions = [Lesion(slide_id, "tumour", MultiPolygon([region])) for region in regions.geoms]
     if info is not None:
@@ -48,6 +51,15 @@ def read_annotations(path: Path, slide_id: str, info: SlideInfo | None = None) -
                     f"{slide_id!r} of {info.width_px} x {info.height_px} px: drawn on another slide or at another scale"
                 )
     return lesions
+
+
+def _read(path: Path, info: SlideInfo | None) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
+    """Polygons of tumour and of what is taken out of it."""
+    if path.suffix in (".tif", ".tiff"):
+        if info is None:
+            raise DataError("a mask cannot be placed without its slide")
+        return [read_mask(path, info)], []
+    return _read_asap(path) if path.suffix == ".xml" else _read_geojson(path, info)
 
 
 def _read_asap(path: Path) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
@@ -115,6 +127,8 @@ def _winding(ring: list[tuple[float, float]], point: tuple[float, float]) -> int
 def _read_geojson(path: Path, info: SlideInfo | None) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
     features, header = read_features(path)
     offset = header.get("bounds_offset_px", info.qupath_offset_px if info else (0, 0))
+    if not (isinstance(offset, list | tuple) and len(offset) == 2 and all(isinstance(v, int | float) for v in offset)):
+        raise DataError(f"wsi_mil.bounds_offset_px is {offset!r}, expected two numbers")
     plus: list[MultiPolygon] = []
     minus: list[MultiPolygon] = []
     for item in features:

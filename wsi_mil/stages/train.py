@@ -10,7 +10,8 @@ import torch
 
 from wsi_mil.aggregators import build_aggregator, outputs_for
 from wsi_mil.bags import Fold, Split, SplitSpec, StoredBag, make_split
-from wsi_mil.bags.labels import LabelTable, SlideLabel
+from wsi_mil.bags.labels import LabelTable
+from wsi_mil.bags.slide_label import SlideLabel
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.encoders.spec import EncoderSpec

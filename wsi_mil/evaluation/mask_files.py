@@ -1,0 +1,56 @@
+"""Lesions from mask images: 0/1, 0/255, or 0/1/2 with 2 for tumour, as pyramids or single planes."""
+
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from shapely import MultiPolygon
+
+from wsi_mil.contracts.slide import SlideInfo
+from wsi_mil.errors import DataError
+from wsi_mil.raster import polygonize
+
+COARSEST_UM = 8.0  # level 5 of 0.243 µm/px still counts: FROC's own mask comes out of it pixel by pixel
+TUMOUR_VALUES = {(1,): 1, (255,): 255, (1, 2): 2, (2,): 2}
+TOLERANCE = 0.02
+
+
+def read_mask(path: Path, info: SlideInfo) -> MultiPolygon:
+    """Return the outline of a mask's tumour pixels in level-0 pixels of its slide; empty where there is none.
+
+    Reads the coarsest level of at most 8 µm per pixel. The mask must cover the whole slide: its shape must be that of the
+    slide to 2 %. Values: {0, 1}, {0, 255}, or {0, 1, 2}, where 2 is tumour; any other is refused by name.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            levels = file.series[0].levels
+            shapes = [level.shape[:2] for level in levels]
+            chosen = _level(shapes, info)
+            plane = np.asarray(levels[chosen].asarray())
+    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError) as error:
+        raise DataError(f"{path} is not a readable mask image ({type(error).__name__}: {error})") from error
+    if plane.ndim == 3:  # the organisers' script reads the red channel
+        plane = plane[..., 0]
+    rows, columns = shapes[0]
+    # a level is a whole number of times coarser than the finest, whatever was rounded or padded at its far edge
+    scale_x = round(columns / plane.shape[1]) * info.width_px / columns
+    scale_y = round(rows / plane.shape[0]) * info.height_px / rows
+    if abs((info.width_px / columns) / (info.height_px / rows) - 1) > TOLERANCE + 2 / min(rows, columns):
+        raise DataError(
+            f"{path}: a mask of {columns} x {rows} px does not have the shape of slide {info.slide_id!r}, "
+            f"{info.width_px} x {info.height_px} px: it belongs to another slide, or was cropped"
+        )
+    values = tuple(int(v) for v in np.unique(plane) if v)
+    if not values:
+        return MultiPolygon()
+    if values not in TUMOUR_VALUES:
+        raise DataError(
+            f"{path}: a mask holds 0 and 1, 0 and 255, or 0, 1 and 2 (tumour); this one holds {list(values)[:6]}"
+        )
+    return polygonize(plane == TUMOUR_VALUES[values], scale_x, scale_y)
+
+
+def _level(shapes: list[tuple[int, ...]], info: SlideInfo) -> int:
+    """The coarsest level of at most 8 µm per pixel, else the finest."""
+    fine = [i for i, shape in enumerate(shapes) if info.mpp_x * info.width_px / shape[1] <= COARSEST_UM]
+    return fine[-1] if fine else 0
