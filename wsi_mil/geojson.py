@@ -11,10 +11,12 @@ import math
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import orjson
 import shapely
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
@@ -48,8 +50,22 @@ def polygonal(geometry: BaseGeometry, grid_px: float = 0.0) -> MultiPolygon:
     return MultiPolygon(polygons)
 
 
+@dataclass(frozen=True)
+class Rectangle:
+    """A tile in whole pixels: the one geometry that is written by the million and needs no checking by GEOS."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    def __post_init__(self) -> None:
+        if self.x1 <= self.x0 or self.y1 <= self.y0:
+            raise DataError(f"a rectangle from ({self.x0}, {self.y0}) to ({self.x1}, {self.y1}) has no area")
+
+
 def feature(
-    geometry: Polygon | MultiPolygon,
+    geometry: Polygon | MultiPolygon | Rectangle,
     *,
     object_type: str,
     uid: str,
@@ -62,7 +78,7 @@ def feature(
     """Return one Feature. Measurements that are not finite are left out (Q18); raises DataError on bad geometry."""
     if class_name is not None and ":" in class_name:
         raise DataError(f"class name {class_name!r}: QuPath splits names at ': ' (Q23); use a name without colon")
-    if geometry.is_empty or not geometry.is_valid:
+    if not isinstance(geometry, Rectangle) and (geometry.is_empty or not geometry.is_valid):
         raise DataError(f"geometry of {name or uid} is empty or crosses itself; QuPath would refuse the file (Q30)")
     properties: dict[str, Any] = {"objectType": object_type}
     if name is not None:
@@ -74,15 +90,19 @@ def feature(
         properties["measurements"] = finite
     if metadata:
         properties["metadata"] = {key: str(value) for key, value in metadata.items()}
-    shape = geometry.geoms[0] if isinstance(geometry, MultiPolygon) and len(geometry.geoms) == 1 else geometry
-    return {"type": "Feature", "id": uid, "geometry": _coordinates(shape), "properties": properties}
+    return {"type": "Feature", "id": uid, "geometry": _coordinates(geometry), "properties": properties}
 
 
 def _significant(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _coordinates(geometry: Polygon | MultiPolygon) -> dict[str, Any]:
+def _coordinates(geometry: Polygon | MultiPolygon | Rectangle) -> dict[str, Any]:
+    if isinstance(geometry, Rectangle):
+        x0, y0, x1, y1 = geometry.x0, geometry.y0, geometry.x1, geometry.y1
+        return {"type": "Polygon", "coordinates": [[[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]]}
+    if isinstance(geometry, MultiPolygon) and len(geometry.geoms) == 1:
+        geometry = geometry.geoms[0]
     if isinstance(geometry, Polygon):
         return {"type": "Polygon", "coordinates": _rings(geometry)}
     return {"type": "MultiPolygon", "coordinates": [_rings(polygon) for polygon in geometry.geoms]}
@@ -108,32 +128,25 @@ def write_features(path: Path, features: Iterable[Feature], header: Mapping[str,
     with write_aside(path) as aside, aside.open("wb") as raw:
         if path.suffix != ".gz":
             with raw:
-                return _stream(_Text(raw), features, header)
+                return _stream(raw, features, header)
         with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:
-            return _stream(_Text(packed), features, header)
+            return _stream(packed, features, header)
 
 
-class _Text:
-    """ASCII text onto a binary file."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def write(self, text: str) -> None:
-        self._raw.write(text.encode("ascii"))
-
-
-def _stream(handle: _Text, features: Iterable[Feature], header: Mapping[str, Any]) -> int:
+def _stream(handle: IO[bytes] | gzip.GzipFile, features: Iterable[Feature], header: Mapping[str, Any]) -> int:
     count = 0
-    handle.write('{"type":"FeatureCollection","wsi_mil":' + _dump(dict(header)) + ',"features":[')
+    said = json.dumps(dict(header), separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    handle.write(f'{{"type":"FeatureCollection","wsi_mil":{said},"features":['.encode())
     for count, item in enumerate(features, start=1):
-        handle.write(("\n" if count == 1 else ",\n") + _dump(item))
-    handle.write("\n]}\n")
+        handle.write((b"\n" if count == 1 else b",\n") + _dump(item))
+    handle.write(b"\n]}\n")
     return count
 
 
-def _dump(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+def _dump(item: Any) -> bytes:
+    """Return ASCII JSON (Q5). Measurements and geometry are finite by now (Q6): orjson would write null for NaN."""
+    text = orjson.dumps(item)
+    return text if text.isascii() else json.dumps(item, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 def read_features(path: Path) -> tuple[list[Feature], dict[str, Any]]:

@@ -8,11 +8,12 @@ import shapely
 from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
-from wsi_mil.geojson import GRID_PX, Feature, feature, polygonal, stable_id
+from wsi_mil.geojson import GRID_PX, Feature, Rectangle, feature, polygonal, stable_id
 from wsi_mil.heatmaps.raster import ScoreRaster
 from wsi_mil.raster import polygonize
 from wsi_mil.units import px2_to_mm2
 
+CHUNK = 65536
 TUMOUR, OTHER = (200, 0, 0), (70, 130, 180)
 
 
@@ -23,28 +24,27 @@ def tile_features(
 
     Measurements: `score` (raw, of its kind) and `prob_tumor` (or `attention_scaled`, which is no probability).
     """
-    offset_x, offset_y = info.qupath_offset_px
-    right, lower = _frame_size(info)
     probabilities = scores.tile_probabilities()
     measure = "attention_scaled" if scores.score_kind == "attention" else "prob_tumor"
-    for row in range(len(table)):
-        if not np.isfinite(scores.tile_scores[row]):
-            continue
-        x0, y0 = int(table.coords[row, 0]) - offset_x, int(table.coords[row, 1]) - offset_y
-        x1, y1 = min(x0 + round(table.plan.tile_width0_px), right), min(y0 + round(table.plan.tile_height0_px), lower)
-        x0, y0 = max(x0, 0), max(y0, 0)
-        if x1 <= x0 or y1 <= y0:
-            continue
-        probability = float(probabilities[row])
-        positive = probability >= threshold
-        yield feature(
-            shapely.box(x0, y0, x1, y1),
-            object_type="tile",
-            uid=stable_id(scores.slide_id, model, "tile", table.coords[row, 0], table.coords[row, 1]),
-            class_name="Tumor" if positive else "Other",
-            colour=TUMOUR if positive else OTHER,
-            measurements={"score": float(scores.tile_scores[row]), measure: probability},
-        )
+    shown = np.array(_frame_size(info))
+    tile_px = np.array([round(table.plan.tile_width0_px), round(table.plan.tile_height0_px)])
+    for start in range(0, len(table), CHUNK):
+        coords = table.coords[start : start + CHUNK].astype(np.int64)
+        corner = coords - np.array(info.qupath_offset_px)
+        first, last = np.maximum(corner, 0), np.minimum(corner + tile_px, shown)
+        raw, probability = (values[start : start + CHUNK] for values in (scores.tile_scores, probabilities))
+        kept = np.isfinite(raw) & (last > first).all(1)
+        columns = (coords, np.hstack([first, last]), raw, probability)
+        for (x0_px, y0_px), box, score, p in zip(*(column[kept].tolist() for column in columns), strict=True):
+            positive = p >= threshold
+            yield feature(
+                Rectangle(*box),
+                object_type="tile",
+                uid=stable_id(scores.slide_id, model, "tile", x0_px, y0_px),
+                class_name="Tumor" if positive else "Other",
+                colour=TUMOUR if positive else OTHER,
+                measurements={"score": score, measure: p},
+            )
 
 
 def contour_features(
