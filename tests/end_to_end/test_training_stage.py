@@ -11,7 +11,7 @@ import yaml
 from wsi_mil.bags import Split
 from wsi_mil.cli.main import main
 from wsi_mil.config import RunConfig
-from wsi_mil.config.loading import parse_config
+from wsi_mil.config.loading import load_config, parse_config
 from wsi_mil.config.schema import with_aggregators
 from wsi_mil.errors import ConfigError, DataError, ModelError
 from wsi_mil.files import read_json
@@ -99,6 +99,11 @@ def test_a_pattern_names_the_methods(
     assert not stop.value.code
     out = capsys.readouterr().out
     assert all(name in out for name in ("max_pool", "mean_pool", "dsmil", "95 % interval"))
+    run = Path(config["run"])
+    run_stage(load_config(run / "config.yaml"), "report")  # nothing is scored yet: the comparison is what there is
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Every training, on its test part" in page
+    assert "<td>dsmil</td>" in page
 
 
 def test_a_training_that_fails_leaves_the_others(config: dict[str, Any]) -> None:

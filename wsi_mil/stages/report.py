@@ -23,8 +23,9 @@ def run_report(run: RunFolder, slide_ids: Sequence[str], labels: LabelTable | No
     models = [ReportModel(name, _metrics(run, name)) for name in names]
     provenance = read_json(run.path / "provenance.json")
     comparison = summarise(run.comparison) if run.comparison.exists() else []
-    if all(row[1] == "1" for row in comparison[1:]):
-        comparison = []  # one training a model: the table above says it all
+    evaluated = {model.name for model in models if model.metrics is not None}
+    if all(row[1] == "1" and row[0] in evaluated for row in comparison[1:]):
+        comparison = []  # one training a model, and each evaluated: the table above says it all
     known = sorted({*slide_ids, *(row.slide_id for row in run.ledger.rows())})
     inputs = digest_json(
         {
