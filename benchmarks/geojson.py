@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyogrio
 
+from wsi_mil.contracts.qupath import qupath_frame
 from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileSpec, TileTable
@@ -47,7 +48,9 @@ def main() -> None:
         for name in ("tiles.geojson.gz", "tiles.geojson"):
             before, started = peak_mb(), time.perf_counter()
             path = Path(folder) / name
-            written = write_features(path, tile_features(scores, table, info, 0.5, "benchmark"), {"kind": "heatmap"})
+            written = write_features(
+                path, tile_features(scores, table, qupath_frame(info), 0.5, "benchmark"), {"kind": "heatmap"}
+            )
             seconds, grown = time.perf_counter() - started, peak_mb() - before
             read = "-" if path.suffix == ".gz" else str(pyogrio.read_info(path)["features"])
             size = path.stat().st_size / 1e6

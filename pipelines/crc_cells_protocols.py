@@ -32,12 +32,12 @@ Truth = Mapping[str, NDArray[np.bool_]]
 def load(run_folder: Path) -> tuple[dict[str, Bag], Truth, Split]:
     """Return bags and patch labels by patient, and the split of the study."""
     config, run = load_config(run_folder), RunFolder(run_folder)
-    if config.labels_path is None or config.annotations_folder is None:
+    if config.labels_path is None or config.annotations is None:
         raise SystemExit(f"{run_folder} is no run of pipelines/crc_cells.py: it has no labels or annotations")
     bags, truth = {}, {}
     for slide_id, row in read_labels(config.labels_path).rows.items():
         bags[slide_id] = load_bag(run.store(slide_id).read_features(config.encoder.key), row.label or 0)
-        lesions = read_annotations(config.annotations_folder / f"{slide_id}.geojson", slide_id)
+        lesions = read_annotations(config.annotations.path / f"{slide_id}.geojson", slide_id)
         truth[slide_id] = tile_overlap(run.store(slide_id).read_tiles(), lesions) >= 0.5
     return bags, truth, Split.load(run.split)
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import DataError, WsiMilError
-from wsi_mil.evaluation import read_annotations
-from wsi_mil.evaluation.annotations import find_annotation
+from wsi_mil.evaluation import AnnotationFolder, read_annotations
 from wsi_mil.synthetic.writing import write_asap
 
 INFO = SlideInfo("s", "", ((4096, 2048),), (1.0,), 0.25, 0.25, "test", None, "v", "r", "1")
@@ -35,7 +34,7 @@ def test_masks_become_outlines_whatever_their_values(tmp_path: Path, value: int,
     mask[64:128, 256:512] = value
     write_mask(tmp_path / "s_mask.tif", mask)
     write_mask(tmp_path / "pyramid.tif", np.repeat(np.repeat(mask, 4, 0), 4, 1), levels=6)
-    assert find_annotation(tmp_path, "s") == tmp_path / "s_mask.tif"
+    assert AnnotationFolder(tmp_path).find("s") == tmp_path / "s_mask.tif"
     for name in ("s_mask.tif", "pyramid.tif"):
         (lesion,) = read_annotations(tmp_path / name, "s", INFO)
         assert lesion.geometry.bounds == (1024, 256, 2048, 512)

@@ -11,6 +11,7 @@ import pytest
 import shapely
 import tifffile
 
+from wsi_mil.contracts.qupath import qupath_frame
 from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.contracts.tiles import TileSpec, TileTable
@@ -128,7 +129,10 @@ def test_geojson_lies_on_the_slide_as_qupath_shows_it(tmp_path: Path, bounds: Bo
     values = (tiles.coords[:, 0] > 2500).astype(float)
     found = scores(tiles, values)
     raster = score_raster(tiles, found.tile_probabilities())
-    features = [*contour_features(raster, info, 0.5, "m", found), *tile_features(found, tiles, info, 0.5, "m")]
+    features = [
+        *contour_features(raster, info, qupath_frame(info), 0.5, "m"),
+        *tile_features(found, tiles, qupath_frame(info), 0.5, "m"),
+    ]
     write_features(tmp_path / "x.geojson.gz", features, {})
     ids = [item["id"] for item in features]
     assert len(set(ids)) == len(ids)
@@ -159,16 +163,16 @@ def test_geojson_lies_on_the_slide_as_qupath_shows_it(tmp_path: Path, bounds: Bo
 def test_ids_are_stable_and_differ_between_models() -> None:
     tiles = table()
     found = scores(tiles, np.ones(len(tiles)))
-    one = [item["id"] for item in tile_features(found, tiles, INFO, 0.5, "a")]
-    assert one == [item["id"] for item in tile_features(found, tiles, INFO, 0.5, "a")]
-    assert not set(one) & {item["id"] for item in tile_features(found, tiles, INFO, 0.5, "b")}
+    one = [item["id"] for item in tile_features(found, tiles, qupath_frame(INFO), 0.5, "a")]
+    assert one == [item["id"] for item in tile_features(found, tiles, qupath_frame(INFO), 0.5, "a")]
+    assert not set(one) & {item["id"] for item in tile_features(found, tiles, qupath_frame(INFO), 0.5, "b")}
 
 
 def test_attention_is_not_called_a_probability(tmp_path: Path) -> None:
     tiles = table()
     values = np.full(len(tiles), np.nan)
     values[3], values[4] = 0.01, 0.02
-    features = list(tile_features(scores(tiles, values, "attention"), tiles, INFO, 0.5, "m"))
+    features = list(tile_features(scores(tiles, values, "attention"), tiles, qupath_frame(INFO), 0.5, "m"))
     assert [f["properties"]["measurements"] for f in features] == [
         {"score": 0.01, "attention_scaled": 0.5},
         {"score": 0.02, "attention_scaled": 1.0},
@@ -181,5 +185,5 @@ def test_nothing_suspicious_gives_a_valid_file(tmp_path: Path) -> None:
     tiles = table()
     found = scores(tiles, np.zeros(len(tiles)))
     raster = score_raster(tiles, found.tile_probabilities())
-    write_features(tmp_path / "x.geojson.gz", contour_features(raster, INFO, 0.5, "m", found), {})
+    write_features(tmp_path / "x.geojson.gz", contour_features(raster, INFO, qupath_frame(INFO), 0.5, "m"), {})
     assert json.loads(gzip.decompress((tmp_path / "x.geojson.gz").read_bytes()))["features"] == []

@@ -20,6 +20,20 @@ def config_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("config", type=click.Path(path_type=Path))(function)
 
 
+def qupath_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--qupath-version and --qupath-bounds: short for the configuration's `qupath` block."""
+    bounds = "Does QuPath crop slides to their bounds? auto: where a slide has them; on: demand them; off: opened with --no-crop."
+    function = click.option("--qupath-bounds", type=click.Choice(["auto", "on", "off"]), help=bounds)(function)
+    version = "Form of GeoJSON: 0.4 for QuPath 0.4 and later, 0.3 for 0.3.x."
+    return click.option("--qupath-version", type=click.Choice(["0.3", "0.4"]), help=version)(function)
+
+
+def qupath_overrides(version: str | None, bounds: str | None) -> tuple[str, ...]:
+    """Return the two options as KEY=VALUE."""
+    given = {"qupath.version": version, "qupath.bounds": bounds}
+    return tuple(f"{key}={value}" for key, value in given.items() if value is not None)
+
+
 def load_or_plan(config: Path, overrides: tuple[str, ...], dry_run: bool,
                  change: Callable[[RunConfig], RunConfig] = lambda config: config) -> RunConfig | None:  # fmt: skip
     """Return the configuration, changed by the verb's own options; for a dry run print the plan and return None."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from wsi_mil.cli.common import finish
+from wsi_mil.cli.common import finish, qupath_options
 
 
 @click.command("predict", epilog="Example: wsi-mil predict runs/demo/models/focus_mil new_slides/ --out predictions")
@@ -15,17 +15,21 @@ from wsi_mil.cli.common import finish
 @click.option("--weights", help="The encoder's checkpoint on this machine, if it is elsewhere than at training.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--workers", default=0, show_default=True, help="Processes for tiling; 0: one per core.")
+@qupath_options
 @click.pass_context
 def command(
     context: click.Context, model: Path, slides: Path, out: Path, mpp: float | None, weights: str | None, device: str,
-    workers: int,
+    workers: int, qupath_version: str | None, qupath_bounds: str | None,
 ) -> None:  # fmt: skip
     """Take SLIDES (a folder or one file) that nobody labelled through the whole path with MODEL (its folder)."""
+    from wsi_mil.contracts.qupath import QuPathSpec
     from wsi_mil.execution import ExecutionSpec
     from wsi_mil.stages.predict import predict_slides
 
+    given = {"version": qupath_version, "bounds": qupath_bounds}
+    qupath = QuPathSpec.model_validate({key: value for key, value in given.items() if value is not None})
     execution = ExecutionSpec(device=device, workers=workers)
-    summary = predict_slides(model, slides, out, mpp=mpp, weights=weights, execution=execution)
+    summary = predict_slides(model, slides, out, mpp=mpp, weights=weights, execution=execution, qupath=qupath)
     code = finish(summary, out)
     click.echo(f"predictions: {out / 'predictions.csv'}; report: {out / 'report.html'}")
     context.exit(code)

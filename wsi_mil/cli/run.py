@@ -4,17 +4,19 @@ from pathlib import Path
 
 import click
 
-from wsi_mil.cli.common import config_arguments, finish, load_or_plan
+from wsi_mil.cli.common import config_arguments, finish, load_or_plan, qupath_options, qupath_overrides
 
 
 @click.command("run", epilog="Example: wsi-mil run configs/demo.yaml run=runs/other tiles.mpp=1.0")
 @config_arguments
+@qupath_options
 @click.pass_context
-def command(context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
+def command(context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool, qupath_version: str | None,
+            qupath_bounds: str | None) -> None:  # fmt: skip
     """Run the whole pipeline of CONFIG (a YAML file, or a run folder); what is up to date is left alone."""
     from wsi_mil.stages.pipeline import run_pipeline
 
-    loaded = load_or_plan(config, overrides, dry_run)
+    loaded = load_or_plan(config, (*overrides, *qupath_overrides(qupath_version, qupath_bounds)), dry_run)
     if loaded is None:
         return
     code = finish(run_pipeline(loaded), loaded.run)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from wsi_mil.cli.common import config_arguments, finish, load_or_plan
+from wsi_mil.cli.common import config_arguments, finish, load_or_plan, qupath_options, qupath_overrides
 from wsi_mil.cli.main import VERBS
 from wsi_mil.config import RunConfig
 
@@ -42,10 +42,13 @@ def command_for(stage: str) -> click.Command:
         dry_run: bool,
         aggregator: tuple[str, ...] = (),
         compare: tuple[str, str] | None = None,
+        qupath_version: str | None = None,
+        qupath_bounds: str | None = None,
     ) -> None:
         from wsi_mil.config.schema import with_aggregators
         from wsi_mil.stages.pipeline import run_stage
 
+        overrides += qupath_overrides(qupath_version, qupath_bounds)
         loaded = load_or_plan(config, overrides, dry_run, lambda found: with_aggregators(found, aggregator))
         if loaded is None:
             return
@@ -58,6 +61,8 @@ def command_for(stage: str) -> click.Command:
             _print_comparison(loaded.run)
         context.exit(finish(summary, loaded.run))
 
+    if stage in ("tile", "heatmap"):
+        qupath_options(command)
     if stage == "train":
         text = "Train these aggregators instead of the configuration's: a name, a pattern such as 'clam*', or all. Repeatable."
         click.option("--aggregator", multiple=True, metavar="NAME", help=text)(command)

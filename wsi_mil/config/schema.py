@@ -8,10 +8,12 @@ from typing import Any
 from pydantic import Field
 
 from wsi_mil.bags.splits import SplitSpec
+from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, nearest
+from wsi_mil.evaluation.annotations import AnnotationFolder
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.heatmaps.spec import HeatmapSpec
@@ -48,6 +50,7 @@ class RunConfig(Spec):
         {"focus_mil": {}}, min_length=1, description="model name -> what differs from `train`"
     )
     heatmaps: HeatmapSpec = HeatmapSpec()
+    qupath: QuPathSpec = QuPathSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     execution: ExecutionSpec = ExecutionSpec()
 
@@ -77,9 +80,10 @@ class RunConfig(Spec):
         return self.slides.labels or (self.run / "cohort" / "labels.csv" if made else None)
 
     @property
-    def annotations_folder(self) -> Path | None:
+    def annotations(self) -> AnnotationFolder | None:
         made = self.slides.folder is None and self.synthetic is not None
-        return self.slides.annotations or (self.run / "cohort" / "annotations" if made else None)
+        folder = self.slides.annotations or (self.run / "cohort" / "annotations" if made else None)
+        return AnnotationFolder(folder, self.qupath.bounds) if folder else None
 
 
 def with_aggregators(config: RunConfig, patterns: Sequence[str]) -> RunConfig:

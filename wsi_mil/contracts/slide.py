@@ -58,8 +58,3 @@ class SlideInfo:
     def mpp(self) -> float:
         """Geometric mean of mpp_x and mpp_y: the side of a square pixel of the same area."""
         return float((self.mpp_x * self.mpp_y) ** 0.5)
-
-    @property
-    def qupath_offset_px(self) -> tuple[int, int]:
-        """What QuPath subtracts from level-0 coordinates when it crops to the bounds (rule Q34)."""
-        return (self.bounds.x0_px, self.bounds.y0_px) if self.bounds else (0, 0)

@@ -1,5 +1,6 @@
 """Lesions from ASAP XML (Camelyon), GeoJSON (QuPath) and mask images, in level-0 pixels."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import shapely
@@ -8,10 +9,11 @@ from defusedxml.common import DefusedXmlException
 from shapely import MultiPolygon, Polygon
 
 from wsi_mil.contracts.lesion import Lesion
+from wsi_mil.contracts.qupath import BoundsMode, qupath_frame
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation.mask_files import read_mask
-from wsi_mil.geojson import class_of, geometry_of, polygonal, read_features
+from wsi_mil.geojson import class_of, geometry_of, offset_of, polygonal, read_features
 
 TUMOUR_GROUPS = {"tumor", "_0", "_1", "metastases"}
 EXCLUDED_GROUPS = {"exclusion", "_2", "normal"}
@@ -21,23 +23,32 @@ MASKS = ("_mask.tif", "_Mask.tif", "_mask.tiff", ".tif", ".tiff")
 SUFFIXES = (*OUTLINES, *MASKS)
 
 
-def find_annotation(folder: Path, slide_id: str) -> Path | None:
-    """Return the annotation file of a slide: its id with one of the known endings; outlines before masks, XML first."""
-    for suffix in SUFFIXES:
-        path = folder / f"{slide_id}{suffix}"
-        if path.exists():
-            return path
-    return None
+@dataclass(frozen=True)
+class AnnotationFolder:
+    """Where outlines lie, one file per slide, and whether GeoJSON without a note of its frame is cropped to bounds."""
+
+    path: Path
+    bounds: BoundsMode = "auto"
+
+    def find(self, slide_id: str) -> Path | None:
+        """Return the file of a slide: its id with one of the known endings; outlines before masks, XML first."""
+        for suffix in SUFFIXES:
+            path = self.path / f"{slide_id}{suffix}"
+            if path.exists():
+                return path
+        return None
 
 
-def read_annotations(path: Path, slide_id: str, info: SlideInfo | None = None) -> list[Lesion]:
+def read_annotations(
+    path: Path, slide_id: str, info: SlideInfo | None = None, bounds: BoundsMode = "auto"
+) -> list[Lesion]:
     """Return the lesions of one file: the union of tumour polygons less the excluded ones, one Lesion per region.
 
-    Masks need `info`. With it, GeoJSON is moved out of QuPath's cropped frame, and a lesion outside the slide is an error that shows
-    both extents. Raises DataError that names the file.
+    Masks need `info`. With it, GeoJSON is moved out of QuPath's cropped frame (`bounds`: whether QuPath crops), and a lesion
+    outside the slide is an error that shows both extents. Raises DataError that names the file.
     """
     try:
-        plus, minus = _read(path, info)
+        plus, minus = _read(path, info, bounds)
     except DataError as error:
         raise error if path.name in str(error) else DataError(f"{path}: {error}") from error
     regions = polygonal(shapely.difference(shapely.union_all(plus), shapely.union_all(minus)))
@@ -53,13 +64,13 @@ def read_annotations(path: Path, slide_id: str, info: SlideInfo | None = None) -
     return lesions
 
 
-def _read(path: Path, info: SlideInfo | None) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
+def _read(path: Path, info: SlideInfo | None, bounds: BoundsMode) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
     """Polygons of tumour and of what is taken out of it."""
     if path.suffix in (".tif", ".tiff"):
         if info is None:
             raise DataError("a mask cannot be placed without its slide")
         return [read_mask(path, info)], []
-    return _read_asap(path) if path.suffix == ".xml" else _read_geojson(path, info)
+    return _read_asap(path) if path.suffix == ".xml" else _read_geojson(path, info, bounds)
 
 
 def _read_asap(path: Path) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
@@ -124,15 +135,15 @@ def _winding(ring: list[tuple[float, float]], point: tuple[float, float]) -> int
     return turns
 
 
-def _read_geojson(path: Path, info: SlideInfo | None) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
+def _read_geojson(
+    path: Path, info: SlideInfo | None, bounds: BoundsMode
+) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
     features, header = read_features(path)
-    offset = header.get("bounds_offset_px", info.qupath_offset_px if info else (0, 0))
-    if not (isinstance(offset, list | tuple) and len(offset) == 2 and all(isinstance(v, int | float) for v in offset)):
-        raise DataError(f"wsi_mil.bounds_offset_px is {offset!r}, expected two numbers")
+    offset = offset_of(header, qupath_frame(info, bounds).offset_px if info else (0, 0))
     plus: list[MultiPolygon] = []
     minus: list[MultiPolygon] = []
     for item in features:
-        geometry = geometry_of(item, (float(offset[0]), float(offset[1])))
+        geometry = geometry_of(item, offset)
         name = (class_of(item) or "tumor").lower()
         if geometry is None or geometry.is_empty:
             continue

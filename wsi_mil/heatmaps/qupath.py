@@ -1,11 +1,15 @@
-"""Scores as QuPath objects: one tile each, and the outline of what lies above the threshold."""
+"""Scores as QuPath objects: tiles, outlines of what lies above a threshold, points that claim a lesion."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
+from shapely import Point
 
-from wsi_mil.contracts.scores import SlideScores
+from wsi_mil.contracts.arrays import Mask
+from wsi_mil.contracts.qupath import QuPathFrame
+from wsi_mil.contracts.scores import Detection, SlideScores
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.geojson import GRID_PX, Feature, Rectangle, feature, polygonal, stable_id
@@ -14,28 +18,49 @@ from wsi_mil.raster import polygonize
 from wsi_mil.units import px2_to_mm2
 
 CHUNK = 65536
-TUMOUR, OTHER = (200, 0, 0), (70, 130, 180)
+TUMOUR, OTHER, POINT = (200, 0, 0), (70, 130, 180), (255, 200, 0)
+
+
+def shown_tiles(
+    scores: SlideScores, table: TileTable, frame: QuPathFrame, at_least: float = 0.0, top: int | None = None
+) -> tuple[Mask, int]:
+    """Return which tiles are written (N,), and how many scored ones are not because they lie outside the frame (Q40).
+
+    `at_least`: smallest tile probability; `top`: only so many, the most probable, earlier tiles first among equals.
+    """
+    probability = scores.tile_probabilities()
+    first, last = _corners(table, frame, slice(None))
+    inside, scored = (last > first).all(1), np.isfinite(probability)
+    kept = scored & inside & (probability >= at_least)
+    if top is not None and kept.sum() > top:
+        order = np.argsort(np.where(kept, -probability, np.inf), kind="stable")
+        kept = np.isin(np.arange(len(kept)), order[:top])
+    return kept, int((scored & ~inside).sum())
+
+
+def _corners(table: TileTable, frame: QuPathFrame, rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Upper left and lower right corners of tiles in the frame, clipped to it. Each (N, 2)."""
+    corner = table.coords[rows].astype(np.int64) - np.array(frame.offset_px)
+    tile_px = np.array([round(table.plan.tile_width0_px), round(table.plan.tile_height0_px)])
+    return np.maximum(corner, 0), np.minimum(corner + tile_px, np.array(frame.size_px))
 
 
 def tile_features(
-    scores: SlideScores, table: TileTable, info: SlideInfo, threshold: float, model: str
+    scores: SlideScores, table: TileTable, frame: QuPathFrame, threshold: float, model: str, kept: Mask | None = None
 ) -> Iterator[Feature]:
-    """Yield one QuPath tile per scored tile, whole pixels, in the frame that QuPath shows, clipped to the slide.
+    """Yield one QuPath tile per scored tile (of `kept`), whole pixels, in the frame, clipped to it.
 
     Measurements: `score` (raw, of its kind) and `prob_tumor` (or `attention_scaled`, which is no probability).
     """
     probabilities = scores.tile_probabilities()
     measure = "attention_scaled" if scores.score_kind == "attention" else "prob_tumor"
-    shown = np.array(_frame_size(info))
-    tile_px = np.array([round(table.plan.tile_width0_px), round(table.plan.tile_height0_px)])
+    if kept is None:
+        kept, _ = shown_tiles(scores, table, frame)
     for start in range(0, len(table), CHUNK):
-        coords = table.coords[start : start + CHUNK].astype(np.int64)
-        corner = coords - np.array(info.qupath_offset_px)
-        first, last = np.maximum(corner, 0), np.minimum(corner + tile_px, shown)
-        raw, probability = (values[start : start + CHUNK] for values in (scores.tile_scores, probabilities))
-        kept = np.isfinite(raw) & (last > first).all(1)
-        columns = (coords, np.hstack([first, last]), raw, probability)
-        for (x0_px, y0_px), box, score, p in zip(*(column[kept].tolist() for column in columns), strict=True):
+        rows = slice(start, start + CHUNK)
+        columns = (table.coords[rows], np.hstack(_corners(table, frame, rows)), scores.tile_scores[rows])
+        lists = [column[kept[rows]].tolist() for column in (*columns, probabilities[rows])]
+        for (x0_px, y0_px), box, score, p in zip(*lists, strict=True):
             positive = p >= threshold
             yield feature(
                 Rectangle(*box),
@@ -48,21 +73,22 @@ def tile_features(
 
 
 def contour_features(
-    raster: ScoreRaster, info: SlideInfo, threshold: float, model: str, scores: SlideScores
+    raster: ScoreRaster, info: SlideInfo, frame: QuPathFrame, threshold: float, model: str
 ) -> Iterator[Feature]:
     """Yield one annotation per connected region of tiles at or above the threshold."""
     above = np.nan_to_num(raster.values, nan=-1.0) >= threshold
-    frame = shapely.box(0, 0, *_frame_size(info))
+    shown = shapely.box(0, 0, *frame.size_px)
     for number, region in enumerate(polygonize(above, raster.scale_x_px, raster.scale_y_px).geoms):
-        shifted = shapely.transform(region, lambda xy: xy - list(info.qupath_offset_px))
-        outline = polygonal(shapely.intersection(shifted, frame), GRID_PX)
+        shifted = shapely.transform(region, lambda xy: xy - list(frame.offset_px))
+        outline = polygonal(shapely.intersection(shifted, shown), GRID_PX)
         if outline.is_empty:
             continue
         inside = polygonal(region)
+        corners = (round(v) for v in inside.bounds)
         yield feature(
             outline,
             object_type="annotation",
-            uid=stable_id(scores.slide_id, model, "contour", number, *(round(v) for v in inside.bounds)),
+            uid=stable_id(info.slide_id, model, "contour", f"{threshold:.6g}", number, *corners),
             class_name="Tumor",
             colour=TUMOUR,
             name=f"{model} >= {threshold:.3g}",
@@ -82,8 +108,17 @@ def _largest(raster: ScoreRaster, region: shapely.MultiPolygon) -> float:
     return float(np.nanmax(window)) if np.isfinite(window).any() else float("nan")
 
 
-def _frame_size(info: SlideInfo) -> tuple[int, int]:
-    """Size of the image as QuPath shows it: cropped to the bounds where all four are known (Q34)."""
-    if info.bounds is not None:
-        return info.bounds.width_px, info.bounds.height_px
-    return info.width_px, info.height_px
+def detection_features(detections: Sequence[Detection], frame: QuPathFrame, model: str) -> Iterator[Feature]:
+    """Yield one QuPath detection, a point, per detection inside the frame; measurements `probability` and `rank`."""
+    for rank, found in enumerate(detections, start=1):
+        x_px, y_px = found.x0_px - frame.offset_px[0], found.y0_px - frame.offset_px[1]
+        if 0 <= x_px <= frame.size_px[0] and 0 <= y_px <= frame.size_px[1]:
+            yield feature(
+                Point(x_px, y_px),
+                object_type="detection",
+                uid=stable_id(found.slide_id, model, "detection", rank, f"{found.x0_px:.2f}", f"{found.y0_px:.2f}"),
+                class_name="Detection",
+                colour=POINT,
+                name=f"{model} {rank}",
+                measurements={"probability": found.probability, "rank": rank},
+            )

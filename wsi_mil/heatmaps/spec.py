@@ -1,19 +1,28 @@
 """What heatmaps are asked for."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from wsi_mil.contracts.spec import Spec
 
+Objects = Literal["contours", "tiles", "detections", "tissue"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
 
 class HeatmapSpec(Spec):
     """`overlay_px`: longer side of the PNG. `parts`: which slides get heatmaps; `pixels_per_tile`: raster pixels along
-    a tile's stride. `threshold`: from which tile probability on a region counts as tumour in the contours; by default
-    the model's own, chosen on validation (attention, which has no unit: half of the slide's largest weight)."""
+    a tile's stride.
+
+    `objects`: what goes into the GeoJSON. `contours`: one annotation per region of tiles at or above each of
+    `thresholds`; by default the model's own, chosen on validation (attention, which has no unit: half of the slide's
+    largest weight). `tiles`: one each, from `min_tile_probability` on, at most the `top_tiles` most probable, of class
+    Tumor from the lowest threshold on. `detections`: the points that FROC counts. `tissue`: the outline."""
 
     parts: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     overlay_px: int = Field(900, ge=100)
     pixels_per_tile: int = Field(4, ge=1)
-    threshold: float | None = Field(None, ge=0, le=1)
-    tiles: bool = Field(True, description="write every tile into the GeoJSON, not only contours")
+    objects: tuple[Objects, ...] = Field(("contours", "tiles"), min_length=1)
+    thresholds: tuple[Share, ...] = ()
+    min_tile_probability: Share = 0.0
+    top_tiles: int | None = Field(None, ge=1)

@@ -37,7 +37,7 @@ def run_compare(config: RunConfig, first: str, second: str) -> dict[str, Any]:
     if not run.split.exists():
         raise StoreError(f"no split at {run.split}: run `wsi-mil train` first")
     split = Split.load(run.split)
-    found = [held_out(run, name, split, config.annotations_folder, spec) for name in (first, second)]
+    found = [held_out(run, name, split, config.annotations, spec) for name in (first, second)]
     shared = sorted({row["slide_id"] for row in found[0].rows} & {row["slide_id"] for row in found[1].rows})
     if not shared:
         raise DataError(f"{first} and {second} have no test slide in common")
@@ -52,7 +52,7 @@ def run_compare(config: RunConfig, first: str, second: str) -> dict[str, Any]:
         "slides": len(shared),
         "slide": _slide_level(rows[0], rows[1], rng, spec.bootstrap),
     }
-    if config.annotations_folder is not None:
+    if config.annotations is not None:
         truth = [read_truth(run, name, model, spec) for name, model in zip((first, second), found, strict=True)]
         known = sorted({s.slide_id for s in truth[0][0]} & {s.slide_id for s in truth[1][0]})
         slides = [[{s.slide_id: s for s in part}[slide_id] for slide_id in known] for part, _ in truth]

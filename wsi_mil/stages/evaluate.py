@@ -3,14 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsi_mil.bags import Split
 from wsi_mil.errors import DataError
-from wsi_mil.evaluation import bootstrap_interval, froc_curve, slide_metrics
+from wsi_mil.evaluation import AnnotationFolder, bootstrap_interval, froc_curve, slide_metrics
 from wsi_mil.evaluation.delong import estimate_auc
 from wsi_mil.evaluation.detection_files import write_detections
 from wsi_mil.evaluation.froc import FP_PER_SLIDE, FrocCurve
@@ -25,7 +24,8 @@ from wsi_mil.stages.run_folder import RunFolder
 FORMAT = 1
 
 
-def run_evaluate(run: RunFolder, name: str, split: Split, annotations: Path | None, spec: EvaluationSpec) -> bool:
+def run_evaluate(run: RunFolder, name: str, split: Split, annotations: AnnotationFolder | None, spec: EvaluationSpec
+                 ) -> bool:  # fmt: skip
     """Write evaluation/<name>/metrics.json, curves.json and curves.png; return whether there was work to do."""
     found = held_out(run, name, split, annotations, spec)
     rows, inputs, folder = found.rows, found.inputs_digest, run.evaluation(name)

@@ -11,11 +11,12 @@ import shapely
 
 from wsi_mil.bags import Split
 from wsi_mil.contracts.lesion import Lesion
+from wsi_mil.contracts.qupath import BoundsMode
 from wsi_mil.contracts.scores import Detection, SlideScores
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.evaluation import evaluation_mask, match_detections, tile_overlap
-from wsi_mil.evaluation.annotations import find_annotation, read_annotations
+from wsi_mil.evaluation.annotations import AnnotationFolder, read_annotations
 from wsi_mil.evaluation.froc import OFFICIAL_MPP, Matches
 from wsi_mil.evaluation.froc_polygons import lesion_regions, match_in_regions
 from wsi_mil.evaluation.patch_metrics import LabelledTiles, tile_centres
@@ -23,9 +24,9 @@ from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.files import digest_file, digest_json
 from wsi_mil.logs import logger, progress
 from wsi_mil.raster import rasterize
-from wsi_mil.scoring import find_detections, read_slide_scores, read_tile_scores
-from wsi_mil.stages.heatmaps import check_scores
+from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.stages.run_folder import RunFolder
+from wsi_mil.stages.scored import check_scores, detections_of
 
 Row = dict[str, Any]
 
@@ -46,15 +47,18 @@ class HeldOutSlide:
 class HeldOut:
     """Test slides of one model: a row of scores each, and the truth of those that have any.
 
-    `without`: tumour slides whose annotation is missing or unreadable. `inputs_digest`: of all that metrics depend on.
+    `inputs_digest`: of all that metrics depend on. `bounds`: the frame of outlines that do not say theirs.
     """
 
     rows: tuple[Row, ...]
     truth_files: dict[str, Path | None]
     inputs_digest: str
+    bounds: BoundsMode
 
 
-def held_out(run: RunFolder, name: str, split: Split, annotations: Path | None, spec: EvaluationSpec) -> HeldOut:
+def held_out(
+    run: RunFolder, name: str, split: Split, annotations: AnnotationFolder | None, spec: EvaluationSpec
+) -> HeldOut:
     """Return the labelled test slides of model `name`. Raises DataError for scores of another split, or none."""
     rows, header = read_slide_scores(run.slide_scores(name))
     if header["split_digest"] != split.digest():
@@ -69,12 +73,13 @@ def held_out(run: RunFolder, name: str, split: Split, annotations: Path | None, 
         "models": sorted({row["model_digest"] for row in rows}),
         "truth": {key: digest_file(path) for key, path in truth_files.items() if path},
         "spec": spec.digest(),
+        "bounds": (bounds := annotations.bounds if annotations else "auto"),
     }
-    return HeldOut(tuple(rows), truth_files, digest_json(inputs))
+    return HeldOut(tuple(rows), truth_files, digest_json(inputs), bounds)
 
 
-def _annotation(folder: Path | None, row: Row) -> Path | None:
-    return find_annotation(folder, row["slide_id"]) if folder is not None and row["label"] > 0 else None
+def _annotation(annotations: AnnotationFolder | None, row: Row) -> Path | None:
+    return annotations.find(row["slide_id"]) if annotations is not None and row["label"] > 0 else None
 
 
 def read_truth(run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec) -> tuple[list[HeldOutSlide], list[str]]:
@@ -86,32 +91,27 @@ def read_truth(run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec) 
             without.append(slide_id)
             continue
         try:
-            slides.append(_slide(run, name, row, path, spec))
+            slides.append(_slide(run, name, row, path, spec, found.bounds))
         except WsiMilError as error:
             logger().warning("evaluate: %s is left out of patch metrics and FROC: %s", slide_id, error)
             without.append(slide_id)
     return slides, without
 
 
-def _slide(run: RunFolder, name: str, row: Row, path: Path | None, spec: EvaluationSpec) -> HeldOutSlide:
+def _slide(run: RunFolder, name: str, row: Row, path: Path | None, spec: EvaluationSpec, bounds: BoundsMode
+           ) -> HeldOutSlide:  # fmt: skip
     slide_id = row["slide_id"]
     store = run.store(slide_id)
     info, table, scores = store.read_info(), store.read_tiles(), read_tile_scores(run.tile_scores(name, slide_id))
     check_scores(scores, table)
-    lesions = read_annotations(path, slide_id, info) if path else []
+    lesions = read_annotations(path, slide_id, info, bounds) if path else []
     if spec.patch_truth == "centre":
         truth = tile_centres(table, lesions)
     else:
         truth = tile_overlap(table, lesions) >= spec.patch_overlap
     values = comparable_scores(scores)
     tiles = LabelledTiles(slide_id, row["patient"], truth, values, _predicted(scores, row["threshold"]))
-    detections = find_detections(
-        scores,
-        table,
-        radius_um=spec.detection_radius_um,
-        min_probability=spec.min_probability,
-        method=spec.detections,
-    )
+    detections = detections_of(scores, table, spec)
     matches = match_slide(detections, info, lesions, spec)
     return HeldOutSlide(slide_id, row["patient"], row["fold"], tiles, tuple(detections), matches)
 

@@ -100,7 +100,8 @@ def stage_tile(context: RunContext) -> int:
     from wsi_mil.stages.slides import run_tile
 
     config = context.config
-    return run_tile(context.run, context.slides, config.slides.reader, config.tissue, config.tiles, config.execution)
+    return run_tile(context.run, context.slides, config.slides.reader, config.tissue, config.tiles, config.qupath,
+                    config.execution)  # fmt: skip
 
 
 def stage_extract(context: RunContext) -> int:
@@ -116,7 +117,7 @@ def stage_train(context: RunContext) -> int:
 
     config, run = context.config, context.run
     data = training_set(run, context.require_labels(), config.tissue, config.tiles, config.encoder,
-                        config.annotations_folder, config.evaluation.patch_overlap)  # fmt: skip
+                        config.annotations, config.evaluation.patch_overlap)  # fmt: skip
     split = load_or_make_split(run, data, config.split)
     models = {name: config.train_spec(name) for name in config.models}
     trained = run_train(run, data, split, models, config.execution)
@@ -141,7 +142,10 @@ def stage_heatmap(context: RunContext) -> int:
 
     config = context.config
     return sum(
-        run_heatmap(context.run, name, context.slides, config.slides.reader, config.heatmaps) for name in config.models
+        run_heatmap(
+            context.run, name, context.slides, config.slides.reader, config.heatmaps, config.evaluation, config.qupath
+        )
+        for name in config.models
     )
 
 
@@ -150,9 +154,7 @@ def stage_evaluate(context: RunContext) -> int:
 
     context.require_labels()
     split, config = _saved_split(context), context.config
-    return sum(
-        run_evaluate(context.run, name, split, config.annotations_folder, config.evaluation) for name in config.models
-    )
+    return sum(run_evaluate(context.run, name, split, config.annotations, config.evaluation) for name in config.models)
 
 
 def stage_report(context: RunContext) -> int:

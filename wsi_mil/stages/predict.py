@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from wsi_mil.config import RunConfig, SlidesConfig, provenance, save_config
+from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.execution.lock import hold
 from wsi_mil.files import write_json, write_text
-from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.logs import logger
 from wsi_mil.scoring import load_model, write_slide_scores
 from wsi_mil.slides import find_slides
@@ -32,13 +32,14 @@ def predict_slides(
     mpp: float | None = None,
     weights: str | None = None,
     execution: ExecutionSpec | None = None,
+    qupath: QuPathSpec | None = None,
 ) -> RunSummary:
     """Write predictions.csv, scores, heatmaps, GeoJSON and report.html for the slides of a folder (or one file).
 
     Tiles and features are made with the model's own settings; `weights`: where the encoder's checkpoint lies on this
     machine, if elsewhere than at training (its digest must be the same). Slides that were done before are left alone.
     """
-    execution = execution or ExecutionSpec()
+    execution, qupath = execution or ExecutionSpec(), qupath or QuPathSpec()
     model = load_model(model_folder)
     encoder = model.encoder if weights is None else model.encoder.model_copy(update={"weights": weights})
     run = RunFolder(out)
@@ -52,6 +53,7 @@ def predict_slides(
         tissue=model.tissue,
         tiles=model.tiles,
         encoder=encoder,
+        qupath=qupath,
         execution=execution,
         models={model.name: {}},
     )
@@ -61,7 +63,7 @@ def predict_slides(
         ids = [source.slide_id for source in sources]
         run.ledger.keep_only(set(ids))
         work = {
-            "tile": run_tile(run, sources, "auto", model.tissue, model.tiles, execution),
+            "tile": run_tile(run, sources, "auto", model.tissue, model.tiles, qupath, execution),
             "extract": run_extract(run, sources, "auto", encoder, execution),
             "score": each(
                 f"score {model.name}",
@@ -74,7 +76,7 @@ def predict_slides(
         rows = [score_row(run, model.name, model, 0, slide_id, "unlabelled", None) for slide_id in scored]
         write_slide_scores(run.slide_scores(model.name), rows, {"model": model.name, "split_digest": "", "folds": 1})
         _write_predictions(out / "predictions.csv", rows, model.name)
-        work["heatmap"] = run_heatmap(run, model.name, sources, "auto", HeatmapSpec())
+        work["heatmap"] = run_heatmap(run, model.name, sources, "auto", config.heatmaps, config.evaluation, qupath)
         work["report"] = int(run_report(run, ids, None, [model.name]))
         for stage, count in work.items():
             logger().info("%-9s %s", stage, f"{count} worked on" if count else "up to date")

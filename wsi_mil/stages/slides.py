@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
@@ -40,6 +41,7 @@ class TileJob:
     run: Path
     tissue: TissueSpec
     tiles: TileSpec
+    qupath: QuPathSpec
 
 
 def tile_one(job: TileJob) -> Outcome:
@@ -50,10 +52,10 @@ def tile_one(job: TileJob) -> Outcome:
     store, outline = run.store(job.slide_id), run.tissue(job.slide_id)
     with open_slide(job.source.path, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
         info = slide.info
-        tissue = read_tissue(outline, info, job.tissue)
+        tissue = read_tissue(outline, info, job.tissue, job.qupath)
         if tissue is None:
-            write_tissue(outline, find_tissue(slide, job.tissue), info, job.tissue)
-            tissue = read_tissue(outline, info, job.tissue)
+            write_tissue(outline, find_tissue(slide, job.tissue), info, job.tissue, job.qupath)
+            tissue = read_tissue(outline, info, job.tissue, job.qupath)
             if tissue is None:
                 raise DataError(f"{outline} does not read back as it was written")
         made_from = digest_json(
@@ -135,9 +137,9 @@ def extract_one(job: ExtractJob) -> Outcome:
 
 
 def run_tile(run: RunFolder, slides: Sequence[SlideSource], reader: str, tissue: TissueSpec, tiles: TileSpec,
-             execution: ExecutionSpec) -> int:  # fmt: skip
+             qupath: QuPathSpec, execution: ExecutionSpec) -> int:  # fmt: skip
     """Tile all slides; return how many needed work."""
-    jobs = [TileJob(s.slide_id, s, reader, run.path, tissue, tiles) for s in slides]
+    jobs = [TileJob(s.slide_id, s, reader, run.path, tissue, tiles, qupath) for s in slides]
     return account(run, "tile", map_slides(tile_one, jobs, stage="tile", spec=execution), len(jobs))
 
 

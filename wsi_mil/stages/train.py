@@ -16,8 +16,7 @@ from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, DataError, ModelError, WsiMilError
-from wsi_mil.evaluation import read_annotations, tile_overlap
-from wsi_mil.evaluation.annotations import find_annotation
+from wsi_mil.evaluation import AnnotationFolder, read_annotations, tile_overlap
 from wsi_mil.evaluation.slide_metrics import auc
 from wsi_mil.execution import ExecutionSpec, run_jobs
 from wsi_mil.execution.mapping import available_cores
@@ -47,7 +46,7 @@ class TrainingSet:
     tissue: TissueSpec
     tiles: TileSpec
     encoder: EncoderSpec
-    annotations: Path | None = None
+    annotations: AnnotationFolder | None = None
     patch_overlap: float = 0.5
 
 
@@ -72,7 +71,7 @@ class TrainingJob:
 
 
 def training_set(run: RunFolder, labels: LabelTable, tissue: TissueSpec, tiles: TileSpec, encoder: EncoderSpec,
-                 annotations: Path | None = None, patch_overlap: float = 0.5) -> TrainingSet:  # fmt: skip
+                 annotations: AnnotationFolder | None = None, patch_overlap: float = 0.5) -> TrainingSet:  # fmt: skip
     """Return the labelled slides that have features; a slide without is passed over, as its outcome says."""
     digests = {}
     for slide_id, row in sorted(labels.rows.items()):
@@ -169,13 +168,13 @@ def annotated_slides(name: str, spec: TrainSpec, data: TrainingSet, fold: Fold) 
     if len(having) < wanted:
         raise DataError(
             f"models.{name}.annotated_share={spec.annotated_share:g} asks for {wanted} annotated training slides, only "
-            f"{len(having)} positive ones have outlines in {data.annotations}"
+            f"{len(having)} positive ones have outlines in {data.annotations.path}"
         )
     return tuple(sorted(np.random.default_rng(spec.seed).choice(having, wanted, replace=False).tolist()))
 
 
 def _outline(data: TrainingSet, slide_id: str) -> Path | None:
-    return find_annotation(data.annotations, slide_id) if data.annotations else None
+    return data.annotations.find(slide_id) if data.annotations else None
 
 
 @dataclass(frozen=True)
@@ -279,9 +278,9 @@ def _bag(run: RunFolder, data: TrainingSet, slide_id: str, annotated: bool) -> S
     features = _mapped(run.path, slide_id, data.encoder.key, data.features_digests[slide_id])
     bag = StoredBag(slide_id, features, row.label or 0, row.patient)
     path = _outline(data, slide_id) if annotated else None
-    if path is None:
+    if path is None or data.annotations is None:
         return bag
-    lesions = read_annotations(path, slide_id, store.read_info())
+    lesions = read_annotations(path, slide_id, store.read_info(), data.annotations.bounds)
     marks = torch.from_numpy(tile_overlap(store.read_tiles(), lesions) >= data.patch_overlap).long()
     readable = torch.from_numpy(store.read_readable(data.encoder.key))
     return replace(bag, instance_labels=marks[readable])

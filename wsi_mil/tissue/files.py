@@ -1,20 +1,25 @@
 """tissue/<slide>.geojson: written by us, edited in QuPath, read back. An edit is never overwritten."""
 
 from pathlib import Path
+from typing import Any
 
 import shapely
 from shapely import MultiPolygon
+from shapely.geometry.base import BaseGeometry
 
 import wsi_mil
+from wsi_mil.contracts.qupath import QuPathFrame, QuPathSpec, qupath_frame
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.errors import DataError
 from wsi_mil.files import digest_bytes, digest_json
 from wsi_mil.geojson import (
     GRID_PX,
+    Feature,
     class_of,
     feature,
     geometry_of,
+    offset_of,
     polygonal,
     read_features,
     stable_id,
@@ -27,13 +32,13 @@ COLOUR = (0, 150, 0)
 NOT_TISSUE = {"ignore*", "ignore", "background", "glass", "artefact", "artifact", "pen", "hole"}
 
 
-def write_tissue(path: Path, tissue: TissueMask, info: SlideInfo, spec: TissueSpec) -> None:
-    """Write the outline as QuPath annotations, in the frame that QuPath shows, with a digest to tell edits by."""
-    offset_x, offset_y = info.qupath_offset_px
-    shifted = [shapely.transform(p, lambda xy: xy - [offset_x, offset_y]) for p in tissue.polygons.geoms]
-    features = [
+def tissue_features(polygons: MultiPolygon, info: SlideInfo, frame: QuPathFrame) -> list[Feature]:
+    """Return one QuPath annotation per tissue polygon, in the frame and clipped to it."""
+    shifted = shapely.transform(polygons, lambda xy: xy - list(frame.offset_px))
+    shown = polygonal(shapely.intersection(shifted, shapely.box(0, 0, *frame.size_px)), GRID_PX)
+    return [
         feature(
-            polygonal(polygon, GRID_PX),
+            polygon,
             object_type="annotation",
             uid=stable_id(info.slide_id, "tissue", number),
             class_name="Tissue",
@@ -41,46 +46,73 @@ def write_tissue(path: Path, tissue: TissueMask, info: SlideInfo, spec: TissueSp
             name=f"tissue {number + 1}",
             measurements={"area_mm2": px2_to_mm2(polygon.area, info.mpp_x, info.mpp_y)},
         )
-        for number, polygon in enumerate(shifted)
-        if not polygonal(polygon, GRID_PX).is_empty
+        for number, polygon in enumerate(shown.geoms)
     ]
+
+
+def write_tissue(
+    path: Path, tissue: TissueMask, info: SlideInfo, spec: TissueSpec, qupath: QuPathSpec | None = None
+) -> None:
+    """Write the outline as QuPath annotations, in the frame that QuPath shows, with a digest to tell edits by."""
+    qupath = qupath or QuPathSpec()
+    frame = qupath_frame(info, qupath.bounds)
+    features = tissue_features(tissue.polygons, info, frame)
     header = {
         "kind": "tissue",
         "format": 1,
         "producer": f"wsi_mil {wsi_mil.__version__}",
         "slide_id": info.slide_id,
         "slide_size_px": [info.width_px, info.height_px],
-        "bounds_offset_px": [offset_x, offset_y],
+        **frame.header(),
         "source": tissue.source,
         "spec_digest": spec.digest(),
+        "qupath_digest": qupath.digest(),
         "content_digest": _content_digest(features),
     }
-    write_features(path, features, header)
+    write_features(path, features, header, qupath.version)
 
 
-def read_tissue(path: Path, info: SlideInfo, spec: TissueSpec) -> TissueMask | None:
-    """Return the tissue that `path` holds: a user's edit always; our own outline only if made with this spec.
+def read_tissue(path: Path, info: SlideInfo, spec: TissueSpec, qupath: QuPathSpec | None = None) -> TissueMask | None:
+    """Return the tissue that `path` holds: a user's edit always; our own outline only if made with these specs.
 
-    None: the tissue has to be found (again). Raises DataError if an edit lies outside the slide.
+    None: the tissue has to be found (again). A file without a note of its frame, as QuPath exports it, is taken to lie in
+    the frame of `qupath`. Raises DataError if an edit lies outside the slide.
     """
     if not path.exists():
         return None
+    qupath = qupath or QuPathSpec()
     features, header = read_features(path)
     ours = header.get("kind") == "tissue" and header.get("content_digest") == _content_digest(features)
-    if ours and (
-        header.get("spec_digest") != spec.digest() or header.get("slide_size_px") != [info.width_px, info.height_px]
-    ):
+    made_with = {
+        "spec_digest": spec.digest(),
+        "qupath_digest": qupath.digest(),
+        "slide_size_px": [info.width_px, info.height_px],
+    }
+    if ours and any(header.get(key) != value for key, value in made_with.items()):
         return None
-    offset = tuple(header.get("bounds_offset_px", info.qupath_offset_px))
-    geometry = _tissue_polygons(features, (float(offset[0]), float(offset[1])))
+    geometry = _placed(path, features, header, info, qupath)
+    source = str(header.get("source", "user")) if ours else "user"
+    return mask_from_polygons(geometry, info, spec.mpp, source)
+
+
+def read_outline(path: Path, info: SlideInfo, qupath: QuPathSpec) -> MultiPolygon:
+    """Return the tissue polygons of a file, ours or a user's, in level-0 pixels."""
+    return polygonal(_placed(path, *read_features(path), info, qupath))
+
+
+def _placed(
+    path: Path, features: list[Feature], header: dict[str, Any], info: SlideInfo, qupath: QuPathSpec
+) -> BaseGeometry:
+    """The part of the tissue that lies on the slide. Raises DataError if none of it does."""
+    offset = offset_of(header, qupath_frame(info, qupath.bounds).offset_px)
+    geometry = _tissue_polygons(features, offset)
     slide = shapely.box(0, 0, info.width_px, info.height_px)
     if not geometry.is_empty and not geometry.intersects(slide):
         raise DataError(
             f"tissue polygons in {path.name} span {[round(v) for v in geometry.bounds]} px, outside slide "
             f"{info.slide_id!r} of {info.width_px} x {info.height_px} px: drawn on another slide or at another scale"
         )
-    source = str(header.get("source", "user")) if ours else "user"
-    return mask_from_polygons(geometry.intersection(slide), info, spec.mpp, source)
+    return geometry.intersection(slide)
 
 
 def _tissue_polygons(features: list[dict[str, object]], offset_px: tuple[float, float]) -> MultiPolygon:

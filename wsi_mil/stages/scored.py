@@ -1,0 +1,27 @@
+"""A slide's scores as the later stages need them: checked against its tiles, and as points that claim a lesion."""
+
+from wsi_mil.contracts.scores import Detection, SlideScores
+from wsi_mil.contracts.tiles import TileTable
+from wsi_mil.errors import ModelError
+from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.scoring import find_detections
+
+
+def check_scores(scores: SlideScores, table: TileTable) -> None:
+    """Raise ModelError unless the scores belong to this tile table, row by row."""
+    if scores.tiles_digest != table.digest():
+        raise ModelError(
+            f"scores of slide {scores.slide_id!r} were made from tile table {scores.tiles_digest}, the store now holds "
+            f"{table.digest()}: run `wsi-mil score` again"
+        )
+
+
+def detections_of(scores: SlideScores, table: TileTable, spec: EvaluationSpec) -> list[Detection]:
+    """Return the points that FROC counts and QuPath shows."""
+    return find_detections(
+        scores,
+        table,
+        radius_um=spec.detection_radius_um,
+        min_probability=spec.min_probability,
+        method=spec.detections,
+    )
