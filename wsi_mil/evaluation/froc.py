@@ -57,11 +57,14 @@ class EvaluationMask:
         return full
 
 
-def evaluation_mask(tumour: Mask, mpp: float = OFFICIAL_MPP, mode: FrocMode = "official") -> EvaluationMask:
+def evaluation_mask(
+    tumour: Mask, mpp: float = OFFICIAL_MPP, mode: FrocMode = "official", isolated_um: float = ISOLATED_UM
+) -> EvaluationMask:
     """Return the labelled mask of a tumour mask (rows, columns) at `mpp` µm per pixel.
 
     Grown by less than 37.5 µm around pixel centres (corrected: at most), holes filled (background not connected to the
-    border by its four sides), regions connected also by corners, numbered row by row. Time and memory go with the window
+    border by its four sides), regions connected also by corners, numbered row by row; those with a major axis below `isolated_um` (275 in the
+    challenge) are isolated tumour cells. Time and memory go with the window
     that holds tumour, not with the slide.
     """
     from scipy.ndimage import binary_fill_holes
@@ -78,7 +81,7 @@ def evaluation_mask(tumour: Mask, mpp: float = OFFICIAL_MPP, mode: FrocMode = "o
     squared = np.rint(distance.astype(np.float64) ** 2)
     grown = squared < radius**2 if mode == "official" else squared <= radius**2
     labels = np.asarray(label(binary_fill_holes(grown), connectivity=2), np.int32)
-    limit = ISOLATED_UM / mpp
+    limit = isolated_um / mpp
     own_size = 0.0 if mode == "official" else 1 / 12
     regions = regionprops(labels)
     isolated = tuple(region.label for region in regions if _major_axis(region.coords, own_size) < limit)

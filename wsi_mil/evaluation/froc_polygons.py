@@ -30,7 +30,9 @@ class LesionRegions:
         return len(self.regions) - sum(self.isolated)
 
 
-def lesion_regions(lesions: Sequence[Lesion], mpp_x: float, mpp_y: float) -> LesionRegions:
+def lesion_regions(
+    lesions: Sequence[Lesion], mpp_x: float, mpp_y: float, isolated_um: float = ISOLATED_UM
+) -> LesionRegions:
     """Return the lesions of one slide grown by 37.5 µm, merged where they meet, holes filled, isolated cells marked.
 
     >>> from shapely import MultiPolygon, box
@@ -44,7 +46,7 @@ def lesion_regions(lesions: Sequence[Lesion], mpp_x: float, mpp_y: float) -> Les
     # a region inside a filled hole belongs to what surrounds it
     merged = list(shapely.get_parts(shapely.union_all(regions)))
     ordered = tuple(sorted((p for p in merged if isinstance(p, Polygon)), key=lambda p: (p.bounds[1], p.bounds[0])))
-    return LesionRegions(ordered, tuple(major_axis(region) < ISOLATED_UM for region in ordered))
+    return LesionRegions(ordered, tuple(major_axis(region) < isolated_um for region in ordered))
 
 
 def major_axis(region: Polygon) -> float:

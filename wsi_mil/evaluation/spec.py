@@ -15,6 +15,7 @@ class EvaluationSpec(Spec):
 
     Detections for FROC, from tiles above `min_probability`: `maxima` at least `detection_radius_um` apart, centroids of
     connected `components`, or all `tiles`. `froc_mode` and `froc_truth`: docs/contracts.md ("FROC").
+    Lesions with a major axis below `isolated_below_um` are isolated tumour cells, neither hit nor miss.
     """
 
     patch_truth: Literal["overlap", "centre"] = "overlap"
@@ -24,5 +25,6 @@ class EvaluationSpec(Spec):
     detections: DetectionMethod = "maxima"
     froc_mode: FrocMode = "official"
     froc_truth: Literal["mask", "polygons"] = "mask"
+    isolated_below_um: float = Field(275.0, ge=0, description="the challenge's 275; 0: every lesion counts")
     bootstrap: int = Field(1000, ge=0)
     seed: int = 0

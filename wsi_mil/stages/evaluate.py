@@ -156,6 +156,7 @@ def _annotated_levels(run: RunFolder, name: str, found: HeldOut, spec: Evaluatio
         "n_slides": curve.n_slides,
         "mode": spec.froc_mode,
         "lesions": spec.froc_truth,
+        "isolated_below_um": spec.isolated_below_um,
         "detections": DETECTIONS[spec.detections].format(spec=spec),
         "reasons": {"score": curve.reason} if curve.reason else {},
     }

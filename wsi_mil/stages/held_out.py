@@ -137,7 +137,7 @@ def match_slide(
     """Return the FROC matches of one slide, on a mask of the official scale, 7.776 µm per pixel, or on polygons."""
     if spec.froc_truth == "polygons":
         points = [(d.probability, d.x0_px * info.mpp_x, d.y0_px * info.mpp_y) for d in detections]
-        regions = lesion_regions(lesions, info.mpp_x, info.mpp_y) if lesions else None
+        regions = lesion_regions(lesions, info.mpp_x, info.mpp_y, spec.isolated_below_um) if lesions else None
         return match_in_regions(points, regions, info.slide_id)
     scale_x, scale_y = OFFICIAL_MPP / info.mpp_x, OFFICIAL_MPP / info.mpp_y
     points = [(d.probability, d.y0_px / scale_y, d.x0_px / scale_x) for d in detections]
@@ -146,4 +146,5 @@ def match_slide(
     shape = (math.ceil(info.height_px / scale_y), math.ceil(info.width_px / scale_x))
     area = shapely.union_all([lesion.geometry for lesion in lesions])
     tumour = rasterize(area, shape, scale_x, scale_y)
-    return match_detections(points, evaluation_mask(tumour, mode=spec.froc_mode), info.slide_id)
+    mask = evaluation_mask(tumour, mode=spec.froc_mode, isolated_um=spec.isolated_below_um)
+    return match_detections(points, mask, info.slide_id)
