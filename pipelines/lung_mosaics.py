@@ -95,13 +95,13 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="lung_he.zip")
     parser.add_argument("--squeezenet", type=Path, required=True, help="ImageNet weights of SqueezeNet 1.0 (.npz)")
-    parser.add_argument("--forms", nargs="+", choices=list(FORMS), default=list(FORMS))
+    parser.add_argument("--form", action="append", choices=list(FORMS), help="one of them only; repeatable")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
     arguments = parser.parse_args()
     setup_console()
     config = load_config(arguments.config, tuple(arguments.overrides))
     table = [["form", "method", "slide AUC", "five seeds", "patch AUC", "patch AUPRC", "FROC"]]
-    for form in arguments.forms:
+    for form in arguments.form or FORMS:
         spec, tiles = FORMS[form]
         run = run_form(config, form, arguments.data, arguments.squeezenet, spec, tiles)
         table += table_rows(run, form, list(config.models))

@@ -80,3 +80,12 @@ def test_absent_files(tmp_path: Path) -> None:
         load_config(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="no packaged configuration"):
         packaged_config("nothing")
+
+
+def test_a_new_seed_reaches_the_blocks_of_a_saved_run(tmp_path: Path) -> None:
+    """A run folder's configuration states every seed; `seed=1` means all of them but those that were set apart."""
+    save_config(load_config(write(tmp_path / "a.yaml", "run: r\ntrain: {seed: 5}\n")), tmp_path / "config.yaml")
+    config = load_config(tmp_path, ("seed=1",))
+    assert (config.seed, config.split.seed, config.evaluation.seed, config.train.seed) == (1, 1, 1, 5)
+    config = load_config(tmp_path, ("seed=1", "split.seed=0"))
+    assert (config.split.seed, config.evaluation.seed) == (0, 1)

@@ -20,9 +20,12 @@ VERBS = {
     "heatmap": "overlays, pyramids and GeoJSON",
     "evaluate": "metrics on held-out slides",
     "report": "one self-contained page",
+    "import": "features that TRIDENT or CLAM made, into a run",
+    "export": "features for TRIDENT, CLAM, torchmil or AnnData",
     "predict": "unlabelled slides through a trained model",
     "ls": "list encoders, aggregators, readers, or what a run holds",
 }
+MODULES = {"import": "import_features", "export": "export_features"}  # `import` is no name for a module
 STAGE_VERBS = ("tile", "extract", "train", "score", "heatmap", "evaluate", "report")
 EXIT_USER_ERROR, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -38,7 +41,7 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"No verb {cmd_name!r}. Nearest: {nearest(cmd_name, list(VERBS))}.", ctx)
         if cmd_name in STAGE_VERBS:
             return import_module("wsi_mil.cli.stage").command_for(cmd_name)  # type: ignore[no-any-return]
-        return import_module(f"wsi_mil.cli.{cmd_name}").command  # type: ignore[no-any-return]
+        return import_module(f"wsi_mil.cli.{MODULES.get(cmd_name, cmd_name)}").command  # type: ignore[no-any-return]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):

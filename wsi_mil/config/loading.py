@@ -32,9 +32,21 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         raise ConfigError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold keys and values, got a {type(raw).__name__}")
+    before = raw.get("seed", 0)
     for override in overrides:
         _apply(raw, override)
+    if raw.get("seed", 0) != before:
+        _follow_seed(raw, before, overrides)
     return parse_config(raw, str(path))
+
+
+def _follow_seed(raw: dict[str, Any], before: object, overrides: tuple[str, ...]) -> None:
+    """A resolved configuration states every block's seed: those that only repeat the old `seed` follow the new one."""
+    for name in SEEDED:
+        block = raw.get(name)
+        given = any(override.startswith(f"{name}.seed=") for override in overrides)
+        if isinstance(block, dict) and block.get("seed") == before and not given:
+            del block["seed"]
 
 
 def parse_config(raw: dict[str, Any], source: str = "configuration") -> RunConfig:

@@ -75,6 +75,11 @@ class RunConfig(Spec):
         raise ConfigError("no slides: give slides.folder=PATH (or a `synthetic` block to make some)")
 
     @property
+    def imported(self) -> bool:
+        """Whether features come from another tool (`wsi-mil import`): nothing is tiled or extracted, slides may be absent."""
+        return self.encoder.name.startswith("imported:")
+
+    @property
     def labels_path(self) -> Path | None:
         made = self.slides.folder is None and self.synthetic is not None
         return self.slides.labels or (self.run / "cohort" / "labels.csv" if made else None)

@@ -6,6 +6,7 @@ ENCODERS = Registry("encoder", {"texture": "wsi_mil.encoders.texture:TextureEnco
 FAMILIES = Registry(
     "encoder",
     {
+        "imported": "wsi_mil.encoders.imported:refuse",
         "timm": "wsi_mil.encoders.networks:build_timm",
         "torchvision": "wsi_mil.encoders.networks:build_torchvision",
     },

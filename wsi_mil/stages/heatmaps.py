@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.qupath import QuPathSpec, qupath_frame
 from wsi_mil.contracts.scores import SlideScores
@@ -94,8 +96,14 @@ def _write_overlay(run: RunFolder, name: str, source: SlideSource, reader: str, 
                    ) -> None:  # fmt: skip
     info, scores = drawn.info, drawn.scores
     longer = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
-    with open_slide(source.path, slide_id=source.slide_id, reader=reader, mpp=source.mpp) as slide:
-        thumbnail = read_scaled(slide, max(longer / spec.overlay_px, info.mpp))
+    mpp = max(longer / spec.overlay_px, info.mpp)
+    if source.path is None:  # imported features: the scores on a blank sheet
+        thumbnail = np.full(
+            (round(info.height_px * info.mpp_y / mpp), round(info.width_px * info.mpp_x / mpp), 3), 255, np.uint8
+        )
+    else:
+        with open_slide(source.path, slide_id=source.slide_id, reader=reader, mpp=source.mpp) as slide:
+            thumbnail = read_scaled(slide, mpp)
     label = "attention / largest of the slide" if scores.score_kind == "attention" else "tile probability"
     title = f"{scores.slide_id}   {name}: slide probability {scores.probability:.3f}"
     picture = draw_overlay(thumbnail, drawn.raster, info, title=title, colour_label=label)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from wsi_mil.bags import Split, read_labels
 from wsi_mil.bags.labels import LabelTable, check_against_slides
@@ -41,21 +42,34 @@ def open_run(config: RunConfig) -> RunContext:
     run = RunFolder(config.run)
     if config.synthetic is not None and config.slides.folder is None:
         write_cohort(config.run / "cohort", config.synthetic, config.execution)
-    files = find_slides(config.slide_folder)
     labels = None
     if config.labels_path is not None:
         labels = read_labels(config.labels_path, config.slides.class_names)
-    if not files:
-        raise DataError(f"no slide below {config.slide_folder}: expected files such as .svs, .tiff, .ndpi, .mrxs")
     sources = tuple(
-        SlideSource(file.slide_id, file.path, (labels.mpp_of(file.slide_id) if labels else None) or config.slides.mpp)
-        for file in files
+        SlideSource(slide_id, path, (labels.mpp_of(slide_id) if labels else None) or config.slides.mpp)
+        for slide_id, path in _slide_files(run, config).items()
     )
     _write_provenance(run, config)
     save_config(config, config.run / "config.yaml")
     context = RunContext(config, run, sources, labels)
     _account_for_labels(context)
     return context
+
+
+def _slide_files(run: RunFolder, config: RunConfig) -> dict[str, Path | None]:
+    """Slide id -> file. Of imported features the stores say which slides there are, and a slide's file may be elsewhere."""
+    if config.imported and config.slides.folder is None:
+        files = []
+    else:
+        files = find_slides(config.slide_folder)
+        if not files:
+            raise DataError(f"no slide below {config.slide_folder}: expected files such as .svs, .tiff, .ndpi, .mrxs")
+    paths: dict[str, Path | None] = {file.slide_id: file.path for file in files}
+    if config.imported:
+        paths = {slide_id: paths.get(slide_id) for slide_id in run.stored_slides()}
+        if not paths:
+            raise DataError(f"{run.path} holds no imported features: run `wsi-mil import` again")
+    return paths
 
 
 def _refuse_unknown_names(config: RunConfig) -> None:
@@ -100,6 +114,8 @@ def stage_tile(context: RunContext) -> int:
     from wsi_mil.stages.slides import run_tile
 
     config = context.config
+    if config.imported:
+        return 0
     return run_tile(context.run, context.slides, config.slides.reader, config.tissue, config.tiles, config.qupath,
                     config.execution)  # fmt: skip
 
@@ -108,6 +124,8 @@ def stage_extract(context: RunContext) -> int:
     from wsi_mil.stages.slides import run_extract
 
     config = context.config
+    if config.imported:
+        return 0
     return run_extract(context.run, context.slides, config.slides.reader, config.encoder, config.execution)
 
 

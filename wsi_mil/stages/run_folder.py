@@ -13,11 +13,19 @@ from wsi_mil.files import read_json, write_json
 
 @dataclass(frozen=True)
 class SlideSource:
-    """A slide of the run: its id, its file, and the mpp that overrides the file's (None: the file's own)."""
+    """A slide of the run: its id, its file (None: features were imported and the slide is not at hand), and the mpp that
+    overrides the file's (None: the file's own)."""
 
     slide_id: str
-    path: Path
+    path: Path | None
     mpp: float | tuple[float, float] | None
+
+    @property
+    def file(self) -> Path:
+        """The slide's file. Raises StoreError if it is not at hand."""
+        if self.path is None:
+            raise StoreError(f"the file of slide {self.slide_id!r} is not at hand: give slides.folder=PATH")
+        return self.path
 
 
 class RunFolder:
@@ -38,6 +46,12 @@ class RunFolder:
 
     def store(self, slide_id: str) -> SlideStore:
         return SlideStore(self.path / "slides" / f"{slide_id}.zarr", slide_id)
+
+    def stored_slides(self) -> list[str]:
+        """Return the ids of the slides that have a store, sorted."""
+        folder = self.path / "slides"
+        found = (path for path in folder.rglob("*.zarr") if not path.name.startswith("."))
+        return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in found)
 
     def tissue(self, slide_id: str) -> Path:
         return self.path / "tissue" / f"{slide_id}.geojson"

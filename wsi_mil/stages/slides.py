@@ -50,7 +50,7 @@ def tile_one(job: TileJob) -> Outcome:
     started = time.perf_counter()
     run = RunFolder(job.run)
     store, outline = run.store(job.slide_id), run.tissue(job.slide_id)
-    with open_slide(job.source.path, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
+    with open_slide(job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
         info = slide.info
         tissue = read_tissue(outline, info, job.tissue, job.qupath)
         if tissue is None:
@@ -62,7 +62,7 @@ def tile_one(job: TileJob) -> Outcome:
             {
                 "levels": info.level_sizes_px,
                 "mpp": [info.mpp_x, info.mpp_y],
-                "bytes": job.source.path.stat().st_size,
+                "bytes": job.source.file.stat().st_size,
                 "tissue": tissue_digest(tissue),
                 "tiles": job.tiles.digest(),
             }
@@ -130,7 +130,7 @@ def extract_one(job: ExtractJob) -> Outcome:
     if found and (found["encoder_digest"], found["tiles_digest"]) == (encoder.digest, tiles.digest()):
         counts = {"tiles": len(tiles), "unreadable": int(found["rows"] - found["readable_rows"])}
         return Outcome(job.slide_id, "extract", "done", "", counts, found["digest"], reused=True)
-    with open_slide(job.source.path, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
+    with open_slide(job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
         report = extract_features(slide, store, encoder, job.encoder, threads=job.threads)
     counts = {"tiles": report.tiles, "unreadable": report.unreadable}
     return Outcome(job.slide_id, "extract", "done", "", counts, report.digest, time.perf_counter() - started)
