@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ def test_the_report_needs_nothing_else(finished: Path) -> None:
     assert "https://" not in page
     assert page.count("data:image/") >= 2 * 6 * 2
     assert "Research use only" in page
-    order = [float(text.split(",")[0]) for text in page.split("probability ")[1:7]]
+    order = [float(text) for text in re.findall(r"</b>, probability ([\d.]+)", page)[:6]]
+    assert len(order) == 6
     assert order == sorted(order, reverse=True)
 
 

@@ -28,7 +28,7 @@ class EvaluationMask:
     """Lesion labels of a slide, kept where there is any: `labels` (rows, columns) int32, 0 outside, 1, 2, ... lesions.
 
     The window starts at pixel (row0, column0) of the whole mask of `shape`; outside it every label is 0. `isolated`: labels
-    of isolated tumour cells.
+    of isolated tumour cells. `axes_px`: the major axis of each label in pixels (none for the phantom of an empty mask).
     """
 
     labels: NDArray[np.int32]
@@ -37,6 +37,7 @@ class EvaluationMask:
     shape: tuple[int, int]
     row0: int = 0
     column0: int = 0
+    axes_px: tuple[float, ...] = ()
 
     @property
     def count(self) -> int:
@@ -83,9 +84,9 @@ def evaluation_mask(
     labels = np.asarray(label(binary_fill_holes(grown), connectivity=2), np.int32)
     limit = isolated_um / mpp
     own_size = 0.0 if mode == "official" else 1 / 12
-    regions = regionprops(labels)
-    isolated = tuple(region.label for region in regions if _major_axis(region.coords, own_size) < limit)
-    return EvaluationMask(labels, isolated, mpp, tumour.shape, rows.start, columns.start)
+    axes_px = tuple(_major_axis(region.coords, own_size) for region in regionprops(labels))
+    isolated = tuple(number for number, axis in enumerate(axes_px, start=1) if axis < limit)
+    return EvaluationMask(labels, isolated, mpp, tumour.shape, rows.start, columns.start, axes_px)
 
 
 def _window(tumour: Mask, margin: int) -> tuple[slice, slice] | None:
@@ -118,11 +119,15 @@ def _major_axis(coords: NDArray[np.integer], own_size: float) -> float:
 
 @dataclass(frozen=True)
 class Matches:
-    """One slide's false positives, and one probability per lesion label: 0 for a missed one and for isolated cells."""
+    """One slide's false positives, and one probability per lesion label: 0 for a missed one and for isolated cells.
+
+    `false_positive_rows`: which detections the false positives are.
+    """
 
     false_positives: tuple[float, ...]
     true_positives: tuple[float, ...]
     n_lesions: int
+    false_positive_rows: tuple[int, ...] = ()
 
 
 def match_detections(
@@ -137,11 +142,11 @@ def match_detections(
         if not (math.isfinite(probability) and math.isfinite(y) and math.isfinite(x)):
             raise DataError(f"slide {slide_id!r}: a detection ({probability}, row {y}, column {x}) is not finite")
     if mask is None:
-        return Matches(tuple(p for p, _, _ in points), (), 0)
+        return Matches(tuple(p for p, _, _ in points), (), 0, tuple(range(len(points))))
     best = [0.0] * mask.count
-    false_positives = []
+    missed = []
     rows, columns = mask.shape
-    for probability, y, x in points:
+    for number, (probability, y, x) in enumerate(points):
         row, column = math.floor(y), math.floor(x)
         if not (0 <= row < rows and 0 <= column < columns):
             raise DataError(
@@ -149,10 +154,11 @@ def match_detections(
             )
         hit = mask.at(row, column)
         if hit == 0:
-            false_positives.append(probability)
+            missed.append(number)
         elif hit not in mask.isolated:
             best[hit - 1] = max(best[hit - 1], probability)
-    return Matches(tuple(false_positives), tuple(best), mask.count - len(mask.isolated))
+    false_positives = tuple(points[number][0] for number in missed)
+    return Matches(false_positives, tuple(best), mask.count - len(mask.isolated), tuple(missed))
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,18 @@ class FrocCurve:
     n_lesions: int
     n_slides: int
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class LesionFound:
+    """One region that FROC counts (grown by 37.5 µm, merged): where, how large, and the best detection on it (0: none)."""
+
+    slide_id: str
+    x0_px: float
+    y0_px: float
+    length_um: float
+    isolated: bool
+    probability: float
 
 
 def froc_curve(matches: Sequence[Matches], mode: FrocMode = "official") -> FrocCurve:

@@ -74,11 +74,12 @@ def match_in_regions(
     if not np.isfinite(points).all():
         raise DataError(f"slide {slide_id!r}: {int((~np.isfinite(points)).any(1).sum())} detections are not finite")
     if regions is None or not regions.regions:
-        return Matches(tuple(points[:, 0].tolist()), (), 0)
+        return Matches(tuple(points[:, 0].tolist()), (), 0, tuple(range(len(points))))
     best = np.zeros(len(regions.regions))
     hits: NDArray[np.intp]
     which, hits = shapely.STRtree(regions.regions).query(shapely.points(points[:, 1:]), predicate="intersects")
     np.maximum.at(best, hits, points[which, 0])
     best[np.array(regions.isolated)] = 0
     missed = np.setdiff1d(np.arange(len(points)), which)
-    return Matches(tuple(points[missed, 0].tolist()), tuple(best.tolist()), regions.n_lesions)
+    false_positives = tuple(points[missed, 0].tolist())
+    return Matches(false_positives, tuple(best.tolist()), regions.n_lesions, tuple(missed.tolist()))

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from wsi_mil.contracts.outcome import Outcome
 
 
 @dataclass(frozen=True)
 class ReportSlide:
-    """One slide of the cohort table; `overlays`: model -> PNG file."""
+    """One slide of the cohort table; `overlays`: model -> PNG file; `links`: model -> (word, path below the run)."""
 
     slide_id: str
     label: str
@@ -25,14 +26,28 @@ class ReportSlide:
     predicted: dict[str, bool] = field(default_factory=dict)
     preview: Path | None = None
     overlays: dict[str, Path] = field(default_factory=dict)
+    links: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A false positive: where, how sure, and what is to be seen there (JPEG bytes)."""
+
+    slide_id: str
+    x0_px: int
+    y0_px: int
+    probability: float
+    jpeg: bytes
 
 
 @dataclass(frozen=True)
 class ReportModel:
-    """One model: the metrics of metrics.json (None where there are none) and its curves picture."""
+    """One model: the metrics of metrics.json (None where there are none), missed lesions by size, false positives."""
 
     name: str
     metrics: dict[str, Any] | None
+    missed: Sequence[dict[str, Any]] = ()
+    crops: Sequence[Crop] = ()
 
 
 def render_report(
@@ -52,7 +67,8 @@ def render_report(
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader("wsi_mil.report"), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"number": _number, "interval": _interval}
+    environment.filters |= {"number": _number, "interval": _interval, "jpeg": lambda data: _data_uri(data, "jpeg")}
+    environment.filters["url"] = lambda path: quote(str(path))
     strips = {
         model.name: [
             {

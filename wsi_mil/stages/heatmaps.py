@@ -28,12 +28,11 @@ from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.slides import open_slide, read_scaled
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
-from wsi_mil.stages.scored import check_scores, detections_of
+from wsi_mil.stages.scored import ATTENTION_THRESHOLD, check_scores, detections_of
 from wsi_mil.stages.slides import each
 from wsi_mil.tissue.files import read_outline, tissue_features
 
 GEOJSON = {"0.3": "geojson", "0.4": "geojson.gz"}
-ATTENTION_THRESHOLD = 0.5
 
 
 def run_heatmap(run: RunFolder, name: str, slides: Sequence[SlideSource], reader: str, spec: HeatmapSpec,

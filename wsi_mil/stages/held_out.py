@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from scipy.ndimage import center_of_mass
 
 from wsi_mil.bags import Split
 from wsi_mil.contracts.lesion import Lesion
@@ -17,8 +18,8 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.evaluation import evaluation_mask, match_detections, tile_overlap
 from wsi_mil.evaluation.annotations import AnnotationFolder, read_annotations
-from wsi_mil.evaluation.froc import OFFICIAL_MPP, Matches
-from wsi_mil.evaluation.froc_polygons import lesion_regions, match_in_regions
+from wsi_mil.evaluation.froc import OFFICIAL_MPP, LesionFound, Matches
+from wsi_mil.evaluation.froc_polygons import lesion_regions, major_axis, match_in_regions
 from wsi_mil.evaluation.patch_metrics import LabelledTiles, tile_centres
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.files import digest_file, digest_json
@@ -26,14 +27,17 @@ from wsi_mil.logs import logger, progress
 from wsi_mil.raster import rasterize
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.stages.run_folder import RunFolder
-from wsi_mil.stages.scored import check_scores, detections_of
+from wsi_mil.stages.scored import ATTENTION_THRESHOLD, check_scores, detections_of
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class HeldOutSlide:
-    """One slide whose truth is known: its tiles, the points that claim a lesion, and what these matched."""
+    """One slide whose truth is known: its tiles, the points that claim a lesion, and what these matched.
+
+    `threshold`: from which tile probability on the model says tumour (attention: half of the largest weight).
+    """
 
     slide_id: str
     patient: str
@@ -41,6 +45,8 @@ class HeldOutSlide:
     tiles: LabelledTiles
     detections: tuple[Detection, ...]
     matches: Matches
+    lesions: tuple[LesionFound, ...]
+    threshold: float
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,11 @@ def _slide(run: RunFolder, name: str, row: Row, path: Path | None, spec: Evaluat
     values = comparable_scores(scores)
     tiles = LabelledTiles(slide_id, row["patient"], truth, values, _predicted(scores, row["threshold"]))
     detections = detections_of(scores, table, spec)
-    matches = match_slide(detections, info, lesions, spec)
-    return HeldOutSlide(slide_id, row["patient"], row["fold"], tiles, tuple(detections), matches)
+    matches, found = match_slide(detections, info, lesions, spec)
+    threshold = ATTENTION_THRESHOLD if scores.score_kind == "attention" else row["threshold"]
+    return HeldOutSlide(
+        slide_id, row["patient"], row["fold"], tiles, tuple(detections), matches, found, float(threshold)
+    )
 
 
 def comparable_scores(scores: SlideScores) -> np.ndarray:
@@ -133,18 +142,40 @@ def _predicted(scores: SlideScores, threshold: float) -> np.ndarray:
 
 def match_slide(
     detections: Sequence[Detection], info: SlideInfo, lesions: Sequence[Lesion], spec: EvaluationSpec
-) -> Matches:
-    """Return the FROC matches of one slide, on a mask of the official scale, 7.776 µm per pixel, or on polygons."""
+) -> tuple[Matches, tuple[LesionFound, ...]]:
+    """Return the FROC matches of one slide, on a mask of the official scale, 7.776 µm per pixel, or on polygons, and its
+    lesions as FROC counts them."""
     if spec.froc_truth == "polygons":
         points = [(d.probability, d.x0_px * info.mpp_x, d.y0_px * info.mpp_y) for d in detections]
         regions = lesion_regions(lesions, info.mpp_x, info.mpp_y, spec.isolated_below_um) if lesions else None
-        return match_in_regions(points, regions, info.slide_id)
+        matches = match_in_regions(points, regions, info.slide_id)
+        if regions is None:
+            return matches, ()
+        places = [(region.centroid.x / info.mpp_x, region.centroid.y / info.mpp_y) for region in regions.regions]
+        lengths_um = [major_axis(region) for region in regions.regions]
+        return matches, _described(info.slide_id, places, lengths_um, regions.isolated, matches)
     scale_x, scale_y = OFFICIAL_MPP / info.mpp_x, OFFICIAL_MPP / info.mpp_y
     points = [(d.probability, d.y0_px / scale_y, d.x0_px / scale_x) for d in detections]
     if not lesions:
-        return match_detections(points, None, info.slide_id)
+        return match_detections(points, None, info.slide_id), ()
     shape = (math.ceil(info.height_px / scale_y), math.ceil(info.width_px / scale_x))
     area = shapely.union_all([lesion.geometry for lesion in lesions])
     tumour = rasterize(area, shape, scale_x, scale_y)
     mask = evaluation_mask(tumour, mode=spec.froc_mode, isolated_um=spec.isolated_below_um)
-    return match_detections(points, mask, info.slide_id)
+    matches = match_detections(points, mask, info.slide_id)
+    centres = center_of_mass(mask.labels > 0, mask.labels, range(1, len(mask.axes_px) + 1))
+    places = [((x + mask.column0 + 0.5) * scale_x, (y + mask.row0 + 0.5) * scale_y) for y, x in centres]
+    isolated = [number in mask.isolated for number in range(1, len(mask.axes_px) + 1)]
+    return matches, _described(info.slide_id, places, [axis * mask.mpp for axis in mask.axes_px], isolated, matches)
+
+
+def _described(
+    slide_id: str,
+    places: Sequence[tuple[float, float]],
+    lengths_um: Sequence[float],
+    isolated: Sequence[bool],
+    matches: Matches,
+) -> tuple[LesionFound, ...]:
+    # the phantom of an empty mask has a place among the probabilities, but is no lesion
+    rows = zip(places, lengths_um, isolated, matches.true_positives[: len(places)], strict=True)
+    return tuple(LesionFound(slide_id, x, y, length, alone, best) for (x, y), length, alone, best in rows)

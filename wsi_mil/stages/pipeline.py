@@ -178,7 +178,8 @@ def stage_evaluate(context: RunContext) -> int:
 def stage_report(context: RunContext) -> int:
     from wsi_mil.stages.report import run_report
 
-    return int(run_report(context.run, context.slide_ids, context.labels, list(context.config.models)))
+    config = context.config
+    return int(run_report(context.run, context.slides, config.slides.reader, context.labels, list(config.models)))
 
 
 STAGES: dict[str, Callable[[RunContext], int]] = {

@@ -77,7 +77,7 @@ def predict_slides(
         write_slide_scores(run.slide_scores(model.name), rows, {"model": model.name, "split_digest": "", "folds": 1})
         _write_predictions(out / "predictions.csv", rows, model.name)
         work["heatmap"] = run_heatmap(run, model.name, sources, "auto", config.heatmaps, config.evaluation, qupath)
-        work["report"] = int(run_report(run, ids, None, [model.name]))
+        work["report"] = int(run_report(run, sources, "auto", None, [model.name]))
         for stage, count in work.items():
             logger().info("%-9s %s", stage, f"{count} worked on" if count else "up to date")
         return RunSummary(work, run.ledger.problems())

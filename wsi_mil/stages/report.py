@@ -1,5 +1,6 @@
 """report: gather what the run folder holds and render the page."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,25 +14,31 @@ from wsi_mil.files import digest_file, digest_json, read_json, write_text
 from wsi_mil.report import ReportModel, ReportSlide, draw_curves, render_report
 from wsi_mil.scoring import read_slide_scores
 from wsi_mil.stages.comparison import summarise
-from wsi_mil.stages.run_folder import RunFolder
+from wsi_mil.stages.evaluate import FORMAT as METRICS_FORMAT
+from wsi_mil.stages.false_positives import false_positive_crops
+from wsi_mil.stages.run_folder import RunFolder, SlideSource
+
+PAGE = 3  # changes with the page's form: reports of earlier versions are written again
 
 
-def run_report(run: RunFolder, slide_ids: Sequence[str], labels: LabelTable | None, names: Sequence[str]) -> bool:
+def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labels: LabelTable | None,
+               names: Sequence[str]) -> bool:  # fmt: skip
     """Write report.html; return False if it is up to date."""
     names = [name for name in names if run.slide_scores(name).exists()]
     scores = {name: {row["slide_id"]: row for row in read_slide_scores(run.slide_scores(name))[0]} for name in names}
-    models = [ReportModel(name, _metrics(run, name)) for name in names]
+    metrics = {name: _metrics(run, name) for name in names}
     provenance = read_json(run.path / "provenance.json")
     comparison = summarise(run.comparison) if run.comparison.exists() else []
-    evaluated = {model.name for model in models if model.metrics is not None}
+    evaluated = {name for name, found in metrics.items() if found is not None}
     if all(row[1] == "1" and row[0] in evaluated for row in comparison[1:]):
         comparison = []  # one training a model, and each evaluated: the table above says it all
-    known = sorted({*slide_ids, *(row.slide_id for row in run.ledger.rows())})
+    known = sorted({*(source.slide_id for source in sources), *(row.slide_id for row in run.ledger.rows())})
     inputs = digest_json(
         {
             "ledger": [{k: v for k, v in row.as_row().items() if k != "seconds"} for row in run.ledger.rows()],
             "scores": {name: digest_file(run.slide_scores(name)) for name in names},
-            "metrics": [model.metrics for model in models],
+            "metrics": metrics,
+            "page": PAGE,
             "heatmaps": {name: run.read_index(name) for name in names},
             "provenance": provenance,
             "comparison": comparison,
@@ -46,6 +53,12 @@ def run_report(run: RunFolder, slide_ids: Sequence[str], labels: LabelTable | No
         outcomes.setdefault(row.slide_id, []).append(row)
     slides = [_slide(run, slide_id, labels, scores, outcomes.get(slide_id, [])) for slide_id in known]
     stages = {stage: f"{stage}: {run.ledger.summary(stage)}" for stage in ("tile", "extract") if run.ledger.rows(stage)}
+    models = [
+        ReportModel(name, found, _missed(run, name), false_positive_crops(run, name, sources, reader))
+        if found
+        else ReportModel(name, None)
+        for name, found in metrics.items()
+    ]
     config = run.path / "config.yaml"
     page = render_report(
         title=f"wsi_mil report: {run.path.name}",
@@ -63,17 +76,34 @@ def run_report(run: RunFolder, slide_ids: Sequence[str], labels: LabelTable | No
 
 
 def _metrics(run: RunFolder, name: str) -> dict[str, Any] | None:
+    """Metrics in today's form; those of an earlier version count as absent until `evaluate` makes them again."""
     path = run.evaluation(name) / "metrics.json"
-    return dict(read_json(path)) if path.exists() else None
+    found = dict(read_json(path)) if path.exists() else {}
+    return found if found.get("format_version") == METRICS_FORMAT else None
+
+
+def _missed(run: RunFolder, name: str) -> list[dict[str, Any]]:
+    """The lesions that count and were not found, largest first."""
+    path = run.evaluation(name) / "lesions.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["counted"] == "True" and row["found"] == "False"]
+    return [{**row, "probability": float(row["probability"])} for row in reversed(rows)]
 
 
 def _curves(run: RunFolder, models: Sequence[ReportModel]) -> bytes | None:
     """All models' curves in one picture."""
-    found = {m.name: run.evaluation(m.name) / "curves.json" for m in models if m.metrics}
+    found = {m.name: (run.evaluation(m.name) / "curves.json", m.metrics) for m in models if m.metrics}
     if not found:
         return None
     path: Path = run.path / "evaluation" / "curves.png"
-    draw_curves({name: read_json(curves) for name, curves in found.items() if curves.exists()}, path)
+    curves = {
+        name: read_json(file) | {"calibration": metrics["slide"]["calibration"]}
+        for name, (file, metrics) in found.items()
+        if file.exists()
+    }
+    draw_curves(curves, path)
     return path.read_bytes()
 
 
@@ -109,4 +139,12 @@ def _slide(
         predicted={name: found["predicted"] for name, found in mine.items()},
         preview=preview if preview.exists() else None,
         overlays={name: path for name in mine if (path := run.heatmap(name, slide_id, "png")).exists()},
+        links={name: _links(run, name, slide_id) for name in mine},
     )
+
+
+def _links(run: RunFolder, name: str, slide_id: str) -> list[tuple[str, str]]:
+    """Word and path, seen from report.html, of each heatmap file that is there."""
+    files = (("PNG", "png"), ("GeoJSON", "geojson.gz"), ("GeoJSON", "geojson"), ("TIFF", "ome.tif"))
+    paths = [(word, run.heatmap(name, slide_id, suffix)) for word, suffix in files]
+    return [(word, path.relative_to(run.path).as_posix()) for word, path in paths if path.exists()]

@@ -6,6 +6,8 @@ from wsi_mil.errors import ModelError
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.scoring import find_detections
 
+ATTENTION_THRESHOLD = 0.5  # of the slide's largest weight: attention has no unit that a threshold could be chosen in
+
 
 def check_scores(scores: SlideScores, table: TileTable) -> None:
     """Raise ModelError unless the scores belong to this tile table, row by row."""

@@ -1,0 +1,151 @@
+"""Bands, calibration and lesion tables against values worked by hand or by another library."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import brier_score_loss
+
+from wsi_mil.contracts.lesion import Lesion
+from wsi_mil.contracts.scores import Detection
+from wsi_mil.contracts.slide import SlideInfo
+from wsi_mil.evaluation.bands import FALSE_POSITIVES, band, froc_at, precision_at, roc_at
+from wsi_mil.evaluation.calibration import calibration, wilson
+from wsi_mil.evaluation.froc import Matches, froc_curve
+from wsi_mil.evaluation.patch_metrics import LabelledTiles
+from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.geojson import polygonal
+from wsi_mil.stages.held_out import HeldOutSlide, match_slide
+from wsi_mil.stages.lesion_tables import false_positive_rows, found_by_size, lesion_rows
+
+shapely = pytest.importorskip("shapely")
+
+
+def test_roc_and_precision_at_places() -> None:
+    truth = np.array([1, 0, 1, 1, 0], bool)
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.1])
+    np.testing.assert_allclose(roc_at(truth, scores, np.array([0, 0.4, 0.5, 1])), [1 / 3, 1 / 3, 1, 1])
+    np.testing.assert_allclose(precision_at(truth, scores, np.array([0.3, 0.5, 1])), [1, 2 / 3, 3 / 4])
+    assert np.isnan(roc_at(np.ones(3, bool), np.arange(3.0))).all()
+    assert np.isnan(precision_at(np.zeros(3, bool), np.arange(3.0))).all()
+
+
+def test_a_band_covers_and_shrinks_with_the_cohort() -> None:
+    rng = np.random.default_rng(0)
+    widths = []
+    for count in (40, 640):
+        truth = np.arange(count) % 2 == 0
+        scores = rng.normal(size=count) + 1.5 * truth
+        low, high = band(lambda r, t=truth, s=scores: roc_at(t[r], s[r]), [str(i) for i in range(count)], rng, 200)
+        middle = roc_at(truth, scores)
+        assert (np.array(low) <= middle + 1e-12).all()
+        assert (np.array(high) >= middle - 1e-12).all()
+        widths.append(np.mean(np.subtract(high, low)))
+    assert 2.5 < widths[0] / widths[1] < 6  # sixteen times the slides: a fourth of the width
+    assert band(lambda r: np.zeros(3), ["a"], rng, 0) == ([], [])
+    low, _ = band(lambda r: np.array([0.5, np.nan]), ["a", "b"], rng, 20)
+    assert low[0] == 0.5
+    assert np.isnan(low[1])
+
+
+def test_froc_at_is_the_scores_own_interpolation() -> None:
+    matches = [Matches((0.9, 0.3), (0.8, 0.0), 2), Matches((0.5,), (), 0), Matches((), (0.4, 0.7), 2)]
+    curve = froc_curve(matches)
+    places = froc_at(matches, "official", np.array([0.25, 0.5, 1, 2, 4, 8]))
+    np.testing.assert_array_equal(places, curve.at)
+    assert np.isnan(froc_at([Matches((0.5,), (), 0)], "official")).all()
+    assert len(froc_at(matches, "official")) == len(FALSE_POSITIVES)
+
+
+def test_calibration_by_hand_and_by_scikit_learn() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.random(200)
+    truth = rng.random(200) < p**2
+    found = calibration(truth, p, [str(i) for i in range(200)], rng, 100)
+    assert found["brier"] == pytest.approx(brier_score_loss(truth, p))
+    assert found["interval"]["low"] < found["brier"] < found["interval"]["high"]
+    assert found["brier_of_share"] == pytest.approx(brier_score_loss(truth, np.full(200, truth.mean())))
+    edges = [(b["from"], b["to"]) for b in found["bins"]]
+    assert edges == [(i / 5, (i + 1) / 5) for i in range(5)]
+    error = 0.0
+    for low, high in edges:
+        inside = (p >= low) & (p < high)
+        error += inside.mean() * abs(p[inside].mean() - truth[inside].mean())
+    assert found["expected_error"] == pytest.approx(error)
+    perfect = calibration(np.array([True, False]), np.array([1.0, 0.0]), ["a", "b"], rng, 0)
+    assert (perfect["brier"], perfect["expected_error"]) == (0, 0)
+    assert [b["slides"] for b in perfect["bins"]] == [1, 1]  # a probability of 1 belongs to the last bin
+
+
+def test_wilson_is_scipys() -> None:
+    from scipy.stats import binomtest
+
+    for k, n in ((0, 7), (3, 9), (5, 5)):
+        expected = binomtest(k, n).proportion_ci(method="wilson")
+        assert wilson(k, n) == pytest.approx((expected.low, expected.high))
+
+
+INFO = SlideInfo("s", "", ((8000, 6000),), (1.0,), 0.5, 0.5, "test", None, "", "", "")
+# 400 x 300 µm, 60 x 40 µm (isolated), 2,600 x 200 µm; level-0 px are half as large
+BOXES = [(1000, 1000, 1800, 1600), (4000, 3000, 4120, 3080), (1000, 4000, 6200, 4400)]
+
+
+@pytest.mark.parametrize("truth", ["mask", "polygons"])
+def test_missed_lesions_and_false_positives(truth: str) -> None:
+    lesions = [Lesion("s", "tumour", polygonal(shapely.box(*box))) for box in BOXES]
+    points = [(1400, 1300, 0.9), (7000, 500, 0.8), (4060, 3040, 0.7), (3000, 4200, 0.3), (200, 5800, 0.2)]
+    detections = tuple(Detection("s", x, y, p) for x, y, p in points)
+    spec = EvaluationSpec(froc_truth=truth)  # type: ignore[arg-type]
+    matches, found = match_slide(detections, INFO, lesions, spec)
+    tiles = LabelledTiles("s", "p", np.array([True]), np.array([0.5]), np.array([True]))
+    slide = HeldOutSlide("s", "p", 0, tiles, detections, matches, found, 0.5)
+    rows = lesion_rows([slide])
+    assert [row["counted"] for row in rows] == [False, True, True]
+    assert [row["found"] for row in rows] == [False, True, False]  # 0.3 on the longest is below the threshold
+    assert [row["probability"] for row in rows] == [0, 0.9, 0.3]
+    # length of a rectangle: 4 / sqrt(12) of its longer side, grown by 2 * 37.5 µm (corners rounded)
+    for row, (x0, _, x1, _), centre in zip(
+        rows, [BOXES[1], BOXES[0], BOXES[2]], ((4060, 3040), (1400, 1300), (3600, 4200)), strict=True
+    ):
+        grown_um = (x1 - x0) * 0.5 + 75
+        slack = 0.05 if row["counted"] else 0.15  # the corners weigh more in a small region
+        assert row["length_um"] == pytest.approx(4 / np.sqrt(12) * grown_um, rel=slack)
+        assert (row["x0_px"], row["y0_px"]) == pytest.approx(centre, abs=16)
+    assert found_by_size(rows) == [
+        {"size": "up to 0.2 mm", "lesions": 0, "found": 0},
+        {"size": "0.2 to 2 mm", "lesions": 1, "found": 1},
+        {"size": "over 2 mm", "lesions": 1, "found": 0},
+    ]
+    wrong = false_positive_rows([slide])
+    assert [(row["x0_px"], row["probability"]) for row in wrong] == [(7000, 0.8)]  # 0.2 is below the threshold
+
+
+def test_a_normal_slide_has_only_false_positives() -> None:
+    detections = (Detection("n", 10, 10, 0.9), Detection("n", 900, 10, 0.6))
+    matches, found = match_slide(detections, INFO, [], EvaluationSpec())
+    assert found == ()
+    assert matches.false_positive_rows == (0, 1)
+
+
+def test_crops_show_what_was_called(tmp_path: Path) -> None:
+    import cv2
+
+    from wsi_mil.contracts.tiles import TileSpec, TileTable
+    from wsi_mil.slides import ArrayReader
+    from wsi_mil.stages.false_positives import CROP_PX, crop
+    from wsi_mil.tiles import lattice, plan_reading
+
+    pixels = np.full((900, 1200, 3), 250, np.uint8)
+    pixels[300:400, 500:600] = (200, 30, 30)  # one tile of 100 px
+    reader = ArrayReader(pixels, mpp=0.5)
+    spec = TileSpec(mpp=0.5, size_px=100)
+    coords = lattice(reader.info, spec)
+    ones = np.ones(len(coords), np.float32)
+    table = TileTable(
+        reader.info.slide_id, spec, plan_reading(reader.info, spec), coords, ones, (1200, 900), (0.5, 0.5)
+    )
+    picture = cv2.imdecode(np.frombuffer(crop(reader, table, 550, 350), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (CROP_PX, CROP_PX, 3)
+    third = CROP_PX // 3
+    assert picture[third + 8 : 2 * third - 8, third + 8 : 2 * third - 8, 2].mean() == pytest.approx(200, abs=6)
+    assert picture[:40, :40].mean() > 240
