@@ -8,6 +8,18 @@ NODE_CLASSES = ("negative", "itc", "micro", "macro")
 STAGES = ("pN0", "pN0(i+)", "pN1mi", "pN1", "pN2")
 
 
+def node_class(tumour: bool, length_um: float) -> str:
+    """Return the class of a lymph node by the longest extent of its metastasis: isolated tumour cells up to 0.2 mm, a
+    micrometastasis up to 2 mm, a macrometastasis beyond.
+
+    >>> [node_class(True, length) for length in (150, 900, 2500)], node_class(False, 900)
+    (['itc', 'micro', 'macro'], 'negative')
+    """
+    if not tumour:
+        return "negative"
+    return "itc" if length_um <= 200 else "micro" if length_um <= 2000 else "macro"
+
+
 def pn_stage(nodes: Sequence[str]) -> str:
     """Return the stage of one patient, by the rules of the challenge, from one class per lymph node (slide).
 
