@@ -4,7 +4,7 @@ easy: 100 slides of one laboratory, read at 0.5 µm/px, one to three lesions of 
 hard: the test slides come from other laboratories (strong stain and focus jitter by centre), lesions are single images,
 half as many training slides, read at 1 µm/px (in overlapping tiles: a lesion of one image must fill one of them).
 
-Every method's learning rate is chosen on validation slides: the highest validation AUC, mean of five seeds.
+Every method's learning rate is chosen on validation slides: the highest validation AUC, mean over seeds.
 
     python pipelines/lung_mosaics.py configs/lung_mosaics.yaml --data lung_he.zip --squeezenet WEIGHTS.npz
 """
@@ -144,7 +144,7 @@ def main() -> None:
     arguments = parser.parse_args()
     setup_console()
     config = load_config(arguments.config, tuple(arguments.overrides))
-    table = [["form", "method", "slide AUC", "five seeds", "patch AUC", "patch AUPRC", "FROC"]]
+    table = [["form", "method", "slide AUC", "all seeds", "patch AUC", "patch AUPRC", "FROC"]]
     rates = [["form", "model", "validation AUC", "validation loss", ""]]
     for form in arguments.form or FORMS:
         run, chosen, tried = run_form(config, form, arguments.data, arguments.squeezenet)
