@@ -89,3 +89,14 @@ def test_a_new_seed_reaches_the_blocks_of_a_saved_run(tmp_path: Path) -> None:
     assert (config.seed, config.split.seed, config.evaluation.seed, config.train.seed) == (1, 1, 1, 5)
     config = load_config(tmp_path, ("seed=1", "split.seed=0"))
     assert (config.split.seed, config.evaluation.seed) == (0, 1)
+
+
+def test_a_new_tile_size_brings_its_own_stride(tmp_path: Path) -> None:
+    """A run folder's configuration of tiles side by side stays one of tiles side by side."""
+    save_config(load_config(write(tmp_path / "a.yaml", "run: r\ntiles: {size_px: 128}\n")), tmp_path / "config.yaml")
+    assert load_config(tmp_path, ("tiles.size_px=64",)).tiles.step_px == 64
+    save_config(
+        load_config(write(tmp_path / "a.yaml", "run: r\ntiles: {size_px: 128, stride_px: 32}\n")),
+        tmp_path / "config.yaml",
+    )
+    assert load_config(tmp_path, ("tiles.size_px=64",)).tiles.step_px == 32

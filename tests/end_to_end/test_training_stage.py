@@ -11,7 +11,7 @@ import yaml
 from wsi_mil.bags import Split
 from wsi_mil.cli.main import main
 from wsi_mil.config import RunConfig
-from wsi_mil.config.loading import load_config, parse_config
+from wsi_mil.config.loading import load_config, parse_config, with_trained
 from wsi_mil.config.schema import with_aggregators
 from wsi_mil.errors import ConfigError, DataError, ModelError
 from wsi_mil.files import read_json
@@ -100,6 +100,9 @@ def test_a_pattern_names_the_methods(
     out = capsys.readouterr().out
     assert all(name in out for name in ("max_pool", "mean_pool", "dsmil", "95 % interval"))
     run = Path(config["run"])
+    kept = load_config(run)
+    assert {"max_pool", "mean_pool", "dsmil"} <= set(kept.models)  # a run keeps what it has trained
+    assert set(with_trained(with_aggregators(kept, ("clam_sb",))).models) == {*kept.models, "clam_sb"}
     run_stage(load_config(run / "config.yaml"), "report")  # nothing is scored yet: the comparison is what there is
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Every training, on its test part" in page

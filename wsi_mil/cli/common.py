@@ -44,8 +44,8 @@ def load_or_plan(config: Path, overrides: tuple[str, ...], dry_run: bool,
     return None
 
 
-def finish(summary: RunSummary, where: Path) -> int:
-    """Print the table of problems and what was done; return the exit code."""
+def finish(summary: RunSummary, where: Path, quiet: bool = False) -> int:
+    """Print the table of problems, and unless `quiet` whether there was nothing to do; return the exit code."""
     if summary.problems:
         click.echo(problem_table(summary.problems), err=True)
     if summary.failed:
@@ -54,6 +54,6 @@ def finish(summary: RunSummary, where: Path) -> int:
             f"{len(slides)} slide{'s' if len(slides) != 1 else ''} failed; see {where / 'outcomes.csv'}", err=True
         )
         return EXIT_SOME_FAILED
-    if not any(summary.work.values()):
+    if not quiet and not any(summary.work.values()):
         click.echo("nothing to do: everything is up to date")
     return 0

@@ -45,11 +45,15 @@ def command_for(stage: str) -> click.Command:
         qupath_version: str | None = None,
         qupath_bounds: str | None = None,
     ) -> None:
+        from wsi_mil.config.loading import with_trained
         from wsi_mil.config.schema import with_aggregators
         from wsi_mil.stages.pipeline import run_stage
 
+        def asked(found: RunConfig) -> RunConfig:
+            return with_trained(with_aggregators(found, aggregator)) if aggregator else found
+
         overrides += qupath_overrides(qupath_version, qupath_bounds)
-        loaded = load_or_plan(config, overrides, dry_run, lambda found: with_aggregators(found, aggregator))
+        loaded = load_or_plan(config, overrides, dry_run, asked)
         if loaded is None:
             return
         summary = run_stage(loaded, stage)
@@ -59,12 +63,12 @@ def command_for(stage: str) -> click.Command:
                 _print_differences(loaded, *compare)
         if stage == "train":
             _print_comparison(loaded.run)
-        context.exit(finish(summary, loaded.run))
+        context.exit(finish(summary, loaded.run, quiet=compare is not None))
 
     if stage in ("tile", "heatmap"):
         qupath_options(command)
     if stage == "train":
-        text = "Train these aggregators instead of the configuration's: a name, a pattern such as 'clam*', or all. Repeatable."
+        text = "Train these aggregators instead of the configuration's, beside those that the run has trained: a name, a pattern such as 'clam*', or all. Repeatable."
         click.option("--aggregator", multiple=True, metavar="NAME", help=text)(command)
     if stage == "evaluate":
         text = "Then compare two models on the same slides: paired bootstrap over patients, DeLong's test for the slide AUC."

@@ -68,6 +68,15 @@ def parse_config(raw: dict[str, Any], source: str = "configuration") -> RunConfi
     return config
 
 
+def with_trained(config: RunConfig) -> RunConfig:
+    """Return `config` with the models that its run folder has trained before put in front: a run keeps its models."""
+    saved = config.run / "config.yaml"
+    if not saved.is_file():
+        return config
+    before = {name: own for name, own in load_config(saved).models.items() if (config.run / "models" / name).is_dir()}
+    return config.model_copy(update={"models": {**before, **config.models}})
+
+
 S = TypeVar("S", bound=Spec)
 
 

@@ -1,10 +1,11 @@
 """Tiles: what was asked, what is read, and the table of those that were kept."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import DataError
@@ -25,6 +26,18 @@ class TileSpec(Spec):
         if self.stride_px is None:
             object.__setattr__(self, "stride_px", self.size_px)
         return self
+
+    @field_serializer("stride_px")
+    def _default_stays_default(self, stride_px: int | None) -> int | None:
+        # a saved configuration whose size is changed later must not keep the old size as its stride
+        return None if stride_px == self.size_px else stride_px
+
+    def explicit(self) -> dict[str, Any]:
+        """Return all values with the stride written out: what digests and stores hold."""
+        return self.model_dump(mode="json") | {"stride_px": self.step_px}
+
+    def digest(self) -> str:
+        return digest_json(self.explicit())
 
     @property
     def step_px(self) -> int:
@@ -93,7 +106,7 @@ class TileTable:
         """Return 16 hexadecimal digits over spec, coordinates and slide size: the identity of every row."""
         head = digest_json(
             {
-                "spec": self.spec.model_dump(),
+                "spec": self.spec.explicit(),
                 "size": self.slide_size_px,
                 "mpp": self.mpp_xy,
                 "id": self.slide_id,

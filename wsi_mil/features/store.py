@@ -66,7 +66,7 @@ class SlideStore:
                     "format_version": FORMAT,
                     "units": "level-0 px, (x, y) of the top-left corner",
                     "order": "sorted by (y, x); the row number is the tile's identity",
-                    "spec": table.spec.model_dump(),
+                    "spec": table.spec.explicit(),
                     "plan": asdict(table.plan),
                     "slide_size_px": list(table.slide_size_px),
                     "mpp_xy": list(table.mpp_xy),

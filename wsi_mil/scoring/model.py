@@ -76,7 +76,7 @@ class TrainedModel:
             "n_outputs": self.aggregator.n_outputs,
             "class_names": list(self.class_names),
             "tissue": self.tissue.model_dump(mode="json"),
-            "tiles": self.tiles.model_dump(mode="json"),
+            "tiles": self.tiles.explicit(),
             "encoder": self.encoder.model_dump(mode="json"),
             "encoder_digest": self.encoder_digest,
             "threshold": asdict(self.threshold),
