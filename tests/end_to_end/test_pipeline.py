@@ -11,7 +11,9 @@ import pytest
 
 from wsi_mil.config.loading import parse_config
 from wsi_mil.files import read_json
+from wsi_mil.geojson import read_features
 from wsi_mil.stages import RunFolder, run_pipeline, run_stage
+from wsi_mil.testing.qupath import broken_rules
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,15 @@ def test_the_report_needs_nothing_else(finished: Path) -> None:
     order = [float(text) for text in re.findall(r"</b>, probability ([\d.]+)", page)[:6]]
     assert len(order) == 6
     assert order == sorted(order, reverse=True)
+
+
+def test_every_geojson_keeps_qupaths_rules(finished: Path) -> None:
+    """Read by plain JSON and GDAL, rule by rule; the tissue outlines as well."""
+    files = [*(finished / "heatmaps").rglob("*.geojson.gz"), *(finished / "tissue").rglob("*.geojson")]
+    assert len(files) >= 2 * 6 + 18
+    for path in files:
+        _, header = read_features(path)
+        assert broken_rules(path, tuple(header["frame_size_px"])) == [], path.name
 
 
 def test_a_second_run_does_nothing(finished: Path, quick_config: dict[str, Any]) -> None:

@@ -120,6 +120,17 @@ def test_missed_lesions_and_false_positives(truth: str) -> None:
     assert [(row["x0_px"], row["probability"]) for row in wrong] == [(7000, 0.8)]  # 0.2 is below the threshold
 
 
+def test_a_finer_mask_finds_the_same_lesions() -> None:
+    """Growth and limits are in µm: at half the pixel size lengths agree to a pixel, and a hit stays a hit."""
+    lesions = [Lesion("s", "tumour", polygonal(shapely.box(*box))) for box in BOXES]
+    points = (Detection("s", 1400, 1300, 0.9), Detection("s", 3000, 4200, 0.3))
+    coarse, fine = (match_slide(points, INFO, lesions, EvaluationSpec(froc_mask_mpp=mpp)) for mpp in (7.776, 3.888))
+    assert coarse[0].n_lesions == fine[0].n_lesions == 2
+    assert coarse[0].true_positives == fine[0].true_positives
+    for one, other in zip(coarse[1], fine[1], strict=True):
+        assert one.length_um == pytest.approx(other.length_um, abs=2 * 7.776)
+
+
 def test_a_normal_slide_has_only_false_positives() -> None:
     detections = (Detection("n", 10, 10, 0.9), Detection("n", 900, 10, 0.6))
     matches, found = match_slide(detections, INFO, [], EvaluationSpec())

@@ -187,3 +187,17 @@ def test_nothing_suspicious_gives_a_valid_file(tmp_path: Path) -> None:
     raster = score_raster(tiles, found.tile_probabilities())
     write_features(tmp_path / "x.geojson.gz", contour_features(raster, INFO, qupath_frame(INFO), 0.5, "m"), {})
     assert json.loads(gzip.decompress((tmp_path / "x.geojson.gz").read_bytes()))["features"] == []
+
+
+def test_ranks_are_shares_of_the_slides_tiles() -> None:
+    tiles = table()
+    values = np.random.default_rng(5).random(len(tiles))
+    values[3] = np.nan
+    values[7] = values[9]
+    ranks = scores(tiles, values, "attention").tile_ranks()
+    finite = values[np.isfinite(values)].astype(np.float32)
+    for row in (0, 5, 11):
+        assert ranks[row] == pytest.approx((finite <= np.float32(values[row])).mean())
+    assert np.isnan(ranks[3])
+    assert ranks[7] == ranks[9]
+    assert np.nanmax(ranks) == 1.0

@@ -49,6 +49,15 @@ class SlideScores:
             return (scores / (top or 1.0)).astype(np.float32)
         return scores.astype(np.float32)
 
+    def tile_ranks(self) -> NDArray[np.float32]:
+        """Return the share of the slide's tiles that score at most as high, (N,) in (0, 1], ties averaged; NaN stays NaN."""
+        from scipy.stats import rankdata
+
+        finite = np.isfinite(self.tile_scores)
+        ranks = np.full(len(self.tile_scores), np.nan, np.float32)
+        ranks[finite] = rankdata(self.tile_scores[finite]) / max(int(finite.sum()), 1)
+        return ranks
+
 
 @dataclass(frozen=True)
 class Detection:

@@ -25,6 +25,9 @@ class EvaluationSpec(Spec):
     detections: DetectionMethod = "maxima"
     froc_mode: FrocMode = "official"
     froc_truth: Literal["mask", "polygons"] = "mask"
+    froc_mask_mpp: float = Field(
+        7.776, gt=0, description="µm per pixel of the evaluation mask: level 5 of a slide of 0.243 µm/px"
+    )
     isolated_below_um: float = Field(275.0, ge=0, description="the challenge's 275; 0: every lesion counts")
     bootstrap: int = Field(1000, ge=0)
     seed: int = 0

@@ -12,7 +12,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 class HeatmapSpec(Spec):
     """`overlay_px`: longer side of the PNG. `parts`: which slides get heatmaps; `pixels_per_tile`: raster pixels along
-    a tile's stride.
+    a tile's stride. `attention`: how attention, which has no unit, is shown in PNG and TIFF: its rank among the slide's
+    tiles, or its share of the largest weight; other scores are shown as probabilities.
 
     `objects`: what goes into the GeoJSON. `contours`: one annotation per region of tiles at or above each of
     `thresholds`; by default the model's own, chosen on validation (attention, which has no unit: half of the slide's
@@ -22,6 +23,7 @@ class HeatmapSpec(Spec):
     parts: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     overlay_px: int = Field(900, ge=100)
     pixels_per_tile: int = Field(4, ge=1)
+    attention: Literal["rank", "largest"] = "rank"
     objects: tuple[Objects, ...] = Field(("contours", "tiles"), min_length=1)
     thresholds: tuple[Share, ...] = ()
     min_tile_probability: Share = 0.0

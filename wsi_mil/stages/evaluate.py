@@ -193,6 +193,7 @@ def _annotated_levels(run: RunFolder, name: str, found: HeldOut, spec: Evaluatio
         "false_positives_at_threshold": len(called),
         "mode": spec.froc_mode,
         "lesions": spec.froc_truth,
+        "mask_mpp": spec.froc_mask_mpp if spec.froc_truth == "mask" else None,
         "isolated_below_um": spec.isolated_below_um,
         "detections": DETECTIONS[spec.detections].format(spec=spec),
         "reasons": {"score": curve.reason} if curve.reason else {},

@@ -57,7 +57,7 @@ def run_heatmap(run: RunFolder, name: str, slides: Sequence[SlideSource], reader
             return Outcome(slide_id, f"heatmap {name}", "done", "", {}, digest, reused=True)
         slide = _read(run, name, slide_id, row["threshold"], spec)
         _write_overlay(run, name, sources[slide_id], reader, spec, slide)
-        write_score_pyramid(run.heatmap(name, slide_id, "ome.tif"), slide.raster, slide.info, f"{slide_id} {name}")
+        write_score_pyramid(run.heatmap(name, slide_id, "ome.tif"), slide.picture, slide.info, f"{slide_id} {name}")
         counts = _write_geojson(run, name, slide, spec, evaluation, qupath)
         index[slide_id] = digest
         seconds = time.perf_counter() - started
@@ -73,12 +73,14 @@ def run_heatmap(run: RunFolder, name: str, slides: Sequence[SlideSource], reader
 
 @dataclass(frozen=True)
 class ScoredSlide:
-    """One slide with all that its pictures are drawn from."""
+    """One slide with all that its pictures are drawn from. `raster`: what contours follow; `picture`: what is shown."""
 
     info: SlideInfo
     table: TileTable
     scores: SlideScores
     raster: ScoreRaster
+    picture: ScoreRaster
+    picture_label: str
     thresholds: tuple[float, ...]
 
 
@@ -88,7 +90,16 @@ def _read(run: RunFolder, name: str, slide_id: str, own_threshold: float, spec: 
     check_scores(scores, table)
     own = ATTENTION_THRESHOLD if scores.score_kind == "attention" else own_threshold
     raster = score_raster(table, scores.tile_probabilities(), spec.pixels_per_tile)
-    return ScoredSlide(run.store(slide_id).read_info(), table, scores, raster, spec.thresholds or (own,))
+    picture, label = raster, "tile probability"
+    if scores.score_kind == "attention":
+        label = "attention / largest of the slide"
+        if spec.attention == "rank":
+            picture, label = (
+                score_raster(table, scores.tile_ranks(), spec.pixels_per_tile),
+                "attention, rank among the slide's tiles",
+            )
+    info = run.store(slide_id).read_info()
+    return ScoredSlide(info, table, scores, raster, picture, label, spec.thresholds or (own,))
 
 
 def _write_overlay(run: RunFolder, name: str, source: SlideSource, reader: str, spec: HeatmapSpec, drawn: ScoredSlide
@@ -103,9 +114,8 @@ def _write_overlay(run: RunFolder, name: str, source: SlideSource, reader: str, 
     else:
         with open_slide(source.path, slide_id=source.slide_id, reader=reader, mpp=source.mpp) as slide:
             thumbnail = read_scaled(slide, mpp)
-    label = "attention / largest of the slide" if scores.score_kind == "attention" else "tile probability"
     title = f"{scores.slide_id}   {name}: slide probability {scores.probability:.3f}"
-    picture = draw_overlay(thumbnail, drawn.raster, info, title=title, colour_label=label)
+    picture = draw_overlay(thumbnail, drawn.picture, info, title=title, colour_label=drawn.picture_label)
     with write_aside(run.heatmap(name, scores.slide_id, "png")) as aside:
         aside.write_bytes(picture)
 

@@ -18,7 +18,7 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.evaluation import evaluation_mask, match_detections, tile_overlap
 from wsi_mil.evaluation.annotations import AnnotationFolder, read_annotations
-from wsi_mil.evaluation.froc import OFFICIAL_MPP, LesionFound, Matches
+from wsi_mil.evaluation.froc import LesionFound, Matches
 from wsi_mil.evaluation.froc_polygons import lesion_regions, major_axis, match_in_regions
 from wsi_mil.evaluation.patch_metrics import LabelledTiles, tile_centres
 from wsi_mil.evaluation.spec import EvaluationSpec
@@ -143,7 +143,7 @@ def _predicted(scores: SlideScores, threshold: float) -> np.ndarray:
 def match_slide(
     detections: Sequence[Detection], info: SlideInfo, lesions: Sequence[Lesion], spec: EvaluationSpec
 ) -> tuple[Matches, tuple[LesionFound, ...]]:
-    """Return the FROC matches of one slide, on a mask of the official scale, 7.776 µm per pixel, or on polygons, and its
+    """Return the FROC matches of one slide, on a mask of the asked scale or on polygons, and its
     lesions as FROC counts them."""
     if spec.froc_truth == "polygons":
         points = [(d.probability, d.x0_px * info.mpp_x, d.y0_px * info.mpp_y) for d in detections]
@@ -154,14 +154,14 @@ def match_slide(
         places = [(region.centroid.x / info.mpp_x, region.centroid.y / info.mpp_y) for region in regions.regions]
         lengths_um = [major_axis(region) for region in regions.regions]
         return matches, _described(info.slide_id, places, lengths_um, regions.isolated, matches)
-    scale_x, scale_y = OFFICIAL_MPP / info.mpp_x, OFFICIAL_MPP / info.mpp_y
+    scale_x, scale_y = spec.froc_mask_mpp / info.mpp_x, spec.froc_mask_mpp / info.mpp_y
     points = [(d.probability, d.y0_px / scale_y, d.x0_px / scale_x) for d in detections]
     if not lesions:
         return match_detections(points, None, info.slide_id), ()
     shape = (math.ceil(info.height_px / scale_y), math.ceil(info.width_px / scale_x))
     area = shapely.union_all([lesion.geometry for lesion in lesions])
     tumour = rasterize(area, shape, scale_x, scale_y)
-    mask = evaluation_mask(tumour, mode=spec.froc_mode, isolated_um=spec.isolated_below_um)
+    mask = evaluation_mask(tumour, spec.froc_mask_mpp, spec.froc_mode, isolated_um=spec.isolated_below_um)
     matches = match_detections(points, mask, info.slide_id)
     centres = center_of_mass(mask.labels > 0, mask.labels, range(1, len(mask.axes_px) + 1))
     places = [((x + mask.column0 + 0.5) * scale_x, (y + mask.row0 + 0.5) * scale_y) for y, x in centres]
