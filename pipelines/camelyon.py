@@ -1,5 +1,6 @@
 """What the Camelyon studies share: the folders as their owners lay them out, runs over seeds, tables."""
 
+import argparse
 import os
 import re
 from collections.abc import Sequence
@@ -24,6 +25,17 @@ class Download:
     folder: Path
     slides: dict[str, Path]
     outlines: dict[str, Path]
+
+
+def arguments_of(description: str | None, seeds: Sequence[int], exclude_help: str) -> argparse.Namespace:
+    """Return the command line of a Camelyon study: config, overrides, --data, --seeds, --exclude."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("overrides", nargs="*", help="key.sub=value")
+    parser.add_argument("--data", type=Path, required=True, help="the folder of the download")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
+    parser.add_argument("--exclude", action="append", metavar="SLIDE", help=exclude_help)
+    return parser.parse_args()
 
 
 def find_files(folder: Path, pattern: str) -> Download:

@@ -7,10 +7,9 @@ is the test. Epoch and threshold come from validation; FROC is the organisers'.
     python pipelines/camelyon16.py configs/camelyon16.yaml --data CAMELYON16
 """
 
-import argparse
 from pathlib import Path
 
-from pipelines.camelyon import Row, exclude, find_files, find_one, lay_out, run_seeds, table
+from pipelines.camelyon import Row, arguments_of, exclude, find_files, find_one, lay_out, run_seeds, table
 from wsi_mil.bags import read_labels
 from wsi_mil.config import load_config
 from wsi_mil.errors import WsiMilError
@@ -42,14 +41,9 @@ def rows_of(data: Path) -> list[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("overrides", nargs="*", help="key.sub=value")
-    parser.add_argument("--data", type=Path, required=True, help="the folder of the download")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    told = "; ".join(f"{name}: {why}" for name, why in EXCLUSIONS.items())
-    parser.add_argument("--exclude", action="append", metavar="SLIDE", help=f"repeatable; none: no slide. {told}")
-    arguments = parser.parse_args()
+    arguments = arguments_of(
+        __doc__, SEEDS, "leave a slide out; repeatable; none: keep all. By default " + ", ".join(DEFAULT_EXCLUSIONS)
+    )
     setup_console()
     config = load_config(arguments.config, tuple(arguments.overrides))
     rows = exclude(rows_of(arguments.data), arguments.exclude or DEFAULT_EXCLUSIONS, EXCLUSIONS)

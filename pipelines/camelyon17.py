@@ -7,13 +7,12 @@ validation among centres 0 to 2. Then the patients' pN-stages and the quadratic 
     python pipelines/camelyon17.py configs/camelyon17.yaml --data CAMELYON17
 """
 
-import argparse
 import re
 from pathlib import Path
 
 import numpy as np
 
-from pipelines.camelyon import Row, exclude, find_files, find_one, lay_out, run_seeds, table
+from pipelines.camelyon import Row, arguments_of, exclude, find_files, find_one, lay_out, run_seeds, table
 from wsi_mil.bags import read_labels
 from wsi_mil.bags.camelyon import read_stages
 from wsi_mil.config import load_config
@@ -45,13 +44,7 @@ def rows_of(data: Path) -> list[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("overrides", nargs="*", help="key.sub=value")
-    parser.add_argument("--data", type=Path, required=True, help="the folder of the download")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    parser.add_argument("--exclude", action="append", metavar="SLIDE", help="leave a slide out; repeatable")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, SEEDS, "leave a slide out; repeatable")
     setup_console()
     config = load_config(arguments.config, tuple(arguments.overrides))
     rows = exclude(rows_of(arguments.data), arguments.exclude or (), {})

@@ -1,6 +1,7 @@
 """Texture by its meaning, networks by their weights: loaded, pooled and normalised as their families say."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -240,3 +241,35 @@ def test_names_that_are_none() -> None:
         build_encoder(EncoderSpec(name="timm:resnet10t", weights="random", precision="fp16"), "cpu")
     assert "texture" in list_encoders()
     assert list_encoders("torchvision:squeezenet*") == ["torchvision:squeezenet1_0", "torchvision:squeezenet1_1"]
+
+
+def test_ctranspath_reads_the_published_names(tmp_path: Path) -> None:
+    """A file in the authors' form (names of timm 0.5, under "model"), made here, gives the features of the same network."""
+    from wsi_mil.encoders.ctranspath import make_trunk
+
+    trunk = make_trunk(3).eval()
+    stem = {key: tuple(value.shape) for key, value in trunk.patch_embed.state_dict().items() if value.ndim > 1}
+    assert stem == {"proj.0.weight": (12, 3, 3, 3), "proj.3.weight": (24, 12, 3, 3), "proj.6.weight": (96, 24, 1, 1)}
+    published = {
+        re.sub(r"^layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", key): value
+        for key, value in trunk.state_dict().items()
+    }
+    assert "layers.0.downsample.reduction.weight" in published
+    torch.save({"model": published}, tmp_path / "ctranspath.pth")
+    torch.save(trunk.state_dict(), tmp_path / "converted.pth")
+    pixels = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.inference_mode():
+        expected = trunk(((pixels / 255 - mean) / std).permute(0, 3, 1, 2))
+    for name in ("ctranspath.pth", "converted.pth"):
+        encoder = build_encoder(EncoderSpec(name="ctranspath", weights=str(tmp_path / name)), "cpu")
+        assert encoder.dim == 768
+        torch.testing.assert_close(encoder.encode(pixels), expected, rtol=1e-4, atol=1e-5)
+    del published["layers.2.downsample.norm.weight"]
+    torch.save({"model": published}, tmp_path / "short.pth")
+    with pytest.raises(EncoderError, match=r"1 tensors missing \['layers.3.downsample.norm.weight'\]"):
+        build_encoder(EncoderSpec(name="ctranspath", weights=str(tmp_path / "short.pth")), "cpu")
+    with pytest.raises(EncoderError, match="from its authors"):
+        build_encoder(EncoderSpec(name="ctranspath"), "cpu")
+    with pytest.raises(ConfigError, match="takes 224 only"):
+        build_encoder(EncoderSpec(name="ctranspath", weights="random", input_px=256), "cpu")

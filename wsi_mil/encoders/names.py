@@ -2,7 +2,13 @@
 
 from wsi_mil.registry import Registry
 
-ENCODERS = Registry("encoder", {"texture": "wsi_mil.encoders.texture:TextureEncoder"})
+ENCODERS = Registry(
+    "encoder",
+    {
+        "ctranspath": "wsi_mil.encoders.ctranspath:build_ctranspath",
+        "texture": "wsi_mil.encoders.texture:TextureEncoder",
+    },
+)
 FAMILIES = Registry(
     "encoder",
     {
