@@ -72,7 +72,8 @@ def main() -> None:
         matches = []
         for slide_id, lesions, detections in slides:
             info = SlideInfo(slide_id, "", ((WIDTH, HEIGHT),), (1.0,), MPP, MPP, "benchmark", None, "", "", "")
-            matches.append(match_slide(detections, info, lesions, spec))
+            found, _ = match_slide(detections, info, lesions, spec)
+            matches.append(found)
         curve = froc_curve(matches, spec.froc_mode)
         seconds = time.perf_counter() - started
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
