@@ -69,7 +69,7 @@ def test_models_take_what_is_shared_and_their_own(tmp_path: Path) -> None:
 
 
 def test_what_is_saved_loads_to_the_same(tmp_path: Path) -> None:
-    config = load_config(packaged_config("demo"))
+    config = load_config(packaged_config("demo"), (f"run={tmp_path}",))
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path) == config
     assert load_config(tmp_path).digest() == config.digest()
@@ -100,3 +100,13 @@ def test_a_new_tile_size_brings_its_own_stride(tmp_path: Path) -> None:
         tmp_path / "config.yaml",
     )
     assert load_config(tmp_path, ("tiles.size_px=64",)).tiles.step_px == 32
+
+
+def test_a_run_folder_is_its_own_run_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called from another folder, a relative `run` would have started a second run there."""
+    monkeypatch.chdir(tmp_path)
+    save_config(load_config(write(tmp_path / "a.yaml", "run: runs/a\n")), tmp_path / "runs" / "a" / "config.yaml")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load_config("../runs/a").run == Path("../runs/a")
+    assert load_config(tmp_path / "runs" / "a", ("run=b",)).run == Path("b")

@@ -57,14 +57,15 @@ class Asked:
         options = (
             ("patch_px", self.tile_px, "--tile-px", "side of a tile in the encoder's pixels"),
             ("patch0_px", self.tile0_px, "--tile-level0-px", "side of a tile in level-0 pixels"),
-            ("tile_mpp", self.tile_mpp, "--tile-mpp", "µm per tile pixel, for example 0.5 for what is sold as 20x"),
+            ("tile_mpp", self.tile_mpp, "--tile-mpp", "µm per tile pixel"),
             ("overlap_px", self.overlap_px, "--overlap-px", "overlap of neighbouring tiles, 0 for none"),
         )
         found: dict[str, Any] = {}
         for name, given, option, meaning in options:
             stated = getattr(bag, name)
             if stated is None and given is None:
-                raise ConfigError(f"{bag.source} does not say the {meaning}: give {option}")
+                hint = " (0.5 for what is sold as 20x)" if name == "tile_mpp" else ""
+                raise ConfigError(f"{bag.source} does not say the {meaning}: give {option}{hint}")
             slack = SCALE_TOLERANCE * given if given is not None and name == "tile_mpp" else 0
             if stated is not None and given is not None and abs(stated - given) > slack:
                 raise DataError(f"{bag.source} says {stated:g} for the {meaning}, {option} says {given:g}")

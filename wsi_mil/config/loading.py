@@ -22,8 +22,9 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     Raises ConfigError that names every wrong key or value, with the nearest known key.
     """
     path = Path(path)
-    if path.is_dir():
-        path = path / "config.yaml"
+    folder = path if path.is_dir() else None
+    if folder is not None:
+        path = folder / "config.yaml"
     if not path.is_file():
         raise ConfigError(f"no configuration at {path}: give a YAML file or a run folder")
     try:
@@ -32,6 +33,8 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         raise ConfigError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold keys and values, got a {type(raw).__name__}")
+    if folder is not None:
+        raw["run"] = str(folder)  # the run is where it lies, whatever it was called from
     before = raw.get("seed", 0)
     for override in overrides:
         _apply(raw, override)
