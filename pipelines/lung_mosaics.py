@@ -12,10 +12,12 @@ Every method's learning rate is chosen on validation slides: the highest validat
 import argparse
 import csv
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from pipelines.lung_mosaic_slides import MosaicSpec, write_mosaics
@@ -128,6 +130,19 @@ def table_rows(run: RunFolder, form: str, models: list[str]) -> list[list[str]]:
     return rows
 
 
+def draw_strip(run: RunFolder, models: Sequence[str], height_px: int = 300) -> Path:
+    """Write strip.jpg: the test slide with most lesions, once per model."""
+    with (run.evaluation(models[0]) / "lesions.csv").open(newline="") as handle:
+        counts = Counter(row["slide_id"] for row in csv.DictReader(handle))
+    slide_id = min(counts, key=lambda name: (-counts[name], name))
+    pictures = [cv2.imread(str(run.heatmap(name, slide_id, "png"))) for name in models]
+    same = [cv2.resize(p, (round(p.shape[1] * height_px / p.shape[0]), height_px), interpolation=cv2.INTER_AREA)
+            for p in pictures if p is not None]  # fmt: skip
+    path = run.path / "strip.jpg"
+    cv2.imwrite(str(path), cv2.hconcat(same), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return path
+
+
 def _shown(value: float | None, interval: dict[str, Any]) -> str:
     if value is None:
         return "-"
@@ -149,6 +164,7 @@ def main() -> None:
     for form in arguments.form or FORMS:
         run, chosen, tried = run_form(config, form, arguments.data, arguments.squeezenet)
         table += table_rows(run, form, chosen)
+        print(f"{form}: heatmaps of one slide in {draw_strip(run, chosen)}")
         rates += [[form, *row] for row in tried]
     for rows in (rates, table):
         print("\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows))

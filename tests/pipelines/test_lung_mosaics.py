@@ -178,4 +178,5 @@ def test_the_study_runs_from_end_to_end(
     assert row[2].startswith(f"{metrics['slide']['auc']:.3f} (")
     assert metrics["froc"]["n_lesions"] >= 2
     assert (run.path / "report.html").exists()
+    assert cv2.imread(str(lung_mosaics.draw_strip(run, chosen))).shape[0] == 300
     assert "easy: evaluate took" in capsys.readouterr().out
