@@ -106,21 +106,32 @@ def _print_comparison(run: Path) -> None:
         )
 
 
+SHOWN = (
+    ("slide AUC", "slide", "auc"),
+    ("AP", "slide", "average_precision"),
+    ("accuracy", "slide", "accuracy"),
+    ("F1", "slide", "f1"),
+    ("patch AUC", "patch", "auc"),
+    ("patch AUPRC", "patch", "auprc"),
+    ("FROC", "froc", "score"),
+)
+
+
 def _print_metrics(run: Path, names: list[str]) -> None:
+    """Two lines a model: the figures, and below each its 95 % interval over patients."""
     from wsi_mil.files import read_json
 
-    header = ["model", "slide AUC", "AP", "accuracy", "F1", "patch AUC", "patch AUPRC", "FROC"]
-    click.echo("  ".join(f"{text:>12}" for text in header))
+    width = max(14, *(len(name) for name in names))
+    click.echo("  ".join([" " * width, *(f"{title:>14}" for title, _, _ in SHOWN)]))
     for name in names:
         metrics = read_json(run / "evaluation" / name / "metrics.json")
-        slide, patch = metrics["slide"], metrics["patch"]
-        values = [
-            slide["auc"],
-            slide["average_precision"],
-            slide["accuracy"],
-            slide["f1"],
-            patch["auc"],
-            patch["auprc"],
-        ]
-        shown = [name, *("-" if v is None else f"{v:.3f}" for v in [*values, metrics["froc"]["score"]])]
-        click.echo("  ".join(f"{text:>12}" for text in shown))
+        values, intervals = [], []
+        for _, level, key in SHOWN:
+            found = metrics[level]
+            value = found[key]
+            interval = found.get("interval") if level == "froc" else found.get("intervals", {}).get(key)
+            values.append("-" if value is None else f"{value:.3f}")
+            known = interval and interval["low"] is not None
+            intervals.append(f"{interval['low']:.3f}-{interval['high']:.3f}" if known else "")
+        click.echo("  ".join([f"{name:<{width}}", *(f"{text:>14}" for text in values)]))
+        click.echo("  ".join([" " * width, *(f"{text:>14}" for text in intervals)]).rstrip())
