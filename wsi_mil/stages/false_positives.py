@@ -63,6 +63,6 @@ def crop(slide: SlideReader, table: TileTable, x0_px: int, y0_px: int) -> bytes:
     )
     picture = np.ascontiguousarray(resample(region, CROP_PX, CROP_PX))
     inner = CROP_PX // TILES_WIDE
-    cv2.rectangle(picture, (inner, inner), (2 * inner, 2 * inner), OUTLINE, 1)
+    cv2.rectangle(picture, (inner, inner), (2 * inner, 2 * inner), OUTLINE, 2)
     _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     return bytes(encoded.tobytes())
