@@ -28,7 +28,8 @@ class EvaluationMask:
     """Lesion labels of a slide, kept where there is any: `labels` (rows, columns) int32, 0 outside, 1, 2, ... lesions.
 
     The window starts at pixel (row0, column0) of the whole mask of `shape`; outside it every label is 0. `isolated`: labels
-    of isolated tumour cells. `axes_px`: the major axis of each label in pixels (none for the phantom of an empty mask).
+    of isolated tumour cells. `axes_px`: the major axis of each label, `centres_px`: its (row, column) in the whole mask (both
+    none for the phantom of an empty mask).
     """
 
     labels: NDArray[np.int32]
@@ -38,6 +39,7 @@ class EvaluationMask:
     row0: int = 0
     column0: int = 0
     axes_px: tuple[float, ...] = ()
+    centres_px: tuple[tuple[float, float], ...] = ()
 
     @property
     def count(self) -> int:
@@ -84,9 +86,12 @@ def evaluation_mask(
     labels = np.asarray(label(binary_fill_holes(grown), connectivity=2), np.int32)
     limit = isolated_um / mpp
     own_size = 0.0 if mode == "official" else 1 / 12
-    axes_px = tuple(_major_axis(region.coords, own_size) for region in regionprops(labels))
+    coords = [region.coords for region in regionprops(labels)]
+    axes_px = tuple(_major_axis(pixels, own_size) for pixels in coords)
+    centres = [pixels.mean(0) for pixels in coords]
+    centres_px = tuple((float(row) + rows.start, float(column) + columns.start) for row, column in centres)
     isolated = tuple(number for number, axis in enumerate(axes_px, start=1) if axis < limit)
-    return EvaluationMask(labels, isolated, mpp, tumour.shape, rows.start, columns.start, axes_px)
+    return EvaluationMask(labels, isolated, mpp, tumour.shape, rows.start, columns.start, axes_px, centres_px)
 
 
 def _window(tumour: Mask, margin: int) -> tuple[slice, slice] | None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import shapely
-from scipy.ndimage import center_of_mass
 
 from wsi_mil.bags import Split
 from wsi_mil.contracts.lesion import Lesion
@@ -163,8 +162,7 @@ def match_slide(
     tumour = rasterize(area, shape, scale_x, scale_y)
     mask = evaluation_mask(tumour, spec.froc_mask_mpp, spec.froc_mode, isolated_um=spec.isolated_below_um)
     matches = match_detections(points, mask, info.slide_id)
-    centres = center_of_mass(mask.labels > 0, mask.labels, range(1, len(mask.axes_px) + 1))
-    places = [((x + mask.column0 + 0.5) * scale_x, (y + mask.row0 + 0.5) * scale_y) for y, x in centres]
+    places = [((column + 0.5) * scale_x, (row + 0.5) * scale_y) for row, column in mask.centres_px]
     isolated = [number in mask.isolated for number in range(1, len(mask.axes_px) + 1)]
     return matches, _described(info.slide_id, places, [axis * mask.mpp for axis in mask.axes_px], isolated, matches)
 
