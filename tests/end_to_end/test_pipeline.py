@@ -308,3 +308,24 @@ def test_the_evaluation_says_how_truth_and_detections_were_made(
     assert found["other"]["froc"]["detections"].startswith("every tile")
     assert found["other"]["patch"]["truth"] == "centre of the tile in a lesion"
     assert 0 < found["other"]["patch"]["n_positive"] != plain["patch"]["n_positive"] > 0
+
+
+def test_one_form_of_geojson_and_an_edited_outline(
+    finished: Path, quick_config: dict[str, Any], tmp_path: Path
+) -> None:
+    """The old form replaces the new one, and an outline that keeps its tiles but moves a corner is drawn again."""
+    run = tmp_path / "r"
+    shutil.copytree(finished, run)
+    heatmaps = {**quick_config["heatmaps"], "objects": ["tissue"]}
+    config = config_of(run, quick_config, heatmaps=heatmaps, qupath={"version": "0.3"})
+    run_stage(config, "tile")
+    run_stage(config, "heatmap")
+    assert not list((run / "heatmaps").rglob("*.geojson.gz"))
+    folder = run / "heatmaps" / "mi_net"
+    path = sorted(folder.rglob("*.geojson"))[0]
+    assert broken_rules(path, tuple(read_features(path)[1]["frame_size_px"]), "0.3") == []
+    outline = run / "tissue" / path.relative_to(folder)
+    outline.write_text(outline.read_text().replace('"tissue 1"', '"tissue one"'))
+    assert run_stage(config, "heatmap").work["heatmap"] == 2  # this slide, both models
+    run_stage(config_of(run, quick_config), "heatmap")
+    assert not list((run / "heatmaps").rglob("*.geojson"))

@@ -12,9 +12,10 @@ from wsi_mil.bags.exports import ExportedSlide, export_slide, flat_name
 from wsi_mil.bags.labels import LabelTable
 from wsi_mil.config import RunConfig
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.errors import DataError
+from wsi_mil.errors import DataError, StoreError
 from wsi_mil.evaluation import read_annotations, tile_overlap
 from wsi_mil.execution import Ledger
+from wsi_mil.execution.lock import hold
 from wsi_mil.files import write_text
 from wsi_mil.logs import logger, progress
 from wsi_mil.scoring import read_tile_scores
@@ -27,7 +28,10 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
 
     Raises DataError if no slide has features of the run's encoder.
     """
-    context = open_run(config)
+    if not (config.run / "config.yaml").is_file():
+        raise StoreError(f"no run at {config.run}: run `wsi-mil extract` first")
+    with hold(config.run):
+        context = open_run(config)
     run, key = context.run, config.encoder.key
     having = [slide_id for slide_id in context.slide_ids if run.store(slide_id).features_attributes(key) is not None]
     if not having:

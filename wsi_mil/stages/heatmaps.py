@@ -11,8 +11,9 @@ from wsi_mil.contracts.qupath import QuPathSpec, qupath_frame
 from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
+from wsi_mil.errors import DataError
 from wsi_mil.evaluation.spec import EvaluationSpec
-from wsi_mil.files import digest_json, write_aside
+from wsi_mil.files import digest_file, digest_json, write_aside
 from wsi_mil.geojson import Feature, write_features
 from wsi_mil.heatmaps import (
     contour_features,
@@ -43,6 +44,11 @@ def run_heatmap(run: RunFolder, name: str, slides: Sequence[SlideSource], reader
     sources = {source.slide_id: source for source in slides}
     index = run.read_index(name)
     suffixes = ("png", "ome.tif", GEOJSON[qupath.version])
+    if "tissue" in spec.objects and (without := [s for s in by_id if not run.tissue(s).exists()]):
+        raise DataError(
+            f"heatmaps.objects: slide {without[0]!r} has no outline at {run.tissue(without[0])} (imported features have none): "
+            "leave out tissue"
+        )
     options = [spec.digest(), qupath.digest()]
     if "detections" in spec.objects:
         options.append(evaluation.digest())
@@ -51,7 +57,8 @@ def run_heatmap(run: RunFolder, name: str, slides: Sequence[SlideSource], reader
         started = time.perf_counter()
         row = by_id[slide_id]
         made_from = [row[key] for key in ("model_digest", "features_digest", "tiles_digest", "threshold")]
-        digest = digest_json([*made_from, *options])
+        outline = [digest_file(run.tissue(slide_id))] if "tissue" in spec.objects else []
+        digest = digest_json([*made_from, *options, *outline])
         complete = all(run.heatmap(name, slide_id, suffix).exists() for suffix in suffixes)
         if index.get(slide_id) == digest and complete:
             return Outcome(slide_id, f"heatmap {name}", "done", "", {}, digest, reused=True)
@@ -152,5 +159,8 @@ def _write_geojson(run: RunFolder, name: str, drawn: ScoredSlide, spec: HeatmapS
         if "detections" in spec.objects:
             yield from detection_features(detections_of(scores, table, evaluation), frame, name)
 
+    for version, suffix in GEOJSON.items():
+        if version != qupath.version:  # two forms side by side would drift apart
+            run.heatmap(name, scores.slide_id, suffix).unlink(missing_ok=True)
     path = run.heatmap(name, scores.slide_id, GEOJSON[qupath.version])
     return {"objects": write_features(path, features(), header, qupath.version), "outside_frame": outside}
