@@ -27,7 +27,8 @@ class FocusMIL(MaxPooling):
     """Encoder in - 128 - ReLU - 200, heads to `latent` means and log-variances, one linear instance classifier.
 
     `kl_over` 'all': the KL of every instance of the batch (as the code that follows the paper does); 'selected': of
-    each bag's top instance only (as the paper writes it). The max runs over raw logits.
+    each bag's top instance only (as the paper writes it). The max runs over raw logits. `variational` False: z = mu in
+    training too, and no KL: the same network as a plain instance classifier, to see what the variational part does.
 
     >>> model = FocusMIL(in_features=8, n_outputs=1, latent=35)
     >>> model.classifier
@@ -42,6 +43,7 @@ class FocusMIL(MaxPooling):
         hidden: tuple[int, int] = (128, 200),
         kl_weight: float = 0.01,
         kl_over: Literal["all", "selected"] = "all",
+        variational: bool = True,
     ) -> None:
         super().__init__(in_features, n_outputs)
         if kl_over not in ("all", "selected"):
@@ -49,50 +51,54 @@ class FocusMIL(MaxPooling):
         self.kl_weight, self.kl_over = kl_weight, kl_over
         self.encoder = nn.Sequential(nn.Linear(in_features, hidden[0]), nn.ReLU(), nn.Linear(hidden[0], hidden[1]))
         self.mu = nn.Linear(hidden[1], latent)
-        self.logvar = nn.Linear(hidden[1], latent)
+        self.logvar = nn.Linear(hidden[1], latent) if variational else None
         self.classifier = nn.Linear(latent, n_outputs)
 
     @property
     def noise_width(self) -> int:
-        return self.mu.out_features if self.training else 0
+        return self.mu.out_features if self.training and self.logvar is not None else 0
 
     def forward(self, bags: PackedBags, noise: Tensor | None = None) -> AggregatorOutput:
-        if noise is None and self.training:
+        if noise is None and self.noise_width:
             noise = torch.cat([self.draw_noise(rows) for rows in bags.lengths])
         mu, logvar = self.encode(bags.features)
         logits = self.classifier(sample(mu, logvar, noise))  # (ΣN, latent) -> (ΣN, C)
         top = segment_argmax(logits, bags.lengths)  # -> (B, C)
-        extras = {"mu": mu, "logvar": logvar, "instance_logits": logits, "top": top}
+        extras = {"mu": mu, "instance_logits": logits, "top": top}
+        if logvar is not None:
+            extras["logvar"] = logvar
         return AggregatorOutput(bags, logits.gather(0, top), positive_scores(logits), "logit", extras)
 
-    def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means and log-variances (n, latent) of instances (n, D)."""
+    def encode(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return means and log-variances (n, latent) of instances (n, D); no log-variances if not variational."""
         code = self.encoder(features)  # (n, D) -> (n, 200)
-        return self.mu(code), self.logvar(code)
+        return self.mu(code), None if self.logvar is None else self.logvar(code)
 
     def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
+        bag = one_vs_rest_loss(output.bag_logits, labels)
+        if self.logvar is None:
+            return {"bag": bag}
         mu, logvar = output.extras["mu"], output.extras["logvar"]
         if self.kl_over == "selected":
             rows = output.extras["top"].flatten()
             mu, logvar = mu[rows], logvar[rows]
-        return {
-            "bag": one_vs_rest_loss(output.bag_logits, labels),
-            "kl": self.kl_weight * gaussian_kl(mu, logvar),
-        }
+        return {"bag": bag, "kl": self.kl_weight * gaussian_kl(mu, logvar)}
 
     @property
     def reaches_every_instance(self) -> bool:
-        return self.kl_over == "all"
+        return self.logvar is not None and self.kl_over == "all"
 
     def scan(self, features: Tensor, noise: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         mu, logvar = self.encode(features)
-        terms = {"kl": self.kl_weight * gaussian_kl(mu, logvar)} if self.reaches_every_instance else {}
+        terms = {}
+        if logvar is not None and self.reaches_every_instance:
+            terms["kl"] = self.kl_weight * gaussian_kl(mu, logvar)
         return self.classifier(sample(mu, logvar, noise)), terms
 
 
-def sample(mu: Tensor, logvar: Tensor, noise: Tensor | None) -> Tensor:
+def sample(mu: Tensor, logvar: Tensor | None, noise: Tensor | None) -> Tensor:
     """Return mu + sigma * noise; without noise mu, as in evaluation."""
-    return mu if noise is None else mu + (0.5 * logvar).exp() * noise.to(mu)
+    return mu if noise is None or logvar is None else mu + (0.5 * logvar).exp() * noise.to(mu)
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:

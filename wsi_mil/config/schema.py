@@ -17,6 +17,7 @@ from wsi_mil.evaluation.annotations import AnnotationFolder
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.heatmaps.spec import HeatmapSpec
+from wsi_mil.robustness.poison_spec import PoisonSpec
 from wsi_mil.synthetic.cohort import SynthSpec
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training.spec import TrainSpec
@@ -52,6 +53,7 @@ class RunConfig(Spec):
     heatmaps: HeatmapSpec = HeatmapSpec()
     qupath: QuPathSpec = QuPathSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    poison: PoisonSpec = PoisonSpec()
     execution: ExecutionSpec = ExecutionSpec()
 
     def train_spec(self, name: str) -> TrainSpec:

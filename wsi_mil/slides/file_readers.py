@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.errors import SlideError
 from wsi_mil.slides.base import SlideReader
 from wsi_mil.slides.mpp import find_scale
+
+BLOCK_PX = 512
+BLOCKS_KEPT = 64  # a row of tiles across a large slide
 
 MppOverride = float | tuple[float, float] | None
 
@@ -80,6 +84,35 @@ class OpenSlideReader(_FileReader):
         return f"{openslide.__version__} (library {openslide.__library_version__})"
 
     def _read(self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
+        if handle.level_downsamples[level].is_integer():
+            return self._pixels(handle, level, x_px, y_px, width_px, height_px)
+        # Between whole pixels of a level the library interpolates, so the same pixel would differ from cut to cut by up to
+        # 20 grey levels: here it always comes from the same block.
+        region = np.empty((height_px, width_px, 3), np.uint8)
+        for row in range(y_px // BLOCK_PX, (y_px + height_px - 1) // BLOCK_PX + 1):
+            for column in range(x_px // BLOCK_PX, (x_px + width_px - 1) // BLOCK_PX + 1):
+                block = self._block(handle, level, column, row)
+                left, top = column * BLOCK_PX - x_px, row * BLOCK_PX - y_px
+                here = region[max(top, 0) : top + BLOCK_PX, max(left, 0) : left + BLOCK_PX]
+                inner = block[max(-top, 0) :, max(-left, 0) :]
+                here[:] = inner[: here.shape[0], : here.shape[1]]
+        return region
+
+    def _block(self, handle: Any, level: int, column: int, row: int) -> RGB:
+        """One block of a level; this thread's last ones are kept, since neighbouring tiles share them."""
+        blocks: OrderedDict[tuple[int, int, int], RGB] = self._local.__dict__.setdefault("blocks", OrderedDict())
+        key = (level, column, row)
+        if key not in blocks:
+            level_width, level_height = self.info.level_sizes_px[level]
+            x_px, y_px = column * BLOCK_PX, row * BLOCK_PX
+            width, height = min(BLOCK_PX, level_width - x_px), min(BLOCK_PX, level_height - y_px)
+            blocks[key] = self._pixels(handle, level, x_px, y_px, width, height)
+            if len(blocks) > BLOCKS_KEPT:
+                blocks.popitem(last=False)
+        blocks.move_to_end(key)
+        return blocks[key]
+
+    def _pixels(self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
         # The library divides level-0 coordinates by its own downsample, the mean of both sides: undo that one.
         downsample = handle.level_downsamples[level]
         origin = (round(x_px * downsample), round(y_px * downsample))

@@ -107,7 +107,7 @@ def run_train(run: RunFolder, data: TrainingSet, split: Split, models: Mapping[s
         _job(run, name, spec, data, split, n, device) for name, spec in models.items() for n in range(len(split.folds))
     ]
     waiting = [job for job in jobs if not is_trained(run, job)]
-    results = run_jobs(train_one, waiting, spec=_side_by_side(execution, len(jobs), device))
+    results = run_jobs(train_one, waiting, spec=side_by_side(execution, len(jobs), device))
     failed = []
     for job, told in zip(waiting, progress(results, total=len(waiting), label="train", unit="model"), strict=True):
         logger().info("  %s: %s", job.title, told.text)
@@ -125,7 +125,7 @@ def is_trained(run: RunFolder, job: TrainingJob) -> bool:
     return (folder / "model.json").exists() and read_card(folder)["inputs_digest"] == job.inputs
 
 
-def _side_by_side(execution: ExecutionSpec, trainings: int, device: str) -> ExecutionSpec:
+def side_by_side(execution: ExecutionSpec, trainings: int, device: str) -> ExecutionSpec:
     """Workers and threads that follow from the whole task, not from what is left of it: numbers stay the same on resuming."""
     workers = execution.workers or (1 if device.startswith("cuda") else available_cores())
     workers = max(min(workers, trainings), 1)
