@@ -35,7 +35,7 @@ def arguments_of(description: str | None, seeds: Sequence[int], exclude_help: st
     parser.add_argument("--data", type=Path, required=True, help="the folder of the download")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--exclude", action="append", metavar="SLIDE", help=exclude_help)
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def find_files(folder: Path, pattern: str) -> Download:

@@ -108,7 +108,7 @@ def main() -> None:
         "--squeezenet", type=Path, help="ImageNet weights of SqueezeNet 1.0 (.npz); left out: texture only"
     )
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     setup_console()
     config = load_config(arguments.config, tuple(arguments.overrides))
     mosaics = config.run / "mosaics"

@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--squeezenet", type=Path, required=True, help="ImageNet weights of SqueezeNet 1.0 (.npz)")
     parser.add_argument("--form", action="append", choices=list(FORMS), help="one of them only; repeatable")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     setup_console()
     config = load_config(arguments.config, tuple(arguments.overrides))
     table = [["form", "method", "slide AUC", "all seeds", "patch AUC", "patch AUPRC", "FROC"]]

@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--cohort", action="append", choices=list(COHORTS), help="one of them only; repeatable")
     parser.add_argument("--doses-on", default="crc", choices=list(COHORTS), help="the cohort of the curves")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     setup_console()
     config = load_config(arguments.config, tuple(arguments.overrides))
     cohorts = arguments.cohort or list(COHORTS)
