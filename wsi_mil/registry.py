@@ -1,7 +1,10 @@
 """A registry maps a name to a lazily imported object; an unknown name is answered with the nearest ones."""
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 from wsi_mil.errors import ConfigError, nearest
@@ -35,3 +38,66 @@ class Registry(Mapping[str, str]):
     def load(self, name: str) -> Any:
         module, attribute = self[name].split(":")
         return getattr(import_module(module), attribute)
+
+
+class OpenRegistry(Registry):
+    """A registry that also knows what other packages offer through the entry points of `group`, and any `package.module:Name`.
+
+    A module that is not installed is looked for in the working folder. Raises ConfigError, in one line, for a module or a name that is
+    not there.
+
+    >>> OpenRegistry("method", {}, "some.group").load("fractions:Fraction").__name__
+    'Fraction'
+    """
+
+    def __init__(self, kind: str, entries: dict[str, str], group: str) -> None:
+        super().__init__(kind, entries)
+        self.group = group
+        self._offered: dict[str, str] | None = None
+
+    @property
+    def offered(self) -> dict[str, str]:
+        """Names that installed packages offer, and where each is; our own names come first."""
+        if self._offered is None:
+            found = entry_points(group=self.group)
+            self._offered = {point.name: point.value for point in found if point.name not in self._entries}
+        return self._offered
+
+    def __getitem__(self, name: str) -> str:
+        if is_path(name):
+            return name
+        if name not in self._entries and name in self.offered:
+            return self.offered[name]
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._entries, *self.offered])
+
+    def __len__(self) -> int:
+        return len(self._entries) + len(self.offered)
+
+    def load(self, name: str) -> Any:
+        place = self[name]
+        if place == self._entries.get(name):
+            return super().load(name)
+        module, attribute = place.split(":")
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
+        try:
+            return getattr(import_module(module), attribute)
+        except ImportError as error:
+            raise ConfigError(
+                f"{self.kind} {name!r}: module {module!r} cannot be imported ({error}): install it, or call from the folder that holds it"
+            ) from error
+        except AttributeError as error:
+            raise ConfigError(f"{self.kind} {name!r}: module {module!r} has no {attribute!r}") from error
+
+
+def is_path(name: str) -> bool:
+    """Whether a name says where something is, as package.module:Name.
+
+    >>> is_path("my_mil.models:Mine"), is_path("counterfactual(abmil)"), is_path("timm:")
+    (True, False, False)
+    """
+    module, colon, attribute = name.partition(":")
+    return bool(colon) and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))

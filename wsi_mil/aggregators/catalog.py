@@ -27,10 +27,18 @@ def build_aggregator(name: str, in_features: int, n_outputs: int, seed: int, par
         inner = wrapped_method(name)
         sizes = {"in_features": in_features, "n_outputs": n_outputs}
         if inner is None:
-            return AGGREGATORS.load(name)(**sizes, **params)  # type: ignore[no-any-return]
+            return _checked(name, AGGREGATORS.load(name)(**sizes, **params))
         own = _signature(AGGREGATORS.load(name))
         base = AGGREGATORS.load(inner)(**sizes, **{k: v for k, v in params.items() if k not in own})
         return AGGREGATORS.load(name)(base, **{k: v for k, v in params.items() if k in own})  # type: ignore[no-any-return]
+
+
+def _checked(name: str, built: object) -> Aggregator:
+    if not isinstance(built, Aggregator):
+        raise ConfigError(
+            f"aggregator {name!r} made a {type(built).__name__}: it must derive from wsi_mil.aggregators.base.Aggregator"
+        )
+    return built
 
 
 def parameters_of(name: str) -> dict[str, Any]:
@@ -55,5 +63,8 @@ def outputs_for(name: str, classes: int, head: Literal["auto", "sigmoid", "softm
 
 
 def _signature(build: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters of a builder beside its sizes. Raises ConfigError for one that takes no sizes: it is no aggregator."""
+    if not {"in_features", "base"} & set(inspect.signature(build).parameters):
+        raise ConfigError(f"{build!r} is no aggregator: it must take in_features and n_outputs")
     found = inspect.signature(build).parameters.values()
     return {p.name: p.default for p in found if p.name not in NOT_PARAMETERS}

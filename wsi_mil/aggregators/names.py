@@ -1,6 +1,6 @@
 """Names of aggregators, with where each is built."""
 
-from wsi_mil.registry import Registry
+from wsi_mil.registry import OpenRegistry
 
 METHODS = {
     "mi_net": "mi_net:MiNet",
@@ -23,8 +23,10 @@ WRAPPERS = {"counterfactual": "counterfactual:Counterfactual", "guided": "guided
 ATTENTION_METHODS = ("abmil", "abmil_gated", "clam_sb", "clam_mb", "dsmil", "acmil", "loss_attention")
 WRAPPED = {f"{w}({m})": place for w, place in WRAPPERS.items() for m in ATTENTION_METHODS}
 
-AGGREGATORS = Registry(
-    "aggregator", {name: f"wsi_mil.aggregators.{place}" for name, place in {**METHODS, **WRAPPED}.items()}
+AGGREGATORS = OpenRegistry(
+    "aggregator",
+    {name: f"wsi_mil.aggregators.{place}" for name, place in {**METHODS, **WRAPPED}.items()},
+    group="wsi_mil.aggregators",
 )
 
 

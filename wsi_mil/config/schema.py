@@ -17,6 +17,7 @@ from wsi_mil.evaluation.annotations import AnnotationFolder
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.heatmaps.spec import HeatmapSpec
+from wsi_mil.registry import is_path
 from wsi_mil.robustness.poison_spec import PoisonSpec
 from wsi_mil.synthetic.cohort import SynthSpec
 from wsi_mil.tissue import TissueSpec
@@ -101,13 +102,19 @@ def with_aggregators(config: RunConfig, patterns: Sequence[str]) -> RunConfig:
     from wsi_mil.aggregators.names import AGGREGATORS, METHODS
 
     names: dict[str, None] = {}
+    own: dict[str, dict[str, Any]] = {}
     for pattern in patterns:
+        if is_path(pattern):  # of package.module:Name the last part is the model's name, which becomes a folder
+            own[pattern.partition(":")[2]] = {"aggregator": pattern}
+            continue
         # fnmatchcase: parentheses and underscores as they are; only * and ? are patterns
         found = list(METHODS) if pattern == "all" else [name for name in AGGREGATORS if fnmatchcase(name, pattern)]
         names |= dict.fromkeys(found or [_known(AGGREGATORS, pattern)])
-    if not names:
+    if not names and not own:
         return config
-    return config.model_copy(update={"models": {name: config.models.get(name, {}) for name in names}})
+    models = {name: config.models.get(name, {}) for name in names}
+    models |= {name: {**config.models.get(name, {}), **values} for name, values in own.items()}
+    return config.model_copy(update={"models": models})
 
 
 def _known(names: Mapping[str, str], name: str) -> str:
