@@ -28,7 +28,7 @@ KFOLD = {"kind": "kfold", "folds": 5, "val_share": 0.2}
 COHORTS: dict[str, dict[str, Any]] = {
     "synthetic": {
         "synthetic": {"pairs": 40, "centres": 3, "seed": 7},
-        "tiles": {"mpp": 0.5, "size_px": 128},
+        "tiles": {"mpp": 0.5, "size_px": 256},
         "encoder": {"name": "texture"},
         "split": KFOLD,
     },

@@ -116,6 +116,8 @@ def full_effect(plan: PoisonPlan, window: Window, pixels: RGB) -> Image:
         return _filtered(pixels, 1 - strength * CAST_DEPTH * (1 - light))
     if spec.kind == "stain":
         other, gains = shifted_stains(plan.stains, strength, np.random.default_rng(spec.seed))
+        if spec.stain_gains is not None:
+            other, gains = plan.stains, np.array(spec.stain_gains)
         return recolour(pixels, stain_matrix(plan.stains, other, gains)).astype(np.float32)
     if spec.kind == "blur":
         return _blurred(window, strength * BLUR_UM, plan.mpp_xy).astype(np.float32)

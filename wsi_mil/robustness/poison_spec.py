@@ -38,6 +38,10 @@ class PoisonSpec(Spec):
     colour: tuple[int, int, int] = Field((40, 190, 60), description="red, green, blue of noise, pen and cast")
     grain_um: float = Field(1.0, gt=0, description="size of a grain of noise")
     width_um: float = Field(60.0, gt=0, description="width of a pen stroke")
+    stain_gains: tuple[float, float] | None = Field(
+        None,
+        description="stain: haematoxylin and eosin times these, in place of another laboratory's drawn vectors and gains",
+    )
     seed: int = Field(0, ge=0, description="of places and noise; the colour of a stain, too")
 
     @property
