@@ -1,5 +1,8 @@
 """Names of aggregators, with where each is built."""
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
 from wsi_mil.registry import OpenRegistry
 
 METHODS = {
@@ -37,3 +40,23 @@ def wrapped_method(name: str) -> str | None:
     ('abmil', None)
     """
     return name[name.index("(") + 1 : -1] if name in WRAPPED else None
+
+
+def matching_aggregators(patterns: Sequence[str]) -> list[str]:
+    """Return the aggregators that match any of the patterns, each once.
+
+    'all' stands for every method by itself, '*' for the wrapped ones as well; package.module:Class stands for itself. Raises
+    ConfigError, with the nearest names, for a pattern that matches none.
+
+    >>> matching_aggregators(["clam*", "mi_net"])
+    ['clam_sb', 'clam_mb', 'mi_net']
+    """
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        # fnmatchcase: parentheses and underscores as they are; only * and ? are patterns
+        found = list(METHODS) if pattern == "all" else [name for name in AGGREGATORS if fnmatchcase(name, pattern)]
+        if not found:
+            _ = AGGREGATORS[pattern]
+            found = [pattern]
+        names |= dict.fromkeys(found)
+    return list(names)

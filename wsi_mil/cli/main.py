@@ -20,6 +20,8 @@ VERBS = {
     "heatmap": "overlays, pyramids and GeoJSON",
     "evaluate": "metrics on held-out slides",
     "report": "one self-contained page",
+    "audit": "does a method, or a trained model, see tumour or a shortcut?",
+    "poison": "train with a signal that has nothing to do with tumour: who follows it?",
     "import": "features that TRIDENT or CLAM made, into a run",
     "export": "features for TRIDENT, CLAM, torchmil or AnnData",
     "predict": "unlabelled slides through a trained model",
@@ -59,7 +61,8 @@ class LazyGroup(click.Group):
 def cli(verbose: int, quiet: bool) -> None:
     """From a folder of whole-slide images and one label per slide to checked tumour heatmaps.
 
-    Exit codes: 0 all done; 1 a mistake that you can mend; 3 finished, but some slides failed (a table says why).
+    Exit codes: 0 all done; 1 a mistake that you can mend; 3 finished, but some slides failed (a table says why); 4 an audit's verdict is
+    not the required one.
     """
     from wsi_mil.logs import setup_console
 

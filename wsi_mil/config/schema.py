@@ -1,7 +1,6 @@
 """The whole configuration. Each block is the spec of one stage; this file only puts them side by side."""
 
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,28 +94,15 @@ class RunConfig(Spec):
 
 
 def with_aggregators(config: RunConfig, patterns: Sequence[str]) -> RunConfig:
-    """Return `config` with one model per aggregator that matches a pattern; without patterns as it is.
+    """Return `config` with one model per aggregator that matches a pattern (see `matching_aggregators`); without patterns as it is.
 
-    'all' stands for every method by itself, '*' for the wrapped ones as well. What `models` says of a name is kept.
+    What `models` says of a name is kept. Of package.module:Class the last part is the model's name, which becomes a folder.
     """
-    from wsi_mil.aggregators.names import AGGREGATORS, METHODS
+    from wsi_mil.aggregators.names import matching_aggregators
 
-    names: dict[str, None] = {}
-    own: dict[str, dict[str, Any]] = {}
-    for pattern in patterns:
-        if is_path(pattern):  # of package.module:Name the last part is the model's name, which becomes a folder
-            own[pattern.partition(":")[2]] = {"aggregator": pattern}
-            continue
-        # fnmatchcase: parentheses and underscores as they are; only * and ? are patterns
-        found = list(METHODS) if pattern == "all" else [name for name in AGGREGATORS if fnmatchcase(name, pattern)]
-        names |= dict.fromkeys(found or [_known(AGGREGATORS, pattern)])
-    if not names and not own:
-        return config
-    models = {name: config.models.get(name, {}) for name in names}
-    models |= {name: {**config.models.get(name, {}), **values} for name, values in own.items()}
-    return config.model_copy(update={"models": models})
-
-
-def _known(names: Mapping[str, str], name: str) -> str:
-    _ = names[name]  # an unknown name is refused with the nearest ones
-    return name
+    models = {}
+    for name in matching_aggregators(patterns):
+        own = {"aggregator": name} if is_path(name) else {}
+        key = name.partition(":")[2] if is_path(name) else name
+        models[key] = {**config.models.get(key, {}), **own}
+    return config.model_copy(update={"models": models}) if models else config

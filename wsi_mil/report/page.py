@@ -50,6 +50,29 @@ class ReportModel:
     crops: Sequence[Crop] = ()
 
 
+@dataclass(frozen=True)
+class ReportFinding:
+    """What a JSON file of the run says (an audit, a poison study), and its picture (PNG bytes)."""
+
+    found: dict[str, Any]
+    png: bytes | None
+
+
+def template(name: str) -> Any:
+    """Return a page's template with the filters that pages share."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(loader=PackageLoader("wsi_mil.report"), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {
+        "number": _number,
+        "interval": _interval,
+        "jpeg": lambda data: _data_uri(data, "jpeg"),
+        "png": lambda data: _data_uri(data, "png"),
+        "url": lambda path: quote(str(path)),
+    }
+    return environment.get_template(name)
+
+
 def render_report(
     title: str,
     slides: Sequence[ReportSlide],
@@ -61,14 +84,11 @@ def render_report(
     curves_png: bytes | None,
     comparison: Sequence[Sequence[str]] = (),
     strip: int = 24,
+    audits: Sequence[ReportFinding] = (),
+    poisons: Sequence[ReportFinding] = (),
 ) -> str:
     """Return the page. Per model at most `strip` heatmaps are shown, most suspicious slides first. `comparison`: a table of
     all trainings, its header first."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(loader=PackageLoader("wsi_mil.report"), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"number": _number, "interval": _interval, "jpeg": lambda data: _data_uri(data, "jpeg")}
-    environment.filters["url"] = lambda path: quote(str(path))
     strips = {
         model.name: [
             {
@@ -83,17 +103,21 @@ def render_report(
         ][:strip]
         for model in models
     }
-    return environment.get_template("report.html").render(
-        title=title,
-        slides=slides,
-        models=models,
-        strips=strips,
-        problems=problems,
-        stages=stages,
-        provenance=provenance,
-        config_text=config_text,
-        comparison=comparison,
-        curves=_data_uri(curves_png, "png") if curves_png else "",
+    return str(
+        template("report.html").render(
+            title=title,
+            slides=slides,
+            models=models,
+            strips=strips,
+            problems=problems,
+            stages=stages,
+            provenance=provenance,
+            config_text=config_text,
+            comparison=comparison,
+            curves=_data_uri(curves_png, "png") if curves_png else "",
+            audits=audits,
+            poisons=poisons,
+        )
     )
 
 

@@ -56,6 +56,7 @@ class PoisonedSlide(SlideReader):
         rows, columns = np.flatnonzero(opacity.any(1)), np.flatnonzero(opacity.any(0))
         if not len(rows):
             return pixels
+        pixels = pixels.copy()  # a reader may keep what it gave
         top, lower, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
         part, share = pixels[top:lower, left:right], opacity[top:lower, left:right, None]
         inner = Window(handle, level, x_px + int(left), y_px + int(top), int(right - left), int(lower - top))

@@ -10,6 +10,7 @@ from typing import Any
 from wsi_mil.aggregators import AGGREGATORS
 from wsi_mil.bags import Split
 from wsi_mil.config import RunConfig
+from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation.intervals import spread
@@ -35,11 +36,12 @@ COLUMNS = ("model", "arm", "condition", "fold", *METRICS, "train_auc", "val_auc"
 
 @dataclass(frozen=True)
 class PoisonStudy:
-    """What `run_poison` found: poison.json's content, its folder, and how many trainings were needed."""
+    """What `run_poison` found: poison.json's content, its folder, how many trainings were needed, slides that could not be poisoned."""
 
     found: dict[str, Any]
     folder: Path
     trained: int
+    problems: tuple[Outcome, ...]
 
 
 def run_poison(config: RunConfig, arms: Sequence[Arm] = TRAINING_ARMS) -> PoisonStudy:
@@ -70,7 +72,8 @@ def run_poison(config: RunConfig, arms: Sequence[Arm] = TRAINING_ARMS) -> Poison
         write_text(folder / "trainings.csv", _table(rows))
         write_json(folder / "poison.json", without_nan(study))
         draw_poison(without_nan(study), folder / "poison.png")
-        return PoisonStudy(study, folder, len(waiting))
+        problems = tuple(row for row in run.ledger.rows("poison") if row.status == "failed")
+        return PoisonStudy(study, folder, len(waiting), problems)
 
 
 def _slides_with_both(context: RunContext) -> TrainingSet:

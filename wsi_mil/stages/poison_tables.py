@@ -23,6 +23,21 @@ def method_table(studies: Mapping[str, Study]) -> str:
     return _markdown(head, rows)
 
 
+def verdict_rows(study: Study) -> list[str]:
+    """Return the study as lines for a terminal: a row per model, and what the words mean."""
+    width = max(12, *(len(model["model"]) for model in study["models"]))
+    keys = [("clean", "none", "slide_auc"), ("poisoned", "poison", "slide_auc"), ("patch", "none", "patch_auc"), ("poisoned", "poison", "patch_auc"),
+            ("on poison", "poison", "poison_share")]  # fmt: skip
+    rows = ["  ".join([f"{'slide AUC:':<{width}}", *(f"{title:>15}" for title, _, _ in keys), "verdict"])]
+    for model in study["models"]:
+        cells = [_spread(model, condition, key) for _, condition, key in keys]
+        rows.append(
+            "  ".join([f"{model['model']:<{width}}", *(f"{cell:>15}" for cell in cells), model.get("verdict", "-")])
+        )
+    share = study["share_of_tiles"]
+    return [*rows, f"poison lies on {share:.1%} of the tiles; ±: half the 95 % t interval over trainings"]
+
+
 def ablation_table(studies: Mapping[str, Study], names: Sequence[str]) -> str:
     """Return a Markdown table of some models: training AUC beside the test AUC, clean and poisoned."""
     head = [

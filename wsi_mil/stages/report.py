@@ -11,14 +11,14 @@ from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import StoreError
 from wsi_mil.files import digest_file, digest_json, read_json, write_text
-from wsi_mil.report import ReportModel, ReportSlide, draw_curves, render_report
+from wsi_mil.report import ReportFinding, ReportModel, ReportSlide, draw_curves, render_report
 from wsi_mil.scoring import read_slide_scores
 from wsi_mil.stages.comparison import summarise
 from wsi_mil.stages.evaluate import FORMAT as METRICS_FORMAT
 from wsi_mil.stages.false_positives import false_positive_crops
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
 
-PAGE = 4  # changes with the page's form: reports of earlier versions are written again
+PAGE = 5  # changes with the page's form: reports of earlier versions are written again
 
 
 def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labels: LabelTable | None,
@@ -32,6 +32,7 @@ def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labe
     evaluated = {name for name, found in metrics.items() if found is not None}
     if all(row[1] == "1" and row[0] in evaluated for row in comparison[1:]):
         comparison = []  # one training a model, and each evaluated: the table above says it all
+    audits, poisons = _audits(run, names), _findings(run.path / "poison", "*/poison.json", "poison.png")
     known = sorted({*(source.slide_id for source in sources), *(row.slide_id for row in run.ledger.rows())})
     inputs = digest_json(
         {
@@ -42,6 +43,7 @@ def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labe
             "heatmaps": {name: run.read_index(name) for name in names},
             "provenance": provenance,
             "comparison": comparison,
+            "findings": [finding.found for finding in (*audits, *poisons)],
             "slides": known,
         }
     )
@@ -70,6 +72,8 @@ def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labe
         config_text=config.read_text(encoding="utf-8") if config.exists() else yaml.safe_dump({}),
         curves_png=_curves(run, models),
         comparison=comparison,
+        audits=audits,
+        poisons=poisons,
     )
     write_text(run.report, f"{page}\n{mark}\n")
     return True
@@ -80,6 +84,25 @@ def _metrics(run: RunFolder, name: str) -> dict[str, Any] | None:
     path = run.evaluation(name) / "metrics.json"
     found = dict(read_json(path)) if path.exists() else {}
     return found if found.get("format_version") == METRICS_FORMAT else None
+
+
+def _audits(run: RunFolder, names: Sequence[str]) -> list[ReportFinding]:
+    """The audits of today's models; that of a model which was trained again since is not shown."""
+    found = []
+    for name in names:
+        digests = {row["model_digest"] for row in read_slide_scores(run.slide_scores(name))[0]}
+        audits = _findings(run.path / "audit", f"{name}/audit.json", "curves.png")
+        found += [audit for audit in audits if set(audit.found["model_digests"]) <= digests]
+    return found
+
+
+def _findings(folder: Path, pattern: str, picture: str) -> list[ReportFinding]:
+    paths = sorted(folder.glob(pattern)) if folder.is_dir() else []
+    pictures = [path.with_name(picture) for path in paths]
+    return [
+        ReportFinding(read_json(path), png.read_bytes() if png.exists() else None)
+        for path, png in zip(paths, pictures, strict=True)
+    ]
 
 
 def _missed(run: RunFolder, name: str) -> list[dict[str, Any]]:

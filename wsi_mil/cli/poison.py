@@ -1,0 +1,71 @@
+"""wsi-mil poison RUN [key=value ...]"""
+
+from pathlib import Path
+
+import click
+
+from wsi_mil.cli.common import config_arguments
+
+
+@click.command("poison", epilog="Example: wsi-mil poison runs/demo --kind noise --coverage 0.15 split.kind=kfold")
+@config_arguments
+@click.option(
+    "--kind",
+    type=click.Choice(["noise", "pen", "cast", "stain", "blur", "jpeg", "chip"]),
+    help="What is put on the slides; default: green noise.",
+)
+@click.option("--coverage", type=float, help="Share of a slide's tiles that are touched; 1: the whole slide.")
+@click.option("--strength", type=float, help="From just above 0 to 1.")
+@click.option(
+    "--placement",
+    type=click.Choice(["off_tumour", "anywhere"]),
+    help="off_tumour (default): no pixel of an outlined lesion changes.",
+)
+@click.option(
+    "--aggregator",
+    multiple=True,
+    metavar="NAME",
+    help="These instead of the configuration's models: a name, a pattern, all, or package.module:Class. Repeatable.",
+)
+@click.option(
+    "--no-control", is_flag=True, help="Leave out the trainings with every slide poisoned: a third of the time."
+)
+@click.pass_context
+def command(
+    context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool, kind: str | None, coverage: float | None,
+    strength: float | None, placement: str | None, aggregator: tuple[str, ...], no_control: bool,
+) -> None:  # fmt: skip
+    """Train the models of RUN (a run folder or a configuration) on clean slides, and again with a poison on normal slides; test both
+    with the poison on tumour slides. Tells which models follow the poison instead of the tumour. Slides are stained as they are
+    read; what is not touched keeps its features. Every fold, repeat and seed of `split` is a training: with one there is no interval."""
+    from wsi_mil.config import load_config
+    from wsi_mil.config.schema import with_aggregators
+    from wsi_mil.robustness.conditions import TRAINING_ARMS
+    from wsi_mil.stages.poison import run_poison
+    from wsi_mil.stages.poison_features import poison_folder
+    from wsi_mil.stages.poison_tables import verdict_rows
+    from wsi_mil.stages.run_folder import RunFolder
+
+    given = {"kind": kind, "coverage": coverage, "strength": strength, "placement": placement}
+    options = tuple(f"poison.{key}={value}" for key, value in given.items() if value is not None)
+    loaded = with_aggregators(load_config(config, (*overrides, *options)), aggregator)
+    arms = [arm for arm in TRAINING_ARMS if not (no_control and arm == "all")]
+    if dry_run:
+        spec, models = loaded.poison, ", ".join(loaded.models)
+        click.echo(
+            f"poison       {spec.title}: {spec.kind} on {spec.share:.0%} of the tiles, strength {spec.strength:g}, {spec.placement}"
+        )
+        click.echo(
+            f"into         {poison_folder(RunFolder(loaded.run), spec)}\ntrainings    {models}; arms {', '.join(arms)}; every fold, repeat and seed of the split"
+        )
+        return
+    study = run_poison(loaded, arms)
+    for row in verdict_rows(study.found):
+        click.echo(row)
+    if not study.trained:
+        click.echo("nothing to do: everything is up to date")
+    click.echo(f"table, figure, places for QuPath: {study.folder}")
+    lost = [row for row in study.problems if row.status == "failed"]
+    if lost:
+        click.echo(f"{len(lost)} slides could not be poisoned; see {loaded.run / 'outcomes.csv'}", err=True)
+    context.exit(3 if lost else 0)
