@@ -19,7 +19,7 @@ import pipelines.lung_mosaic_slides as lung
 from wsi_mil.config import RunConfig, load_config
 from wsi_mil.files import write_json
 from wsi_mil.logs import setup_console
-from wsi_mil.report.poison_figure import draw_doses
+from wsi_mil.report.poison_figure import draw_cohorts, draw_doses
 from wsi_mil.stages import run_stage
 from wsi_mil.stages.poison import run_poison
 from wsi_mil.stages.poison_tables import ablation_table, dose_table, method_table
@@ -119,6 +119,7 @@ def main() -> None:
                 doses[axis][step] = run_poison(dosed(own, {axis: step}), ("normal",)).found
         draw_doses(doses, config.run / "doses.png")
         print(f"curves on {arguments.doses_on}: {config.run / 'doses.png'}")
+    draw_cohorts(studies, config.run / "cohorts.png")
     write_json(config.run / "studies.json", {"cohorts": studies, "doses": doses})
     print(f"from features on: {(time.perf_counter() - clock) / 60:.1f} minutes\n")
     print(method_table(studies) + "\n\n" + ablation_table(studies, ABLATION) + "\n\n" + dose_table(doses))

@@ -17,36 +17,61 @@ SHOWN = (
 def draw_poison(study: dict[str, Any], path: Path) -> None:
     """Write a PNG of poison.json: a row per method, a mark per condition with its 95 % interval over trainings; beside it the share
     of the score that lies on poison."""
+    models = sorted(study["models"], key=lambda m: _mean(m, "poison", "slide_auc"))
+    figure, (left, right) = _figure(len(models), (3, 1.3))
+    _auc_panel(left, models)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=8, frameon=False)
+    shares = [_mean(m, "poison", "poison_share") for m in models]
+    right.barh(range(len(models)), [max(s, 0.0) for s in shares], color="C3", alpha=0.6, height=0.55)
+    right.axvline(study["share_of_tiles"], color="0.3", linewidth=0.9, linestyle="--")
+    right.set(xlim=(0, 1), xlabel="share of score on poison\n(dashed: share of tiles)")
+    _save(figure, path)
+
+
+def draw_cohorts(studies: dict[str, dict[str, Any]], path: Path) -> None:
+    """Write a PNG of several cohorts side by side, the methods in one order: by their mean AUC under poison."""
+    names = [model["model"] for model in next(iter(studies.values()))["models"]]
+    by_name = {cohort: {m["model"]: m for m in study["models"]} for cohort, study in studies.items()}
+    order = sorted(
+        names, key=lambda name: sum(_mean(models[name], "poison", "slide_auc") for models in by_name.values())
+    )
+    figure, panels = _figure(len(order), (1.0,) * len(studies))
+    for axes, (cohort, models) in zip(panels, by_name.items(), strict=True):
+        _auc_panel(axes, [models[name] for name in order])
+        axes.set_title(cohort)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=8, frameon=False
+    )
+    _save(figure, path)
+
+
+def _figure(rows: int, widths: tuple[float, ...]) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    models = sorted(study["models"], key=lambda m: _mean(m, "poison", "slide_auc"))
-    figure = Figure(figsize=(11, 1.6 + 0.34 * len(models)), dpi=100, layout="constrained")
+    figure = Figure(figsize=(11, 1.6 + 0.34 * rows), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, width_ratios=(3, 1.3), sharey=True)
+    return figure, figure.subplots(1, len(widths), width_ratios=widths, sharey=True, squeeze=False)[0]
+
+
+def _auc_panel(axes: Any, models: list[dict[str, Any]]) -> None:
     for number, (condition, label, colour, marker) in enumerate(SHOWN):
-        rows = [
-            (i, m["conditions"][condition]["slide_auc"]) for i, m in enumerate(models) if condition in m["conditions"]
-        ]
-        rows = [(i, value) for i, value in rows if value["mean"] is not None]
+        found = [(i, m["conditions"].get(condition, {}).get("slide_auc")) for i, m in enumerate(models)]
+        rows = [(i, value) for i, value in found if value and value["mean"] is not None]
         if not rows:
             continue
         y = [i + (2 - number) * 0.14 for i, _ in rows]
-        x = [value["mean"] for _, value in rows]
         spans = [_span(value) for _, value in rows]
         errors = [[low for low, _ in spans], [high for _, high in spans]]
-        left.errorbar(
-            x, y, xerr=errors, fmt=marker, color=colour, markersize=5, elinewidth=0.8, linestyle="none", label=label
-        )
-    left.axvline(0.5, color="0.7", linewidth=0.8)
-    left.set(xlim=(-0.02, 1.02), xlabel="slide AUC, test part (95 % t interval over trainings)")
-    left.set_yticks(range(len(models)), [m["model"] for m in models])
-    left.grid(axis="x", color="0.93", linewidth=0.6)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=8, frameon=False)
-    shares = [_mean(m, "poison", "poison_share") for m in models]
-    right.barh(range(len(models)), [0 if s < 0 else s for s in shares], color="C3", alpha=0.6, height=0.55)
-    right.axvline(study["share_of_tiles"], color="0.3", linewidth=0.9, linestyle="--")
-    right.set(xlim=(0, 1), xlabel="share of score on poison\n(dashed: share of tiles)")
+        axes.errorbar([value["mean"] for _, value in rows], y, xerr=errors, fmt=marker, color=colour, markersize=5, elinewidth=0.8,
+                      linestyle="none", label=label)  # fmt: skip
+    axes.axvline(0.5, color="0.7", linewidth=0.8)
+    axes.set(xlim=(-0.03, 1.03), xlabel="slide AUC (95 % t interval)")
+    axes.set_yticks(range(len(models)), [m["model"] for m in models])
+    axes.grid(axis="x", color="0.93", linewidth=0.6)
+
+
+def _save(figure: Any, path: Path) -> None:
     with write_aside(path) as aside:
         figure.savefig(aside, format="png", metadata={"Software": None})
 
@@ -93,5 +118,4 @@ def draw_doses(doses: dict[str, dict[float, dict[str, Any]]], path: Path) -> Non
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=9, frameon=False
     )
-    with write_aside(path) as aside:
-        figure.savefig(aside, format="png", metadata={"Software": None})
+    _save(figure, path)

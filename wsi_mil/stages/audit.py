@@ -60,19 +60,15 @@ def run_audit(config: RunConfig, name: str, pixel_slides: int = 8, out: Path | N
     Raises ConfigError for a model that the run has not, DataError without labelled and scored test slides.
     """
     with hold(config.run):
-        context = open_run(config)
+        context = open_run(config, guest=True)
         if name not in config.models:
             raise ConfigError(f"the run has no model {name!r}. Nearest: {nearest(name, list(config.models))}")
         slides, models = audited_slides(context, name)
         rng = np.random.default_rng(config.evaluation.seed)
         pool = _normal_tiles(slides, rng)
         answers = ask_of_features(slides, pool, rng)
-        skipped = {}
-        try:
-            answers |= ask_of_pixels(context, slides, models, pixel_slides)
-        except WsiMilError as error:
-            skipped["pixels"] = str(error)
-            logger().warning("audit: no pixels are repainted: %s", error)
+        repainted, skipped = ask_of_pixels(context, slides, models, pixel_slides)
+        answers |= repainted
         draws = config.evaluation.bootstrap
         checks = {key: summarise_check(QUESTIONS[key], points, rng, draws) for key, points in answers.items()}
         agrees = agreement(slides, rng, draws)
@@ -159,21 +155,30 @@ def _normal_tiles(slides: Sequence[AuditedSlide], rng: np.random.Generator) -> T
 
 def ask_of_pixels(
     context: RunContext, slides: Sequence[AuditedSlide], models: dict[str, TrainedModel], count: int
-) -> dict[str, dict[float, list[Answer]]]:
-    """Return the answers of the checks that repaint tiles and encode them again, of at most `count` slides of each class."""
+) -> tuple[dict[str, dict[float, list[Answer]]], dict[str, str]]:
+    """Return the answers of the checks that repaint tiles and encode them again, of at most `count` slides of each class; and, of
+    slides that could not be read, why."""
     found: dict[str, dict[float, list[Answer]]] = {"stain_normal": {}, "restain": {}}
+    skipped = {}
     right = right_calls(slides, tumour_only=False)
     chosen = [s for label in (0, 1) for s in [r for r in right if r.label == label][:count]]
     sources = {source.slide_id: source for source in context.slides}
     specs = [("stain_normal", c, PoisonSpec(coverage=c)) for c in COVERAGES]
     specs += [("restain", g, PoisonSpec(kind="stain", stain_gains=(g, g), placement="anywhere")) for g in GAINS]
     for slide in progress(chosen, total=len(chosen), label="audit, pixels"):
-        with _open(context, sources[slide.slide_id]) as reader:
-            for check, x, spec in specs:
-                probability = slide.score(_repainted(context, slide, models[slide.slide_id], reader, spec))
-                kept = (probability >= slide.threshold) == bool(slide.label)
-                found[check].setdefault(x, []).append(Answer(slide.slide_id, slide.patient, kept, probability))
-    return found
+        try:
+            with _open(context, sources[slide.slide_id]) as reader:
+                values = [
+                    slide.score(_repainted(context, slide, models[slide.slide_id], reader, spec)) for *_, spec in specs
+                ]
+        except WsiMilError as error:
+            skipped[slide.slide_id] = str(error)
+            logger().warning("audit: %s is not repainted: %s", slide.slide_id, error)
+            continue
+        for (check, x, _), probability in zip(specs, values, strict=True):
+            kept = (probability >= slide.threshold) == bool(slide.label)
+            found[check].setdefault(x, []).append(Answer(slide.slide_id, slide.patient, kept, probability))
+    return found, skipped
 
 
 def _open(context: RunContext, source: SlideSource) -> SlideReader:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from wsi_mil.bags import Split, read_labels
 from wsi_mil.bags.labels import LabelTable, check_against_slides
-from wsi_mil.config import RunConfig, provenance, save_config
+from wsi_mil.config import RunConfig, load_config, provenance, save_config
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.errors import DataError, StoreError
+from wsi_mil.errors import ConfigError, DataError, StoreError
 from wsi_mil.execution.lock import hold
 from wsi_mil.files import digest_json, read_json, write_json
 from wsi_mil.logs import logger
@@ -36,10 +36,16 @@ class RunContext:
         return self.labels
 
 
-def open_run(config: RunConfig) -> RunContext:
-    """Return the run of a configuration: folder checked, cohort made if asked, slides found, labels read."""
+def open_run(config: RunConfig, guest: bool = False) -> RunContext:
+    """Return the run of a configuration: folder checked, cohort made if asked, slides found, labels read.
+
+    A `guest` (poison, audit) leaves the configuration of a run that exists as it is, and may not ask for other slides, tiles or features.
+    """
     _refuse_unknown_names(config)
     run = RunFolder(config.run)
+    saved = config.run / "config.yaml"
+    if guest and saved.exists():
+        _refuse_other_features(config, load_config(saved))
     if config.synthetic is not None and config.slides.folder is None:
         write_cohort(config.run / "cohort", config.synthetic, config.execution)
     labels = None
@@ -49,8 +55,9 @@ def open_run(config: RunConfig) -> RunContext:
         SlideSource(slide_id, path, (labels.mpp_of(slide_id) if labels else None) or config.slides.mpp)
         for slide_id, path in _slide_files(run, config).items()
     )
-    _write_provenance(run, config)
-    save_config(config, config.run / "config.yaml")
+    if not (guest and saved.exists()):
+        _write_provenance(run, config)
+        save_config(config, saved)
     context = RunContext(config, run, sources, labels)
     _account_for_labels(context)
     return context
@@ -84,6 +91,19 @@ def _refuse_unknown_names(config: RunConfig) -> None:
     _ = FAMILIES[family] if colon else ENCODERS[family]
     for name in config.models:
         _ = AGGREGATORS[config.train_spec(name).aggregator or name]
+
+
+def _refuse_other_features(config: RunConfig, saved: RunConfig) -> None:
+    for block in ("tissue", "tiles", "encoder"):
+        if getattr(config, block) != getattr(saved, block):
+            raise ConfigError(
+                f"{block}: {saved.run} was made with other settings, and its features are to stay as they are: leave `{block}` out, or "
+                "give another run folder (run=PATH)"
+            )
+    if config.slides.folder != saved.slides.folder:
+        raise ConfigError(
+            f"slides.folder: {saved.run} holds the slides of {saved.slides.folder}: give another run folder (run=PATH)"
+        )
 
 
 def _write_provenance(run: RunFolder, config: RunConfig) -> None:

@@ -3,12 +3,12 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from wsi_mil.aggregators import AGGREGATORS
-from wsi_mil.bags import Split
+from wsi_mil.bags import Split, make_split
 from wsi_mil.config import RunConfig
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.encoders.base import pick_device
@@ -26,7 +26,7 @@ from wsi_mil.stages.pipeline import RunContext, open_run, stage_extract, stage_t
 from wsi_mil.stages.poison_features import poison_folder, poisoned_store, run_poison_features
 from wsi_mil.stages.poison_training import PoisonTraining, poison_train_one
 from wsi_mil.stages.run_folder import RunFolder
-from wsi_mil.stages.train import TrainingSet, load_or_make_split, side_by_side, training_set
+from wsi_mil.stages.train import TrainingSet, side_by_side, training_set
 
 FORMAT = 1
 IN_MEMORY_BYTES = 1 << 30
@@ -46,18 +46,18 @@ class PoisonStudy:
 
 def run_poison(config: RunConfig, arms: Sequence[Arm] = TRAINING_ARMS) -> PoisonStudy:
     """Tile, extract, poison, train and measure every model of `config` under `config.poison`; write poison.json, trainings.csv and
-    poison.png below RUN/poison. What is up to date is left alone.
+    poison.png below RUN/poison. What is up to date is left alone; the run's own models, split and configuration are not touched.
 
     `arms`: which trainings are made; 'none' and 'normal' are the experiment itself, 'all' a control.
     Raises DataError if no slide of one class could be poisoned.
     """
     with hold(config.run):
-        context = open_run(config)
+        context = open_run(config, guest=True)
         stage_tile(context)
         stage_extract(context)
         run, spec = context.run, config.poison
         data = _slides_with_both(context)
-        split = _within(load_or_make_split(run, data, config.split), set(data.labels))
+        split = make_split(list(data.labels.values()), config.split)
         jobs = _jobs(context, data, split, arms)
         waiting = [job for job in jobs if not _is_done(job)]
         execution = side_by_side(config.execution, len(jobs), jobs[0].device)
@@ -69,6 +69,7 @@ def run_poison(config: RunConfig, arms: Sequence[Arm] = TRAINING_ARMS) -> Poison
         rows = [read_json(job.result) for job in jobs]
         study = summarise_poison(spec, list(config.models), rows, _touched(run, spec, config.encoder.key, data))
         folder = poison_folder(run, spec)
+        split.save(folder / "split.json")
         write_text(folder / "trainings.csv", _table(rows))
         write_json(folder / "poison.json", without_nan(study))
         draw_poison(without_nan(study), folder / "poison.png")
@@ -98,16 +99,6 @@ def _slides_with_both(context: RunContext) -> TrainingSet:
         )
     return TrainingSet(labels, data.class_names, {s: data.features_digests[s] for s in both}, data.tissue, data.tiles,
                        data.encoder, data.annotations)  # fmt: skip
-
-
-def _within(split: Split, slides: set[str]) -> Split:
-    """The split without slides that could not be poisoned (none, as a rule: it was drawn from those that could)."""
-
-    def kept(part: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(s for s in part if s in slides)
-
-    folds = tuple(replace(f, train=kept(f.train), val=kept(f.val), test=kept(f.test)) for f in split.folds)
-    return Split(split.spec, folds)
 
 
 def _jobs(context: RunContext, data: TrainingSet, split: Split, arms: Sequence[Arm]) -> list[PoisonTraining]:

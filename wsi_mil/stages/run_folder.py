@@ -1,6 +1,7 @@
 """Where everything of one run lies. See docs/contracts.md."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,11 @@ class RunFolder:
                     f"{found.get('format_version')}), this version reads format {FORMAT}: choose another run folder, or "
                     "use the version that made it"
                 )
-        self.ledger = Ledger(path / "outcomes.csv")
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The run's outcomes, read on first use."""
+        return Ledger(self.path / "outcomes.csv")
 
     def store(self, slide_id: str) -> SlideStore:
         return SlideStore(self.path / "slides" / f"{slide_id}.zarr", slide_id)

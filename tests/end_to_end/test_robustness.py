@@ -1,0 +1,302 @@
+"""The verbs poison and audit on a small run: what they write, what they leave alone, what they refuse, their part of the report."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from wsi_mil.cli.main import cli
+from wsi_mil.config import load_config
+from wsi_mil.errors import ConfigError, DataError, WsiMilError
+from wsi_mil.geojson import read_features
+from wsi_mil.robustness import PoisonSpec
+from wsi_mil.stages import RunFolder
+from wsi_mil.stages.poison import run_poison
+from wsi_mil.stages.poison_features import poison_folder, poisoned_store
+from wsi_mil.testing.qupath import broken_rules
+
+ROOT = Path(__file__).parents[2]
+CHEAT = "tests.robustness.cheat:MeanOfAll"
+QUICK = ("train.epochs=4", "split.kind=kfold", "split.folds=2", "execution.workers=1")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(a) for a in arguments], catch_exceptions=True)
+
+
+@pytest.fixture(scope="module")
+def run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("robust") / "r"
+    shutil.copytree(small_run, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def poisoned(run: Path) -> tuple[Path, Result]:
+    """The run after `wsi-mil poison` with two methods, and what that printed."""
+    copy = run.parent / "poisoned"
+    shutil.copytree(run, copy)
+    return copy, call("poison", copy, "--aggregator", "mi_net", "--aggregator", CHEAT, *QUICK)
+
+
+def test_poison_writes_a_table_a_picture_and_verdicts(poisoned: tuple[Path, Result]) -> None:
+    run, printed = poisoned
+    assert printed.exit_code == 0, printed.output
+    (folder,) = (run / "poison").iterdir()
+    study = json.loads((folder / "poison.json").read_text())
+    assert study["poison"]["kind"] == "noise"
+    assert study["share_of_tiles"] == pytest.approx(0.15, abs=0.05)
+    assert [m["model"] for m in study["models"]] == ["mi_net", "MeanOfAll"]
+    for model in study["models"]:
+        assert set(model["conditions"]) == {"none", "test_only", "train_only", "poison", "alike"}
+        assert model["conditions"]["poison"]["slide_auc"]["count"] == 2
+        assert model["verdict"] in ("resists", "weakened", "fooled", "not learned")
+        assert f"{model['model']}" in printed.output
+    with (folder / "trainings.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == 2 * 2 * 5  # models, folds, conditions
+    for model in study["models"]:  # the summary is the table's
+        own = [float(r["slide_auc"]) for r in rows if r["model"] == model["model"] and r["condition"] == "poison"]
+        assert model["conditions"]["poison"]["slide_auc"]["mean"] == pytest.approx(np.mean(own))
+    assert (folder / "poison.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((folder / "previews").glob("*.jpg"))) == 4
+
+
+def test_poison_leaves_the_run_as_it_was(poisoned: tuple[Path, Result], run: Path) -> None:
+    for name in ("config.yaml", "provenance.json", "models/split.json", "scores/focus_mil/slides.parquet"):
+        assert (poisoned[0] / name).read_text("latin-1").replace("poisoned", "r") == (run / name).read_text(
+            "latin-1"
+        ), name
+    assert call("evaluate", poisoned[0]).exit_code == 0
+
+
+def test_only_tiles_that_the_poison_reaches_have_new_features(poisoned: tuple[Path, Result]) -> None:
+    run = RunFolder(poisoned[0])
+    spec, key = PoisonSpec(), "texture"
+    changed_slides = 0
+    for slide_id in run.stored_slides():
+        clean, stained = run.store(slide_id), poisoned_store(run, spec, slide_id)
+        before, after = clean.read_features(key), stained.read_features(key)
+        assert stained.read_tiles().digest() == clean.read_tiles().digest()
+        differs = (before.features != after.features).any(1)
+        counts = (stained.features_attributes(key) or {})["poison"]["counts"]
+        assert differs.sum() <= counts["encoded"] < len(differs)
+        assert differs.sum() >= counts["poisoned"] > 0
+        changed_slides += 1
+    assert changed_slides == 18
+
+
+def test_the_places_are_drawn_for_qupath_and_spare_the_tumour(poisoned: tuple[Path, Result], cohort: Path) -> None:
+    import shapely
+
+    from wsi_mil.evaluation import read_annotations
+
+    run = RunFolder(poisoned[0])
+    folder = poison_folder(run, PoisonSpec())
+    for path in sorted((folder / "places").glob("*.geojson")):
+        info = run.store(path.stem).read_info()
+        assert broken_rules(path, (info.width_px, info.height_px)) == []
+        (area,) = [feature.geometry for feature in read_features(path)[0]]
+        truth = cohort / "annotations" / f"{path.stem}.xml"
+        if truth.exists():
+            lesions = shapely.union_all([lesion.geometry for lesion in read_annotations(truth, path.stem)])
+            assert area.intersection(lesions).area < 1e-6
+
+
+def test_a_second_call_trains_nothing_and_an_interrupted_one_goes_on(poisoned: tuple[Path, Result]) -> None:
+    run, _ = poisoned
+    (folder,) = (run / "poison").iterdir()
+    before = (folder / "poison.json").read_bytes()
+    arguments = ("poison", run, "--aggregator", "mi_net", "--aggregator", CHEAT, *QUICK)
+    assert "up to date" in call(*arguments).output
+    next((folder / "trainings").glob("mi_net_normal_*.json")).unlink()
+    again = call(*arguments)
+    assert again.exit_code == 0
+    assert "up to date" not in again.output
+    assert (folder / "poison.json").read_bytes() == before
+
+
+def test_without_controls_a_third_less_is_trained(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "r")
+    config = load_config(tmp_path / "r", (*QUICK, "train.epochs=1", "poison.kind=cast"))
+    study = run_poison(config, ("none", "normal"))
+    assert study.trained == 4
+    assert "alike" not in study.found["models"][0]["conditions"]
+    assert study.found["share_of_tiles"] > 0.9  # a cast lies on the whole slide, but for lesions
+
+
+def test_tumour_slides_without_outline_cannot_be_poisoned_off_tumour(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "r")
+    config = load_config(tmp_path / "r", (*QUICK, "slides.annotations=null"))
+    with pytest.raises(DataError, match=r"slides\.annotations, or poison\.placement=anywhere"):
+        run_poison(config)
+
+
+def test_the_dry_run_of_poison_does_nothing(run: Path) -> None:
+    printed = call("poison", run, "--kind", "pen", "--dry-run")
+    assert printed.exit_code == 0
+    assert "pen_c15_s100" in printed.output
+    assert not (run / "poison").exists()
+
+
+@pytest.fixture(scope="module")
+def audited(run: Path) -> tuple[Path, Result]:
+    copy = run.parent / "audited"
+    shutil.copytree(run, copy)
+    return copy, call("audit", copy, "--slides", 1)
+
+
+def test_audit_of_a_model(audited: tuple[Path, Result]) -> None:
+    run, printed = audited
+    assert printed.exit_code == 0, printed.output
+    found = json.loads((run / "audit" / "focus_mil" / "audit.json").read_text())
+    assert set(found["checks"]) == {
+        "remove_tumour", "remove_top", "remove_random", "keep_top", "swap_normal", "stain_normal", "restain",
+    }  # fmt: skip
+    assert found["slides"] == 6
+    assert found["verdict"] in ("pass", "fail", "not measured")
+    assert [p["x"] for p in found["checks"]["stain_normal"]["points"]] == [0.05, 0.15, 0.3, 0.6]
+    assert found["checks"]["restain"]["verdict"] == "not measured"  # two slides are too few
+    assert found["agreement"]["tile_auc"]["value"] > 0.8
+    for name, check in found["checks"].items():
+        assert name in printed.output
+        for point in check["points"]:
+            assert point["n"] == 0 or 0 <= point["low"] <= point["share"] <= point["high"] <= 1
+    assert (run / "audit" / "focus_mil" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_shows_audit_and_poison(audited: tuple[Path, Result], poisoned: tuple[Path, Result]) -> None:
+    page = (audited[0] / "report.html").read_text()
+    assert 'id="audit"' in page
+    assert "remove_tumour" in page
+    assert 'id="poison"' not in page
+    printed = call("report", poisoned[0])
+    assert printed.exit_code == 0
+    page = (poisoned[0] / "report.html").read_text()
+    assert 'id="poison"' in page
+    assert "MeanOfAll" in page
+
+
+def test_an_audit_of_an_earlier_model_is_not_shown(audited: tuple[Path, Result], tmp_path: Path) -> None:
+    shutil.copytree(audited[0], tmp_path / "r")
+    path = tmp_path / "r" / "audit" / "focus_mil" / "audit.json"
+    path.write_text(path.read_text().replace(json.loads(path.read_text())["model_digests"][0], "0" * 16))
+    assert call("report", tmp_path / "r").exit_code == 0
+    assert 'id="audit"' not in (tmp_path / "r" / "report.html").read_text()
+
+
+def test_slides_that_are_gone_leave_the_other_questions(run: Path, tmp_path: Path) -> None:
+    """Without files no pixels can be repainted: said, and the rest is asked."""
+    shutil.copytree(run, tmp_path / "r")
+    printed = call("audit", tmp_path / "r", "--slides", 0, "--out", tmp_path / "out")
+    assert printed.exit_code == 0
+    found = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert found["checks"]["stain_normal"]["points"] == []
+    assert found["checks"]["keep_top"]["points"]
+    assert not (tmp_path / "r" / "audit").exists()
+
+
+def test_slides_that_cannot_be_read_again_are_said(run: Path, tmp_path: Path, cohort: Path) -> None:
+    shutil.copytree(run, tmp_path / "r")
+    shutil.copytree(cohort, tmp_path / "cohort")
+    config = tmp_path / "r" / "config.yaml"
+    config.write_text(config.read_text().replace(str(cohort), str(tmp_path / "cohort")))
+    for path in (tmp_path / "cohort" / "slides").iterdir():
+        path.write_bytes(path.read_bytes()[:200])
+    printed = call("audit", tmp_path / "r", "--slides", 1)
+    assert printed.exit_code == 0, printed.output
+    found = json.loads((tmp_path / "r" / "audit" / "focus_mil" / "audit.json").read_text())
+    assert len(found["skipped"]) == 2
+    assert "cannot be opened" in next(iter(found["skipped"].values()))
+    assert found["checks"]["keep_top"]["points"]
+
+
+def test_what_cannot_be_audited_is_refused_in_one_line(run: Path, tmp_path: Path) -> None:
+    for arguments, kind, told in (
+        (("audit", run, "--model", "focus"), ConfigError, "no model 'focus'.*focus_mil"),
+        (("audit", "--aggregator", "foccus"), ConfigError, "focus_mil"),
+        (("audit", tmp_path / "nothing"), ConfigError, "no configuration"),
+        (("poison", run, "poison.kind=glitter"), ConfigError, "poison.kind"),
+        (("poison", run, "tiles.size_px=32"), ConfigError, "tiles: .*made with other settings"),
+        (("poison", run, "--coverage", "1.5"), ConfigError, "poison.coverage"),
+    ):
+        error = call(*arguments).exception
+        assert isinstance(error, kind), arguments
+        assert isinstance(error, WsiMilError)
+        assert "\n" not in str(error)
+        assert re.search(told, str(error)), str(error)
+    assert "not both and not neither" in call("audit").output
+    assert "not both and not neither" in call("audit", run, "--aggregator", "mi_net").output
+
+
+def test_a_cheat_leaves_with_exit_code_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wsi_mil.robustness import bag_tests
+    from wsi_mil.stages import bag_audit
+
+    monkeypatch.setattr(bag_audit, "TESTS", ("single_concept", "duplicates"))
+    assert set(bag_audit.TESTS) < set(bag_tests.TESTS)
+    printed = call("audit", "--aggregator", CHEAT, "--seeds", 1, "--workers", 1, "--out", tmp_path, "--require", "pass")
+    assert printed.exit_code == 4
+    assert "FAIL" in printed.output
+    (row,) = json.loads((tmp_path / "audit.json").read_text())["aggregators"]
+    assert row["verdict"] == "fail"
+    assert "single_concept" in row["failed"]
+    page = (tmp_path / "audit.html").read_text()
+    assert CHEAT in page
+    assert "http" not in page
+    assert call("audit", "--aggregator", CHEAT, "--seeds", 1, "--workers", 1).exit_code == 0
+
+
+def test_the_how_tos_own_aggregator_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's class, saved as the page says, in at most 30 lines, keeps what the page shows of it."""
+    from wsi_mil.robustness.bag_tests import BagTestJob, bag_verdict, run_bag_test
+
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "how-to-audit.md").read_text(), re.DOTALL)
+    assert code is not None
+    assert len([line for line in code[1].splitlines() if line.strip()]) <= 30
+    (tmp_path / "my_mil.py").write_text(code[1])
+    monkeypatch.chdir(tmp_path)
+    found = run_bag_test(BagTestJob("my_mil:NoisyOr", "single_concept", 0))
+    assert bag_verdict("single_concept", found.train_auc, found.test_auc) == "pass", found
+
+
+def test_an_own_aggregator_trains_like_any_other(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "r")
+    printed = call("train", tmp_path / "r", "--aggregator", CHEAT, "train.epochs=2")
+    assert printed.exit_code == 0, printed.output
+    assert (tmp_path / "r" / "models" / "MeanOfAll" / "fold0" / "model.json").is_file()
+    assert call("score", tmp_path / "r").exit_code == 0
+    assert (tmp_path / "r" / "scores" / "MeanOfAll" / "slides.parquet").is_file()
+
+
+def used_kinds() -> list[Any]:
+    return ["noise", "pen", "cast", "stain", "blur", "jpeg", "chip"]
+
+
+@pytest.mark.parametrize("kind", used_kinds())
+def test_every_kind_goes_through_the_real_path(kind: str, run: Path, tmp_path: Path) -> None:
+    """Slides are read, stained, encoded: the features of touched tiles move."""
+    from wsi_mil.stages.pipeline import open_run
+    from wsi_mil.stages.poison_features import run_poison_features
+    from wsi_mil.stages.train import training_set
+
+    shutil.copytree(run, tmp_path / "r")
+    config = load_config(tmp_path / "r", (f"poison.kind={kind}", "poison.coverage=0.2"))
+    context = open_run(config)
+    data = training_set(context.run, context.require_labels(), config.tissue, config.tiles, config.encoder)
+    one = dict(list(data.labels.items())[:2])
+    both = run_poison_features(
+        context.run, context.slides, one, "auto", config.annotations, config.poison, config.encoder, config.execution
+    )
+    assert both == sorted(one)
+    for slide_id in both:
+        before = context.run.store(slide_id).read_features("texture").features
+        after = poisoned_store(context.run, config.poison, slide_id).read_features("texture").features
+        moved = (before != after).any(1)
+        assert 0.05 < moved.mean() < 0.6

@@ -1,0 +1,102 @@
+"""The poison study on a handful of synthetic slides: tables, figures and files come from one call, and add up."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines import poison_stain
+from wsi_mil.stages.poison_tables import ablation_table, dose_table, method_table, verdict_rows
+
+ROOT = Path(__file__).parents[2]
+
+
+def spread(mean: float | None, half: float | None = None) -> dict[str, float | None]:
+    low, high = (None, None) if half is None or mean is None else (mean - half, mean + half)
+    return {"mean": mean, "std": half, "low": low, "high": high, "count": 2}
+
+
+def study(poisoned: float) -> dict[str, object]:
+    figures = {key: spread(0.5) for key in ("patch_auc", "froc", "poison_share", "poison_top")}
+    conditions = {
+        "none": {**figures, "slide_auc": spread(0.95, 0.02)},
+        "poison": {**figures, "slide_auc": spread(poisoned, 0.03)},
+    }
+    model = {"model": "m", "verdict": "fooled", "conditions": conditions, "train_auc_none": spread(1.0, 0.0)}
+    return {"models": [model], "share_of_tiles": 0.15}
+
+
+def test_tables_say_what_the_study_holds() -> None:
+    row = method_table({"c": study(0.1)}).splitlines()[2]
+    assert row.startswith("| c | m | 0.950 ± 0.020 | - | - | 0.100 ± 0.030 | - |")
+    assert row.endswith("| fooled |")
+    assert "| c | m | 1.000 ± 0.000 | 0.950 ± 0.020 |" in ablation_table({"c": study(0.1)}, ("m", "absent"))
+    doses = dose_table({"coverage": {0.05: study(0.9), 0.4: study(0.2)}, "strength": {}})
+    assert doses.splitlines() == [
+        "| method | coverage 0.05 | coverage 0.4 |",
+        "| --- | --- | --- |",
+        "| m | 0.900 ± 0.030 | 0.200 ± 0.030 |",
+    ]
+    assert dose_table({"coverage": {}}) == ""
+    printed = verdict_rows(study(0.1))
+    assert "0.950 ± 0.020" in printed[1]
+    assert printed[1].endswith("fooled")
+
+
+def test_the_configuration_holds_every_method_of_the_catalog() -> None:
+    from wsi_mil.aggregators.names import METHODS, WRAPPERS
+
+    models = yaml.safe_load((ROOT / "configs" / "poison_stain.yaml").read_text())["models"]
+    used = {own.get("aggregator", name) for name, own in models.items()}
+    assert set(METHODS) <= used
+    assert {name.split("(")[0] for name in used if "(" in name} == set(WRAPPERS)
+    assert set(poison_stain.DOSED) <= set(models)
+    assert set(poison_stain.ABLATION) <= set(models)
+    splits = [cohort["split"] for cohort in poison_stain.COHORTS.values()]
+    assert all(split.get("folds", 1) * split.get("seeds", 1) >= 5 for split in splits)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = {
+        "synthetic": {"pairs": 6, "centres": 2, "seed": 3, "width_px": [1500, 1600], "height_px": [1250, 1300], "itc_share": 0, "macro_share": 0},
+        "tiles": {"mpp": 1.0, "size_px": 64},
+        "encoder": {"name": "texture"},
+        "split": {"kind": "kfold", "folds": 2, "val_share": 0.3},
+    }  # fmt: skip
+    monkeypatch.setattr(poison_stain, "COHORTS", {"synthetic": cohort})
+    monkeypatch.setattr(poison_stain, "COVERAGES", (0.1, 0.3))
+    monkeypatch.setattr(poison_stain, "STRENGTHS", (1.0,))
+    monkeypatch.setattr(poison_stain, "DOSED", ("mi_net",))
+
+
+def test_the_study_on_a_little(
+    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = yaml.safe_load((ROOT / "configs" / "poison_stain.yaml").read_text())
+    raw["models"] = {"mi_net": {}, "mean_pool": {}}
+    raw["train"]["epochs"] = 1
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump(raw))
+    arguments = [
+        "poison_stain.py",
+        str(config),
+        "--doses-on",
+        "synthetic",
+        f"run={tmp_path / 'run'}",
+        "execution.workers=1",
+    ]
+    monkeypatch.setattr(sys, "argv", arguments)
+    poison_stain.main()
+    printed = capsys.readouterr().out
+    assert "synthetic: 12 trainings" in printed  # two methods, three arms, two folds
+    assert "from features on:" in printed
+    assert printed.count("| synthetic | mi_net |") == 2  # of the methods, and of the ablation
+    assert "| method | coverage 0.1 | coverage 0.3 | strength 1 |" in printed
+    found = json.loads((tmp_path / "run" / "studies.json").read_text())
+    assert [m["model"] for m in found["cohorts"]["synthetic"]["models"]] == ["mi_net", "mean_pool"]
+    assert found["doses"]["coverage"]["0.3"]["share_of_tiles"] > found["doses"]["coverage"]["0.1"]["share_of_tiles"]
+    for name in ("cohorts.png", "doses.png"):
+        assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
