@@ -67,12 +67,13 @@ def run_poison(config: RunConfig, arms: Sequence[Arm] = TRAINING_ARMS) -> Poison
         ):
             logger().debug("%s %s fold %d: %s", job.name, job.arm, job.number, found["conditions"])
         rows = [read_json(job.result) for job in jobs]
-        study = summarise_poison(spec, list(config.models), rows, _touched(run, spec, config.encoder.key, data))
+        touched = _touched(run, spec, config.encoder.key, data)
+        study = without_nan(summarise_poison(spec, list(config.models), rows, touched))
         folder = poison_folder(run, spec)
         split.save(folder / "split.json")
         write_text(folder / "trainings.csv", _table(rows))
-        write_json(folder / "poison.json", without_nan(study))
-        draw_poison(without_nan(study), folder / "poison.png")
+        write_json(folder / "poison.json", study)
+        draw_poison(study, folder / "poison.png")
         problems = tuple(row for row in run.ledger.rows("poison") if row.status == "failed")
         return PoisonStudy(study, folder, len(waiting), problems)
 
