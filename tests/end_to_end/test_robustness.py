@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from wsi_mil.cli.main import cli
 from wsi_mil.config import load_config
 from wsi_mil.errors import ConfigError, DataError, WsiMilError
-from wsi_mil.geojson import read_features
+from wsi_mil.geojson import geometry_of, read_features
 from wsi_mil.robustness import PoisonSpec
 from wsi_mil.stages import RunFolder
 from wsi_mil.stages.poison import run_poison
@@ -102,7 +102,10 @@ def test_the_places_are_drawn_for_qupath_and_spare_the_tumour(poisoned: tuple[Pa
     for path in sorted((folder / "places").glob("*.geojson")):
         info = run.store(path.stem).read_info()
         assert broken_rules(path, (info.width_px, info.height_px)) == []
-        (area,) = [feature.geometry for feature in read_features(path)[0]]
+        found, header = read_features(path)
+        assert header["spec"]["kind"] == "noise"
+        (area,) = [geometry_of(item, (0, 0)) for item in found]
+        assert area is not None
         truth = cohort / "annotations" / f"{path.stem}.xml"
         if truth.exists():
             lesions = shapely.union_all([lesion.geometry for lesion in read_annotations(truth, path.stem)])
@@ -291,9 +294,8 @@ def test_every_kind_goes_through_the_real_path(kind: str, run: Path, tmp_path: P
     context = open_run(config)
     data = training_set(context.run, context.require_labels(), config.tissue, config.tiles, config.encoder)
     one = dict(list(data.labels.items())[:2])
-    both = run_poison_features(
-        context.run, context.slides, one, "auto", config.annotations, config.poison, config.encoder, config.execution
-    )
+    both = run_poison_features(context.run, context.slides, one, "auto", config.annotations, config.poison, config.encoder,
+                               config.execution, config.qupath)  # fmt: skip
     assert both == sorted(one)
     for slide_id in both:
         before = context.run.store(slide_id).read_features("texture").features

@@ -79,7 +79,7 @@ def test_the_study_on_a_little(
     raw["models"] = {"mi_net": {}, "mean_pool": {}}
     raw["train"]["epochs"] = 1
     config = tmp_path / "c.yaml"
-    config.write_text(yaml.safe_dump(raw))
+    config.write_text(yaml.safe_dump(raw, sort_keys=False))
     arguments = [
         "poison_stain.py",
         str(config),

@@ -83,7 +83,7 @@ def _slides_with_both(context: RunContext) -> TrainingSet:
     config, run = context.config, context.run
     data = training_set(run, context.require_labels(), config.tissue, config.tiles, config.encoder, config.annotations)
     both = run_poison_features(run, context.slides, data.labels, config.slides.reader, config.annotations, config.poison,
-                               config.encoder, config.execution)  # fmt: skip
+                               config.encoder, config.execution, config.qupath)  # fmt: skip
     labels = {s: data.labels[s] for s in both}
     lost = sorted(set(data.labels) - set(both))
     if lost:

@@ -11,7 +11,7 @@ import shapely
 
 from wsi_mil.bags.slide_label import SlideLabel
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.contracts.qupath import BoundsMode
+from wsi_mil.contracts.qupath import BoundsMode, QuPathSpec, qupath_frame
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError, StoreError
@@ -44,6 +44,7 @@ class PoisonJob:
     encoder: EncoderSpec
     outline: Path | None
     bounds: BoundsMode
+    qupath: QuPathSpec
     device: str
     threads: int
     preview: bool
@@ -95,7 +96,7 @@ def poison_one(job: PoisonJob) -> Outcome:
             values[rows], readable[rows] = part.features, part.readable
         if job.preview:
             _write_preview(poison_folder(run, job.spec) / "previews" / f"{job.slide_id}.jpg", poisoned)
-        _write_places(run, job.spec, poisoned)
+        _write_places(job, poisoned)
         touched = int((poisoned.plan.share_of_tiles(table) > 0).sum())
         counts = {"tiles": len(table), "poisoned": touched, "encoded": len(rows)}
         store.write_tiles(table, slide.info, clean.made_from() or "")
@@ -113,18 +114,28 @@ def tiles_at(table: TileTable, rows: np.ndarray) -> TileTable:
     return replace(table, coords=table.coords[rows], tissue=table.tissue[rows])
 
 
-def _write_places(run: RunFolder, spec: PoisonSpec, poisoned: PoisonedSlide) -> None:
-    """The poisoned area as GeoJSON: drag it onto the slide in QuPath."""
-    slide_id = poisoned.info.slide_id
-    area = polygonal(poisoned.plan.area, GRID_PX)
+def _write_places(job: PoisonJob, poisoned: PoisonedSlide) -> None:
+    """The poisoned area as GeoJSON in QuPath's frame: drag it onto the slide."""
+    info, title = poisoned.info, job.spec.title
+    frame = qupath_frame(info, job.qupath.bounds)
+    moved = shapely.transform(poisoned.plan.area, lambda xy: xy - np.array(frame.offset_px))
+    area = polygonal(shapely.intersection(moved, shapely.box(0, 0, *frame.size_px)), GRID_PX)
     items = []
     if not area.is_empty:
-        uid = stable_id(slide_id, "poison", spec.digest())
+        uid = stable_id(info.slide_id, "poison", job.spec.digest())
         items = [
-            feature(area, object_type="annotation", uid=uid, class_name="Poison", colour=POISON_COLOUR, name=spec.title)
+            feature(area, object_type="annotation", uid=uid, class_name="Poison", colour=POISON_COLOUR, name=title)
         ]
-    header = {"kind": "poison", "format": 1, "slide_id": slide_id, "bounds_offset_px": [0, 0]}
-    write_features(poison_folder(run, spec) / "places" / f"{slide_id}.geojson", items, header)
+    header = {
+        "kind": "poison",
+        "format": 1,
+        "slide_id": info.slide_id,
+        "slide_size_px": [info.width_px, info.height_px],
+        **frame.header(),
+        "spec": job.spec.model_dump(mode="json"),
+    }
+    path = poison_folder(RunFolder(job.run), job.spec) / "places" / f"{info.slide_id}.geojson"
+    write_features(path, items, header, job.qupath.version)
 
 
 def _write_preview(path: Path, poisoned: PoisonedSlide) -> None:
@@ -138,7 +149,7 @@ def _write_preview(path: Path, poisoned: PoisonedSlide) -> None:
 
 def run_poison_features(run: RunFolder, slides: Sequence[SlideSource], labels: Mapping[str, SlideLabel], reader: str,
                         annotations: AnnotationFolder | None, spec: PoisonSpec, encoder: EncoderSpec,
-                        execution: ExecutionSpec) -> list[str]:  # fmt: skip
+                        execution: ExecutionSpec, qupath: QuPathSpec) -> list[str]:  # fmt: skip
     """Make the poisoned features of all labelled slides that have clean ones; return the ids of those that have both."""
     shared_encoder(encoder, execution.device)  # an encoder that cannot be had is the run's error, not each slide's
     usable = [s for s in slides if s.slide_id in labels]
@@ -155,6 +166,7 @@ def run_poison_features(run: RunFolder, slides: Sequence[SlideSource], labels: M
             encoder=encoder,
             outline=annotations.find(source.slide_id) if annotations else None,
             bounds=annotations.bounds if annotations else "auto",
+            qupath=qupath,
             device=execution.device,
             threads=execution.resolved_threads(),
             preview=source.slide_id in shown,
