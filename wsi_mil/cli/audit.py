@@ -28,7 +28,7 @@ EXIT_VERDICT = 4
     type=click.Path(path_type=Path),
     help="Folder for audit.json and its page or picture; default for a model: RUN/audit/<model>.",
 )
-@click.option("--seeds", default=2, show_default=True, type=click.IntRange(min=1), help="Trainings of each bag test.")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Trainings of each bag test.")
 @click.option(
     "--slides",
     default=8,

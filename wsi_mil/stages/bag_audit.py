@@ -25,7 +25,7 @@ FORMAT = 1
 
 
 def run_bag_audit(
-    names: Sequence[str], out: Path | None, seeds: int = 2, execution: ExecutionSpec | None = None
+    names: Sequence[str], out: Path | None, seeds: int = 1, execution: ExecutionSpec | None = None
 ) -> dict[str, Any]:
     """Return every test of every aggregator; with `out`, write audit.json and audit.html there.
 
