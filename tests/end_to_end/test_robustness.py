@@ -184,6 +184,9 @@ def test_the_report_shows_audit_and_poison(audited: tuple[Path, Result], poisone
     page = (poisoned[0] / "report.html").read_text()
     assert 'id="poison"' in page
     assert "MeanOfAll" in page
+    poison = page.split('id="poison"')[1].split('id="problems"')[0]
+    assert re.findall(r"[\d.]+ to [\d.]+", poison)
+    assert not re.search(r"-\d|to 1\.[0-9]*[1-9]", re.sub(r"base64,[^\"]*", "", poison)), "no AUC lies outside 0 to 1"
 
 
 def test_an_audit_of_an_earlier_model_is_not_shown(audited: tuple[Path, Result], tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def template(name: str) -> Any:
     environment.filters |= {
         "number": _number,
         "interval": _interval,
+        "interval01": lambda value: _interval(_within_0_and_1(value)),
         "jpeg": lambda data: _data_uri(data, "jpeg"),
         "png": lambda data: _data_uri(data, "png"),
         "url": lambda path: quote(str(path)),
@@ -142,6 +143,13 @@ def _data_uri(data: bytes, kind: str) -> str:
 def _number(value: Any) -> str:
     """Three decimals; a dash for what is undefined."""
     return "–" if value is None or value != value else f"{value:.3f}"
+
+
+def _within_0_and_1(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A t interval of a figure that cannot leave [0, 1], cut there."""
+    if not value or value.get("low") is None:
+        return value
+    return {**value, "low": max(value["low"], 0.0), "high": min(value["high"], 1.0)}
 
 
 def _interval(value: dict[str, Any] | None) -> str:

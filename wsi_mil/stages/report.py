@@ -18,7 +18,7 @@ from wsi_mil.stages.evaluate import FORMAT as METRICS_FORMAT
 from wsi_mil.stages.false_positives import false_positive_crops
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
 
-PAGE = 5  # changes with the page's form: reports of earlier versions are written again
+PAGE = 6  # changes with the page's form: reports of earlier versions are written again
 
 
 def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labels: LabelTable | None,
