@@ -10,12 +10,15 @@ from wsi_mil.contracts.spec import Spec
 
 class EncoderSpec(Spec):
     """`name`: texture, timm:<model> or torchvision:<model>. `weights`: pretrained, random (then `seed` counts), or
-    the path of a .safetensors, .pth or .npz checkpoint. `input_px`: tiles are resized to this side."""
+    the path of a .safetensors, .pth or .npz checkpoint. `input_px`: tiles are resized to this side. `backend`: openvino
+    runs networks on CPUs faster than torch (needs the extra `openvino`). `compile`: let torch compile the network first."""
 
     name: str = "texture"
     weights: str = "pretrained"
     input_px: int | None = Field(None, ge=16)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    backend: Literal["torch", "openvino"] = "torch"
+    compile: bool = False
     batch_size: int = Field(64, ge=1)
     seed: int = 0
     alias: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]+$", description="the name on disk")

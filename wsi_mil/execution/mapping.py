@@ -67,15 +67,21 @@ def run_guarded(function: Callable[[Any], Outcome], stage: str, job: Any) -> Out
     started = time.perf_counter()
     try:
         return function(job)
-    except WsiMilError as error:
-        reason = str(error)
-    except MemoryError:
-        reason = "out of memory: use fewer workers (execution.workers) or a larger tissue.mpp"
-    except OSError as error:
-        reason = f"{error.strerror or type(error).__name__}: {error.filename or error}"
     except Exception as error:
+        return Outcome(job.slide_id, stage, "failed", reason_of(error), seconds=time.perf_counter() - started)
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one line what stopped a slide."""
+    if isinstance(error, WsiMilError):
+        reason = str(error)
+    elif isinstance(error, MemoryError):
+        reason = "out of memory: use fewer workers (execution.workers) or a larger tissue.mpp"
+    elif isinstance(error, OSError):
+        reason = f"{error.strerror or type(error).__name__}: {error.filename or error}"
+    else:
         reason = f"unexpected {type(error).__name__}: {error}"
-    return Outcome(job.slide_id, stage, "failed", " ".join(reason.split()), seconds=time.perf_counter() - started)
+    return " ".join(reason.split())
 
 
 def _in_processes(guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str, workers: int) -> Iterator[Outcome]:

@@ -7,9 +7,10 @@ from wsi_mil.features.store import SlideStore
 from wsi_mil.lazy import lazy_door
 
 if TYPE_CHECKING:
-    from wsi_mil.features.engine import ExtractionReport, encode_tiles, extract_features
+    from wsi_mil.features.engine import ExtractionReport, encode_tiles, extract_features, extract_slides
 
 __getattr__ = lazy_door(
-    __name__, {"ExtractionReport": "engine", "encode_tiles": "engine", "extract_features": "engine"}
+    __name__,
+    {"ExtractionReport": "engine", "encode_tiles": "engine", "extract_features": "engine", "extract_slides": "engine"},
 )
-__all__ = ["ExtractionReport", "MappedFeatures", "SlideStore", "encode_tiles", "extract_features"]
+__all__ = ["ExtractionReport", "MappedFeatures", "SlideStore", "encode_tiles", "extract_features", "extract_slides"]

@@ -1,21 +1,20 @@
-"""Extraction: reading, preparing, encoding and writing overlap, and memory does not grow with the slide.
+"""Extraction: reading, encoding and writing overlap, batches cross slides, and memory does not grow with the slide."""
 
-Threads read batches of uint8 tiles ahead (the slide libraries release the GIL); this thread encodes; one thread
-writes. Between them stand queues of a few batches.
-"""
-
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from wsi_mil.contracts.arrays import Float
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.encoders import Encoder, EncoderSpec
 from wsi_mil.errors import SlideError
-from wsi_mil.features.store import SlideStore
+from wsi_mil.features.store import FeatureWriter, SlideStore
+from wsi_mil.features.stream import Piece, SlideFeed, stream_batches
 from wsi_mil.files import digest_bytes
 from wsi_mil.slides import SlideReader
 from wsi_mil.tiles import TileReader
@@ -63,30 +62,132 @@ def extract_features(
 
     Tiles that the file does not give are counted and flagged; more than 5 % of them fail the slide (SlideError).
     """
-    table = store.read_tiles()
-    attributes = {
-        "encoder": {**encoder.identity, "key": spec.key},
-        "encoder_digest": encoder.digest,
-        "spec": spec.model_dump(mode="json"),
-    }
-    unreadable = 0
-    with (
-        store.write_features(spec.key, encoder.dim, attributes) as writer,
-        ThreadPoolExecutor(1, thread_name_prefix="write") as pool,
-    ):
-        pending: Future[None] | None = None
-        for batch in TileReader(reader, table).batches(spec.batch_size, threads):
-            encoded: Float = encoder.encode(torch.from_numpy(batch.pixels)).cpu().numpy()
-            unreadable += int((~batch.readable).sum())
+    source = SlideToExtract(SlideFeed(store.read_tiles(), lambda: reader, close=False), store)
+    if len(source.feed.table) == 0:
+        found: ExtractionReport | Exception = _Writing(source, encoder, spec).finish()
+    else:
+        [(_, found)] = extract_slides([source], encoder, spec, threads=threads)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+Done = tuple[str, ExtractionReport | Exception]
+
+
+@dataclass(frozen=True)
+class SlideToExtract:
+    """Where a slide's tiles come from and where its features go."""
+
+    feed: SlideFeed
+    store: SlideStore
+
+
+def extract_slides(
+    slides: Iterable[SlideToExtract], encoder: Encoder, spec: EncoderSpec, *, threads: int = 2
+) -> Iterator[Done]:
+    """Yield (slide id, what was written or what stopped it) of every slide with tiles, as they are done.
+
+    What fails one slide (its file, a full disk, values beyond float16) leaves the others alone; what fails the encoder is raised.
+    """
+    sources: dict[int, SlideToExtract] = {}
+
+    def noted() -> Iterator[SlideFeed]:
+        for slide in slides:
+            sources[id(slide.feed)] = slide
+            yield slide.feed
+
+    writings: dict[int, _Writing] = {}
+    pending: Future[list[Done]] | None = None
+
+    def write(encoded: Tensor, readable: np.ndarray, pieces: list[Piece]) -> list[Done]:
+        done = []
+        rows = encoded.cpu().numpy()  # here a GPU is waited for, while the next batch is on its way
+        for piece in pieces:
+            key = id(piece.feed)
+            if key not in writings:
+                writings[key] = _Writing(sources[key], encoder, spec)
+            part = slice(piece.place, piece.place + piece.stop - piece.start)
+            writings[key].append(rows[part], readable[part])
+            if piece.stop == len(piece.feed.table):
+                done.append((piece.feed.slide_id, writings.pop(key).finish()))
+                del sources[key]
+        return done
+
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
+        try:
+            for batch in stream_batches(noted(), spec.batch_size, threads):
+                encoded = encoder.encode(torch.from_numpy(batch.pixels))
+                if pending is not None:
+                    yield from pending.result()
+                pending = pool.submit(write, encoded, batch.readable.copy(), list(batch.pieces))
             if pending is not None:
-                pending.result()
-            pending = pool.submit(writer.append, encoded, batch.readable)
-        if pending is not None:
-            pending.result()
-        if unreadable > MAX_UNREADABLE_SHARE * max(len(table), 1):
-            raise SlideError(
-                f"slide {store.slide_id!r}: {unreadable} of {len(table)} tiles cannot be read (limit "
+                yield from pending.result()
+        finally:
+            pool.shutdown(wait=True)
+            for writing in writings.values():
+                writing.abandon()
+
+
+class _Writing:
+    """One slide's features on their way into its store: in place when all is written, absent otherwise."""
+
+    def __init__(self, slide: SlideToExtract, encoder: Encoder, spec: EncoderSpec) -> None:
+        self._slide, self._key = slide, spec.key
+        self._unreadable = 0
+        self._error: Exception | None = None
+        attributes = {
+            "encoder": {**encoder.identity, "key": spec.key},
+            "encoder_digest": encoder.digest,
+            "spec": spec.model_dump(mode="json"),
+        }
+        self._context: AbstractContextManager[FeatureWriter] = slide.store.write_features(
+            spec.key, encoder.dim, attributes
+        )
+        self._writer: FeatureWriter | None = None
+        try:
+            self._writer = self._context.__enter__()
+        except Exception as error:
+            self._error = error
+
+    def append(self, rows: np.ndarray, readable: np.ndarray) -> None:
+        self._unreadable += int((~readable).sum())
+        if self._writer is None or self._error is not None:
+            return
+        try:
+            self._writer.append(rows, readable)
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = error
+        self._take_back(error)
+
+    def _take_back(self, error: BaseException) -> None:
+        with suppress(type(error)):  # the store removes what was written so far, and raises it again
+            self._context.__exit__(type(error), error, error.__traceback__)
+
+    def abandon(self) -> None:
+        """Leave nothing behind: extraction was stopped."""
+        if self._writer is not None and self._error is None:
+            self._take_back(KeyboardInterrupt())
+
+    def finish(self) -> ExtractionReport | Exception:
+        """Put the features in place; return what was written, or why nothing is."""
+        feed, tiles = self._slide.feed, len(self._slide.feed.table)
+        if self._error is None and feed.error is not None:
+            self._fail(feed.error)
+        if self._error is None and self._unreadable > MAX_UNREADABLE_SHARE * max(tiles, 1):
+            self._fail(SlideError(
+                f"slide {feed.slide_id!r}: {self._unreadable} of {tiles} tiles cannot be read (limit "
                 f"{MAX_UNREADABLE_SHARE:.0%}): the file is damaged, copy it again"
-            )
-    written = store.features_attributes(spec.key) or {}
-    return ExtractionReport(len(table), unreadable, str(written.get("digest", "")))
+            ))  # fmt: skip
+        if self._error is None:
+            try:
+                self._context.__exit__(None, None, None)
+            except Exception as error:
+                self._error = error
+        if self._error is not None:
+            return self._error
+        written = self._slide.store.features_attributes(self._key) or {}
+        return ExtractionReport(tiles, self._unreadable, str(written.get("digest", "")))

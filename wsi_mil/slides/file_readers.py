@@ -22,6 +22,7 @@ MppOverride = float | tuple[float, float] | None
 class _FileReader(SlideReader):
     """What the two libraries share: they speak the same API, OpenSlide's."""
 
+    name = ""
     library = ""
 
     def __init__(self, path: str, *, slide_id: str, mpp: MppOverride = None) -> None:
@@ -55,7 +56,7 @@ class _FileReader(SlideReader):
             mpp_source=scale.source,
             bounds=_bounds(properties),
             vendor=str(properties.get(f"{self.library}.vendor", "unknown")),
-            reader=self.library,
+            reader=self.name,
             reader_version=self._version(),
             notes=scale.notes,
         )
@@ -71,7 +72,7 @@ class _FileReader(SlideReader):
 class OpenSlideReader(_FileReader):
     """Reads what OpenSlide reads: SVS, NDPI, MRXS, SCN, BIF, VMS, DICOM, tiled TIFF, ..."""
 
-    library = "openslide"
+    name = library = "openslide"
 
     def _open_handle(self) -> Any:
         import openslide
@@ -130,7 +131,7 @@ class OpenSlideReader(_FileReader):
 class TiffSlideReader(_FileReader):
     """Reads tiled TIFF families through tifffile, and remote files through fsspec, without a C library."""
 
-    library = "tiffslide"
+    name = library = "tiffslide"
 
     def _open_handle(self) -> Any:
         import tiffslide

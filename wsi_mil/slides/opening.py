@@ -11,6 +11,7 @@ from wsi_mil.slides.file_readers import MppOverride
 READERS = Registry(
     "reader",
     {
+        "jpeg_tiles": "wsi_mil.slides.jpeg_tiles:JpegTilesReader",
         "openslide": "wsi_mil.slides.file_readers:OpenSlideReader",
         "tiffslide": "wsi_mil.slides.file_readers:TiffSlideReader",
     },
@@ -22,7 +23,7 @@ def open_slide(
 ) -> SlideReader:
     """Return an open slide; `mpp` (µm/px, or a pair for x and y) overrides what the file says.
 
-    `auto` tries OpenSlide, then tiffslide; the choice stands in `info.reader`. A named reader is authoritative.
+    `auto` tries raw JPEG tiles, then OpenSlide, then tiffslide; the choice stands in `info.reader`. A named reader is authoritative.
     Raises SlideError with what each reader said.
     """
     path = Path(path)

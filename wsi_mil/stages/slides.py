@@ -1,9 +1,10 @@
 """tile and extract: the per-slide functions that the serial run and every worker call."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.execution.mapping import reason_of
 from wsi_mil.features import SlideStore
 from wsi_mil.files import digest_json, write_aside
 from wsi_mil.logs import logger, progress
@@ -26,6 +28,7 @@ from wsi_mil.tissue.files import tissue_digest
 
 if TYPE_CHECKING:
     from wsi_mil.encoders import Encoder
+    from wsi_mil.features.engine import SlideToExtract
 
 PREVIEW_PX = 900
 SAVE_SECONDS = 2.0
@@ -118,22 +121,64 @@ def shared_encoder(spec: EncoderSpec, device: str) -> "Encoder":
 
 def extract_one(job: ExtractJob) -> Outcome:
     """Encode one slide's tiles unless its store holds them already."""
-    from wsi_mil.features import extract_features
+    [outcome] = extract_many([job])
+    return outcome
 
-    started = time.perf_counter()
+
+def extract_many(jobs: Iterable[ExtractJob]) -> Iterator[Outcome]:
+    """Yield the outcome of every slide, the tiles of one after the other going through the encoder in full batches.
+
+    Jobs are of one encoder and device. What stops one slide is its outcome and leaves the others alone.
+    """
+    settled: list[Outcome] = []
+    started: dict[str, float] = {}
+    waiting = iter(jobs)
+    first = next(waiting, None)
+    if first is None:
+        return
+    encoder = shared_encoder(first.encoder, first.device)
+
+    def sources() -> Iterator["SlideToExtract"]:
+        for job in chain([first], waiting):
+            started[job.slide_id] = time.perf_counter()
+            try:
+                found = _source(job, encoder)
+            except Exception as error:
+                found = Outcome(job.slide_id, "extract", "failed", reason_of(error))
+            if isinstance(found, Outcome):
+                settled.append(found)
+            else:
+                yield found
+
+    from wsi_mil.features import extract_slides
+
+    for slide_id, found in extract_slides(sources(), encoder, first.encoder, threads=first.threads):
+        yield from settled
+        settled.clear()
+        seconds = time.perf_counter() - started[slide_id]
+        if isinstance(found, Exception):
+            yield Outcome(slide_id, "extract", "failed", reason_of(found), seconds=seconds)
+        else:
+            counts = {"tiles": found.tiles, "unreadable": found.unreadable}
+            yield Outcome(slide_id, "extract", "done", "", counts, found.digest, seconds)
+    yield from settled
+
+
+def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
+    """Where the slide's tiles come from; or its outcome, if there is nothing to do."""
+    from wsi_mil.features.engine import SlideToExtract
+    from wsi_mil.features.stream import SlideFeed
+
     store = SlideStore(job.store, job.slide_id)
     tiles = store.read_tiles()
     if len(tiles) == 0:
         return Outcome(job.slide_id, "extract", "empty", "no tiles", {"tiles": 0}, reused=True)
-    encoder = shared_encoder(job.encoder, job.device)
     found = store.features_attributes(job.encoder.key)
     if found and (found["encoder_digest"], found["tiles_digest"]) == (encoder.digest, tiles.digest()):
         counts = {"tiles": len(tiles), "unreadable": int(found["rows"] - found["readable_rows"])}
         return Outcome(job.slide_id, "extract", "done", "", counts, found["digest"], reused=True)
-    with open_slide(job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
-        report = extract_features(slide, store, encoder, job.encoder, threads=job.threads)
-    counts = {"tiles": report.tiles, "unreadable": report.unreadable}
-    return Outcome(job.slide_id, "extract", "done", "", counts, report.digest, time.perf_counter() - started)
+    opening = partial(open_slide, job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp)
+    return SlideToExtract(SlideFeed(tiles, opening), store)
 
 
 def run_tile(run: RunFolder, slides: Sequence[SlideSource], reader: str, tissue: TissueSpec, tiles: TileSpec,
@@ -159,8 +204,11 @@ def run_extract(run: RunFolder, slides: Sequence[SlideSource], reader: str, enco
     jobs = [
         ExtractJob(s.slide_id, s, reader, run.store(s.slide_id).path, encoder, execution.device, threads) for s in tiled
     ]
-    spec = execution if execution.backend == "dask" else execution.model_copy(update={"workers": 1})
-    return account(run, "extract", map_slides(extract_one, jobs, stage="extract", spec=spec), len(jobs))
+    if execution.backend == "dask":
+        outcomes = map_slides(extract_one, jobs, stage="extract", spec=execution)
+    else:
+        outcomes = extract_many(jobs)
+    return account(run, "extract", outcomes, len(jobs))
 
 
 def account(run: RunFolder, stage: str, outcomes: Iterable[Outcome], total: int) -> int:

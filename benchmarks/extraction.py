@@ -1,0 +1,253 @@
+"""Slides to features against the machine's own limits: what reading, the encoder and both together reach, in one run.
+
+The limit of extraction is the slower of two: decoding the raw JPEG tiles below the asked tiles with libjpeg-turbo, on every core, and
+the encoder's forward pass over batches that lie ready in memory, same device and precision. Rounds take turns, medians are printed.
+
+    python benchmarks/extraction.py [--quick] [--json FILE] [--side 16384] [--backends torch openvino] [--precisions fp32]
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import imagecodecs
+import numpy as np
+import torch
+
+from wsi_mil.contracts.tiles import TileSpec, TileTable
+from wsi_mil.encoders import EncoderSpec, build_encoder
+from wsi_mil.execution.mapping import available_cores
+from wsi_mil.features import SlideStore, encode_tiles, extract_features
+from wsi_mil.slides import open_slide
+from wsi_mil.slides.jpeg_tiles import JpegTilesReader
+from wsi_mil.synthetic import Scanner, draw_anatomy, paint
+from wsi_mil.synthetic.writing import write_pyramid
+from wsi_mil.tiles import tile_slide
+from wsi_mil.tissue import TissueSpec, find_tissue
+
+MPP, TILE_PX, SEED = 0.5, 256, 0
+READ = 600  # regions a round
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Items per second of wall time and per second of processor time."""
+
+    wall: float
+    cpu: float
+
+
+def measure(task: Callable[[], int]) -> Rate:
+    """`task` returns how many items it did."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    count = task()
+    return Rate(count / (time.perf_counter() - wall), count / (time.process_time() - cpu))
+
+
+def medians(tasks: dict[str, Callable[[], int]], rounds: int) -> dict[str, Rate]:
+    """The median of `rounds`, tasks taking turns so that noise meets all of them; the first round warms up."""
+    found: dict[str, list[Rate]] = {name: [] for name in tasks}
+    for turn in range(rounds + 1):
+        for name, task in tasks.items():
+            rate = measure(task)
+            if turn:
+                found[name].append(rate)
+    return {
+        name: Rate(statistics.median(r.wall for r in rates), statistics.median(r.cpu for r in rates))
+        for name, rates in found.items()
+    }
+
+
+def make_slide(path: Path, side_px: int) -> None:
+    """A synthetic H&E slide with scanner noise, mirrored side by side until it is `side_px` wide; JPEG, 4 levels."""
+    rng = np.random.default_rng(SEED)
+    part_px = min(4096, side_px)
+    anatomy = draw_anatomy(part_px * MPP, part_px * MPP, [], rng, rng)
+    part = paint(anatomy, Scanner("bench", mpp=MPP), rng)
+    noisy = part.astype(np.int16) + rng.normal(0, 4, part.shape).astype(np.int16)
+    part = np.clip(noisy, 0, 255).astype(np.uint8)
+    pair = np.concatenate([part, part[:, ::-1]], 1)
+    block = np.concatenate([pair, pair[::-1]], 0)
+    times = -(-side_px // block.shape[0])
+    write_pyramid(path, np.tile(block, (times, times, 1))[:side_px, :side_px], (MPP, MPP), factor=4, quality=80)
+
+
+def tile_table(path: Path) -> TileTable:
+    with open_slide(path) as slide:
+        return tile_slide(slide.info, find_tissue(slide, TissueSpec()), TileSpec(mpp=MPP, size_px=TILE_PX))
+
+
+def decode_all(path: Path, table: TileTable, threads: int) -> int:
+    """The raw JPEG tiles below the table's tiles, by libjpeg-turbo alone."""
+    with open_slide(path, reader="jpeg_tiles") as slide:
+        assert isinstance(slide, JpegTilesReader)
+        level = slide._levels[0]
+        numbers = table.coords[:, 1] // TILE_PX * level.columns + table.coords[:, 0] // TILE_PX
+        file = os.open(path, os.O_RDONLY)
+
+        def one(number: int) -> None:
+            data = os.pread(file, int(level.byte_counts[number]), int(level.offsets[number]))
+            imagecodecs.jpeg8_decode(data, tables=level.tables, outcolorspace=2)
+
+        def several(part: np.ndarray) -> None:
+            for number in part.tolist():
+                one(number)
+
+        if threads == 1:
+            several(numbers)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(several, np.array_split(numbers, threads)))
+        os.close(file)
+    return len(numbers)
+
+
+def read_regions(path: Path, table: TileTable, reader: str, shift_px: int) -> int:
+    with open_slide(path, reader=reader) as slide:
+        for x, y in table.coords.tolist():
+            slide.read_region(x + shift_px, y + shift_px, 0, TILE_PX, TILE_PX)
+    return len(table)
+
+
+def part_of(table: TileTable, count: int) -> TileTable:
+    """The first `count` tiles: whole rows of neighbours, as extraction meets them."""
+    import dataclasses
+
+    return dataclasses.replace(table, coords=table.coords[:count], tissue=table.tissue[:count])
+
+
+def reading(path: Path, table: TileTable, rounds: int) -> dict[str, Any]:
+    """One thread: regions per second of processor time, and as a share of raw decoding."""
+    cv2.setNumThreads(1)
+    table = part_of(table, READ)
+    tasks: dict[str, Callable[[], int]] = {"raw tiles, libjpeg-turbo": lambda: decode_all(path, table, 1)}
+    for reader in ("jpeg_tiles", "openslide", "tiffslide"):
+        for kind, shift in (("aligned", 0), ("unaligned", 100)):
+            tasks[f"{reader}, {kind}"] = lambda r=reader, s=shift: read_regions(path, table, r, s)  # type: ignore[misc]
+    rates = medians(tasks, rounds)
+    raw = rates["raw tiles, libjpeg-turbo"].cpu
+    print(f"\nReading {len(table)} regions of {TILE_PX} px, one thread, 'unaligned': 100 px off the file's own tiles\n")
+    print("| reader | regions/s of processor | share of raw decoding |\n|---|---|---|")
+    for name, rate in rates.items():
+        print(f"| {name} | {rate.cpu:.0f} | {rate.cpu / raw:.2f} |")
+    return {name: {"per_cpu_s": rate.cpu, "of_raw": rate.cpu / raw} for name, rate in rates.items()}
+
+
+def extraction(
+    path: Path, table: TileTable, spec: EncoderSpec, rounds: int, threads: int, folder: Path
+) -> dict[str, Any]:
+    """Both limits and the whole, tiles/s of wall time on all threads; the features against plain OpenSlide in float32."""
+    torch.set_num_threads(threads)
+    encoder = build_encoder(spec, "auto")
+    side = int(encoder.identity["input_px"])  # type: ignore[call-overload]
+    ready = encoder.prepare(torch.zeros(spec.batch_size, side, side, 3, dtype=torch.uint8))  # type: ignore[attr-defined]
+    store = SlideStore(folder / "bench.zarr", table.slide_id)
+    with open_slide(path) as slide:
+        store.write_tiles(table, slide.info, "bench")
+
+    def forward() -> int:
+        count = max(len(table) // spec.batch_size // 4, 2)
+        for _ in range(count):
+            encoder.forward(ready).cpu()  # type: ignore[attr-defined]
+        return count * spec.batch_size
+
+    def whole() -> int:
+        with open_slide(path) as slide:
+            return extract_features(slide, store, encoder, spec, threads=threads).tiles
+
+    rates = medians(
+        {"decode": lambda: decode_all(path, table, threads), "forward": forward, "end to end": whole}, rounds
+    )
+    limit = min(rates["decode"].wall, rates["forward"].wall)
+    return {
+        "tiles_per_s": rates["end to end"].wall,
+        "decode_limit": rates["decode"].wall,
+        "forward_limit": rates["forward"].wall,
+        "ratio_to_limit": rates["end to end"].wall / limit,
+        "tiles_per_cpu_s": rates["end to end"].cpu,
+        **compared(path, store, spec, table),
+    }
+
+
+def compared(path: Path, store: SlideStore, spec: EncoderSpec, table: TileTable) -> dict[str, float]:
+    """The first stored features against those of plain OpenSlide and float32 torch."""
+    plain = build_encoder(spec.model_copy(update={"precision": "fp32", "backend": "torch"}), "cpu")
+    few = part_of(table, 128)
+    with open_slide(path, reader="openslide") as slide:
+        expected = encode_tiles(slide, few, plain, batch_size=16, threads=1).features.astype(np.float64)
+    found = store.read_features(spec.key).features[: len(few)].astype(np.float64)
+    cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    scale = np.abs(expected).max()
+    return {"cosine_min": float(cosine.min()), "difference_max": float(np.abs(found - expected).max() / scale)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a small slide, one round: that it runs, not how fast")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--side", type=int, default=16384)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=available_cores())
+    parser.add_argument("--encoder", default="torchvision:resnet18")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--backends", nargs="+", default=["torch"])
+    parser.add_argument("--precisions", nargs="+", default=["fp32"])
+    parser.add_argument("--work", type=Path, help="keep the slide here (default: a temporary folder)")
+    options = parser.parse_args()
+    side, rounds = (2048, 1) if options.quick else (options.side, options.rounds)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.work or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"bench_{side}.tiff"
+        if not path.exists():
+            make_slide(path, side)
+        table = tile_table(path)
+        print(
+            f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}; {side} x {side} px, "
+            f"{path.stat().st_size / 1e6:.0f} MB, {len(table)} tiles of {TILE_PX} px, seed {SEED}, medians of {rounds}"
+        )
+        found: dict[str, Any] = {"side_px": side, "tiles": len(table), "seed": SEED, "threads": options.threads}
+        found["reading"] = reading(path, table, rounds)
+        print(
+            f"\n{options.encoder}, random weights, batches of {options.batch}, wall time on {options.threads} threads\n"
+        )
+        print(
+            "| backend | precision | tiles/s | limit: decode | limit: forward | ratio to limit | cosine, least | difference |"
+        )
+        print("|---|---|---|---|---|---|---|---|")
+        found["extraction"] = []
+        for backend in options.backends:
+            for precision in options.precisions:
+                spec = EncoderSpec(
+                    name=options.encoder,
+                    weights="random",
+                    batch_size=options.batch,
+                    precision=precision,
+                    backend=backend,
+                )
+                row = extraction(path, table, spec, rounds, options.threads, folder)
+                found["extraction"].append({"backend": backend, "precision": precision, **row})
+                print(
+                    f"| {backend} | {precision} | {row['tiles_per_s']:.1f} | {row['decode_limit']:.0f} | {row['forward_limit']:.1f} | "
+                    f"{row['ratio_to_limit']:.2f} | {row['cosine_min']:.5f} | {row['difference_max']:.1e} |",
+                    flush=True,
+                )
+        found["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        print(f"\npeak memory of this process, slide making included: {found['peak_gb']:.2f} GB")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Batches that cross slides: whose rows they are, that company changes nothing, and that one bad slide stays alone."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.features.test_features import MeanEncoder
+from wsi_mil.contracts.tiles import TileSpec, TileTable
+from wsi_mil.encoders import EncoderSpec, build_encoder
+from wsi_mil.errors import SlideError
+from wsi_mil.features import SlideStore, extract_features, extract_slides
+from wsi_mil.features import store as store_module
+from wsi_mil.features.engine import SlideToExtract
+from wsi_mil.features.stream import SlideFeed, stream_batches
+from wsi_mil.slides import ArrayReader, SlideReader
+from wsi_mil.tiles import tile_slide
+from wsi_mil.tissue import TissueSpec, find_tissue
+
+SIZES = {"a": (200, 130), "b": (90, 50), "c": (300, 210), "d": (45, 45)}  # 15, 2, 35 and 1 tiles of 40 px
+
+
+def slide(name: str) -> ArrayReader:
+    width, height = SIZES[name]
+    pixels = np.random.default_rng(ord(name)).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return ArrayReader(pixels, mpp=1.0, slide_id=name)
+
+
+def table(name: str, size: int = 40) -> TileTable:
+    reader = slide(name)
+    return tile_slide(reader.info, find_tissue(reader, TissueSpec(method="whole")), TileSpec(mpp=1.0, size_px=size))
+
+
+def feed(name: str) -> SlideFeed:
+    return SlideFeed(table(name), lambda: slide(name))
+
+
+def test_batches_are_full_and_hold_the_right_tiles() -> None:
+    rows: dict[str, list[int]] = {}
+    filled = []
+    for batch in stream_batches([feed(name) for name in SIZES], 8, threads=3):
+        assert batch.pixels.shape == (8, 40, 40, 3)
+        filled.append(batch.filled)
+        assert batch.readable[: batch.filled].all()
+        assert not batch.pixels[batch.filled :].any()
+        for piece in batch.pieces:
+            image = slide(piece.feed.slide_id)._levels[0]
+            for row in range(piece.start, piece.stop):
+                x, y = piece.feed.table.coords[row]
+                tile = batch.pixels[piece.place + row - piece.start]
+                np.testing.assert_array_equal(tile, image[y : y + 40, x : x + 40])
+                rows.setdefault(piece.feed.slide_id, []).append(row)
+    assert rows == {name: list(range(len(table(name)))) for name in SIZES}
+    assert [len(found) for found in rows.values()] == [15, 2, 35, 1]
+    assert filled == [8, 8, 8, 8, 8, 8, 5]
+
+
+def stores(folder: Path, names: str) -> list[SlideToExtract]:
+    found = []
+    for name in names:
+        store = SlideStore(folder / f"{name}.zarr", name)
+        store.write_tiles(table(name), slide(name).info, "made")
+        found.append(SlideToExtract(feed(name), store))
+    return found
+
+
+def test_company_in_a_batch_changes_no_byte(tmp_path: Path) -> None:
+    """All slides together, in another order, and each alone: the same files."""
+    spec = EncoderSpec(name="timm:resnet10t", weights="random", input_px=64, batch_size=8)
+    encoder = build_encoder(spec, "cpu")
+    for folder, order in (("together", "abcd"), ("reversed", "dcba")):
+        done = dict(extract_slides(stores(tmp_path / folder, order), encoder, spec, threads=2))
+        assert list(done) == list(order)
+    for one in stores(tmp_path / "alone", "abcd"):
+        extract_features(slide(one.feed.slide_id), one.store, encoder, spec)
+    files = [path.relative_to(tmp_path / "alone") for path in (tmp_path / "alone").rglob("*") if path.is_file()]
+    assert len(files) >= 4 * 11
+    for file in files:
+        expected = (tmp_path / "alone" / file).read_bytes()
+        assert (tmp_path / "together" / file).read_bytes() == expected, file
+        assert (tmp_path / "reversed" / file).read_bytes() == expected, file
+
+
+def test_slides_open_as_they_are_needed_and_are_closed_after_their_last_tile() -> None:
+    open_now: set[str] = set()
+    most, order = 0, []
+
+    class Watched(ArrayReader):
+        def close(self) -> None:
+            open_now.discard(self.info.slide_id)
+            super().close()
+
+    def opening(number: int) -> SlideReader:
+        nonlocal most
+        order.append(number)
+        open_now.add(f"s{number}")
+        most = max(most, len(open_now))
+        return Watched(np.zeros((90, 50, 3), np.uint8), mpp=1.0, slide_id=f"s{number}")
+
+    taken: list[int] = []
+
+    def feeds():  # type: ignore[no-untyped-def]
+        for number in range(30):
+            taken.append(number)
+            yield SlideFeed(table("b"), partial(opening, number))
+
+    ahead = []
+    for seen, _ in enumerate(stream_batches(feeds(), 4, threads=2)):
+        ahead.append(len(taken) - 2 * seen)
+    assert sorted(order) == list(range(30))
+    assert not open_now
+    assert most <= 10
+    assert max(ahead) <= 12
+
+
+def test_a_slide_that_does_not_open_and_one_that_does_not_fit_leave_the_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> SlideReader:
+        raise SlideError("slide 'b' cannot be opened: no such thing")
+
+    sources = stores(tmp_path, "abcd")
+    sources[1] = SlideToExtract(SlideFeed(table("b"), refuse), sources[1].store)
+    append = store_module.FeatureWriter.append
+
+    def full(self: store_module.FeatureWriter, *arguments: object) -> None:
+        if self._rows == 15:  # slide a
+            raise OSError(28, "No space left on device")
+        append(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store_module.FeatureWriter, "append", full)
+    found = dict(extract_slides(sources, MeanEncoder(), EncoderSpec(batch_size=8), threads=2))
+    assert isinstance(found["a"], OSError)
+    assert "cannot be opened" in str(found["b"])
+    assert [found[name].tiles for name in "cd"] == [35, 1]  # type: ignore[union-attr]
+    assert [source.store.encoders() for source in sources] == [[], [], ["texture"], ["texture"]]
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_stopping_in_the_middle_leaves_no_half_store(tmp_path: Path) -> None:
+    class Stops(MeanEncoder):
+        calls = 0
+
+        def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            if self.calls == 4:
+                raise KeyboardInterrupt
+            return super().encode(pixels)
+
+    sources = stores(tmp_path, "abcd")
+    with pytest.raises(KeyboardInterrupt):
+        list(extract_slides(sources, Stops(), EncoderSpec(batch_size=8)))
+    assert [source.store.encoders() for source in sources] == [["texture"], ["texture"], [], []]
+    assert not list(tmp_path.rglob(".texture*"))
+
+
+def test_tables_of_another_tile_size_are_refused() -> None:
+    other = SlideFeed(table("c", 30), lambda: slide("c"))
+    with pytest.raises(SlideError, match=r"'c' has tiles of 30 px, those before it 40 px"):
+        list(stream_batches([feed("a"), other], 15))

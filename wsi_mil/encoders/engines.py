@@ -1,0 +1,117 @@
+"""What runs a network: torch, torch compiled, or OpenVINO. Prepared images in, features out; the tail of a slide costs no second shape."""
+
+import warnings
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wsi_mil.encoders.spec import EncoderSpec
+from wsi_mil.errors import ConfigError, EncoderError
+from wsi_mil.logs import logger
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Engine = Callable[[Tensor], Tensor]
+"""(B, 3, S, S) float32 on the device -> (B, dim) float32."""
+
+
+def make_engine(spec: EncoderSpec, trunk: nn.Module, device: torch.device, input_px: int) -> Engine:
+    """Return what runs `trunk` as `spec` asks. Raises ConfigError for a combination that does not exist."""
+    if spec.precision == "bf16" and device.type == "cpu" and not cpu_multiplies_bf16():
+        logger().warning("encoder.precision=bf16: this CPU has no bf16 instructions, fp32 is faster here")
+    if spec.backend == "openvino":
+        if device.type != "cpu":
+            raise ConfigError(
+                f"encoder.backend=openvino runs on the CPU, the device is {device}: say execution.device=cpu or encoder.backend=torch"
+            )
+        return OpenVinoEngine(trunk, spec.batch_size, input_px, spec.precision)
+    return TorchEngine(trunk, device, PRECISIONS[spec.precision], spec.batch_size, spec.compile)
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Return whether this CPU has instructions for products of bfloat16; without them float32 is faster."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+
+
+class TorchEngine:
+    """The network in torch, channels last. A batch that the device's memory does not hold is halved, and stays so."""
+
+    def __init__(
+        self, trunk: nn.Module, device: torch.device, dtype: torch.dtype, batch_size: int, compiled: bool = False
+    ) -> None:
+        self._trunk: nn.Module = trunk.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._run: Any = torch.compile(self._trunk) if compiled else self._trunk
+        self._fixed = batch_size if compiled else None  # every other shape would be compiled again
+        self._autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+        self._most = batch_size
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        while True:
+            try:
+                return torch.cat([self._batch(part) for part in images.split(self._most)])
+            except torch.OutOfMemoryError:
+                if self._most == 1:
+                    raise
+                self._most = max(min(self._most, len(images)) // 2, 1)
+                self._fixed = self._most if self._fixed else None
+                logger().warning("encoder: out of memory on the device, going on with batches of %d", self._most)
+                torch.cuda.empty_cache()
+
+    def _batch(self, images: Tensor) -> Tensor:
+        count = len(images)
+        with self._autocast:
+            features: Tensor = self._run(_padded(images, self._fixed))
+        return features[:count].float().flatten(1)
+
+
+class OpenVinoEngine:
+    """The same network in OpenVINO, compiled for one shape; made when it is first used."""
+
+    def __init__(self, trunk: nn.Module, batch_size: int, input_px: int, precision: str) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise ConfigError("encoder.backend=openvino needs: pip install 'wsi-mil[openvino]'") from error
+        self._openvino = openvino
+        self._trunk, self._shape = trunk, (batch_size, 3, input_px, input_px)
+        self._precision = "f32" if precision == "fp32" else precision
+
+    @cached_property
+    def _compiled(self) -> Any:
+        try:
+            with torch.inference_mode(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what torch thinks of being traced is no business of our user
+                model = self._openvino.convert_model(
+                    self._trunk, example_input=torch.zeros(self._shape), input=[self._shape]
+                )
+        except Exception as error:
+            raise EncoderError(
+                f"OpenVINO cannot convert this network ({type(error).__name__}): say encoder.backend=torch"
+            ) from error
+        hints = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": self._precision,
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        return self._openvino.Core().compile_model(model, "CPU", hints)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        parts = []
+        for part in images.split(self._shape[0]):
+            found = self._compiled(_padded(part, self._shape[0]).contiguous().numpy())[0]
+            parts.append(torch.from_numpy(found[: len(part)].copy()).float().flatten(1))
+        return torch.cat(parts)
+
+
+def _padded(images: Tensor, count: int | None) -> Tensor:
+    """Return `images` with empty ones behind, `count` in all, where that is asked."""
+    missing = (count or 0) - len(images)
+    if missing <= 0:
+        return images
+    return F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)).contiguous(memory_format=torch.channels_last)
