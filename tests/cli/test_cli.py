@@ -53,7 +53,7 @@ def test_check_prints_the_table_and_leaves_with_3_if_a_slide_is_bad(
     assert call("check", folder, "--tile-mpp", 1.0, "--tile-px", 64) == 0
     out = capsys.readouterr().out
     assert "openslide.mpp" in out
-    assert "generic-tiff (openslide)" in out
+    assert "generic-tiff (jpeg_tiles)" in out
     assert "1 of 1 slides can be used" in out
     (folder / "broken.svs").write_bytes(good.read_bytes()[:5000])
     image = tifffile.imread(good, level=1)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from wsi_mil.encoders import EncoderSpec, build_encoder, engines
 from wsi_mil.encoders.engines import TorchEngine, make_engine
-from wsi_mil.encoders.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkEncoder
+from wsi_mil.encoders.networks import NetworkEncoder
+from wsi_mil.encoders.published import IMAGENET_MEAN, IMAGENET_STD
 from wsi_mil.errors import ConfigError
 
 RESNET = EncoderSpec(name="timm:resnet10t", weights="random", input_px=64, batch_size=4)

@@ -31,7 +31,7 @@ def test_the_real_slide_from_check_to_geojson(
         main(["check", str(real_slide), "--tile-mpp", "1.0", "--tile-px", "64"])
     assert stop.value.code == 0
     line = capsys.readouterr().out.splitlines()[1]
-    for part in ("2220x2967", "0.499", "aperio (openslide)", "openslide.mpp"):
+    for part in ("2220x2967", "0.499", "aperio (jpeg_tiles)", "openslide.mpp"):
         assert part in line
     predicted = int(capsys.readouterr().out or line.split("(openslide)")[1].split()[0])
 

@@ -16,8 +16,13 @@ def command(what: str, pattern: str) -> None:
 
     if what == "encoders":
         from wsi_mil.encoders import list_encoders
+        from wsi_mil.encoders.published import PUBLISHED, catalog_table
 
         names = list_encoders(pattern)
+        known = [name for name in names if name in PUBLISHED]
+        if known:
+            click.echo(catalog_table(known))
+            names = [name for name in names if name not in PUBLISHED]
     elif what == "aggregators":
         from wsi_mil.aggregators import AGGREGATORS
 
@@ -33,4 +38,5 @@ def command(what: str, pattern: str) -> None:
         names = [f"{stage}: {run.ledger.summary(stage)}" for stage in sorted({row.stage for row in run.ledger.rows()})]
     else:
         raise ConfigError(f"{what!r} is neither encoders, aggregators, readers nor a run folder")
-    click.echo("\n".join(names))
+    if names:
+        click.echo("\n".join(names))

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wsi_mil.encoders.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkEncoder
+from wsi_mil.encoders.networks import NetworkEncoder
+from wsi_mil.encoders.published import IMAGENET_MEAN, IMAGENET_STD
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.encoders.weights import load_trunk, read_checkpoint
 from wsi_mil.errors import ConfigError, EncoderError

@@ -9,11 +9,10 @@ from torch.nn import functional as F
 
 from wsi_mil.encoders.base import Encoder
 from wsi_mil.encoders.engines import make_engine
+from wsi_mil.encoders.published import IMAGENET_MEAN, IMAGENET_STD
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.encoders.weights import SUFFIXES, load_trunk, read_checkpoint, weights_digest
 from wsi_mil.errors import ConfigError, EncoderError, nearest
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class NetworkEncoder(Encoder):
@@ -33,11 +32,13 @@ class NetworkEncoder(Encoder):
         std: tuple[float, ...],
         input_px: int,
         interpolation: str = "bilinear",
+        resize_px: int | None = None,
     ) -> None:
         if spec.precision == "fp16" and device.type == "cpu":
             raise ConfigError("encoder.precision=fp16 is a hundred times slower than bf16 on a CPU: use bf16 or fp32")
         self.device = device
         self._input_px = input_px
+        self._resize_px = resize_px or input_px
         self._interpolation = interpolation
         # pixels lie as rows of (x, channel): normalising whole rows is one vectorised pass, in any other order it is five times slower
         scale, shift = (torch.tensor(values).repeat(input_px) for values in (_over(255, std), _shifts(mean, std)))
@@ -50,7 +51,7 @@ class NetworkEncoder(Encoder):
             "mean": list(mean),
             "std": list(std),
             "interpolation": interpolation,
-            "resized": "uint8",
+            "resized": "uint8" if self._resize_px == input_px else f"uint8, {resize_px} px, the middle taken",
             "precision": spec.precision,
             **({"backend": spec.backend} if spec.backend != "torch" else {}),
         }
@@ -65,16 +66,18 @@ class NetworkEncoder(Encoder):
         if self.device.type == "cuda":
             pixels = pixels.pin_memory()
         images = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)  # -> (B, 3, T, T)
-        size = (self._input_px, self._input_px)
+        size = (self._resize_px, self._resize_px)
         if images.shape[2:] != size:
             if self.device.type != "cpu":  # only the CPU resizes whole numbers
                 images = images.float()
             images = F.interpolate(images, size, mode=self._interpolation, antialias=True)
             if self.device.type != "cpu":
                 images = images.clamp_(0, 255).round_()
-        rows = images.permute(0, 2, 3, 1).reshape(-1, 3 * self._input_px).float()  # -> (B S, S 3)
+        side, margin = self._input_px, (self._resize_px - self._input_px) // 2
+        images = images[:, :, margin : margin + side, margin : margin + side]
+        rows = images.permute(0, 2, 3, 1).reshape(-1, 3 * side).float()  # -> (B S, S 3)
         rows.mul_(self._scale).add_(self._shift)
-        return rows.view(-1, *size, 3).permute(0, 3, 1, 2)
+        return rows.view(-1, side, side, 3).permute(0, 3, 1, 2)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, dim) float32 features of prepared images."""

@@ -20,6 +20,10 @@ class EncoderSpec(Spec):
     backend: Literal["torch", "openvino"] = "torch"
     compile: bool = False
     batch_size: int = Field(64, ge=1)
+    any_mpp: bool = Field(False, description="take tiles of another scale than a published encoder was made for")
+    revision: str | None = Field(
+        None, description="commit, tag or branch of the hub's repository; None: its main branch"
+    )
     seed: int = 0
     alias: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]+$", description="the name on disk")
 

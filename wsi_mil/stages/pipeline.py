@@ -83,12 +83,14 @@ def _refuse_unknown_names(config: RunConfig) -> None:
     """A name that does not exist is told now, not after hours of extraction."""
     from wsi_mil.aggregators.names import AGGREGATORS
     from wsi_mil.encoders.names import ENCODERS, FAMILIES
+    from wsi_mil.encoders.published import refuse_other_scale
     from wsi_mil.slides.opening import READERS
 
     if config.slides.reader != "auto":
         _ = READERS[config.slides.reader]
     family, colon, _name = config.encoder.name.partition(":")
     _ = FAMILIES[family] if colon else ENCODERS[family]
+    refuse_other_scale(config.encoder, config.tiles)
     for name in config.models:
         _ = AGGREGATORS[config.train_spec(name).aggregator or name]
 

@@ -1,0 +1,235 @@
+"""Published encoders without their weights: sizes against the model cards, pooling, checkpoint layouts, scale, the way to the hub."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from wsi_mil.contracts.tiles import TileSpec
+from wsi_mil.encoders import EncoderSpec, build_encoder
+from wsi_mil.encoders.names import ENCODERS
+from wsi_mil.encoders.pathology import Pooled, make_trunk, names_of_timm
+from wsi_mil.encoders.published import PUBLISHED, refuse_other_scale
+from wsi_mil.errors import ConfigError, EncoderError
+
+# Millions of parameters as the cards and papers say (rounded as there), and features.
+CARDS = {
+    "uni": (303, 1024), "uni2-h": (681, 1536), "virchow": (631, 2560), "virchow2": (631, 2560), "phikon": (86, 768),
+    "phikon-v2": (303, 1024), "h-optimus-0": (1135, 1536), "h-optimus-1": (1135, 1536), "h0-mini": (86, 1536),
+    "gigapath": (1135, 1536), "lunit-vits16": (22, 384), "lunit-vits8": (22, 384), "lunit-resnet50-bt": (23.5, 2048),
+    "kaiko-vits16": (22, 384), "kaiko-vits8": (22, 384), "kaiko-vitb16": (86, 768), "kaiko-vitb8": (86, 768),
+    "kaiko-vitl14": (303, 1024), "resnet50-clam": (8.5, 1024),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"ctranspath"}))
+def test_size_and_features_are_those_of_the_card(name: str) -> None:
+    """On the meta device: shapes without memory."""
+    record = PUBLISHED[name]
+    with torch.device("meta"):
+        network = Pooled(make_trunk(record), record).eval()
+        features = network(torch.zeros(2, 3, record.input_px, record.input_px))
+    millions, dim = CARDS[name]
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
+    assert features.shape == (2, dim) == (2, record.dim)
+    assert name in ENCODERS
+
+
+def shallow(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The architecture with one block instead of dozens."""
+    record = PUBLISHED[name]
+    monkeypatch.setitem(PUBLISHED, name, dataclasses.replace(record, options={**record.options, "depth": 1}))
+
+
+def tiles(size: int = 224) -> Tensor:
+    return torch.randint(0, 256, (2, size, size, 3), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(("name", "registers"), [("virchow", 0), ("virchow2", 4), ("h0-mini", 4)])
+def test_class_token_and_mean_of_patches_without_registers(
+    name: str, registers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shallow(monkeypatch, name)
+    encoder = build_encoder(EncoderSpec(name=name, weights="random", batch_size=2), "cpu")
+    trunk = make_trunk(PUBLISHED[name]).eval()
+    trunk.load_state_dict(encoder._engine._trunk.trunk.state_dict())  # type: ignore[attr-defined]
+    images = encoder.prepare(tiles())  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        tokens = trunk.forward_features(images)  # type: ignore[operator]
+    patches = tokens.shape[1] - 1 - registers
+    assert round(patches**0.5) ** 2 == patches
+    expected = torch.cat([tokens[:, 0], tokens[:, -patches:].mean(1)], 1)
+    torch.testing.assert_close(encoder.encode(tiles()), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_gigapath_takes_the_middle() -> None:
+    """256 px, of which the network sees 224."""
+    from wsi_mil.encoders.networks import NetworkEncoder
+
+    record = PUBLISHED["gigapath"]
+    encoder = NetworkEncoder(EncoderSpec(name="gigapath"), torch.nn.Flatten(), torch.device("cpu"), mean=record.mean,
+                             std=record.std, input_px=record.input_px, resize_px=record.resize_px)  # fmt: skip
+    batch = tiles(256)
+    middle = batch[:, 16:240, 16:240].permute(0, 3, 1, 2) / 255
+    expected = (middle - torch.tensor(record.mean).view(3, 1, 1)) / torch.tensor(record.std).view(3, 1, 1)
+    torch.testing.assert_close(encoder.prepare(batch), expected, rtol=1e-5, atol=1e-5)
+
+
+def transformers_names(state: dict[str, Tensor], dinov2: bool) -> dict[str, Tensor]:
+    """timm's tensors as transformers 4 saved them for Phikon (ViT) and Phikon-v2 (Dinov2)."""
+    found: dict[str, Tensor] = {}
+    plain = {"cls_token": "embeddings.cls_token", "pos_embed": "embeddings.position_embeddings"}
+    inner = {
+        "attn.proj": "attention.output.dense",
+        "ls1.gamma": "layer_scale1.lambda1",
+        "ls2.gamma": "layer_scale2.lambda1",
+    }
+    if not dinov2:
+        inner |= {
+            "mlp.fc1": "intermediate.dense",
+            "mlp.fc2": "output.dense",
+            "norm1": "layernorm_before",
+            "norm2": "layernorm_after",
+        }
+    for key, value in state.items():
+        if key in plain:
+            found[plain[key]] = value
+        elif key.startswith("patch_embed.proj"):
+            found[key.replace("patch_embed.proj", "embeddings.patch_embeddings.projection")] = value
+        elif key.startswith("norm."):
+            found["layernorm." + key[5:]] = value
+        else:
+            _, block, rest = key.split(".", 2)
+            if rest.startswith("attn.qkv"):
+                for name, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                    found[f"encoder.layer.{block}.attention.attention.{name}.{rest[9:]}"] = part.clone()
+            else:
+                for ours, theirs in inner.items():
+                    rest = re.sub(rf"^{re.escape(ours)}", theirs, rest)
+                found[f"encoder.layer.{block}.{rest}"] = value
+    return found
+
+
+@pytest.mark.parametrize("name", ["uni", "uni2-h", "virchow2", "phikon", "phikon-v2", "h0-mini"])
+def test_a_checkpoint_of_the_published_layout_loads_whole(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shallow(monkeypatch, name)
+    record = PUBLISHED[name]
+    torch.manual_seed(5)
+    trunk = make_trunk(record).eval()
+    state = {key: torch.randn_like(value) * 0.02 for key, value in trunk.state_dict().items()}
+    trunk.load_state_dict(state)
+    published = transformers_names(state, record.layout == "dinov2") if record.layout != "timm" else state
+    if record.layout != "timm":
+        assert "encoder.layer.0.attention.attention.query.weight" in published
+        published["pooler.dense.weight"] = torch.zeros(3)  # what the network does not need is left out
+    save_file(published, tmp_path / "w.safetensors")
+    spec = EncoderSpec(name=name, weights=str(tmp_path / "w.safetensors"), batch_size=2)
+    encoder = build_encoder(spec, "cpu")
+    with torch.inference_mode():
+        expected = Pooled(trunk, record)(encoder.prepare(tiles()))  # type: ignore[attr-defined]
+    torch.testing.assert_close(encoder.encode(tiles()), expected, rtol=1e-4, atol=1e-4)
+
+    del published[next(key for key in published if "norm" in key)]
+    save_file(published, tmp_path / "less.safetensors")
+    with pytest.raises(EncoderError, match=rf"less.safetensors does not fit {name}: 1 tensors missing"):
+        build_encoder(spec.model_copy(update={"weights": str(tmp_path / "less.safetensors")}), "cpu")
+
+
+def test_query_without_key_is_refused() -> None:
+    with pytest.raises(EncoderError, match="without its key and value"):
+        names_of_timm({"encoder.layer.0.attention.attention.query.bias": torch.zeros(3)}, "vit")
+
+
+def test_clams_resnet_is_the_third_stage_averaged() -> None:
+    import timm
+
+    encoder = build_encoder(EncoderSpec(name="resnet50-clam", weights="random", seed=4, batch_size=2), "cpu")
+    whole = timm.create_model("resnet50", num_classes=0).eval()
+    own = encoder._engine._trunk.trunk.state_dict()  # type: ignore[attr-defined]
+    missing, unexpected = whole.load_state_dict(own, strict=False)
+    assert not unexpected
+    assert all(key.startswith("layer4.") for key in missing)
+    maps: dict[str, Tensor] = {}
+    whole.layer3.register_forward_hook(lambda module, given, found: maps.update(out=found))
+    with torch.inference_mode():
+        whole(encoder.prepare(tiles()))  # type: ignore[attr-defined]
+    torch.testing.assert_close(encoder.encode(tiles()), maps["out"].mean((2, 3)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "mpp", "size_px"),
+    [("uni", 0.5, 224), ("uni", 0.5, 256), ("gigapath", 0.5, 256), ("virchow2", 1.0, 224), ("virchow2", 2.0, 256),
+     ("ctranspath", 1.0, 256), ("resnet50-clam", 3.0, 100), ("timm:resnet18", 7.0, 64), ("texture", 4.0, 64)],
+)  # fmt: skip
+def test_tiles_of_the_right_scale_pass(name: str, mpp: float, size_px: int) -> None:
+    refuse_other_scale(EncoderSpec(name=name), TileSpec(mpp=mpp, size_px=size_px))
+
+
+def test_tiles_of_another_scale_are_refused_with_the_right_setting() -> None:
+    tiles_wanted = TileSpec(mpp=1.0, size_px=224)
+    with pytest.raises(
+        ConfigError,
+        match=r"uni was made for 0.5 µm/px, tiles of 224 px at 1 µm/px show it 1: set tiles.mpp=0.5 tiles.size_px=224",
+    ):
+        refuse_other_scale(EncoderSpec(name="uni"), tiles_wanted)
+    refuse_other_scale(EncoderSpec(name="uni", any_mpp=True), tiles_wanted)
+    with pytest.raises(ConfigError, match=r"show it 1.14: .*tiles.mpp=0.5 tiles.size_px=224"):
+        refuse_other_scale(EncoderSpec(name="h-optimus-0"), TileSpec(mpp=0.5, size_px=512))
+
+
+def test_weights_come_from_the_hub_under_their_licence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shallow(monkeypatch, "uni")
+    folder = tmp_path / "models--MahmoodLab--UNI" / "snapshots" / "abc123"
+    folder.mkdir(parents=True)
+    torch.save(make_trunk(PUBLISHED["uni"]).state_dict(), folder / "pytorch_model.bin")
+    asked: list[Any] = []
+
+    def download(repo: str, file: str, revision: str | None) -> str:
+        asked.append((repo, file, revision))
+        return str(folder / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with caplog.at_level("INFO", "wsi_mil"):
+        encoder = build_encoder(EncoderSpec(name="uni", revision="v1", batch_size=2), "cpu")
+    assert asked == [("MahmoodLab/UNI", "pytorch_model.bin", "v1")]
+    assert encoder.dim == 1024
+    assert "abc123 of MahmoodLab/UNI" in caplog.text
+    assert "CC BY-NC-ND 4.0" in caplog.text
+
+
+def test_no_access_and_no_network_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import GatedRepoError
+
+    shallow(monkeypatch, "uni")
+    gated = GatedRepoError.__new__(GatedRepoError)  # its constructor wants a response of whatever client the hub uses
+    for error, told in (
+        (
+            gated,
+            r"uni .*need access: ask for it at the hub's page MahmoodLab/UNI, then set HF_TOKEN",
+        ),
+        (
+            ConnectionError("no route"),
+            r"could not be fetched from MahmoodLab/UNI \(ConnectionError\).*encoder.weights=PATH to its pytorch_model.bin",
+        ),
+    ):
+
+        def refuse(*arguments: object, error: Exception = error, **options: object) -> str:
+            raise error
+
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+        with pytest.raises(EncoderError, match=told):
+            build_encoder(EncoderSpec(name="uni"), "cpu")
+
+
+def test_another_input_is_refused() -> None:
+    with pytest.raises(ConfigError, match="uni takes 224 px only"):
+        build_encoder(EncoderSpec(name="uni", weights="random", input_px=448), "cpu")
