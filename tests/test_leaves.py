@@ -1,6 +1,7 @@
 """Files that are whole or absent; rasters and polygons that are each other's inverse; registries; units."""
 
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsi_mil.errors import ConfigError
-from wsi_mil.files import digest_bytes, digest_json, remove, sweep_temporaries, write_aside, write_json, write_text
+from wsi_mil.files import (
+    digest_bytes,
+    digest_json,
+    fingerprint,
+    remove,
+    sweep_temporaries,
+    write_aside,
+    write_json,
+    write_text,
+)
 from wsi_mil.raster import polygonize, rasterize
 from wsi_mil.registry import Registry
 
@@ -39,10 +49,46 @@ def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
 
 
 def test_temporaries_of_dead_processes_are_swept_and_those_of_living_ones_kept(tmp_path: Path) -> None:
-    (tmp_path / ".x.999999999.tmp").mkdir()
-    (tmp_path / f".y.{os.getppid()}.tmp").touch()
+    host = socket.gethostname().replace(".", "-")
+    (tmp_path / f".x.{host}.999999999.tmp").mkdir()
+    living = f".y.{host}.{os.getppid()}.tmp"
+    (tmp_path / living).touch()
     assert sweep_temporaries(tmp_path) == 1
-    assert os.listdir(tmp_path) == [f".y.{os.getppid()}.tmp"]
+    assert os.listdir(tmp_path) == [living]
+
+
+def test_temporaries_of_another_host_are_left_for_a_day(tmp_path: Path) -> None:
+    """Its processes cannot be seen from here: workers of a cluster write into one run folder."""
+    young, old = tmp_path / ".x.zarr.elsewhere.999999999.tmp", tmp_path / ".y.elsewhere.999999999.tmp"
+    young.mkdir()
+    old.touch()
+    os.utime(old, (1e9, 1e9))
+    assert sweep_temporaries(tmp_path) == 1
+    assert os.listdir(tmp_path) == [young.name]
+
+
+def test_a_fingerprint_sees_another_file_of_the_same_size(tmp_path: Path) -> None:
+    path = tmp_path / "slide.svs"
+    data = bytearray(np.random.default_rng(0).integers(0, 256, 1_000_000, dtype=np.uint8).tobytes())
+    path.write_bytes(data)
+    first = fingerprint(path)
+    os.utime(path, (1, 1))
+    assert fingerprint(path) == first
+    assert len({first, *(fingerprint_with(path, data, place) for place in (0, 999_999, 500_000))}) >= 3
+    path.write_bytes(np.random.default_rng(1).integers(0, 256, 1_000_000, dtype=np.uint8).tobytes())
+    assert fingerprint(path) != first
+    path.write_bytes(data + b"x")
+    assert fingerprint(path) != first
+    (tmp_path / "empty").touch()
+    assert len(fingerprint(tmp_path / "empty")) == 16
+    assert len(fingerprint(tmp_path)) == 16
+
+
+def fingerprint_with(path: Path, data: bytearray, place: int) -> str:
+    changed = bytearray(data)
+    changed[place] ^= 1
+    path.write_bytes(changed)
+    return fingerprint(path)
 
 
 def test_nan_never_reaches_json(tmp_path: Path) -> None:

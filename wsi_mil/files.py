@@ -4,12 +4,16 @@ import hashlib
 import json
 import os
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 TEMPORARY = ".tmp"
+DAY_SECONDS = 86_400
+PIECES, PIECE_BYTES = 64, 4096
 
 
 @contextmanager
@@ -19,7 +23,7 @@ def write_aside(path: Path) -> Iterator[Path]:
     An error from the operating system (a full disk, a read-only folder) keeps its type and gains the path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    aside = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{TEMPORARY}")
     remove(aside)
     try:
         yield aside
@@ -55,10 +59,19 @@ def sweep_temporaries(folder: Path) -> int:
     return len(left)
 
 
+def _host() -> str:
+    """This host's name without dots, which part the fields of a temporary name."""
+    return socket.gethostname().replace(".", "-") or "localhost"
+
+
 def _owner_is_gone(path: Path) -> bool:
-    pid = path.name.removesuffix(TEMPORARY).rpartition(".")[2]
+    """A process of this host that has ended; of another host, whose processes cannot be seen, one silent for a day."""
+    fields = path.name.removesuffix(TEMPORARY).split(".")
+    host, pid = fields[-2], fields[-1]
     if not pid.isdigit() or int(pid) == os.getpid():
         return False
+    if host != _host():
+        return time.time() - path.stat().st_mtime > DAY_SECONDS
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
@@ -66,6 +79,20 @@ def _owner_is_gone(path: Path) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def fingerprint(path: Path) -> str:
+    """Return a digest of a large file from its size and 64 pieces of 4 KiB spread over it, first and last included: milliseconds,
+    and another slide under the same name is seen. Of a folder: names and sizes."""
+    if path.is_dir():
+        return digest_json(sorted((str(p.relative_to(path)), p.stat().st_size) for p in path.rglob("*") if p.is_file()))
+    size = path.stat().st_size
+    found = hashlib.sha256(size.to_bytes(8, "little"))
+    with path.open("rb") as file:
+        for number in range(PIECES):
+            file.seek(max(size - PIECE_BYTES, 0) * number // (PIECES - 1))
+            found.update(file.read(PIECE_BYTES))
+    return found.hexdigest()[:16]
 
 
 def write_text(path: Path, text: str) -> None:

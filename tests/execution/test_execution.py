@@ -1,19 +1,16 @@
 """One function, three places to run it, one account."""
 
-import json
 import os
 import signal
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.errors import ConfigError, DataError, ExecutionError, SlideError, StoreError
+from wsi_mil.errors import ConfigError, DataError, ExecutionError, SlideError
 from wsi_mil.execution import ExecutionSpec, Ledger, map_slides, run_jobs
 from wsi_mil.execution.ledger import problem_table
-from wsi_mil.execution.lock import hold
 
 
 @dataclass(frozen=True)
@@ -87,17 +84,6 @@ def test_the_ledger_keeps_the_newest_and_survives(tmp_path: Path) -> None:
 def test_an_outcome_without_a_reason_is_refused() -> None:
     with pytest.raises(DataError, match="without a reason"):
         Outcome("a", "s", "failed")
-
-
-def test_a_run_folder_has_one_writer(tmp_path: Path) -> None:
-    with hold(tmp_path), pytest.raises(StoreError, match="in use by"), hold(tmp_path):
-        pass
-    (tmp_path / ".lock").write_text(json.dumps({"host": socket.gethostname(), "pid": 999999999}))
-    with hold(tmp_path):
-        pass
-    (tmp_path / ".lock").write_text('{"host": "elsewhere", "pid": 1}')
-    with pytest.raises(StoreError, match="elsewhere"), hold(tmp_path):
-        pass
 
 
 def square(number: int) -> int:

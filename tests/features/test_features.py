@@ -1,6 +1,7 @@
 """Stores that are whole or absent: values, order, digests, interruption, full disk, damage."""
 
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +172,7 @@ def test_a_full_disk_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     slide = reader()
     store = store_with_tiles(tmp_path, slide)
-    left = store.path / "features" / ".texture.999999999.tmp"
+    left = store.path / "features" / f".texture.{socket.gethostname().replace('.', '-')}.999999999.tmp"
     left.mkdir(parents=True)
     extract_features(slide, store, MeanEncoder(), SPEC)
     assert not left.exists()

@@ -1,4 +1,4 @@
-"""wsi-mil check SLIDES"""
+"""wsi-mil check SLIDES, wsi-mil check RUN [--deep]"""
 
 from pathlib import Path
 
@@ -16,6 +16,9 @@ EXIT_SOME_FAILED = 3
 @click.option("--reader", default="auto", show_default=True)
 @click.option("--tile-mpp", default=0.5, show_default=True, help="µm/px of the tiles to predict.")
 @click.option("--tile-px", default=256, show_default=True, help="Side of the tiles to predict.")
+@click.option(
+    "--deep", is_flag=True, help="Of a run folder: read every byte of the features and compare with its digest."
+)
 @click.pass_context
 def command(
     context: click.Context,
@@ -25,8 +28,16 @@ def command(
     reader: str,
     tile_mpp: float,
     tile_px: int,
+    deep: bool,
 ) -> None:
-    """Open every slide and print size, levels, scale and its source, bounds, vendor, predicted tiles, problems."""
+    """Open every slide and print size, levels, scale and its source, bounds, vendor, predicted tiles, problems. Of a run folder:
+    look whether the store of every slide is whole."""
+    from wsi_mil.stages.check_run import is_run
+
+    if is_run(slides):
+        context.exit(_check_run(slides, deep))
+    if deep:
+        raise click.UsageError(f"--deep looks into run folders, {slides} is none")
     from wsi_mil.bags import read_labels
     from wsi_mil.bags.labels import check_against_slides
     from wsi_mil.config.loading import checked
@@ -53,3 +64,16 @@ def command(
         f"{len(rows) - len(failed)} of {len(rows)} slides can be used; {sum(row.tiles for row in rows)} tiles predicted"
     )
     context.exit(EXIT_SOME_FAILED if failed else 0)
+
+
+def _check_run(run: Path, deep: bool) -> int:
+    from wsi_mil.logs import progress
+    from wsi_mil.stages.check_run import check_store, store_table, stores_of
+
+    stores = stores_of(run)
+    rows = [check_store(store, deep) for store in progress(stores, total=len(stores), label="check")]
+    click.echo(store_table(rows))
+    damaged = sum(bool(row.problem) for row in rows)
+    how = "every byte compared with its digest" if deep else "features not read; --deep reads them"
+    click.echo(f"{len(rows) - damaged} of {len(rows)} stores are whole ({how})")
+    return EXIT_SOME_FAILED if damaged else 0

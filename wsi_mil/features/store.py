@@ -47,8 +47,16 @@ class SlideStore:
         attributes = self._attributes("tiles")
         return None if attributes is None else str(attributes["made_from"])
 
-    def write_tiles(self, table: TileTable, info: SlideInfo, made_from: str) -> None:
-        """Replace the whole store by this tile table: features of other tiles are of no use any more."""
+    def source(self) -> str | None:
+        """Return the fingerprint of the slide's file that the tiles were made from; None where it was not written."""
+        attributes = self._attributes("tiles")
+        return None if attributes is None else attributes.get("source")
+
+    def write_tiles(self, table: TileTable, info: SlideInfo, made_from: str, source: str | None = None) -> None:
+        """Replace the whole store by this tile table: features of other tiles are of no use any more.
+
+        `source`: fingerprint of the slide's file, so that a slide replaced later is seen.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(self.path.parent)
         with write_aside(self.path) as aside:
@@ -74,6 +82,7 @@ class SlideStore:
                     "rows": len(table),
                     "digest": table.digest(),
                     "made_from": made_from,
+                    **({"source": source} if source else {}),
                     "complete": True,
                 }
             )

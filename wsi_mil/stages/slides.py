@@ -18,7 +18,7 @@ from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.execution.mapping import reason_of
 from wsi_mil.features import SlideStore
-from wsi_mil.files import digest_json, write_aside
+from wsi_mil.files import digest_json, fingerprint, write_aside
 from wsi_mil.logs import logger, progress
 from wsi_mil.slides import open_slide, read_scaled
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
@@ -61,11 +61,12 @@ def tile_one(job: TileJob) -> Outcome:
             tissue = read_tissue(outline, info, job.tissue, job.qupath)
             if tissue is None:
                 raise DataError(f"{outline} does not read back as it was written")
+        source = fingerprint(job.source.file)
         made_from = digest_json(
             {
                 "levels": info.level_sizes_px,
                 "mpp": [info.mpp_x, info.mpp_y],
-                "bytes": job.source.file.stat().st_size,
+                "source": source,
                 "tissue": tissue_digest(tissue),
                 "tiles": job.tiles.digest(),
             }
@@ -83,7 +84,7 @@ def tile_one(job: TileJob) -> Outcome:
             with write_aside(preview) as aside:
                 _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
                 aside.write_bytes(encoded.tobytes())
-            store.write_tiles(table, info, made_from)
+            store.write_tiles(table, info, made_from, source)
     area_um2 = tissue.polygons.area * info.mpp_x * info.mpp_y
     reason = "" if len(table) else ("no tissue" if tissue.polygons.is_empty else "no tile with enough tissue")
     return Outcome(
@@ -177,6 +178,8 @@ def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
     if found and (found["encoder_digest"], found["tiles_digest"]) == (encoder.digest, tiles.digest()):
         counts = {"tiles": len(tiles), "unreadable": int(found["rows"] - found["readable_rows"])}
         return Outcome(job.slide_id, "extract", "done", "", counts, found["digest"], reused=True)
+    if store.source() not in (None, fingerprint(job.source.file)):
+        raise DataError(f"slide {job.slide_id!r}: its file is not the one that was tiled: run `wsi-mil tile` first")
     opening = partial(open_slide, job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp)
     return SlideToExtract(SlideFeed(tiles, opening), store)
 
