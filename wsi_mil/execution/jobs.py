@@ -7,7 +7,8 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from wsi_mil.errors import ExecutionError
-from wsi_mil.execution.mapping import ExecutionSpec, dask_client
+from wsi_mil.execution.dask_backend import dask_client
+from wsi_mil.execution.mapping import ExecutionSpec
 
 J = TypeVar("J")
 R = TypeVar("R")

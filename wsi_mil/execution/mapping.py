@@ -13,23 +13,36 @@ from pydantic import Field
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.spec import Spec
-from wsi_mil.errors import ConfigError, WsiMilError
+from wsi_mil.errors import WsiMilError
+from wsi_mil.execution.clusters import ClusterSpec
+from wsi_mil.execution.dask_backend import map_on_dask
 
 
 class ExecutionSpec(Spec):
-    """`local`: `workers` processes (1: in this one); `dask`: the scheduler at `scheduler` (a host:port address)."""
+    """`local`: `workers` processes (1: in this one); `dask`: the scheduler at `scheduler` (a host:port address),
+    or the jobs of `cluster`."""
 
     backend: Literal["local", "dask"] = "local"
     workers: int = Field(0, ge=0, description="0: one per core")
     threads: int = Field(0, ge=0, description="reading and torch threads; 0: one per core")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto: cuda where there is one")
     scheduler: str | None = None
+    cluster: ClusterSpec | None = Field(
+        None, description="dask: start these jobs instead of using a scheduler that runs"
+    )
+    retries: int = Field(2, ge=0, description="dask: other workers that try a slide which one could not do")
 
     def resolved_workers(self) -> int:
         return self.workers or available_cores()
 
     def resolved_threads(self) -> int:
         return self.threads or available_cores()
+
+    def asks_for_gpu(self, stage: str) -> bool:
+        """Return whether tasks of a stage go to Dask workers with a GPU only (started with `--resources GPU=1`)."""
+        if stage != "extract":
+            return False
+        return self.device.startswith("cuda") or (self.cluster is not None and self.cluster.gpus > 0)
 
 
 def available_cores() -> int:
@@ -55,7 +68,7 @@ def map_slides(
     """
     guarded = partial(run_guarded, function, stage)
     if spec.backend == "dask":
-        yield from _on_dask(guarded, jobs, stage, spec)
+        yield from map_on_dask(function, jobs, stage, spec)
     elif min(spec.resolved_workers(), len(jobs)) <= 1:
         yield from map(guarded, jobs)
     else:
@@ -106,29 +119,3 @@ def _in_processes(guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str
                     return
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def dask_client(spec: ExecutionSpec) -> Any:
-    """Return a client of the scheduler in `spec`, to be used in a with statement."""
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ConfigError("execution.backend=dask needs: pip install 'wsi-mil[cluster]'") from error
-    if spec.scheduler is None:
-        raise ConfigError(
-            "execution.backend=dask needs execution.scheduler=HOST:PORT (start one with `dask scheduler`)"
-        )
-    return Client(spec.scheduler, set_as_default=False)
-
-
-def _on_dask(guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str, spec: ExecutionSpec) -> Iterator[Outcome]:
-    with dask_client(spec) as client:
-        from distributed import as_completed
-
-        held = {client.submit(guarded, job, pure=False): job for job in jobs}
-        for future in as_completed(held, loop=client.loop):
-            try:
-                yield future.result()
-            except Exception as error:  # the function itself never raises: the worker or the connection was lost
-                reason = f"a Dask worker was lost ({type(error).__name__}: {error}); run again to resume"
-                yield Outcome(held[future].slide_id, stage, "failed", " ".join(reason.split()))

@@ -277,5 +277,7 @@ def plan(config: RunConfig) -> list[str]:
     lines.append(f"extract      {extracted} have {config.encoder.key} features")
     trained = [name for name in config.models if (run.path / "models" / name).is_dir()]
     lines.append(f"train        models {', '.join(config.models)}; trained before: {', '.join(trained) or 'none'}")
+    if config.execution.cluster is not None:
+        lines += config.execution.cluster.plan()
     lines.append(f"configuration digest {digest_json(config.model_dump(mode='json'))}")
     return lines

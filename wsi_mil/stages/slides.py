@@ -121,9 +121,11 @@ def shared_encoder(spec: EncoderSpec, device: str) -> "Encoder":
 
 
 def extract_one(job: ExtractJob) -> Outcome:
-    """Encode one slide's tiles unless its store holds them already."""
-    [outcome] = extract_many([job])
-    return outcome
+    """Encode one slide's tiles unless its store holds them already. Raises what stopped it."""
+    [(_, found)] = _extract([job])
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def extract_many(jobs: Iterable[ExtractJob]) -> Iterator[Outcome]:
@@ -131,7 +133,12 @@ def extract_many(jobs: Iterable[ExtractJob]) -> Iterator[Outcome]:
 
     Jobs are of one encoder and device. What stops one slide is its outcome and leaves the others alone.
     """
-    settled: list[Outcome] = []
+    for slide_id, found in _extract(jobs):
+        yield Outcome(slide_id, "extract", "failed", reason_of(found)) if isinstance(found, Exception) else found
+
+
+def _extract(jobs: Iterable[ExtractJob]) -> Iterator[tuple[str, Outcome | Exception]]:
+    settled: list[tuple[str, Outcome | Exception]] = []
     started: dict[str, float] = {}
     waiting = iter(jobs)
     first = next(waiting, None)
@@ -143,25 +150,26 @@ def extract_many(jobs: Iterable[ExtractJob]) -> Iterator[Outcome]:
         for job in chain([first], waiting):
             started[job.slide_id] = time.perf_counter()
             try:
-                found = _source(job, encoder)
+                source = _source(job, encoder)
             except Exception as error:
-                found = Outcome(job.slide_id, "extract", "failed", reason_of(error))
-            if isinstance(found, Outcome):
-                settled.append(found)
+                settled.append((job.slide_id, error))
+                continue
+            if isinstance(source, Outcome):
+                settled.append((job.slide_id, source))
             else:
-                yield found
+                yield source
 
     from wsi_mil.features import extract_slides
 
     for slide_id, found in extract_slides(sources(), encoder, first.encoder, threads=first.threads):
         yield from settled
         settled.clear()
-        seconds = time.perf_counter() - started[slide_id]
         if isinstance(found, Exception):
-            yield Outcome(slide_id, "extract", "failed", reason_of(found), seconds=seconds)
+            yield slide_id, found
         else:
             counts = {"tiles": found.tiles, "unreadable": found.unreadable}
-            yield Outcome(slide_id, "extract", "done", "", counts, found.digest, seconds)
+            seconds = time.perf_counter() - started[slide_id]
+            yield slide_id, Outcome(slide_id, "extract", "done", "", counts, found.digest, seconds)
     yield from settled
 
 
@@ -215,18 +223,20 @@ def run_extract(run: RunFolder, slides: Sequence[SlideSource], reader: str, enco
 
 
 def account(run: RunFolder, stage: str, outcomes: Iterable[Outcome], total: int) -> int:
-    """Write outcomes down as they come (every two seconds, and at the end however it comes); return how many were
-    not reused."""
-    worked, saved = 0, time.monotonic()
+    """Write outcomes down as they come (every two seconds or more, so that a twentieth of the time goes into it at most, and at the
+    end however it comes); return how many were not reused."""
+    worked, saved, pause = 0, time.monotonic(), SAVE_SECONDS
     try:
         for outcome in progress(outcomes, total=total, label=stage):
             previous = run.ledger.get(outcome.slide_id, stage)
             if outcome.reused and previous is not None and previous.digest == outcome.digest:
                 continue
             run.ledger.put(outcome)
-            if time.monotonic() - saved > SAVE_SECONDS:
+            if time.monotonic() - saved > pause:
+                started = time.monotonic()
                 run.ledger.save()
                 saved = time.monotonic()
+                pause = max(SAVE_SECONDS, 20 * (saved - started))
             if not outcome.reused:
                 worked += 1
             if outcome.status == "failed":
