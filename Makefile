@@ -32,6 +32,8 @@ bench: setup
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/aggregators.py
+	$(BIN)/python benchmarks/extraction.py --backends torch openvino
+	$(BIN)/python benchmarks/scaling.py
 
 # Take the newest releases of everything, then write down what came: names and versions only.
 constraints:

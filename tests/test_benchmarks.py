@@ -1,5 +1,6 @@
 """The benchmarks still run: a little of each, and the counts that they print."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -27,3 +28,20 @@ def test_froc() -> None:
 def test_geojson() -> None:
     _, _, packed, plain = run("geojson", "--tiles", "1500")
     assert (packed[1], plain[1], plain[-1]) == ("1,500", "1,500", "1500")
+
+
+def test_extraction(tmp_path: Path) -> None:
+    """The features are those of plain OpenSlide and torch, and both limits are there."""
+    run("extraction", "--quick", "--json", str(tmp_path / "found.json"))
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert {"jpeg_tiles, aligned", "openslide, unaligned", "raw tiles, libjpeg-turbo"} <= set(found["reading"])
+    [row] = found["extraction"]
+    assert row["cosine_min"] > 0.9999
+    assert row["difference_max"] < 1e-4
+    assert row["ratio_to_limit"] == row["tiles_per_s"] / min(row["decode_limit"], row["forward_limit"])
+
+
+def test_scaling() -> None:
+    header, _, row = run("scaling", "--slides", "200")
+    assert header[:2] == ["slides", "workers"]
+    assert row[:2] == ["200", "2"]
