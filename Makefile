@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup demo test check bench constraints clean
+.PHONY: setup demo test check smoke bench constraints clean
 
 setup: $(READY)
 
@@ -27,6 +27,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MAKE) test
+
+# The Dockerfile's steps in a clean virtual environment: needs no container engine.
+smoke: setup
+	$(BIN)/python docker/smoke.py
 
 bench: setup
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,bench]'
