@@ -64,7 +64,8 @@ def command(
         click.echo(row)
     if not study.trained:
         click.echo("nothing to do: everything is up to date")
-    click.echo(f"table, figure, places for QuPath: {study.folder}")
+    report = loaded.run / "report.html"
+    click.echo(f"table, figure, places for QuPath: {study.folder}" + (f"; report: {report}" if report.exists() else ""))
     lost = [row for row in study.problems if row.status == "failed"]
     if lost:
         click.echo(f"{len(lost)} slides could not be poisoned; see {loaded.run / 'outcomes.csv'}", err=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from wsi_mil.aggregators import AGGREGATORS
 from wsi_mil.bags import Split, make_split
-from wsi_mil.config import RunConfig
+from wsi_mil.config import RunConfig, load_config
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError
@@ -25,6 +25,7 @@ from wsi_mil.stages.evaluate import without_nan
 from wsi_mil.stages.pipeline import RunContext, open_run, stage_extract, stage_tile
 from wsi_mil.stages.poison_features import poison_folder, poisoned_store, run_poison_features
 from wsi_mil.stages.poison_training import PoisonTraining, poison_train_one
+from wsi_mil.stages.report import run_report
 from wsi_mil.stages.run_folder import RunFolder
 from wsi_mil.stages.train import TrainingSet, side_by_side, training_set
 
@@ -49,7 +50,7 @@ def run_poison(config: RunConfig, arms: Sequence[Arm] = TRAINING_ARMS) -> Poison
     poison.png below RUN/poison. What is up to date is left alone; the run's own models, split and configuration are not touched.
 
     `arms`: which trainings are made; 'none' and 'normal' are the experiment itself, 'all' a control.
-    Raises DataError if no slide of one class could be poisoned.
+    A report that the run has already gets its part about poison. Raises DataError if no slide of one class could be poisoned.
     """
     with hold(config.run):
         context = open_run(config, guest=True)
@@ -74,6 +75,9 @@ def run_poison(config: RunConfig, arms: Sequence[Arm] = TRAINING_ARMS) -> Poison
         write_text(folder / "trainings.csv", _table(rows))
         write_json(folder / "poison.json", study)
         draw_poison(study, folder / "poison.png")
+        if run.report.exists():  # of the run's own models, which need not be those poisoned here
+            models = list(load_config(run.path).models)
+            run_report(run, context.slides, config.slides.reader, context.labels, models)
         problems = tuple(row for row in run.ledger.rows("poison") if row.status == "failed")
         return PoisonStudy(study, folder, len(waiting), problems)
 
