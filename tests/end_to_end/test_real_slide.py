@@ -33,7 +33,7 @@ def test_the_real_slide_from_check_to_geojson(
     line = capsys.readouterr().out.splitlines()[1]
     for part in ("2220x2967", "0.499", "aperio (jpeg_tiles)", "openslide.mpp"):
         assert part in line
-    predicted = int(capsys.readouterr().out or line.split("(openslide)")[1].split()[0])
+    predicted = int(capsys.readouterr().out or line.split("(jpeg_tiles)")[1].split()[0])
 
     out = tmp_path / "out"
     summary = predict_slides(model_folder, real_slide, out)
