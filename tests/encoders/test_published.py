@@ -180,6 +180,8 @@ def test_tiles_of_another_scale_are_refused_with_the_right_setting() -> None:
     ):
         refuse_other_scale(EncoderSpec(name="uni"), tiles_wanted)
     refuse_other_scale(EncoderSpec(name="uni", any_mpp=True), tiles_wanted)
+    with pytest.raises(ConfigError, match=r"show it 0.571 by enlarging: set tiles.mpp=0.5 tiles.size_px=224"):
+        refuse_other_scale(EncoderSpec(name="uni"), TileSpec(mpp=1.0, size_px=128))
     with pytest.raises(ConfigError, match=r"show it 1.14: .*tiles.mpp=0.5 tiles.size_px=224"):
         refuse_other_scale(EncoderSpec(name="h-optimus-0"), TileSpec(mpp=0.5, size_px=512))
 

@@ -131,12 +131,13 @@ def refuse_other_scale(encoder: EncoderSpec, tiles: TileSpec) -> None:
     if known is None or not known.mpps or encoder.any_mpp:
         return
     seen = tiles.mpp * tiles.size_px / (encoder.input_px or known.resize_px)
-    if any(abs(seen / mpp - 1) <= TOLERANCE for mpp in known.mpps):
+    if any(abs(seen / mpp - 1) <= TOLERANCE and tiles.mpp / mpp - 1 <= TOLERANCE for mpp in known.mpps):
         return
+    enlarged = " by enlarging" if seen < tiles.mpp else ""
     nearest = min(known.mpps, key=lambda mpp: abs(seen / mpp - 1))
     raise ConfigError(
         f"encoder {encoder.name} was made for {' or '.join(f'{mpp:g}' for mpp in known.mpps)} µm/px, tiles of {tiles.size_px} px at "
-        f"{tiles.mpp:g} µm/px show it {seen:.3g}: set tiles.mpp={nearest:g} tiles.size_px={known.resize_px}, or encoder.any_mpp=true"
+        f"{tiles.mpp:g} µm/px show it {seen:.3g}{enlarged}: set tiles.mpp={nearest:g} tiles.size_px={known.resize_px}, or encoder.any_mpp=true"
     )
 
 
