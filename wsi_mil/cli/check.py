@@ -7,7 +7,9 @@ import click
 EXIT_SOME_FAILED = 3
 
 
-@click.command("check", epilog="Example: wsi-mil check slides/ --tile-mpp 0.5 --tile-px 256")
+@click.command(
+    "check", epilog="Example: wsi-mil check slides/ --tile-mpp 0.5 --tile-px 256; wsi-mil check runs/demo --deep"
+)
 @click.argument("slides", type=click.Path(path_type=Path))
 @click.option(
     "--labels", type=click.Path(path_type=Path), help="Labels CSV: its mpp overrides and ids are checked too."

@@ -9,7 +9,7 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any, Literal, Protocol, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.spec import Spec
@@ -31,6 +31,14 @@ class ExecutionSpec(Spec):
         None, description="dask: start these jobs instead of using a scheduler that runs"
     )
     retries: int = Field(2, ge=0, description="dask: other workers that try a slide which one could not do")
+
+    @model_validator(mode="after")
+    def _cluster_is_used(self) -> "ExecutionSpec":
+        if self.cluster is not None and (self.backend != "dask" or self.scheduler is not None):
+            raise ValueError(
+                "execution.cluster starts jobs for backend=dask, without a scheduler of your own: say backend=dask and leave scheduler out"
+            )
+        return self
 
     def resolved_workers(self) -> int:
         return self.workers or available_cores()

@@ -158,10 +158,20 @@ class _Cache:
             self._held[key] = tile
             self._bytes += tile.nbytes
             while self._bytes > self._limit and len(self._held) > 1:
-                oldest = self._held.popitem(last=False)[1]
+                oldest, references = _take_oldest(self._held)
                 self._bytes -= oldest.nbytes
-                if sys.getrefcount(oldest) == 2:  # this name and the call's argument: no thread copies from it any more
+                if references == ALONE:  # no thread copies from it any more
                     self._free = [oldest]
+
+
+def _take_oldest(held: "OrderedDict[Key, RGB]") -> tuple[RGB, int]:
+    """Take out the oldest tile; return it, and how many references to it there were then."""
+    tile = held.popitem(last=False)[1]
+    return tile, sys.getrefcount(tile)
+
+
+ALONE = _take_oldest(OrderedDict({(0, 0, 0): np.empty((1, 1, 3), np.uint8)}))[1]
+"""References to a tile that nobody else holds: measured, since interpreters count their own differently."""
 
 
 def _find_levels(
