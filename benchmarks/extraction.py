@@ -4,6 +4,10 @@ The limit of extraction is the slower of two: decoding the raw JPEG tiles below 
 the encoder's forward pass over batches that lie ready in memory, same device and precision. Rounds take turns, medians are printed.
 
     python benchmarks/extraction.py [--quick] [--json FILE] [--side 16384] [--backends torch openvino] [--precisions fp32]
+                                    [--peer tiatoolbox=PYTHON] [--peer lazyslide=PYTHON]
+
+`--peer` runs another tool with the same weights on the first tiles of the same slide, by the Python of the environment that it is
+installed in (benchmarks/peer.py); ours is measured before and after each, so that both meet the same noise.
 """
 
 import argparse
@@ -12,6 +16,8 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +30,7 @@ import cv2
 import imagecodecs
 import numpy as np
 import torch
+from torchvision import models
 
 from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.encoders import EncoderSpec, build_encoder
@@ -38,6 +45,7 @@ from wsi_mil.tissue import TissueSpec, find_tissue
 
 MPP, TILE_PX, SEED = 0.5, 256, 0
 READ = 600  # regions a round
+PEER_TILES = 512
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,12 @@ def reading(path: Path, table: TileTable, rounds: int) -> dict[str, Any]:
     return {name: {"per_cpu_s": rate.cpu, "of_raw": rate.cpu / raw} for name, rate in rates.items()}
 
 
+def bytes_read() -> int:
+    """What this process has asked of files so far, wherever it came from; -1 where the system does not say."""
+    counts = Path("/proc/self/io")
+    return int(counts.read_text().split("rchar: ")[1].split()[0]) if counts.exists() else -1
+
+
 def extraction(
     path: Path, table: TileTable, spec: EncoderSpec, rounds: int, threads: int, folder: Path
 ) -> dict[str, Any]:
@@ -162,9 +176,14 @@ def extraction(
             encoder.forward(ready).cpu()  # type: ignore[attr-defined]
         return count * spec.batch_size
 
+    read: list[int] = []
+
     def whole() -> int:
+        before = bytes_read()
         with open_slide(path) as slide:
-            return extract_features(slide, store, encoder, spec, threads=threads).tiles
+            tiles = extract_features(slide, store, encoder, spec, threads=threads).tiles
+        read.append(bytes_read() - before)
+        return tiles
 
     rates = medians(
         {"decode": lambda: decode_all(path, table, threads), "forward": forward, "end to end": whole}, rounds
@@ -176,6 +195,7 @@ def extraction(
         "forward_limit": rates["forward"].wall,
         "ratio_to_limit": rates["end to end"].wall / limit,
         "tiles_per_cpu_s": rates["end to end"].cpu,
+        "bytes_read": read[-1],
         **compared(path, store, spec, table),
     }
 
@@ -192,6 +212,88 @@ def compared(path: Path, store: SlideStore, spec: EncoderSpec, table: TileTable)
     return {"cosine_min": float(cosine.min()), "difference_max": float(np.abs(found - expected).max() / scale)}
 
 
+def with_peer(
+    name: str, python: str, path: Path, table: TileTable, options: argparse.Namespace, folder: Path
+) -> dict[str, Any]:
+    """The tool's tiles/s and ours on the same tiles, before and after it; features against each other."""
+    few = part_of(table, min(PEER_TILES, len(table)))
+    spec = EncoderSpec(name="torchvision:resnet18", weights="random", batch_size=options.batch)
+    weights, coords, out = folder / "resnet18.pt", folder / "coords.npy", folder / f"{name}.npz"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        torch.save(models.resnet18().state_dict(), weights)
+    np.save(coords, few.coords)
+    stores = {backend: SlideStore(folder / f"peer_{backend}.zarr", table.slide_id) for backend in options.backends}
+    encoders = {backend: build_encoder(spec.model_copy(update={"backend": backend}), "cpu") for backend in stores}
+    rates: dict[str, list[float]] = {backend: [] for backend in stores}
+
+    def ours(count: bool = True) -> None:
+        for backend, store in stores.items():
+            with open_slide(path) as slide:
+                store.write_tiles(few, slide.info, "bench")
+                started = time.perf_counter()
+                tiles = extract_features(slide, store, encoders[backend], spec, threads=options.threads).tiles
+            if count:
+                rates[backend].append(tiles / (time.perf_counter() - started))
+
+    ours(count=False)
+    ours()
+    script = Path(__file__).with_name("peer.py")
+    sizes = (
+        "--slide-px",
+        options.side,
+        "--tile-px",
+        TILE_PX,
+        "--mpp",
+        MPP,
+        "--batch",
+        options.batch,
+        "--threads",
+        options.threads,
+    )
+    files = ("--weights", weights, "--coords", coords, "--out", out)
+    command = [python, script, name, path, *files, *sizes]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{name} failed:\n{done.stderr[-2000:]}")
+    ours()
+    with np.load(out) as saved:
+        found: dict[str, Any] = json.loads(str(saved["info"]))
+        theirs = dict(
+            zip(map(tuple, saved["coords"].astype(int).tolist()), saved["features"].astype(np.float64), strict=True)
+        )
+    mine = stores[options.backends[0]].read_features(spec.key).features.astype(np.float64)
+    pairs = [(row, theirs[at]) for row, at in zip(mine, map(tuple, few.coords.tolist()), strict=True) if at in theirs]
+    found["tiles_in_common"] = len(pairs)
+    found["cosine_min"] = min(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairs)
+    found["ours"] = {backend: statistics.mean(values) for backend, values in rates.items()}
+    return found
+
+
+def peers(path: Path, table: TileTable, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    names = ", ".join(f"ours, {backend}" for backend in options.backends)
+    print(
+        f"\nOther tools, same weights, the first {PEER_TILES} tiles, fp32, the better of 0 and {options.threads} workers\n"
+    )
+    print(
+        f"| tool | torch | workers | tiles/s | {names.replace(', ours', ' | ours')} | ratios | cosine, least | its peak GB |"
+    )
+    print("|---|---|---|---|" + "---|" * (len(options.backends) + 3))
+    rows = []
+    for peer in options.peer:
+        name, _, python = peer.partition("=")
+        row = with_peer(name, python, path, table, options, folder)
+        rows.append(row)
+        ours = " | ".join(f"{rate:.1f}" for rate in row["ours"].values())
+        ratios = ", ".join(f"{rate / row['tiles_per_s']:.2f}" for rate in row["ours"].values())
+        print(
+            f"| {name} {row['version']} | {row['torch']} | {row['workers']} | {row['tiles_per_s']:.1f} | {ours} | {ratios} | "
+            f"{row['cosine_min']:.5f} | {row['peak_gb']:.2f} |",
+            flush=True,
+        )
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small slide, one round: that it runs, not how fast")
@@ -203,9 +305,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--backends", nargs="+", default=["torch"])
     parser.add_argument("--precisions", nargs="+", default=["fp32"])
+    parser.add_argument("--peer", action="append", default=[], metavar="TOOL=PYTHON", help="tiatoolbox or lazyslide")
     parser.add_argument("--work", type=Path, help="keep the slide here (default: a temporary folder)")
     options = parser.parse_args()
-    side, rounds = (2048, 1) if options.quick else (options.side, options.rounds)
+    options.side, rounds = (2048, 1) if options.quick else (options.side, options.rounds)
+    side = options.side
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.work or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,9 +327,9 @@ def main() -> None:
             f"\n{options.encoder}, random weights, batches of {options.batch}, wall time on {options.threads} threads\n"
         )
         print(
-            "| backend | precision | tiles/s | limit: decode | limit: forward | ratio to limit | cosine, least | difference |"
+            "| backend | precision | tiles/s | limit: decode | limit: forward | ratio to limit | cosine, least | difference | MB read |"
         )
-        print("|---|---|---|---|---|---|---|---|")
+        print("|---|---|---|---|---|---|---|---|---|")
         found["extraction"] = []
         for backend in options.backends:
             for precision in options.precisions:
@@ -240,9 +344,10 @@ def main() -> None:
                 found["extraction"].append({"backend": backend, "precision": precision, **row})
                 print(
                     f"| {backend} | {precision} | {row['tiles_per_s']:.1f} | {row['decode_limit']:.0f} | {row['forward_limit']:.1f} | "
-                    f"{row['ratio_to_limit']:.2f} | {row['cosine_min']:.5f} | {row['difference_max']:.1e} |",
+                    f"{row['ratio_to_limit']:.2f} | {row['cosine_min']:.5f} | {row['difference_max']:.1e} | {row['bytes_read'] / 1e6:.0f} |",
                     flush=True,
                 )
+        found["peers"] = peers(path, table, options, folder) if options.peer else []
         found["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(f"\npeak memory of this process, slide making included: {found['peak_gb']:.2f} GB")
     if options.json:

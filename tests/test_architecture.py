@@ -21,6 +21,7 @@ ORDER = [
     "contracts",
     "raster",
     "geojson",
+    "stains",
     "execution",
     "slides",
     "synthetic",

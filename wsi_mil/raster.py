@@ -1,9 +1,12 @@
 """Between polygons and pixels, exactly: a pixel belongs to a polygon if its centre does."""
 
+from collections import defaultdict
+
+import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely import MultiPolygon
+from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from wsi_mil.contracts.arrays import Mask
@@ -19,7 +22,7 @@ def rasterize(geometry: BaseGeometry, shape: tuple[int, int], scale_x_px: float,
     [[0, 1, 1, 0], [0, 0, 0, 0]]
     """
     rows, columns = shape
-    toggles = np.zeros((rows, columns + 1), np.bool_)
+    toggles = np.zeros((rows, columns + 1), np.uint8)
     for ring in _rings(geometry):
         x, y = ring[:, 0] / scale_x_px - 0.5, ring[:, 1] / scale_y_px - 0.5  # pixel centres at whole numbers
         x0, x1, y0, y1 = x[:-1], x[1:], y[:-1], y[1:]
@@ -37,8 +40,9 @@ def rasterize(geometry: BaseGeometry, shape: tuple[int, int], scale_x_px: float,
         row = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts) + first[edge]
         crossing = x0[edge] + (row - y0[edge]) * (x1[edge] - x0[edge]) / (y1[edge] - y0[edge])
         column = np.clip(np.ceil(crossing), 0, columns).astype(np.int64)
-        np.logical_xor.at(toggles, (row, column), True)
-    return np.logical_xor.accumulate(toggles, axis=1)[:, :columns]
+        np.add.at(toggles, (row, column), 1)  # only even or odd matters, so that wrapping round does not
+    np.bitwise_and(toggles, 1, out=toggles)
+    return np.bitwise_xor.accumulate(toggles, axis=1)[:, :columns].view(np.bool_)
 
 
 def _rings(geometry: BaseGeometry) -> list[NDArray[np.float64]]:
@@ -49,13 +53,82 @@ def _rings(geometry: BaseGeometry) -> list[NDArray[np.float64]]:
 def polygonize(mask: Mask, scale_x_px: float, scale_y_px: float) -> MultiPolygon:
     """Return the exact outline of a mask's pixels in level-0 pixels: the inverse of `rasterize`.
 
+    Pixels that share a corner only lie in two polygons. Rings begin at their topmost, then leftmost point, and turn at every
+    point: a mask has one outline.
+
     >>> polygonize(np.array([[True, True, False]]), 2.0, 2.0).area
     8.0
     """
-    padded = np.pad(mask.astype(np.int8), ((0, 0), (1, 1)))
-    steps = np.diff(padded, axis=1)
-    rows, starts = np.nonzero(steps == 1)
-    _, stops = np.nonzero(steps == -1)
-    boxes = shapely.box(starts * scale_x_px, rows * scale_y_px, stops * scale_x_px, (rows + 1) * scale_y_px)
-    merged = shapely.union_all(boxes)
-    return MultiPolygon([p for p in shapely.get_parts(merged) if p.geom_type == "Polygon"])
+    columns = mask.shape[1] + 1
+    rings: dict[bool, dict[int, list[NDArray[np.float64]]]] = {True: defaultdict(list), False: defaultdict(list)}
+    _, labels = cv2.connectedComponents(np.pad(mask.astype(np.uint8), 1), connectivity=4)
+    for ring in _trace(mask):
+        y, x = np.divmod(ring, columns)
+        # below right of its topmost, leftmost point a piece of the mask begins, or a hole of the piece above
+        below, above = int(labels[y[0] + 1, x[0] + 1]), int(labels[y[0], x[0] + 1])
+        rings[below > 0][below or above].append(np.stack([x * scale_x_px, y * scale_y_px], 1))
+    return MultiPolygon([Polygon(rings[True][label][0], rings[False][label]) for label in sorted(rings[True])])
+
+
+# What lies around a point of the grid: 1 above left, 2 above right, 4 below left, 8 below right. Walking with the tissue on the
+# left hand, a ring leaves these corners along a row, all others along a column.
+_ALONG_ROW = (2, 4, 7, 14)
+_TOUCHING = {9: (1, 8), 6: (4, 2)}  # two pixels that share this corner only: two turns, the western first
+_BELOW = (4, 8)  # of such two, the one whose column of edges runs downwards
+
+
+def _trace(mask: Mask) -> list[NDArray[np.int64]]:
+    """Return the boundary of a mask as simple rings of corners, row * (columns + 1) + column of the point grid."""
+    height, width = mask.shape[0] + 1, mask.shape[1] + 1
+    padded = np.pad(mask.astype(np.uint8), 1)
+    around = padded[:-1, :-1] | padded[:-1, 1:] << 1 | padded[1:, :-1] << 2 | padded[1:, 1:] << 3
+    turns = np.ones(256, np.uint8)
+    turns[[0, 3, 5, 10, 12, 15]] = 0  # inside, outside, and straight edges
+    point = np.flatnonzero(cv2.LUT(around, turns))
+    kind = around.ravel()[point]
+    touching = np.isin(kind, list(_TOUCHING))
+    point, kind = np.repeat(point, 1 + touching), np.repeat(kind, 1 + touching)
+    second = np.flatnonzero(np.repeat(touching, 1 + touching))[1::2]
+    for both, (west, east) in _TOUCHING.items():
+        here = second[kind[second] == both]
+        kind[here - 1], kind[here] = west, east
+    # Along a row, corners pair up as ends of edges: 0 with 1, 2 with 3; so do they along a column.
+    number = np.arange(len(point))
+    row, column = np.divmod(point, width)
+    by_column = np.argsort((column * height + row) * 2 + np.isin(kind, _BELOW), kind="stable")
+    partner = np.empty_like(number)
+    partner[by_column] = by_column[number ^ 1]
+    follows = np.where(np.isin(kind, _ALONG_ROW), number ^ 1, partner).tolist()
+    ring_of = np.full(len(point), -1)
+    rings: list[NDArray[np.int64]] = []
+    unseen = bytearray(b"\x01") * len(point)
+    start = unseen.find(1)
+    while start >= 0:
+        ring = []
+        corner = start
+        while unseen[corner]:
+            unseen[corner] = 0
+            ring.append(corner)
+            corner = follows[corner]
+        ring_of[ring] = len(rings)
+        rings.append(point[ring])
+        start = unseen.find(1, start)
+    meeting = set(ring_of[second][ring_of[second] == ring_of[second - 1]].tolist())
+    return [simple for number, ring in enumerate(rings) for simple in (_simple(ring) if number in meeting else [ring])]
+
+
+def _simple(ring: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Cut a ring that meets itself at a point into rings that do not, each beginning at its first point in reading order."""
+    found: list[NDArray[np.int64]] = []
+    path: list[int] = []
+    place: dict[int, int] = {}
+    for point in [*ring.tolist(), int(ring[0])]:
+        if point in place:
+            loop = path[place[point] :]
+            found.append(np.roll(loop, -int(np.argmin(loop))))
+            for gone in loop:
+                del place[gone]
+            del path[-len(loop) :]
+        place[point] = len(path)
+        path.append(point)
+    return found

@@ -83,7 +83,7 @@ class Small(nn.Module):
 
 def test_a_batch_that_does_not_fit_is_halved_and_stays_so(caplog: pytest.LogCaptureFixture) -> None:
     trunk = Small(5)
-    engine = TorchEngine(trunk, torch.device("cpu"), torch.float32, batch_size=16)
+    engine = TorchEngine(trunk, torch.device("cpu"), torch.float32, rows=16)
     images = torch.rand(16, 3, 4, 4)
     with caplog.at_level(logging.WARNING, "wsi_mil"):
         for _ in range(2):
@@ -96,7 +96,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_stays_so(caplog: pytest.LogCapt
 def test_a_compiled_network_sees_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda module: module)
     trunk = Small(99)
-    engine = TorchEngine(trunk, torch.device("cpu"), torch.float32, batch_size=4, compiled=True)
+    engine = TorchEngine(trunk, torch.device("cpu"), torch.float32, rows=4, compiled=True)
     images = torch.rand(9, 3, 4, 4)
     torch.testing.assert_close(engine(images), images.mean((2, 3)))
     assert trunk.seen == [0, 4, 4, 4]

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from wsi_mil.contracts.tiles import TileSpec
-from wsi_mil.encoders import EncoderSpec, build_encoder
+from wsi_mil.encoders import EncoderSpec, build_encoder, engines
 from wsi_mil.encoders.names import ENCODERS
 from wsi_mil.encoders.pathology import Pooled, make_trunk, names_of_timm
 from wsi_mil.encoders.published import PUBLISHED, refuse_other_scale
@@ -147,9 +147,10 @@ def test_query_without_key_is_refused() -> None:
         names_of_timm({"encoder.layer.0.attention.attention.query.bias": torch.zeros(3)}, "vit")
 
 
-def test_clams_resnet_is_the_third_stage_averaged() -> None:
+def test_clams_resnet_is_the_third_stage_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 
+    monkeypatch.setattr(engines, "fold_batch_norms", lambda network, example: network)  # to have its own weights below
     encoder = build_encoder(EncoderSpec(name="resnet50-clam", weights="random", seed=4, batch_size=2), "cpu")
     whole = timm.create_model("resnet50", num_classes=0).eval()
     own = encoder._engine._trunk.trunk.state_dict()  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from wsi_mil.cli.main import main
 from wsi_mil.config import RunConfig
 from wsi_mil.config.loading import load_config, parse_config, with_trained
 from wsi_mil.config.schema import with_aggregators
-from wsi_mil.errors import ConfigError, DataError, ModelError
+from wsi_mil.errors import ConfigError, DataError, ModelError, StoreError
 from wsi_mil.files import read_json
 from wsi_mil.scoring import load_model
 from wsi_mil.stages import RunFolder, run_stage
@@ -163,3 +163,28 @@ def test_softmax_heads_and_many_classes_pass_through_the_stage(config: dict[str,
         metrics = read_json(run.evaluation(name) / "metrics.json")
         assert 0 <= metrics["slide"]["auc"] <= 1
         assert 0 <= metrics["patch"]["auc"] <= 1
+
+
+def test_views_are_made_once_and_trained_on(config: dict[str, Any]) -> None:
+    """Views lie beside the plain features, change what a model learns, and a view that is missing is named."""
+    config["split"] = {"kind": "holdout", "test_share": 0.33, "val_share": 0.33}
+    run_stage(parse_config(config), "train")
+    run = RunFolder(Path(config["run"]))
+    plain = (run.model("mi_net", 0) / "model.safetensors").read_bytes()
+    config["models"] = {"mi_net": {"views": True}}
+    with pytest.raises(ConfigError, match=r"models.mi_net.views: there are no views.*encoder.views=4"):
+        run_stage(parse_config(config), "train")
+    config["encoder"] = {"views": 2}
+    with pytest.raises(StoreError, match=r"lacks view 1 of 2: run `wsi-mil extract`"):
+        run_stage(parse_config(config), "train")
+    assert run_stage(parse_config(config), "extract").work["extract"] == 2 * 18
+    assert run_stage(parse_config(config), "extract").work["extract"] == 0
+    store = run.store(sorted(run.stored_slides())[0])
+    assert store.encoders() == ["texture", "texture.view1", "texture.view2"]
+    tables = [store.read_features(key).features for key in store.encoders()]
+    assert tables[0].shape == tables[1].shape
+    assert not (tables[0] == tables[1]).all()
+    assert run_stage(parse_config(config), "train").work["train"] == 1
+    assert (run.model("mi_net", 0) / "model.safetensors").read_bytes() != plain
+    assert run_stage(parse_config(config), "score").work["score"] == 18
+    assert {row.status for row in run.ledger.rows("extract view 2")} == {"done"}

@@ -11,7 +11,7 @@ from tests.features.test_features import MeanEncoder
 from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.encoders import EncoderSpec, build_encoder
 from wsi_mil.errors import SlideError
-from wsi_mil.features import SlideStore, extract_features, extract_slides
+from wsi_mil.features import SlideStore, encode_tiles, extract_features, extract_slides
 from wsi_mil.features import store as store_module
 from wsi_mil.features.engine import SlideToExtract
 from wsi_mil.features.stream import SlideFeed, stream_batches
@@ -160,3 +160,42 @@ def test_tables_of_another_tile_size_are_refused() -> None:
     other = SlideFeed(table("c", 30), lambda: slide("c"))
     with pytest.raises(SlideError, match=r"'c' has tiles of 30 px, those before it 40 px"):
         list(stream_batches([feed("a"), other], 15))
+
+
+@pytest.mark.parametrize(
+    "spec", [EncoderSpec(name="texture", stain="macenko"), EncoderSpec(name="texture", stain="reinhard", view=5)]
+)
+def test_stains_and_views_do_not_depend_on_company(tmp_path: Path, spec: EncoderSpec) -> None:
+    """Each slide alone, all together, and from memory: the same features, and the store says what was changed."""
+    spec = spec.model_copy(update={"batch_size": 8})
+    encoder = build_encoder(spec, "cpu")
+
+    def stained(name: str) -> ArrayReader:
+        rng = np.random.default_rng(ord(name))
+        amounts = rng.gamma(2.0, 0.3, (SIZES[name][1], SIZES[name][0], 2)) * rng.uniform(0.5, 1.5, 2)
+        vectors = np.array([[0.55, 0.75, 0.37], [0.15, 0.92, 0.36]])
+        return ArrayReader((255 * np.exp(-amounts @ vectors)).astype(np.uint8), mpp=1.0, slide_id=name)
+
+    found: dict[tuple[str, str], bytes] = {}
+    for run, groups in (("together", ["abcd"]), ("alone", ["d", "b", "a", "c"])):
+        for group in groups:
+            sources = []
+            for name in group:
+                store = SlideStore(tmp_path / run / f"{name}.zarr", name)
+                store.write_tiles(table(name), slide(name).info, "x")
+                feed = SlideFeed(table(name), partial(stained, name), view=encoder.view)
+                sources.append(SlideToExtract(feed, store))
+            for name, report in extract_slides(sources, encoder, spec):
+                assert not isinstance(report, Exception)
+                found[run, name] = (
+                    SlideStore(tmp_path / run / f"{name}.zarr", name).read_features(spec.key).features.tobytes()
+                )
+    plain = build_encoder(EncoderSpec(name="texture"), "cpu")
+    for name in SIZES:
+        assert found["together", name] == found["alone", name]
+        here = encode_tiles(stained(name), table(name), encoder, batch_size=4)
+        assert here.features.tobytes() == found["alone", name]
+        assert here.features.tobytes() != encode_tiles(stained(name), table(name), plain).features.tobytes()
+        attributes = SlideStore(tmp_path / "alone" / f"{name}.zarr", name).features_attributes(spec.key) or {}
+        assert len(attributes["colours"]) == 1 + (spec.view > 0)
+        assert attributes["encoder"]["stain"] == spec.stain

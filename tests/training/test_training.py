@@ -4,12 +4,19 @@ import csv
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from wsi_mil.aggregators import Aggregator, build_aggregator
+from wsi_mil.bags import StoredBag, read_bag
 from wsi_mil.contracts.bags import Bag, PackedBags
+from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.errors import DataError, ModelError
+from wsi_mil.features import SlideStore
+from wsi_mil.slides import ArrayReader
+from wsi_mil.tiles import tile_slide
+from wsi_mil.tissue import TissueSpec, find_tissue
 from wsi_mil.training import Standardizer, TrainSpec, fit
 from wsi_mil.training.checkpoint import Checkpoint
 from wsi_mil.training.loop import macro_auc
@@ -178,3 +185,25 @@ def test_mixed_precision_on_a_gpu() -> None:
     cpu = fit(model(), TRAIN, VAL, TrainSpec(epochs=5)).history
     gpu = fit(model(), TRAIN, VAL, TrainSpec(epochs=5), device="cuda").history
     assert gpu[-1]["train_loss"] == pytest.approx(cpu[-1]["train_loss"], rel=0.05)
+
+
+def test_a_bag_shows_each_of_its_views(tmp_path: Path) -> None:
+    """Drawn by the training's own generator: all are met, none by the bag without views, and sizes that differ are refused."""
+    store = SlideStore(tmp_path / "s.zarr", "s")
+    reader = ArrayReader(np.full((64, 96, 3), 90, np.uint8), mpp=1.0, slide_id="s")
+    table = tile_slide(reader.info, find_tissue(reader, TissueSpec(method="whole")), TileSpec(mpp=1.0, size_px=32))
+    store.write_tiles(table, reader.info, "x")
+    for key, value in (("plain", 0), ("one", 1), ("two", 2)):
+        with store.write_features(key, 3, {"encoder": {"name": key}, "encoder_digest": "x"}) as writer:
+            writer.append(np.full((6, 3), value, np.float16), np.ones(6, bool))
+    plain, one, two = (store.map_features(key) for key in ("plain", "one", "two"))
+    bag = StoredBag("s", plain, 1, views=(one, two))
+    generator = torch.Generator().manual_seed(0)
+    drawn = [float(read_bag(bag.drawn(generator)).features[0, 0]) for _ in range(60)]
+    assert all(drawn.count(value) > 8 for value in (0, 1, 2))
+    alone = StoredBag("s", plain, 1)
+    assert alone.drawn(generator) is alone
+    with store.write_features("wide", 4, {"encoder": {"name": "wide"}, "encoder_digest": "x"}) as writer:
+        writer.append(np.zeros((6, 4), np.float16), np.ones(6, bool))
+    with pytest.raises(DataError, match="a view holds 6 x 4 features, the plain ones are 6 x 3"):
+        StoredBag("s", plain, 1, views=(store.map_features("wide"),))

@@ -1,6 +1,6 @@
 """Bags from feature stores: loaded, or left on disk and read when they are needed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -32,7 +32,10 @@ class BagSource(Protocol):
 
 @dataclass(frozen=True)
 class StoredBag:
-    """A slide whose features stay in its store. `scale`, `shift` (D,): x -> x * scale + shift on reading."""
+    """A slide whose features stay in its store. `scale`, `shift` (D,): x -> x * scale + shift on reading.
+
+    `views`: augmented features of the same instances, of which training may draw one for an epoch.
+    """
 
     slide_id: str
     features: MappedFeatures
@@ -41,10 +44,24 @@ class StoredBag:
     instance_labels: Tensor | None = None
     shift: Tensor | None = None
     scale: Tensor | None = None
+    views: tuple[MappedFeatures, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.features) == 0:
             raise DataError(f"slide {self.slide_id!r} has no readable tile, hence no bag")
+        for view in self.views:
+            if (len(view), view.dim) != (len(self.features), self.features.dim):
+                raise DataError(
+                    f"slide {self.slide_id!r}: a view holds {len(view)} x {view.dim} features, the plain ones are "
+                    f"{len(self.features)} x {self.features.dim}: run `wsi-mil extract`"
+                )
+
+    def drawn(self, generator: torch.Generator) -> "StoredBag":
+        """Return the bag with its plain features or those of one view, each as likely."""
+        if not self.views:
+            return self
+        features = (self.features, *self.views)
+        return replace(self, features=features[int(torch.randint(len(features), (), generator=generator))])
 
     def __len__(self) -> int:
         return len(self.features)

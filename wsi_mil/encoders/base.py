@@ -1,10 +1,12 @@
 """What an encoder promises."""
 
 from abc import ABC, abstractmethod
+from copy import copy
 
 import torch
 from torch import Tensor
 
+from wsi_mil.encoders.views import View
 from wsi_mil.errors import ConfigError
 from wsi_mil.files import digest_json
 
@@ -13,11 +15,20 @@ class Encoder(ABC):
     """Turns (B, S, S, 3) uint8 tiles into (B, dim) float32 features on `device`.
 
     `identity`: everything that the values depend on (name, weights digest, input size, normalisation, precision).
+    `view`: what whoever reads the tiles does to them first.
     """
 
     dim: int
     identity: dict[str, object]
     device: torch.device
+    view: View = View()
+
+    def seen_as(self, view: View) -> "Encoder":
+        """Return the same encoder, its weights shared, for tiles of `view`."""
+        found = copy(self)
+        found.view = view
+        found.identity = {**self.identity, **view.identity}
+        return found
 
     @abstractmethod
     def encode(self, pixels: Tensor) -> Tensor:
@@ -26,6 +37,13 @@ class Encoder(ABC):
     @property
     def digest(self) -> str:
         return digest_json(self.identity)
+
+
+def to_device(pixels: Tensor, device: torch.device) -> Tensor:
+    """Return `pixels` on `device`; from pinned memory to a GPU, so that the copy runs beside the batch before."""
+    if device.type == "cuda" and pixels.device.type == "cpu":
+        pixels = pixels.pin_memory()
+    return pixels.to(device, non_blocking=True)
 
 
 def pick_device(name: str = "auto") -> torch.device:

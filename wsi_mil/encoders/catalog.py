@@ -7,6 +7,7 @@ import torch
 from wsi_mil.encoders.base import Encoder, pick_device
 from wsi_mil.encoders.names import ENCODERS, FAMILIES
 from wsi_mil.encoders.spec import EncoderSpec
+from wsi_mil.encoders.views import View
 from wsi_mil.errors import ConfigError
 
 Builder = Callable[[EncoderSpec, torch.device], Encoder]
@@ -28,7 +29,7 @@ def build_encoder(spec: EncoderSpec, device: str = "auto") -> Encoder:
         builder: Builder = FAMILIES.load(family)
     else:
         builder = ENCODERS.load(spec.name)
-    return builder(spec, target)
+    return builder(spec, target).seen_as(View.of(spec))
 
 
 def list_encoders(pattern: str = "*") -> list[str]:

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wsi_mil.encoders.folding import fold_batch_norms
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, EncoderError
 from wsi_mil.logs import logger
 
+CPU_ROWS = 8
+"""Images that go through a network together on a CPU: what lies between two layers then stays in its cache."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Engine = Callable[[Tensor], Tensor]
 """(B, 3, S, S) float32 on the device -> (B, dim) float32."""
@@ -29,7 +32,12 @@ def make_engine(spec: EncoderSpec, trunk: nn.Module, device: torch.device, input
                 f"encoder.backend=openvino runs on the CPU, the device is {device}: say execution.device=cpu or encoder.backend=torch"
             )
         return OpenVinoEngine(trunk, spec.batch_size, input_px, spec.precision)
-    return TorchEngine(trunk, device, PRECISIONS[spec.precision], spec.batch_size, spec.compile)
+    if device.type == "cpu":
+        trunk = fold_batch_norms(
+            trunk, torch.rand(1, 3, input_px, input_px, generator=torch.Generator().manual_seed(0))
+        )
+    rows = min(spec.batch_size, CPU_ROWS) if device.type == "cpu" else spec.batch_size
+    return TorchEngine(trunk, device, PRECISIONS[spec.precision], rows, spec.compile)
 
 
 def cpu_multiplies_bf16() -> bool:
@@ -39,16 +47,16 @@ def cpu_multiplies_bf16() -> bool:
 
 
 class TorchEngine:
-    """The network in torch, channels last. A batch that the device's memory does not hold is halved, and stays so."""
+    """The network in torch, channels last, at most `rows` images at once. What the device's memory does not hold is halved, and stays so."""
 
     def __init__(
-        self, trunk: nn.Module, device: torch.device, dtype: torch.dtype, batch_size: int, compiled: bool = False
+        self, trunk: nn.Module, device: torch.device, dtype: torch.dtype, rows: int, compiled: bool = False
     ) -> None:
         self._trunk: nn.Module = trunk.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._run: Any = torch.compile(self._trunk) if compiled else self._trunk
-        self._fixed = batch_size if compiled else None  # every other shape would be compiled again
+        self._fixed = rows if compiled else None  # every other shape would be compiled again
         self._autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-        self._most = batch_size
+        self._most = rows
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:

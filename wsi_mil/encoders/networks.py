@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsi_mil.encoders.base import Encoder
+from wsi_mil.encoders.base import Encoder, to_device
 from wsi_mil.encoders.engines import make_engine
 from wsi_mil.encoders.published import IMAGENET_MEAN, IMAGENET_STD
 from wsi_mil.encoders.spec import EncoderSpec
@@ -63,9 +63,7 @@ class NetworkEncoder(Encoder):
     @torch.inference_mode()
     def prepare(self, pixels: Tensor) -> Tensor:
         """Return the network's input (B, 3, S, S) float32, channels last, on the device, of (B, T, T, 3) uint8 tiles."""
-        if self.device.type == "cuda":
-            pixels = pixels.pin_memory()
-        images = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)  # -> (B, 3, T, T)
+        images = to_device(pixels, self.device).permute(0, 3, 1, 2)  # -> (B, 3, T, T)
         size = (self._resize_px, self._resize_px)
         if images.shape[2:] != size:
             if self.device.type != "cpu":  # only the CPU resizes whole numbers

@@ -24,6 +24,16 @@ class EncoderSpec(Spec):
     revision: str | None = Field(
         None, description="commit, tag or branch of the hub's repository; None: its main branch"
     )
+    stain: Literal["none", "macenko", "reinhard"] = Field(
+        "none", description="give every slide the stains of a reference slide first; found in a sample of its tiles"
+    )
+    views: int = Field(
+        0, ge=0, le=16, description="augmented views (turns, flips, other stains) stored beside the plain features"
+    )
+    view_stain_strength: float = Field(
+        0.3, ge=0, le=1, description="how far the stains of views go: 1 is up to 25 degrees and 60 %"
+    )
+    view: int = Field(0, ge=0, le=16, description="set by `views`: which one these features are, 0 the plain ones")
     seed: int = 0
     alias: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]+$", description="the name on disk")
 
@@ -34,4 +44,11 @@ class EncoderSpec(Spec):
         >>> EncoderSpec(name="timm:resnet18").key
         'timm.resnet18'
         """
-        return self.alias or re.sub(r"[^A-Za-z0-9_-]+", ".", self.name)
+        stain = f".{self.stain}" if self.stain != "none" else ""
+        view = f".view{self.view}" if self.view else ""
+        return (self.alias or re.sub(r"[^A-Za-z0-9_-]+", ".", self.name) + stain) + view
+
+    @property
+    def augmented(self) -> tuple["EncoderSpec", ...]:
+        """The specifications of the views that are stored beside the plain features."""
+        return tuple(self.model_copy(update={"view": number + 1, "views": 0}) for number in range(self.views))

@@ -48,7 +48,7 @@ class ExecutionSpec(Spec):
 
     def asks_for_gpu(self, stage: str) -> bool:
         """Return whether tasks of a stage go to Dask workers with a GPU only (started with `--resources GPU=1`)."""
-        if stage != "extract":
+        if not stage.startswith("extract"):
             return False
         return self.device.startswith("cuda") or (self.cluster is not None and self.cluster.gpus > 0)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from torch import Tensor
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.encoders import Encoder, EncoderSpec
+from wsi_mil.encoders.base import to_device
+from wsi_mil.encoders.views import Colours
 from wsi_mil.errors import SlideError
 from wsi_mil.features.store import FeatureWriter, SlideStore
-from wsi_mil.features.stream import Piece, SlideFeed, stream_batches
+from wsi_mil.features.stream import Piece, SlideFeed, find_colours, stream_batches
 from wsi_mil.files import digest_bytes
 from wsi_mil.slides import SlideReader
 from wsi_mil.tiles import TileReader
@@ -32,14 +35,21 @@ class ExtractionReport:
 
 
 def encode_tiles(
-    reader: SlideReader, table: TileTable, encoder: Encoder, *, batch_size: int = 64, threads: int = 2
-) -> FeatureTable:
-    """Return the features of a tile table, in memory: what `extract_features` would store, for notebooks."""
+    reader: SlideReader, table: TileTable, encoder: Encoder, *, batch_size: int = 64, threads: int = 2,
+    colours: Colours | None = None
+) -> FeatureTable:  # fmt: skip
+    """Return the features of a tile table, in memory: what `extract_features` would store, for notebooks.
+
+    `colours`: those of the whole slide, where `table` is a part of it (default: found in the tiles of `table`).
+    """
     features = np.zeros((len(table), encoder.dim), np.float16)
     readable = np.zeros(len(table), np.bool_)
-    for batch in TileReader(reader, table).batches(batch_size, threads):
+    tiles = TileReader(reader, table)
+    colours = find_colours(encoder.view, tiles) if colours is None else colours
+    for batch in tiles.batches(batch_size, threads):
         rows = slice(batch.start, batch.start + len(batch.pixels))
-        features[rows] = encoder.encode(torch.from_numpy(batch.pixels)).cpu().numpy()
+        pixels = encoder.view(to_device(torch.from_numpy(batch.pixels), encoder.device), [colours] * len(batch.pixels))
+        features[rows] = encoder.encode(pixels).cpu().numpy()
         readable[rows] = batch.readable
     features[~readable] = 0
     return FeatureTable(
@@ -62,7 +72,7 @@ def extract_features(
 
     Tiles that the file does not give are counted and flagged; more than 5 % of them fail the slide (SlideError).
     """
-    source = SlideToExtract(SlideFeed(store.read_tiles(), lambda: reader, close=False), store)
+    source = SlideToExtract(SlideFeed(store.read_tiles(), lambda: reader, close=False, view=encoder.view), store)
     if len(source.feed.table) == 0:
         found: ExtractionReport | Exception = _Writing(source, encoder, spec).finish()
     else:
@@ -88,6 +98,7 @@ def extract_slides(
 ) -> Iterator[Done]:
     """Yield (slide id, what was written or what stopped it) of every slide with tiles, as they are done.
 
+    Feeds are of the encoder's view.
     What fails one slide (its file, a full disk, values beyond float16) leaves the others alone; what fails the encoder is raised.
     """
     sources: dict[int, SlideToExtract] = {}
@@ -117,7 +128,8 @@ def extract_slides(
     with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
         try:
             for batch in stream_batches(noted(), spec.batch_size, threads):
-                encoded = encoder.encode(torch.from_numpy(batch.pixels))
+                pixels = to_device(torch.from_numpy(batch.pixels), encoder.device)
+                encoded = encoder.encode(encoder.view(pixels, batch.colours()))
                 if pending is not None:
                     yield from pending.result()
                 pending = pool.submit(write, encoded, batch.readable.copy(), list(batch.pieces))
@@ -136,10 +148,11 @@ class _Writing:
         self._slide, self._key = slide, spec.key
         self._unreadable = 0
         self._error: Exception | None = None
-        attributes = {
+        attributes: dict[str, Any] = {
             "encoder": {**encoder.identity, "key": spec.key},
             "encoder_digest": encoder.digest,
             "spec": spec.model_dump(mode="json"),
+            **({"colours": [entry.as_lists() for entry in slide.feed.colours]} if slide.feed.colours else {}),
         }
         self._context: AbstractContextManager[FeatureWriter] = slide.store.write_features(
             spec.key, encoder.dim, attributes

@@ -271,6 +271,7 @@ class FeatureWriter:
             chunks=(chunk, dim),
             shards=(shard, dim),
             compressors=None,
+            config={"write_empty_chunks": True},  # MappedFeatures looks for every chunk in its place, zeros as well
         )
         self._readable = group.create_array(
             "readable", shape=(rows,), dtype="bool", chunks=(max(rows, 1),), compressors=None

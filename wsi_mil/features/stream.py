@@ -8,26 +8,51 @@ neighbours in the batch, so serial runs, resumed runs and clusters give the same
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi_mil.contracts.tiles import TileTable
+from wsi_mil.encoders.views import SAMPLE_PIXELS, SAMPLE_TILES, Colours, View
 from wsi_mil.errors import SlideError
 from wsi_mil.slides import SlideReader
 from wsi_mil.tiles import TileReader
 
 AHEAD = 2
+PLAIN = View()
+
+
+def find_colours(view: View, tiles: TileReader) -> Colours:
+    """Return what `view` changes in the colours of a slide, from a sample spread evenly over its tiles."""
+    if not view.needs_sample:
+        return ()
+    last, size_px = len(tiles.table) - 1, tiles.table.spec.size_px
+    rows = sorted({round(place) for place in np.linspace(0, last, min(SAMPLE_TILES, last + 1))})
+    step = max(round((len(rows) * size_px**2 / SAMPLE_PIXELS) ** 0.5), 1)
+    sample = []
+    for row in rows:
+        with suppress(SlideError):
+            sample.append(tiles.read(row)[::step, ::step].reshape(-1, 3))
+    return view.colours(tiles.table.slide_id, np.concatenate([np.empty((0, 3), np.uint8), *sample]))
 
 
 class SlideFeed:
     """One slide whose tiles are wanted: opened by the first thread that reads from it, closed after its last tile
-    (unless `close` is false)."""
+    (unless `close` is false). `colours`: what `view` changes in this slide, known once it is open."""
 
-    def __init__(self, table: TileTable, open_reader: Callable[[], SlideReader], close: bool = True) -> None:
+    def __init__(
+        self,
+        table: TileTable,
+        open_reader: Callable[[], SlideReader],
+        close: bool = True,
+        view: View = PLAIN,
+    ) -> None:
         self.table = table
+        self.colours: Colours = ()
         self._own = close
+        self._view = view
         self.error: Exception | None = None
         self._open = open_reader
         self._reader: SlideReader | None = None
@@ -68,6 +93,7 @@ class SlideFeed:
             if self._reader is None and self.error is None:
                 try:
                     self._reader = self._open()
+                    self.colours = find_colours(self._view, TileReader(self._reader, self.table))
                 except Exception as error:
                     self.error = error
             return self._reader
@@ -99,6 +125,15 @@ class StreamBatch:
     pixels: NDArray[np.uint8]
     readable: NDArray[np.bool_]
     pieces: list[Piece] = field(default_factory=list)
+
+    def colours(self) -> list[Colours]:
+        """What the view changes in the slide of each row; nothing in empty ones."""
+        found: list[Colours] = [()] * len(self.pixels)
+        for piece in self.pieces:
+            found[piece.place : piece.place + piece.stop - piece.start] = [piece.feed.colours] * (
+                piece.stop - piece.start
+            )
+        return found
 
     @property
     def filled(self) -> int:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.robustness.poison_plan import PoisonPlan
-from wsi_mil.robustness.stains import recolour, shifted_stains, stain_matrix
 from wsi_mil.slides import SlideReader
+from wsi_mil.stains import recolour, shifted_stains, stain_matrix
 
 BLUR_UM = 4.0
 JPEG_GRID = (3, 5)  # px: the first saving's blocks do not lie on those of the second

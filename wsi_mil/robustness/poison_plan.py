@@ -14,7 +14,7 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError
 from wsi_mil.robustness.poison_spec import PoisonSpec
-from wsi_mil.robustness.stains import RUIFROK_JOHNSTON, Vectors
+from wsi_mil.stains import RUIFROK_JOHNSTON, Vectors
 
 GRID_PX = 512
 STROKE_TRIES = 400

@@ -11,8 +11,8 @@ from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.robustness.paints import Window, full_effect
 from wsi_mil.robustness.poison_plan import SPARED_MARGIN_PX, PoisonPlan, plan_poison
 from wsi_mil.robustness.poison_spec import PoisonSpec
-from wsi_mil.robustness.stains import RUIFROK_JOHNSTON, find_stains
 from wsi_mil.slides import SlideReader, read_scaled
+from wsi_mil.stains import RUIFROK_JOHNSTON, find_stains
 
 STAIN_PX = 1024
 

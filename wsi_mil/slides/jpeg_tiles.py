@@ -1,6 +1,6 @@
 """The fast path for tiled JPEG (SVS, generic TIFF): OpenSlide says what the slide is, its raw tiles give the pixels.
 
-OpenSlide spends several times as long on a region as libjpeg-turbo on the tiles below it (benchmarks/reading.py). Here every tile is
+OpenSlide spends several times as long on a region as libjpeg-turbo on the tiles below it (benchmarks/extraction.py). Here every tile is
 fetched by its offset and decoded once, however many regions touch it, and a level's pixels are its own: nothing is interpolated.
 """
 

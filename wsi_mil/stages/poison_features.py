@@ -25,6 +25,7 @@ from wsi_mil.robustness.poisoned_slide import PoisonedSlide, poison_slide
 from wsi_mil.slides import open_slide, read_scaled
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
 from wsi_mil.stages.slides import account, shared_encoder
+from wsi_mil.stains import ColourMap
 
 PREVIEWS = 4
 PREVIEW_PX = 900
@@ -90,9 +91,10 @@ def poison_one(job: PoisonJob) -> Outcome:
         values, readable = features.features.copy(), features.readable.copy()
         rows = np.flatnonzero(poisoned.plan.changed_tiles(table))
         if len(rows):
+            # stains are normalised as in the clean slide: its other tiles keep the features that they have
             part = encode_tiles(
-                poisoned, tiles_at(table, rows), encoder, batch_size=job.encoder.batch_size, threads=job.threads
-            )
+                poisoned, tiles_at(table, rows), encoder, batch_size=job.encoder.batch_size, threads=job.threads, colours=tuple(map(ColourMap.from_lists, attributes.get("colours", []))),
+            )  # fmt: skip
             values[rows], readable[rows] = part.features, part.readable
         if job.preview:
             _write_preview(poison_folder(run, job.spec) / "previews" / f"{job.slide_id}.jpg", poisoned)

@@ -111,13 +111,19 @@ class ExtractJob:
     device: str
     threads: int
 
+    @property
+    def stage(self) -> str:
+        return f"extract view {self.encoder.view}" if self.encoder.view else "extract"
+
 
 @lru_cache(maxsize=2)
 def shared_encoder(spec: EncoderSpec, device: str) -> "Encoder":
-    """Return one encoder per process, however many slides it serves."""
+    """Return one encoder per process, however many slides it serves; views share the network of the plain one."""
     from wsi_mil.encoders import build_encoder
+    from wsi_mil.encoders.views import View
 
-    return build_encoder(spec, device)
+    plain = spec.model_copy(update={"stain": "none", "view": 0, "views": 0})
+    return build_encoder(spec, device) if spec == plain else shared_encoder(plain, device).seen_as(View.of(spec))
 
 
 def extract_one(job: ExtractJob) -> Outcome:
@@ -128,13 +134,13 @@ def extract_one(job: ExtractJob) -> Outcome:
     return found
 
 
-def extract_many(jobs: Iterable[ExtractJob]) -> Iterator[Outcome]:
+def extract_many(jobs: Sequence[ExtractJob]) -> Iterator[Outcome]:
     """Yield the outcome of every slide, the tiles of one after the other going through the encoder in full batches.
 
     Jobs are of one encoder and device. What stops one slide is its outcome and leaves the others alone.
     """
     for slide_id, found in _extract(jobs):
-        yield Outcome(slide_id, "extract", "failed", reason_of(found)) if isinstance(found, Exception) else found
+        yield Outcome(slide_id, jobs[0].stage, "failed", reason_of(found)) if isinstance(found, Exception) else found
 
 
 def _extract(jobs: Iterable[ExtractJob]) -> Iterator[tuple[str, Outcome | Exception]]:
@@ -169,7 +175,7 @@ def _extract(jobs: Iterable[ExtractJob]) -> Iterator[tuple[str, Outcome | Except
         else:
             counts = {"tiles": found.tiles, "unreadable": found.unreadable}
             seconds = time.perf_counter() - started[slide_id]
-            yield slide_id, Outcome(slide_id, "extract", "done", "", counts, found.digest, seconds)
+            yield slide_id, Outcome(slide_id, first.stage, "done", "", counts, found.digest, seconds)
     yield from settled
 
 
@@ -181,15 +187,15 @@ def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
     store = SlideStore(job.store, job.slide_id)
     tiles = store.read_tiles()
     if len(tiles) == 0:
-        return Outcome(job.slide_id, "extract", "empty", "no tiles", {"tiles": 0}, reused=True)
+        return Outcome(job.slide_id, job.stage, "empty", "no tiles", {"tiles": 0}, reused=True)
     found = store.features_attributes(job.encoder.key)
     if found and (found["encoder_digest"], found["tiles_digest"]) == (encoder.digest, tiles.digest()):
         counts = {"tiles": len(tiles), "unreadable": int(found["rows"] - found["readable_rows"])}
-        return Outcome(job.slide_id, "extract", "done", "", counts, found["digest"], reused=True)
+        return Outcome(job.slide_id, job.stage, "done", "", counts, found["digest"], reused=True)
     if store.source() not in (None, fingerprint(job.source.file)):
         raise DataError(f"slide {job.slide_id!r}: its file is not the one that was tiled: run `wsi-mil tile` first")
     opening = partial(open_slide, job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp)
-    return SlideToExtract(SlideFeed(tiles, opening), store)
+    return SlideToExtract(SlideFeed(tiles, opening, view=encoder.view), store)
 
 
 def run_tile(run: RunFolder, slides: Sequence[SlideSource], reader: str, tissue: TissueSpec, tiles: TileSpec,
@@ -201,7 +207,7 @@ def run_tile(run: RunFolder, slides: Sequence[SlideSource], reader: str, tissue:
 
 def run_extract(run: RunFolder, slides: Sequence[SlideSource], reader: str, encoder: EncoderSpec,
                 execution: ExecutionSpec) -> int:  # fmt: skip
-    """Extract features of all slides that have tiles; return how many needed work.
+    """Extract features of all slides that have tiles, the plain ones and then each view; return how many needed work.
 
     Locally, one process feeds the encoder and the threads read: a second copy of the network would gain nothing.
     """
@@ -212,14 +218,20 @@ def run_extract(run: RunFolder, slides: Sequence[SlideSource], reader: str, enco
     tiled = [s for s in slides if run.store(s.slide_id).tiles_digest() is not None]
     if tiled and execution.backend == "local":
         shared_encoder(encoder, execution.device)  # an encoder that cannot be had is the run's error, not each slide's
-    jobs = [
-        ExtractJob(s.slide_id, s, reader, run.store(s.slide_id).path, encoder, execution.device, threads) for s in tiled
-    ]
-    if execution.backend == "dask":
-        outcomes = map_slides(extract_one, jobs, stage="extract", spec=execution)
-    else:
-        outcomes = extract_many(jobs)
-    return account(run, "extract", outcomes, len(jobs))
+    worked = 0
+    for spec in (encoder, *encoder.augmented):
+        jobs = [
+            ExtractJob(s.slide_id, s, reader, run.store(s.slide_id).path, spec, execution.device, threads)
+            for s in tiled
+        ]
+        if not jobs:
+            break
+        if execution.backend == "dask":
+            outcomes = map_slides(extract_one, jobs, stage=jobs[0].stage, spec=execution)
+        else:
+            outcomes = extract_many(jobs)
+        worked += account(run, jobs[0].stage, outcomes, len(jobs))
+    return worked
 
 
 def account(run: RunFolder, stage: str, outcomes: Iterable[Outcome], total: int) -> int:

@@ -15,7 +15,7 @@ from wsi_mil.bags.slide_label import SlideLabel
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.encoders.spec import EncoderSpec
-from wsi_mil.errors import ConfigError, DataError, ModelError, WsiMilError
+from wsi_mil.errors import ConfigError, DataError, ModelError, StoreError, WsiMilError
 from wsi_mil.evaluation import AnnotationFolder, read_annotations, tile_overlap
 from wsi_mil.evaluation.slide_metrics import auc
 from wsi_mil.execution import ExecutionSpec, run_jobs
@@ -139,6 +139,10 @@ def _job(
 ) -> TrainingJob:
     fold = split.folds[number]
     members = [*fold.train, *fold.val]
+    if spec.views and not data.encoder.views:
+        raise ConfigError(
+            f"models.{name}.views: there are no views to train on: say encoder.views=4 and run `wsi-mil extract`"
+        )
     annotated = annotated_slides(name, spec, data, fold)
     inputs = digest_json(
         {
@@ -148,6 +152,7 @@ def _job(
             "labels": [data.labels[slide_id].label for slide_id in members],
             "class_names": data.class_names,
             "made_with": [data.tissue.digest(), data.tiles.digest(), data.encoder.digest()],
+            **({"views": [_view_digests(run, data, slide_id) for slide_id in fold.train]} if spec.views else {}),
             "outlines": [digest_file(path) for path in (_outline(data, s) for s in annotated) if path],
         }
     )
@@ -201,6 +206,8 @@ def train_one(job: TrainingJob) -> Told:
 def _train(job: TrainingJob) -> Told:
     run, fold, data = RunFolder(job.run), job.fold, job.data
     bags = {s: _bag(run, data, s, s in job.annotated) for part in (fold.train, fold.val, fold.test) for s in part}
+    if job.spec.views:
+        bags |= {s: replace(bags[s], views=_views(run, data, s)) for s in fold.train}
     train, val = [bags[i] for i in fold.train], [bags[i] for i in fold.val]
     standardizer = Standardizer.fit(train) if job.spec.standardize else Standardizer.identity(train[0].dim)
     name = job.spec.aggregator or job.name
@@ -284,6 +291,22 @@ def _bag(run: RunFolder, data: TrainingSet, slide_id: str, annotated: bool) -> S
     marks = torch.from_numpy(tile_overlap(store.read_tiles(), lesions) >= data.patch_overlap).long()
     readable = torch.from_numpy(store.read_readable(data.encoder.key))
     return replace(bag, instance_labels=marks[readable])
+
+
+def _view_digests(run: RunFolder, data: TrainingSet, slide_id: str) -> list[str]:
+    """Digests of the features of every view; raises StoreError for one that is not there."""
+    found = [run.store(slide_id).features_attributes(spec.key) for spec in data.encoder.augmented]
+    if None in found:
+        raise StoreError(
+            f"slide {slide_id!r} lacks view {found.index(None) + 1} of {len(found)}: run `wsi-mil extract`"
+        )
+    return [str(attributes["digest"]) for attributes in found if attributes]
+
+
+def _views(run: RunFolder, data: TrainingSet, slide_id: str) -> tuple[MappedFeatures, ...]:
+    digests = _view_digests(run, data, slide_id)
+    keys = [spec.key for spec in data.encoder.augmented]
+    return tuple(_mapped(run.path, slide_id, key, digest) for key, digest in zip(keys, digests, strict=True))
 
 
 def _encoder_digest(run: RunFolder, data: TrainingSet) -> str:

@@ -64,7 +64,7 @@ def segment(image: RGB, spec: TissueSpec, mpp: float) -> Mask:
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     saturation = hsv[:, :, 1].astype(np.uint8)
     # A dark pixel of few counts has a wild saturation: where there is no light, there is no colour.
-    saturation[image.max(axis=2) < 25] = 0
+    saturation[hsv[:, :, 2] < 25] = 0
     if spec.ink:
         saturation[_ink(hsv)] = 0
     if spec.blur_um > 0:
@@ -85,8 +85,7 @@ def segment(image: RGB, spec: TissueSpec, mpp: float) -> Mask:
 
 def _ink(hsv: RGB) -> Mask:
     """Pen: hues between yellow-green and pure blue (OpenCV 30 to 122), strongly saturated. H&E is violet to pink."""
-    hue, saturation = hsv[:, :, 0], hsv[:, :, 1]
-    ink = ((hue > 30) & (hue < 122) & (saturation > 90)).astype(np.uint8)
+    ink = cv2.inRange(hsv, (31, 91, 0), (121, 255, 255))
     return np.asarray(cv2.dilate(ink, np.ones((5, 5), np.uint8)), np.bool_)
 
 
@@ -104,6 +103,7 @@ def mask_from_polygons(geometry: BaseGeometry, info: SlideInfo, mpp: float, sour
     rows = math.ceil(info.height_px / max(mpp / info.mpp_y, 1.0))
     # mask pixels that divide the slide exactly: no half pixel at the far edges that belongs to nobody
     scale_x_px, scale_y_px, shape = info.width_px / columns, info.height_px / rows, (rows, columns)
-    polygons: MultiPolygon = polygonal(shapely.union_all(geometry))
+    apart = geometry.is_valid and geometry.geom_type in ("Polygon", "MultiPolygon")  # a union would find nothing to do
+    polygons: MultiPolygon = polygonal(geometry if apart else shapely.union_all(geometry))
     mask = rasterize(polygons, shape, scale_x_px, scale_y_px)
     return TissueMask(mask, scale_x_px, scale_y_px, mpp, polygons, source)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wsi_mil.aggregators import Aggregator
 from wsi_mil.aggregators.max_pooling import MaxPooling
-from wsi_mil.bags import BagSource
+from wsi_mil.bags import BagSource, StoredBag
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.files import write_text
@@ -116,6 +116,7 @@ class _Run:
         self._set_lr()
         self.model.start_epoch(self.epoch)
         self.model.train()
+        bags = [bag.drawn(self.generator) if isinstance(bag, StoredBag) else bag for bag in bags]
         order = torch.randperm(len(bags), generator=self.generator).tolist()
         size = self.spec.bags_per_batch
         batches = [order[start : start + size] for start in range(0, len(order), size)]

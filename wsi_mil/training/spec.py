@@ -34,5 +34,9 @@ class TrainSpec(Spec):
     annotated_share: float = Field(
         0.0, ge=0, le=1, description="guided(...) only: share of training slides whose lesion outlines it may see"
     )
+    views: bool = Field(
+        False,
+        description="train on a view drawn anew every epoch for every bag: the plain features or one of encoder.views",
+    )
     checkpoint_every: int = Field(10, ge=1)
     seed: int = 0

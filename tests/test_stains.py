@@ -5,7 +5,7 @@ import pytest
 from skimage.color import rgb2hed
 
 from wsi_mil.errors import SlideError
-from wsi_mil.robustness.stains import (
+from wsi_mil.stains import (
     RUIFROK_JOHNSTON,
     find_stains,
     optical_density,

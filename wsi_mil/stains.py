@@ -3,7 +3,10 @@
 Optical density OD = -ln((I + 1) / 256) of a pixel is C V: how much of each stain times the stains' vectors (Beer-Lambert).
 Ruifrok and Johnston, Quantification of histochemical staining by color deconvolution, 2001: fixed vectors.
 Macenko et al., A method for normalizing histology slides for quantitative analysis, ISBI 2009: vectors of the slide itself.
+Reinhard et al., Color transfer between images, 2001: mean and deviation in the space of Ruderman et al., 1998.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +19,77 @@ Vectors = NDArray[np.float64]
 RUIFROK_JOHNSTON: Vectors = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
 """Unit vectors of haematoxylin and eosin, (2, 3) red, green, blue."""
 
+MACENKO_TARGET: Vectors = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
+MACENKO_AMOUNTS = np.array([1.9705, 1.0308])
+"""The reference slide of Macenko's published code: unit vectors, and how much of each stain its strongest pixels hold."""
+REINHARD_MEAN = np.array([-0.863, -0.124, 0.0445])
+REINHARD_DEVIATION = np.array([0.614, 0.110, 0.0286])
+"""Of a breast carcinoma (Amgad et al., Structured crowdsourcing, 2019), l, alpha, beta of light as a share of white."""
+STRONGEST_PERCENT = 99.0
+
+_CONES = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
+_OPPONENT = np.diag(1 / np.sqrt([3, 6, 2])) @ np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]])
 TISSUE_OD = 0.15  # a pixel below this in any channel is glass (Macenko: beta)
 EXTREME_PERCENT = 1.0  # the angle's percentile that stands for a pure stain (Macenko: alpha)
 FEWEST_PIXELS = 100
 _DENSITY = -np.log((np.arange(256) + 1.0) / 256)
+
+
+@dataclass(frozen=True)
+class ColourMap:
+    """A change of colours, affine in the logarithm of light: y -> exp(ln(y primaries) matrix + shift) primaries^-1.
+
+    y (3,) is red, green, blue as a share of white. For stains the primaries are the identity, and ln(y) is minus optical density.
+    """
+
+    primaries: NDArray[np.float64]
+    matrix: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+    @classmethod
+    def of_density(cls, matrix: NDArray[np.float64]) -> "ColourMap":
+        """Return the map that multiplies optical densities by `matrix` (3, 3)."""
+        return cls(np.eye(3), matrix, np.zeros(3))
+
+    def as_lists(self) -> dict[str, list[float]]:
+        """Return the numbers, for files."""
+        return {name: getattr(self, name).tolist() for name in ("primaries", "matrix", "shift")}
+
+    @classmethod
+    def from_lists(cls, values: dict[str, list[float]]) -> "ColourMap":
+        """Return the map that `as_lists` gave."""
+        return cls(*(np.array(values[name], np.float64) for name in ("primaries", "matrix", "shift")))
+
+
+def macenko_map(pixels: RGB) -> ColourMap:
+    """Return what gives a slide, of which `pixels` (..., 3) are a sample, the stains of the reference slide in strength and colour.
+
+    What neither stain explains stays. Raises SlideError if there is next to no tissue.
+    """
+    vectors = find_stains(pixels)
+    density = optical_density(pixels.reshape(-1, 3))
+    amounts = density @ np.linalg.inv(_with_residual(vectors))[:, :2]
+    strongest = np.percentile(amounts[(density > TISSUE_OD).all(1)], STRONGEST_PERCENT, axis=0)
+    gains = MACENKO_AMOUNTS / np.maximum(strongest, 1e-3)
+    return ColourMap.of_density(stain_matrix(vectors, MACENKO_TARGET, gains))
+
+
+def reinhard_map(pixels: RGB) -> ColourMap:
+    """Return what gives the tissue in `pixels` (..., 3) the mean and deviation of the reference in l, alpha, beta.
+
+    Raises SlideError if there is next to no tissue.
+    """
+    tissue = _tissue(pixels)
+    found = np.log((tissue + 1.0) / 256 @ _CONES.T) @ _OPPONENT.T
+    scale = REINHARD_DEVIATION / np.maximum(found.std(0), 1e-3)
+    back = np.linalg.inv(_OPPONENT).T
+    return ColourMap(_CONES.T, _OPPONENT.T @ np.diag(scale) @ back, (REINHARD_MEAN - found.mean(0) * scale) @ back)
+
+
+def jitter_map(pixels: RGB, strength: float, rng: np.random.Generator) -> ColourMap:
+    """Return the stains of `pixels` (..., 3) as another laboratory has them: turned and of other strength, by chance."""
+    vectors = find_stains(pixels)
+    return ColourMap.of_density(stain_matrix(vectors, *shifted_stains(vectors, strength, rng)))
 
 
 def optical_density(pixels: RGB) -> NDArray[np.float64]:
@@ -49,12 +119,7 @@ def find_stains(pixels: RGB) -> Vectors:
     The plane of the two largest eigenvectors of the optical densities holds both stains; the extreme directions in it are
     the pure ones. Haematoxylin is the one that takes more red. Raises SlideError if there is next to no tissue.
     """
-    density = optical_density(pixels.reshape(-1, 3))
-    density = density[(density > TISSUE_OD).all(1)]
-    if len(density) < FEWEST_PIXELS:
-        raise SlideError(
-            f"{len(density)} pixels of tissue are too few to find stains in (at least {FEWEST_PIXELS}): use fixed vectors"
-        )
+    density = optical_density(_tissue(pixels))
     _, axes = np.linalg.eigh(np.cov(density.T))
     plane = axes[:, [2, 1]]  # (3, 2), largest first
     plane = plane * np.where(plane[:, :1].sum() < 0, -1, 1)
@@ -64,6 +129,16 @@ def find_stains(pixels: RGB) -> Vectors:
     found = np.array([plane @ [np.cos(a), np.sin(a)] for a in (low, high)])
     found = found / np.linalg.norm(found, axis=1, keepdims=True)
     return np.asarray(found if found[0, 0] > found[1, 0] else found[::-1], np.float64)
+
+
+def _tissue(pixels: RGB) -> RGB:
+    flat = pixels.reshape(-1, 3)
+    tissue = flat[(optical_density(flat) > TISSUE_OD).all(1)]
+    if len(tissue) < FEWEST_PIXELS:
+        raise SlideError(
+            f"{len(tissue)} pixels of tissue are too few to find stains in (at least {FEWEST_PIXELS}): use fixed vectors"
+        )
+    return tissue
 
 
 def shifted_stains(vectors: Vectors, strength: float, rng: np.random.Generator) -> tuple[Vectors, NDArray[np.float64]]:
