@@ -17,6 +17,7 @@ ORDER = [
     "lazy",
     "registry",
     "logs",
+    "remote",
     "files",
     "contracts",
     "raster",

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wsi_mil.remote import Location, remote_version
+
 TEMPORARY = ".tmp"
 DAY_SECONDS = 86_400
 PIECES, PIECE_BYTES = 64, 4096
@@ -81,9 +83,11 @@ def _owner_is_gone(path: Path) -> bool:
     return False
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Location) -> str:
     """Return a digest of a large file from its size and 64 pieces of 4 KiB spread over it, first and last included: milliseconds,
-    and another slide under the same name is seen. Of a folder: names and sizes."""
+    and another slide under the same name is seen. Of a folder: names and sizes. Of a URL: what its server says of the version."""
+    if isinstance(path, str):
+        return digest_json(remote_version(path))
     if path.is_dir():
         return digest_json(sorted((str(p.relative_to(path)), p.stat().st_size) for p in path.rglob("*") if p.is_file()))
     size = path.stat().st_size

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import click
 
+from wsi_mil.cli.arguments import PATH_OR_URL
+from wsi_mil.remote import Location
+
 EXIT_SOME_FAILED = 3
 
 
 @click.command(
     "check", epilog="Example: wsi-mil check slides/ --tile-mpp 0.5 --tile-px 256; wsi-mil check runs/demo --deep"
 )
-@click.argument("slides", type=click.Path(path_type=Path))
+@click.argument("slides", type=PATH_OR_URL)
 @click.option(
     "--labels", type=click.Path(path_type=Path), help="Labels CSV: its mpp overrides and ids are checked too."
 )
@@ -24,7 +27,7 @@ EXIT_SOME_FAILED = 3
 @click.pass_context
 def command(
     context: click.Context,
-    slides: Path,
+    slides: Location,
     labels: Path | None,
     mpp: float | None,
     reader: str,
@@ -36,7 +39,7 @@ def command(
     look whether the store of every slide is whole."""
     from wsi_mil.stages.check_run import is_run
 
-    if is_run(slides):
+    if isinstance(slides, Path) and is_run(slides):
         context.exit(_check_run(slides, deep))
     if deep:
         raise click.UsageError(f"--deep looks into run folders, {slides} is none")

@@ -24,6 +24,8 @@ VERBS = {
     "poison": "train with a signal that has nothing to do with tumour: who follows it?",
     "import": "features that TRIDENT or CLAM made, into a run",
     "export": "features for TRIDENT, CLAM, torchmil or AnnData",
+    "push": "copy a run folder to an object store",
+    "pull": "copy a run from an object store",
     "predict": "unlabelled slides through a trained model",
     "ls": "list encoders, aggregators, readers, or what a run holds",
 }

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer, PlainValidator
 
 from wsi_mil.bags.splits import SplitSpec
 from wsi_mil.contracts.qupath import QuPathSpec
@@ -17,17 +17,27 @@ from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.registry import is_path
+from wsi_mil.remote import Location, as_location
 from wsi_mil.robustness.poison_spec import PoisonSpec
 from wsi_mil.synthetic.cohort import SynthSpec
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training.spec import TrainSpec
 
 
+def _location(value: object) -> Location:
+    if not isinstance(value, str | Path):
+        raise ValueError("input should be a path or a URL")
+    return as_location(value) if isinstance(value, str) else value
+
+
+PathOrUrl = Annotated[Location, PlainValidator(_location), PlainSerializer(str, when_used="json")]
+
+
 class SlidesConfig(Spec):
     """Where the slides are. Ids are paths below `folder` without ending. `annotations`: a folder of <id>.xml (ASAP)
-    or <id>.geojson (QuPath), used for evaluation only."""
+    or <id>.geojson (QuPath), used for evaluation only. `folder` may be a URL that fsspec reads (s3://, gs://, ...)."""
 
-    folder: Path | None = None
+    folder: PathOrUrl | None = None
     labels: Path | None = None
     annotations: Path | None = None
     reader: str = "auto"
@@ -69,7 +79,7 @@ class RunConfig(Spec):
         return TrainSpec(**merged)
 
     @property
-    def slide_folder(self) -> Path:
+    def slide_folder(self) -> Location:
         if self.slides.folder is not None:
             return self.slides.folder
         if self.synthetic is not None:

@@ -1,7 +1,9 @@
 """What an encoder promises."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from copy import copy
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -44,6 +46,16 @@ def to_device(pixels: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and pixels.device.type == "cpu":
         pixels = pixels.pin_memory()
     return pixels.to(device, non_blocking=True)
+
+
+def pick_devices(names: Literal["all"] | Sequence[str]) -> list[str]:
+    """Return the devices to extract on, each checked; `all`: every CUDA device. Raises ConfigError if one is not there."""
+    if names == "all":
+        count = torch.cuda.device_count()
+        if count == 0:
+            raise ConfigError("execution.devices=all: torch sees no CUDA device: leave the key out")
+        return [f"cuda:{number}" for number in range(count)]
+    return [str(pick_device(name)) for name in names]
 
 
 def pick_device(name: str = "auto") -> torch.device:

@@ -20,7 +20,9 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
     ['Conv2d', 'Identity']
     """
     kinds = {type(module) for module in network.modules()}
-    if nn.BatchNorm2d not in kinds or nn.LayerNorm in kinds:  # transformers spend their time elsewhere, and branch on shapes
+    if (
+        nn.BatchNorm2d not in kinds or nn.LayerNorm in kinds
+    ):  # transformers spend their time elsewhere, and branch on shapes
         return network
     try:
         traced = fx.symbolic_trace(copy.deepcopy(network))

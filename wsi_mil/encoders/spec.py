@@ -20,6 +20,9 @@ class EncoderSpec(Spec):
     backend: Literal["torch", "openvino"] = "torch"
     compile: bool = False
     batch_size: int = Field(64, ge=1)
+    max_unreadable: float = Field(
+        0.05, ge=0, le=1, description="a slide fails if its file does not give more than this share of its tiles"
+    )
     any_mpp: bool = Field(False, description="take tiles of another scale than a published encoder was made for")
     revision: str | None = Field(
         None, description="commit, tag or branch of the hub's repository; None: its main branch"

@@ -26,6 +26,10 @@ class ExecutionSpec(Spec):
     workers: int = Field(0, ge=0, description="0: one per core")
     threads: int = Field(0, ge=0, description="reading and torch threads; 0: one per core")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto: cuda where there is one")
+    devices: Literal["all"] | tuple[str, ...] = Field(
+        (),
+        description="extract: one process on each of these, [cuda:0, cuda:1]; all: every CUDA device; none: `device` alone",
+    )
     scheduler: str | None = None
     cluster: ClusterSpec | None = Field(
         None, description="dask: start these jobs instead of using a scheduler that runs"
@@ -37,6 +41,10 @@ class ExecutionSpec(Spec):
         if self.cluster is not None and (self.backend != "dask" or self.scheduler is not None):
             raise ValueError(
                 "execution.cluster starts jobs for backend=dask, without a scheduler of your own: say backend=dask and leave scheduler out"
+            )
+        if self.devices and self.backend != "local":
+            raise ValueError(
+                "execution.devices are those of this machine (backend=local); Dask's workers take one each: leave it out"
             )
         return self
 

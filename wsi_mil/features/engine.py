@@ -22,8 +22,6 @@ from wsi_mil.files import digest_bytes
 from wsi_mil.slides import SlideReader
 from wsi_mil.tiles import TileReader
 
-MAX_UNREADABLE_SHARE = 0.05
-
 
 @dataclass(frozen=True)
 class ExtractionReport:
@@ -70,7 +68,7 @@ def extract_features(
 ) -> ExtractionReport:
     """Encode every tile of the store's table and write the features; return what was read.
 
-    Tiles that the file does not give are counted and flagged; more than 5 % of them fail the slide (SlideError).
+    Tiles that the file does not give are counted and flagged; a share above `spec.max_unreadable` fails the slide (SlideError).
     """
     source = SlideToExtract(SlideFeed(store.read_tiles(), lambda: reader, close=False, view=encoder.view), store)
     if len(source.feed.table) == 0:
@@ -146,6 +144,7 @@ class _Writing:
 
     def __init__(self, slide: SlideToExtract, encoder: Encoder, spec: EncoderSpec) -> None:
         self._slide, self._key = slide, spec.key
+        self._max_unreadable = spec.max_unreadable
         self._unreadable = 0
         self._error: Exception | None = None
         attributes: dict[str, Any] = {
@@ -190,10 +189,10 @@ class _Writing:
         feed, tiles = self._slide.feed, len(self._slide.feed.table)
         if self._error is None and feed.error is not None:
             self._fail(feed.error)
-        if self._error is None and self._unreadable > MAX_UNREADABLE_SHARE * max(tiles, 1):
+        if self._error is None and self._unreadable > self._max_unreadable * max(tiles, 1):
             self._fail(SlideError(
                 f"slide {feed.slide_id!r}: {self._unreadable} of {tiles} tiles cannot be read (limit "
-                f"{MAX_UNREADABLE_SHARE:.0%}): the file is damaged, copy it again"
+                f"{self._max_unreadable:.0%}): the file is damaged, copy it again, or allow more by encoder.max_unreadable"
             ))  # fmt: skip
         if self._error is None:
             try:

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from wsi_mil.errors import DataError
+from wsi_mil.remote import Location, below, find_urls, is_url
 
 SLIDE_SUFFIXES = [
     ".svs",
@@ -26,34 +27,40 @@ SLIDE_SUFFIXES = [
 
 @dataclass(frozen=True)
 class SlideFile:
-    """A slide's id (path below the folder, without its ending) and where it lies."""
+    """A slide's id (path below the folder, without its ending) and where it lies: a path, or a URL."""
 
     slide_id: str
-    path: Path
+    path: Location
 
 
 def find_slides(folder: str | Path) -> list[SlideFile]:
-    """Return the slides below `folder` (or the one slide that it is), sorted by id.
+    """Return the slides below `folder`, which may be a URL (or the one slide that it is), sorted by id.
 
     The id is the relative path without its ending, with '/' between folders, so equal names in two folders never
     collide; two files that differ only in their ending both keep it. Hidden files are passed over.
     """
-    folder = Path(folder)
-    if folder.is_file():
-        return [SlideFile(folder.stem, folder)]
-    if not folder.is_dir():
-        raise DataError(f"no slide folder at {folder}: give slides.folder=PATH")
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SLIDE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    stems = Counter(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
+    found: dict[PurePosixPath, Location]
+    if isinstance(folder, str) and is_url(folder):
+        found = {PurePosixPath(below(url, folder)): url for url in find_urls(folder)}
+    else:
+        folder = Path(folder)
+        if folder.is_file():
+            return [SlideFile(folder.stem, folder)]
+        if not folder.is_dir():
+            raise DataError(f"no slide folder at {folder}: give slides.folder=PATH")
+        found = {
+            PurePosixPath(p.relative_to(folder)): p
+            for p in folder.rglob("*")
+            if p.suffix.lower() in SLIDE_SUFFIXES and p.is_file()
+        }
+    names = [
+        name
+        for name in found
+        if name.suffix.lower() in SLIDE_SUFFIXES and not any(part.startswith(".") for part in name.parts)
+    ]
+    stems = Counter(str(name.with_suffix("")) for name in names)
     slides = []
-    for path in paths:
-        relative = path.relative_to(folder)
-        stem = relative.with_suffix("").as_posix()
-        slides.append(SlideFile(stem if stems[stem] == 1 else relative.as_posix(), path))
+    for name in names:
+        stem = str(name.with_suffix(""))
+        slides.append(SlideFile(stem if stems[stem] == 1 else str(name), found[name]))
     return sorted(slides, key=lambda slide: slide.slide_id)

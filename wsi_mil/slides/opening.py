@@ -1,10 +1,11 @@
 """Open a slide with a named reader, or let `auto` choose one and say why."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from wsi_mil.errors import ScaleError, SlideError
 from wsi_mil.logs import logger
 from wsi_mil.registry import Registry
+from wsi_mil.remote import Location, filesystem, is_url
 from wsi_mil.slides.base import SlideReader
 from wsi_mil.slides.file_readers import MppOverride
 
@@ -24,8 +25,15 @@ def open_slide(
     """Return an open slide; `mpp` (µm/px, or a pair for x and y) overrides what the file says.
 
     `auto` tries raw JPEG tiles, then OpenSlide, then tiffslide; the choice stands in `info.reader`. A named reader is authoritative.
-    Raises SlideError with what each reader said.
+    What lies behind a URL tiffslide alone can read. Raises SlideError with what each reader said.
     """
+    if isinstance(path, str) and is_url(path):
+        if reader not in ("auto", "tiffslide"):
+            raise SlideError(
+                f"{path}: slides.reader={reader} reads local files; behind URLs only tiffslide does: leave the key out"
+            )
+        filesystem(path)  # a package that is missing is told by name
+        return _open("tiffslide", path, PurePosixPath(path).stem if slide_id is None else slide_id, mpp)
     path = Path(path)
     slide_id = slide_id if slide_id is not None else path.stem
     if not path.exists():
@@ -50,6 +58,6 @@ def open_slide(
     raise SlideError(f"slide {slide_id!r} cannot be opened: " + "; ".join(map(str, problems)))
 
 
-def _open(name: str, path: Path, slide_id: str, mpp: MppOverride) -> SlideReader:
+def _open(name: str, path: Location, slide_id: str, mpp: MppOverride) -> SlideReader:
     slide: SlideReader = READERS.load(name)(str(path), slide_id=slide_id, mpp=mpp)
     return slide

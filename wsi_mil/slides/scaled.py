@@ -1,14 +1,18 @@
 """Read a part of a slide at an asked scale, whatever its pyramid: the best finer level, then area averaging."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import cv2
 import numpy as np
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.slide import SlideInfo
+from wsi_mil.execution.mapping import available_cores
 from wsi_mil.slides.base import SlideReader
 
+STRIPS_FOR_THREADS, MOST_THREADS = 4, 4  # every thread opens the slide for itself: not worth it for a small one
 FINER_TOLERANCE = 1.001  # a level counts as fine enough up to this much coarser than asked: rounding of level sizes
 
 
@@ -44,17 +48,26 @@ def read_scaled(reader: SlideReader, mpp: float, strip_px: int = 1024) -> RGB:
     rows = max(int(strip_px / max(step_y, 1.0)), 1)
     columns = max(int(8 * strip_px / max(step_x, 1.0)), 1)
     image = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, rows):
-        for left in range(0, width, columns):
-            lower, right = min(top + rows, height), min(left + columns, width)
-            region = reader.read_region(
-                round(left * scale_x),
-                round(top * scale_y),
-                level,
-                max(round((right - left) * step_x), 1),
-                max(round((lower - top) * step_y), 1),
-            )
-            image[top:lower, left:right] = resample(region, right - left, lower - top)
+
+    def read(corner: tuple[int, int]) -> None:
+        top, left = corner
+        lower, right = min(top + rows, height), min(left + columns, width)
+        region = reader.read_region(
+            round(left * scale_x),
+            round(top * scale_y),
+            level,
+            max(round((right - left) * step_x), 1),
+            max(round((lower - top) * step_y), 1),
+        )
+        image[top:lower, left:right] = resample(region, right - left, lower - top)
+
+    strips = list(product(range(0, height, rows), range(0, width, columns)))
+    if len(strips) < STRIPS_FOR_THREADS:
+        for strip in strips:
+            read(strip)
+    else:
+        with ThreadPoolExecutor(min(available_cores(), MOST_THREADS), thread_name_prefix="strips") as pool:
+            list(pool.map(read, strips))
     return image
 
 

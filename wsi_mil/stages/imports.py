@@ -16,6 +16,7 @@ from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.execution.lock import hold
 from wsi_mil.files import digest_json, write_json
+from wsi_mil.remote import Location
 from wsi_mil.slides import find_slides, open_slide
 from wsi_mil.stages.pipeline import RunSummary
 from wsi_mil.stages.run_folder import RunFolder
@@ -30,7 +31,7 @@ class ImportSource:
     layout: str
     labels: Path | None = None
     annotations: Path | None = None
-    slides: Path | None = None
+    slides: Location | None = None
     encoder: str | None = None
     asked: Asked = field(default_factory=Asked)
 
@@ -83,7 +84,7 @@ def _tile_spec(bag: ForeignBag) -> TileSpec:
     return TileSpec(mpp=float(bag.tile_mpp or 0), size_px=size_px, stride_px=stride_px, min_tissue_fraction=0.0)
 
 
-def _import_one(run: RunFolder, slide_id: str, read: Callable[[], ForeignBag], slide: Path | None, labels: LabelTable | None,
+def _import_one(run: RunFolder, slide_id: str, read: Callable[[], ForeignBag], slide: Location | None, labels: LabelTable | None,
                 source: ImportSource, config: RunConfig) -> Outcome:  # fmt: skip
     started = time.perf_counter()
     bag = source.asked.complete(read())

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from wsi_mil.bags import Split, read_labels
 from wsi_mil.bags.labels import LabelTable, check_against_slides
@@ -12,6 +11,7 @@ from wsi_mil.errors import ConfigError, DataError, StoreError
 from wsi_mil.execution.lock import hold
 from wsi_mil.files import digest_json, read_json, write_json
 from wsi_mil.logs import logger
+from wsi_mil.remote import Location
 from wsi_mil.slides import find_slides
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
 from wsi_mil.synthetic import write_cohort
@@ -63,7 +63,7 @@ def open_run(config: RunConfig, guest: bool = False) -> RunContext:
     return context
 
 
-def _slide_files(run: RunFolder, config: RunConfig) -> dict[str, Path | None]:
+def _slide_files(run: RunFolder, config: RunConfig) -> dict[str, Location | None]:
     """Slide id -> file. Of imported features the stores say which slides there are, and a slide's file may be elsewhere."""
     if config.imported and config.slides.folder is None:
         files = []
@@ -71,7 +71,7 @@ def _slide_files(run: RunFolder, config: RunConfig) -> dict[str, Path | None]:
         files = find_slides(config.slide_folder)
         if not files:
             raise DataError(f"no slide below {config.slide_folder}: expected files such as .svs, .tiff, .ndpi, .mrxs")
-    paths: dict[str, Path | None] = {file.slide_id: file.path for file in files}
+    paths: dict[str, Location | None] = {file.slide_id: file.path for file in files}
     if config.imported:
         paths = {slide_id: paths.get(slide_id) for slide_id in run.stored_slides()}
         if not paths:

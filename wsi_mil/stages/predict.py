@@ -12,6 +12,7 @@ from wsi_mil.execution import ExecutionSpec
 from wsi_mil.execution.lock import hold
 from wsi_mil.files import write_json, write_text
 from wsi_mil.logs import logger
+from wsi_mil.remote import Location
 from wsi_mil.scoring import load_model, write_slide_scores
 from wsi_mil.slides import find_slides
 from wsi_mil.stages.heatmaps import run_heatmap
@@ -26,7 +27,7 @@ COLUMNS = ["slide", "probability", "threshold", "predicted", "tiles", "model"]
 
 def predict_slides(
     model_folder: Path,
-    slides: Path,
+    slides: Location,
     out: Path,
     *,
     mpp: float | None = None,

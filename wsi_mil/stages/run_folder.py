@@ -10,6 +10,7 @@ from wsi_mil.errors import StoreError
 from wsi_mil.execution import Ledger
 from wsi_mil.features import SlideStore
 from wsi_mil.files import read_json, write_json
+from wsi_mil.remote import Location
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,11 @@ class SlideSource:
     overrides the file's (None: the file's own)."""
 
     slide_id: str
-    path: Path | None
+    path: Location | None
     mpp: float | tuple[float, float] | None
 
     @property
-    def file(self) -> Path:
+    def file(self) -> Location:
         """The slide's file. Raises StoreError if it is not at hand."""
         if self.path is None:
             raise StoreError(f"the file of slide {self.slide_id!r} is not at hand: give slides.folder=PATH")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
@@ -16,6 +16,7 @@ from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.execution.devices import map_on_devices
 from wsi_mil.execution.mapping import reason_of
 from wsi_mil.features import SlideStore
 from wsi_mil.files import digest_json, fingerprint, write_aside
@@ -134,13 +135,25 @@ def extract_one(job: ExtractJob) -> Outcome:
     return found
 
 
-def extract_many(jobs: Sequence[ExtractJob]) -> Iterator[Outcome]:
+def extract_many(jobs: Iterable[ExtractJob], stage: str = "extract") -> Iterator[Outcome]:
     """Yield the outcome of every slide, the tiles of one after the other going through the encoder in full batches.
 
     Jobs are of one encoder and device. What stops one slide is its outcome and leaves the others alone.
     """
     for slide_id, found in _extract(jobs):
-        yield Outcome(slide_id, jobs[0].stage, "failed", reason_of(found)) if isinstance(found, Exception) else found
+        yield Outcome(slide_id, stage, "failed", reason_of(found)) if isinstance(found, Exception) else found
+
+
+def extract_on(stage: str, jobs: Iterator[ExtractJob], device: str) -> Iterator[Outcome]:
+    """Extract `jobs` on `device`, in the process that serves it."""
+    import torch
+
+    def placed() -> Iterator[ExtractJob]:
+        for job in jobs:
+            torch.set_num_threads(job.threads)
+            yield replace(job, device=device)
+
+    yield from extract_many(placed(), stage)
 
 
 def _extract(jobs: Iterable[ExtractJob]) -> Iterator[tuple[str, Outcome | Exception]]:
@@ -209,14 +222,17 @@ def run_extract(run: RunFolder, slides: Sequence[SlideSource], reader: str, enco
                 execution: ExecutionSpec) -> int:  # fmt: skip
     """Extract features of all slides that have tiles, the plain ones and then each view; return how many needed work.
 
-    Locally, one process feeds the encoder and the threads read: a second copy of the network would gain nothing.
+    Locally, one process feeds the encoder of each device and the threads read: a second copy of the network would gain nothing.
     """
     import torch
 
-    threads = execution.resolved_threads()
+    from wsi_mil.encoders.base import pick_devices
+
+    devices = pick_devices(execution.devices)
+    threads = max(execution.resolved_threads() // max(len(devices), 1), 1)
     torch.set_num_threads(threads)
     tiled = [s for s in slides if run.store(s.slide_id).tiles_digest() is not None]
-    if tiled and execution.backend == "local":
+    if tiled and execution.backend == "local" and not devices:
         shared_encoder(encoder, execution.device)  # an encoder that cannot be had is the run's error, not each slide's
     worked = 0
     for spec in (encoder, *encoder.augmented):
@@ -228,8 +244,10 @@ def run_extract(run: RunFolder, slides: Sequence[SlideSource], reader: str, enco
             break
         if execution.backend == "dask":
             outcomes = map_slides(extract_one, jobs, stage=jobs[0].stage, spec=execution)
+        elif devices:
+            outcomes = map_on_devices(partial(extract_on, jobs[0].stage), jobs, devices, jobs[0].stage)
         else:
-            outcomes = extract_many(jobs)
+            outcomes = extract_many(jobs, jobs[0].stage)
         worked += account(run, jobs[0].stage, outcomes, len(jobs))
     return worked
 

@@ -1,5 +1,6 @@
 """How much of each tile is tissue: exactly, by an integral image, in constant time a tile."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +20,7 @@ def tissue_fractions(
     [1.0, 0.5]
     """
     rows, columns = tissue.mask.shape
-    integral = np.zeros((rows + 1, columns + 1))
-    integral[1:, 1:] = tissue.mask.cumsum(0).cumsum(1)
+    integral = cv2.integral(tissue.mask.view(np.uint8), sdepth=cv2.CV_64F)  # (rows + 1, columns + 1), from 0
     left = np.clip(coords[:, 0] / tissue.scale_x_px, 0, columns)
     right = np.clip((coords[:, 0] + width0_px) / tissue.scale_x_px, 0, columns)
     top = np.clip(coords[:, 1] / tissue.scale_y_px, 0, rows)

@@ -56,7 +56,8 @@ def find_tissue(reader: SlideReader, spec: TissueSpec) -> TissueMask:
     # Staircase corners say nothing: half a mask pixel smoother, and a tenth of the points to edit.
     outline = outline.simplify(0.75 * max(scale_x_px, scale_y_px), preserve_topology=True)
     slide = shapely.box(0, 0, info.width_px, info.height_px)
-    return mask_from_polygons(outline.intersection(slide), info, spec.mpp, spec.method)
+    inside = outline.is_empty or (outline.bounds[2] <= info.width_px and outline.bounds[3] <= info.height_px)
+    return mask_from_polygons(outline if inside else outline.intersection(slide), info, spec.mpp, spec.method)
 
 
 def segment(image: RGB, spec: TissueSpec, mpp: float) -> Mask:
@@ -103,7 +104,9 @@ def mask_from_polygons(geometry: BaseGeometry, info: SlideInfo, mpp: float, sour
     rows = math.ceil(info.height_px / max(mpp / info.mpp_y, 1.0))
     # mask pixels that divide the slide exactly: no half pixel at the far edges that belongs to nobody
     scale_x_px, scale_y_px, shape = info.width_px / columns, info.height_px / rows, (rows, columns)
-    apart = geometry.is_valid and geometry.geom_type in ("Polygon", "MultiPolygon")  # a union would find nothing to do
-    polygons: MultiPolygon = polygonal(geometry if apart else shapely.union_all(geometry))
+    if isinstance(geometry, MultiPolygon) and geometry.is_valid:
+        polygons = geometry  # a union would find nothing to do
+    else:
+        polygons = polygonal(shapely.union_all(geometry))
     mask = rasterize(polygons, shape, scale_x_px, scale_y_px)
     return TissueMask(mask, scale_x_px, scale_y_px, mpp, polygons, source)

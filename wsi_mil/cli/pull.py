@@ -1,0 +1,20 @@
+"""wsi-mil pull URL RUN"""
+
+from pathlib import Path
+
+import click
+
+from wsi_mil.cli.arguments import URL
+
+
+@click.command("pull", epilog="Example: wsi-mil pull s3://bucket/runs/mine runs/mine")
+@click.argument("url", type=URL)
+@click.argument("run", type=click.Path(path_type=Path))
+def command(url: str, run: Path) -> None:
+    """Copy a run from an object store into a folder. Stores are whole or absent; every file is compared with its digest."""
+    from wsi_mil.execution.lock import hold
+    from wsi_mil.stages.mirror import pull
+
+    with hold(run):
+        found = pull(url, run)
+    click.echo(f"{run}: {found.copied} copied, {found.same} were here")

@@ -1,0 +1,81 @@
+"""One process per device: each takes the next slide when it has room for it, so that a fast device does more of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.errors import WsiMilError
+from wsi_mil.execution.mapping import Job, reason_of
+
+J = TypeVar("J", bound=Job)
+OnDevice = Callable[[Iterator[J], str], Iterator[Outcome]]
+"""(jobs as they are asked for, device) -> outcomes; a module-level function, or a partial of one."""
+
+
+def map_on_devices(function: OnDevice[J], jobs: Sequence[J], devices: Sequence[str], stage: str) -> Iterator[Outcome]:
+    """Yield the outcome of every job, as they come. Raises WsiMilError for what stops a whole device (an encoder that cannot be had).
+
+    A process killed from outside fails the slides that it held; the others go on, and take what is left.
+    """
+    context = get_context("spawn")  # forking a process that holds a device's driver breaks the driver
+    waiting = list(reversed(jobs))
+    held: dict[Connection, dict[str, J]] = {}
+    processes = []
+    try:
+        for device in devices:
+            here, there = context.Pipe()
+            process = context.Process(target=_work, args=(function, device, there), daemon=True)
+            process.start()
+            there.close()
+            processes.append(process)
+            held[here] = {}
+        while held:
+            for connection in wait(list(held)):
+                assert isinstance(connection, Connection)
+                try:
+                    kind, value = connection.recv()
+                except (EOFError, OSError):
+                    for job in held.pop(connection).values():
+                        yield Outcome(job.slide_id, stage, "failed", LOST)
+                    continue
+                if kind == "wants":
+                    following = waiting.pop() if waiting else None
+                    if following is not None:
+                        held[connection][following.slide_id] = following
+                    connection.send(following)
+                elif kind == "done":
+                    del held[connection][value.slide_id]
+                    yield value
+                elif kind == "stopped":
+                    raise WsiMilError(value)
+                else:
+                    del held[connection]
+        for job in reversed(waiting):
+            yield Outcome(job.slide_id, stage, "failed", LOST)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+
+LOST = "the process of its device was killed from outside (out of memory?); run again to resume"
+
+
+def _work(function: OnDevice[Any], device: str, connection: Connection) -> None:
+    def asked_for() -> Iterator[Any]:
+        while True:
+            connection.send(("wants", None))
+            job = connection.recv()
+            if job is None:
+                return
+            yield job
+
+    try:
+        for outcome in function(asked_for(), device):
+            connection.send(("done", outcome))
+        connection.send(("ended", None))
+    except Exception as error:
+        connection.send(("stopped", f"{device}: {reason_of(error)}"))

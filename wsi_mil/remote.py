@@ -1,0 +1,89 @@
+"""Files behind URLs (s3://, gs://, memory://, ...), by fsspec. Credentials and options are fsspec's own: its environment variables and
+configuration files."""
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from wsi_mil.errors import ConfigError, DataError, WsiMilError
+
+Location = Path | str
+"""A local path, or a URL as it was written."""
+URL_PATTERN = r"^[a-z][a-z0-9+.-]*://.+"
+EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+
+
+def is_url(location: object) -> bool:
+    """Return whether this is a URL rather than a path.
+
+    >>> is_url("s3://bucket/slides"), is_url(Path("slides")), is_url("C:/slides")
+    (True, False, False)
+    """
+    return isinstance(location, str) and re.match(URL_PATTERN, location) is not None
+
+
+def as_location(text: str) -> Location:
+    """Return what a user wrote as a URL, or else as a path."""
+    return text if is_url(text) else Path(text)
+
+
+def filesystem(url: str) -> Any:
+    """Return fsspec's file system of `url`. Raises ConfigError, with what to install, if there is none."""
+    import fsspec
+
+    protocol = url.partition("://")[0]
+    try:
+        return fsspec.filesystem(protocol)
+    except ImportError as error:
+        package = EXTRAS.get(protocol, f"fsspec's package for {protocol}")
+        raise ConfigError(f"{url}: reading {protocol}:// needs another package: pip install {package}") from error
+    except ValueError as error:
+        raise ConfigError(f"{url}: fsspec knows no protocol {protocol!r}") from error
+
+
+def find_urls(folder: str) -> list[str]:
+    """Return the URLs of all files below `folder`, or of the one file that it is, sorted. Raises DataError if there is nothing."""
+    files = filesystem(folder)
+    try:
+        names = sorted(files.find(files._strip_protocol(folder)))
+    except WsiMilError:
+        raise
+    except Exception as error:
+        raise DataError(f"{folder} cannot be listed ({type(error).__name__}: {error})") from error
+    if not names:
+        raise DataError(f"nothing at {folder}: check the address, and that the credentials may list it")
+    return [files.unstrip_protocol(name) for name in names]
+
+
+def below(url: str, folder: str) -> str:
+    """Return the path of `url` below `folder`; of the folder itself its last part.
+
+    >>> below("memory://bucket/a/b.svs", "memory://bucket/")
+    'a/b.svs'
+    """
+    files = filesystem(folder)
+    path, base = (files._strip_protocol(text).rstrip("/") for text in (url, folder))
+    return posixpath.basename(path) if path == base else str(path).removeprefix(base).lstrip("/")
+
+
+def remote_version(url: str) -> dict[str, str]:
+    """Return what tells whether a remote file is still the same one: its size, and its ETag, checksum or time where the server says."""
+    files = filesystem(url)
+    try:
+        info = files.info(files._strip_protocol(url))
+    except Exception as error:
+        raise DataError(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
+    marks = (
+        "size",
+        "ETag",
+        "etag",
+        "md5Hash",
+        "crc32c",
+        "mtime",
+        "LastModified",
+        "updated",
+        "last_modified",
+        "created",
+    )
+    return {name: str(info[name]) for name in marks if info.get(name) is not None}
