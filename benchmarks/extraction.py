@@ -40,7 +40,7 @@ from wsi_mil.slides import open_slide
 from wsi_mil.slides.jpeg_tiles import JpegTilesReader
 from wsi_mil.synthetic import Scanner, draw_anatomy, paint
 from wsi_mil.synthetic.writing import write_pyramid
-from wsi_mil.tiles import tile_slide
+from wsi_mil.tiles import TileReader, tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue
 
 MPP, TILE_PX, SEED = 0.5, 256, 0
@@ -128,6 +128,21 @@ def read_regions(path: Path, table: TileTable, reader: str, shift_px: int) -> in
     return len(table)
 
 
+def half_table(path: Path, reader: str) -> TileTable:
+    """Tiles at half the slide's scale, which its pyramid (1, 4, 16) lacks: averaged, or decoded at half size."""
+    with open_slide(path, reader=reader) as slide:
+        tissue = find_tissue(slide, TissueSpec())
+        return part_of(tile_slide(slide.info, tissue, TileSpec(mpp=2 * MPP, size_px=TILE_PX)), READ // 4)
+
+
+def read_tiles(path: Path, reader: str, table: TileTable) -> int:
+    with open_slide(path, reader=reader) as slide:
+        tiles = TileReader(slide, table)
+        for row in range(len(table)):
+            tiles.read(row)
+    return len(table)
+
+
 def part_of(table: TileTable, count: int) -> TileTable:
     """The first `count` tiles: whole rows of neighbours, as extraction meets them."""
     import dataclasses
@@ -143,9 +158,15 @@ def reading(path: Path, table: TileTable, rounds: int) -> dict[str, Any]:
     for reader in ("jpeg_tiles", "openslide", "tiffslide"):
         for kind, shift in (("aligned", 0), ("unaligned", 100)):
             tasks[f"{reader}, {kind}"] = lambda r=reader, s=shift: read_regions(path, table, r, s)  # type: ignore[misc]
+    for reader in ("jpeg_tiles", "jpeg_tiles_dct"):
+        half = half_table(path, reader)
+        tasks[f"{reader}, {2 * MPP} µm/px"] = lambda r=reader, t=half: read_tiles(path, r, t)  # type: ignore[misc]
     rates = medians(tasks, rounds)
     raw = rates["raw tiles, libjpeg-turbo"].cpu
-    print(f"\nReading {len(table)} regions of {TILE_PX} px, one thread, 'unaligned': 100 px off the file's own tiles\n")
+    print(
+        f"\nReading {len(table)} regions of {TILE_PX} px, one thread, 'unaligned': 100 px off the file's own tiles; the last two: tiles at "
+        f"half the scale, four of the file's tiles each\n"
+    )
     print("| reader | regions/s of processor | share of raw decoding |\n|---|---|---|")
     for name, rate in rates.items():
         print(f"| {name} | {rate.cpu:.0f} | {rate.cpu / raw:.2f} |")

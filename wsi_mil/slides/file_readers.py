@@ -104,7 +104,7 @@ class OpenSlideReader(_FileReader):
         blocks: OrderedDict[tuple[int, int, int], RGB] = self._local.__dict__.setdefault("blocks", OrderedDict())
         key = (level, column, row)
         if key not in blocks:
-            level_width, level_height = self.info.level_sizes_px[level]
+            level_width, level_height = handle.level_dimensions[level]
             x_px, y_px = column * BLOCK_PX, row * BLOCK_PX
             width, height = min(BLOCK_PX, level_width - x_px), min(BLOCK_PX, level_height - y_px)
             blocks[key] = self._pixels(handle, level, x_px, y_px, width, height)

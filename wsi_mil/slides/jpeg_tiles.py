@@ -76,7 +76,7 @@ class JpegTilesReader(OpenSlideReader):
         top, lower = y_px // tiled.tile_height_px, (y_px + height_px - 1) // tiled.tile_height_px
         numbers = np.add.outer(np.arange(top, lower + 1) * tiled.columns, np.arange(left, right + 1))
         if (tiled.byte_counts[numbers] == 0).any():
-            return super()._read(handle, level, x_px, y_px, width_px, height_px)
+            return self._from_library(handle, level, x_px, y_px, width_px, height_px)
         whole = (width_px, height_px) == (tiled.tile_width_px, tiled.tile_height_px)
         if whole and numbers.size == 1:
             # nothing else of this tile is left to be read: it is handed on and not kept
@@ -91,6 +91,10 @@ class JpegTilesReader(OpenSlideReader):
                 here[:] = tile[max(-y, 0) :, max(-x, 0) :][: here.shape[0], : here.shape[1]]
         return region
 
+    def _from_library(self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
+        """What the file holds no tile for."""
+        return super()._read(handle, level, x_px, y_px, width_px, height_px)
+
     def _tile(self, level: int, row: int, column: int, number: int) -> RGB:
         key = (level, row, column)
         tile = self._decoded.get(key)
@@ -102,18 +106,12 @@ class JpegTilesReader(OpenSlideReader):
     def _decode(self, level: int, number: int) -> RGB:
         import imagecodecs
 
-        tiled = self._levels[level]
-        count = int(tiled.byte_counts[number])
-        data = os.pread(self._file, count, int(tiled.offsets[number]))
-        if len(data) != count:
-            raise SlideError(f"the file ends inside tile {number} of level {level}")
-        # an RGB file without a JFIF header (Aperio) holds RGB in its JPEGs as well; otherwise they are YCbCr
-        plain = tiled.photometric == RGB_PHOTOMETRIC and data[6:10] != b"JFIF"
+        tiled, data = self._levels[level], self._raw(level, number)
         shape = (tiled.tile_height_px, tiled.tile_width_px, 3)
         tile: RGB = imagecodecs.jpeg8_decode(
             data,
             tables=tiled.tables,
-            colorspace=RGB_PHOTOMETRIC if plain else None,
+            colorspace=RGB_PHOTOMETRIC if self._is_rgb(level, data) else None,
             outcolorspace=RGB_PHOTOMETRIC,
             out=self._decoded.memory(shape),
         )
@@ -122,6 +120,18 @@ class JpegTilesReader(OpenSlideReader):
                 f"tile {number} of level {level} is {tile.shape}, not {tiled.tile_width_px} px wide as said"
             )
         return tile
+
+    def _raw(self, level: int, number: int) -> bytes:
+        tiled = self._levels[level]
+        count = int(tiled.byte_counts[number])
+        data = os.pread(self._file, count, int(tiled.offsets[number]))
+        if len(data) != count:
+            raise SlideError(f"the file ends inside tile {number} of level {level}")
+        return data
+
+    def _is_rgb(self, level: int, data: bytes) -> bool:
+        """An RGB file without a JFIF header (Aperio) holds RGB in its JPEGs as well; otherwise they are YCbCr."""
+        return self._levels[level].photometric == RGB_PHOTOMETRIC and data[6:10] != b"JFIF"
 
 
 class _Cache:

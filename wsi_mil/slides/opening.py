@@ -14,9 +14,11 @@ READERS = Registry(
     {
         "jpeg_tiles": "wsi_mil.slides.jpeg_tiles:JpegTilesReader",
         "openslide": "wsi_mil.slides.file_readers:OpenSlideReader",
+        "jpeg_tiles_dct": "wsi_mil.slides.dct_levels:DctLevelsReader",
         "tiffslide": "wsi_mil.slides.file_readers:TiffSlideReader",
     },
 )
+CHOSEN_BY_AUTO = ("jpeg_tiles", "openslide", "tiffslide")
 
 
 def open_slide(
@@ -43,7 +45,7 @@ def open_slide(
     if reader != "auto":
         return _open(reader, path, slide_id, mpp)
     problems: list[SlideError] = []
-    for name in READERS:
+    for name in CHOSEN_BY_AUTO:
         try:
             slide = _open(name, path, slide_id, mpp)
         except SlideError as error:
