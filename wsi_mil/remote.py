@@ -24,7 +24,13 @@ def is_url(location: object) -> bool:
 
 
 def as_location(text: str) -> Location:
-    """Return what a user wrote as a URL, or else as a path."""
+    """Return what a user wrote as a URL, or else as a path; file:// is a path, which every reader can read.
+
+    >>> as_location("s3://bucket/a"), as_location("file:///data/a").as_posix()
+    ('s3://bucket/a', '/data/a')
+    """
+    if text.startswith("file://"):
+        return Path(text.removeprefix("file://"))
     return text if is_url(text) else Path(text)
 
 

@@ -64,14 +64,14 @@ class ColourMap:
 def macenko_map(pixels: RGB) -> ColourMap:
     """Return what gives a slide, of which `pixels` (..., 3) are a sample, the stains of the reference slide in strength and colour.
 
-    What neither stain explains stays. Raises SlideError if there is next to no tissue.
+    What neither stain explains is left out, as in the published code. Raises SlideError if there is next to no tissue.
     """
     vectors = find_stains(pixels)
     density = optical_density(pixels.reshape(-1, 3))
     amounts = density @ np.linalg.inv(_with_residual(vectors))[:, :2]
     strongest = np.percentile(amounts[(density > TISSUE_OD).all(1)], STRONGEST_PERCENT, axis=0)
     gains = MACENKO_AMOUNTS / np.maximum(strongest, 1e-3)
-    return ColourMap.of_density(stain_matrix(vectors, MACENKO_TARGET, gains))
+    return ColourMap.of_density(stain_matrix(vectors, MACENKO_TARGET, gains, residual=0.0))
 
 
 def reinhard_map(pixels: RGB) -> ColourMap:
@@ -156,12 +156,14 @@ def shifted_stains(vectors: Vectors, strength: float, rng: np.random.Generator) 
     return np.array(turned), gains
 
 
-def stain_matrix(vectors: Vectors, other: Vectors, gains: NDArray[np.float64]) -> NDArray[np.float64]:
+def stain_matrix(
+    vectors: Vectors, other: Vectors, gains: NDArray[np.float64], residual: float = 1.0
+) -> NDArray[np.float64]:
     """Return (3, 3): optical density in `vectors` to optical density in `other`, each stain times its gain.
 
-    What neither stain explains (the direction across both) stays as it is.
+    What neither stain explains (the direction across both) is kept times `residual`.
     """
-    return np.asarray(np.linalg.inv(_with_residual(vectors)) @ np.diag([*gains, 1.0]) @ _with_residual(other))
+    return np.asarray(np.linalg.inv(_with_residual(vectors)) @ np.diag([*gains, residual]) @ _with_residual(other))
 
 
 def _with_residual(vectors: Vectors) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 import click
 
-from wsi_mil.remote import URL_PATTERN, Location, as_location, is_url
+from wsi_mil.remote import Location, as_location, is_url
 
 
 class PathOrUrl(click.ParamType):  # type: ignore[type-arg]
@@ -21,7 +21,7 @@ class Url(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not is_url(value):
-            self.fail(f"{value!r} is no URL: expected for example s3://bucket/runs/mine ({URL_PATTERN})", param, ctx)
+            self.fail(f"{value!r} is no URL: expected for example s3://bucket/runs/mine", param, ctx)
         return value
 
 

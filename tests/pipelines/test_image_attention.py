@@ -1,0 +1,73 @@
+"""The study of attention on images, in small: exact truth, a shortcut that is one, and a table with every method."""
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines import image_attention_data
+from pipelines.image_attention import METHODS, interval, study, table, train
+from pipelines.image_attention_data import Images, nest_images, with_colour_shortcut
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(image_attention_data, "FIELD_UM", 3000.0)
+    patch.setattr(image_attention_data, "NESTS", 60)
+    made = nest_images(64, 3)
+    patch.undo()
+    return made
+
+
+def test_every_other_image_has_a_nest_where_its_mask_says(images: Images) -> None:
+    assert images.pixels.shape == (64, 3, 64, 64)
+    assert images.labels.tolist() == [0, 1] * 32
+    share = images.masks.flatten(1).mean(1)
+    assert not share[images.labels == 0].any()
+    assert share[images.labels == 1].min() >= 0.05
+    # tumour is bluer and darker than what surrounds it: red falls most
+    nests = images.labels == 1
+    inside = (images.pixels[nests] * images.masks[nests]).sum((2, 3)) / images.masks[nests].sum((2, 3))
+    outside = (images.pixels[nests] * (1 - images.masks[nests])).sum((2, 3)) / (1 - images.masks[nests]).sum((2, 3))
+    assert (inside[:, 0] < outside[:, 0]).float().mean() > 0.9
+
+
+def test_the_shortcut_says_the_label_as_often_as_asked(images: Images) -> None:
+    for agreement in (1.0, 0.5, 0.0):
+        changed = with_colour_shortcut(images, agreement, 1)
+        tinted = (changed.pixels != images.pixels).flatten(1).any(1)
+        same = float((tinted.long() == images.labels).float().mean())
+        assert abs(same - agreement) < (0.2 if agreement == 0.5 else 1e-6)
+        assert torch.equal(changed.masks, images.masks)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_from_its_seed(images: Images, name: str) -> None:
+    one, other = (train(name, images, 5, 2, "cpu") for _ in range(2))
+    with torch.no_grad():
+        assert torch.equal(one.logits(images.pixels[:4]), other.logits(images.pixels[:4]))
+        maps = one.maps(images.pixels[:4])
+    assert maps.shape == (4, 64, 64)
+    assert torch.isfinite(maps).all()
+    assert maps.std() > 0
+
+
+def test_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_attention_data, "FIELD_UM", 3000.0)
+    monkeypatch.setattr(image_attention_data, "NESTS", 60)
+    options = argparse.Namespace(seeds=1, train=64, test=32, epochs=1, device="cpu")
+    found = study(options)
+    for kind in ("nests", "shortcut"):
+        assert list(found[kind]) == list(METHODS)
+        lines = table(found[kind]).splitlines()
+        assert len(lines) == 2 + len(METHODS)
+        assert lines[2].startswith("| Grad-CAM | 0.")
+
+
+def test_intervals_are_students() -> None:
+    values = [0.5, 0.6, 0.8]
+    half = 4.302653 * np.std(values, ddof=1) / np.sqrt(3)
+    assert interval(values) == f"{np.mean(values):.3f} ± {half:.3f}"
+    assert interval([0.25]) == "0.250"
