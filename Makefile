@@ -38,6 +38,9 @@ bench: setup
 	$(BIN)/python benchmarks/aggregators.py
 	$(BIN)/python benchmarks/extraction.py --backends torch openvino
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/tissue.py
+	$(BIN)/python benchmarks/stores.py
+	$(BIN)/python benchmarks/spatial.py
 
 # Take the newest releases of everything, then write down what came: names and versions only.
 constraints:

@@ -45,3 +45,23 @@ def test_scaling() -> None:
     header, _, row = run("scaling", "--slides", "200")
     assert header[:2] == ["slides", "workers"]
     assert row[:2] == ["200", "2"]
+
+
+def test_tissue() -> None:
+    """Both slides hold tissue and tiles, whatever their size."""
+    _, _, small, large = run("tissue", "--sides", "4096", "8192", "--mpps", "0.5", "0.5", "--rounds", "1")
+    assert small[0].startswith("4096 x 4096 px")
+    assert int(large[-1]) > 2 * int(small[-1]) > 0
+
+
+def test_stores() -> None:
+    """What is read is what was written (the benchmark asserts it)."""
+    rows = run("stores", "--rows", "3000", "--dim", "16", "--rounds", "1")
+    assert [row[0] for row in rows[2:4]] == ["write", "write, np.save"]
+    assert len(rows) == 2 + 10
+
+
+def test_spatial() -> None:
+    rows = run("spatial", "--steps", "1", "--side", "16", "--batch", "4")
+    assert [row[0] for row in rows[2:]] == ["plain (Grad-CAM)", "GAIN", "GAIN_ext, 10 % masks", "CAL", "loss-attention"]
+    assert rows[2][2] == "1.00"

@@ -18,6 +18,7 @@ from wsi_mil.files import read_json
 from wsi_mil.scoring import load_model
 from wsi_mil.stages import RunFolder, run_stage
 from wsi_mil.stages.comparison import summarise
+from wsi_mil.stages.predict import predict_slides
 
 
 @pytest.fixture
@@ -165,8 +166,8 @@ def test_softmax_heads_and_many_classes_pass_through_the_stage(config: dict[str,
         assert 0 <= metrics["patch"]["auc"] <= 1
 
 
-def test_views_are_made_once_and_trained_on(config: dict[str, Any]) -> None:
-    """Views lie beside the plain features, change what a model learns, and a view that is missing is named."""
+def test_views_are_made_once_and_trained_on(config: dict[str, Any], cohort: Path, tmp_path: Path) -> None:
+    """Views lie beside the plain features, change what a model learns, and a view that is missing is named. Prediction makes none."""
     config["split"] = {"kind": "holdout", "test_share": 0.33, "val_share": 0.33}
     run_stage(parse_config(config), "train")
     run = RunFolder(Path(config["run"]))
@@ -188,3 +189,6 @@ def test_views_are_made_once_and_trained_on(config: dict[str, Any]) -> None:
     assert (run.model("mi_net", 0) / "model.safetensors").read_bytes() != plain
     assert run_stage(parse_config(config), "score").work["score"] == 18
     assert {row.status for row in run.ledger.rows("extract view 2")} == {"done"}
+    slide = sorted((cohort / "slides").glob("*.tiff"))[0]
+    predict_slides(run.model("mi_net", 0), slide, tmp_path / "predicted")
+    assert RunFolder(tmp_path / "predicted").store(slide.stem).encoders() == ["texture"]

@@ -42,7 +42,8 @@ def predict_slides(
     """
     execution, qupath = execution or ExecutionSpec(), qupath or QuPathSpec()
     model = load_model(model_folder)
-    encoder = model.encoder if weights is None else model.encoder.model_copy(update={"weights": weights})
+    own = {} if weights is None else {"weights": weights}
+    encoder = model.encoder.model_copy(update={**own, "views": 0})  # views are for training
     run = RunFolder(out)
     files = find_slides(slides)
     if not files:
