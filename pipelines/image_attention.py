@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pipelines.image_attention_data import SIDE_PX, Images, nest_images, with_colour_shortcut
 from wsi_mil.errors import DataError
 from wsi_mil.files import write_json, write_text
-from wsi_mil.logs import progress
+from wsi_mil.logs import logger, progress, setup_console
 from wsi_mil.spatial import CAL, GAIN, LossAttentionPool2d, grad_cam
 from wsi_mil.spatial.measures import localise
 
@@ -229,6 +229,8 @@ def study(options: argparse.Namespace) -> dict[str, Any]:
         started = time.perf_counter()
         row = measure(train(name, training, seed, options.epochs, options.device), test, options.device)
         row["seconds"] = time.perf_counter() - started
+        told = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key != "seconds")
+        logger().info("  %s, seed %d, %s: %s (%.0f s)", kind, seed, name, told, row["seconds"])
         found[kind].setdefault(name, []).append(row)
     return found
 
@@ -253,6 +255,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/image_attention"))
     options = parser.parse_args()
+    setup_console()
     started = time.perf_counter()
     found = study(options)
     text = f"Nests, colour says nothing\n\n{table(found['nests'])}\n\nColour goes with the label in training only\n\n{table(found['shortcut'])}\n"
