@@ -12,7 +12,7 @@ from wsi_mil.raster import rasterize
 from wsi_mil.synthetic import Scanner, draw_anatomy, paint
 
 SIDE_PX, MPP, FIELD_UM = 64, 3.0, 9000.0
-NESTS, GRADE = 900, 3
+NESTS, GRADE = 200, 3  # more hardly find room in the field, and looking for it takes minutes
 CAST = np.array([0.82, 0.92, 1.08])
 """Factors of red, green and blue: the bluer slide of another laboratory."""
 
