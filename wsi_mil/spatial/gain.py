@@ -38,9 +38,6 @@ class GAIN(nn.Module):
 
     `second_order`: the channel weights of the map get gradients, too; the published code takes them as constants.
     `per_class`: a map for each true class of an image, instead of one for all of them together.
-
-    Put batch normalisations into eval mode before mining: while the first pass sees the batch's statistics and the second the running
-    ones, a network learns to lose its classes in the second only, and with them in evaluation (seen in pipelines/image_attention.py).
     """
 
     def __init__(
