@@ -118,6 +118,10 @@ masks = st.integers(0, 2**35 - 1).map(lambda n: np.array([n >> i & 1 for i in ra
 def test_outline_and_back(mask: np.ndarray, scale: tuple[float, float]) -> None:
     outline = polygonize(mask, *scale)
     assert outline.area == pytest.approx(mask.sum() * scale[0] * scale[1])
+    rows, columns = np.nonzero(mask)
+    boxes = shapely.box(columns * scale[0], rows * scale[1], (columns + 1) * scale[0], (rows + 1) * scale[1])
+    assert outline.is_valid
+    assert outline.normalize().equals(shapely.union_all(boxes).normalize())
     np.testing.assert_array_equal(rasterize(outline, mask.shape, *scale), mask)
 
 

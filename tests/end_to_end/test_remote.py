@@ -119,6 +119,9 @@ def test_a_run_goes_to_an_object_store_and_back(small_run: Path, tmp_path: Path,
     with pytest.raises(DataError, match=r"zarr.json does not match its digest: push the run again"):
         pull(url, back)
     assert not RunFolder(back).store(slides[0]).path.exists()
+    bucket.pipe_file(f"/bucket/runs/one/{unit}{MANIFEST}", b'{"../../outside": "x"}')
+    with pytest.raises(DataError, match=r"names a file outside of its unit: '../../outside'"):
+        pull(url, back)
 
 
 def test_a_push_that_is_cut_short_leaves_no_half_unit(

@@ -56,7 +56,11 @@ class Mirror:
         path = f"{self._base}/{unit}{MANIFEST}"
         if not self._asked("looking", self._files.exists, path):
             return None
-        return dict(json.loads(self._asked("reading", self._files.cat_file, path)))
+        names = dict(json.loads(self._asked("reading", self._files.cat_file, path)))
+        for name in names:
+            if Path(name).is_absolute() or ".." in Path(name).parts:  # would be written outside of the run
+                raise DataError(f"{self.url}/{unit}{MANIFEST} names a file outside of its unit: {name!r}")
+        return names
 
     def put(self, unit: str, folder: Path, manifest: Manifest) -> None:
         before = self.manifest(unit)
