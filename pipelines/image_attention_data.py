@@ -1,6 +1,8 @@
 """Images with exact truth: small fields of drawn H&E, half of them with a tumour nest, and a form in which colour gives the label away."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,11 +10,16 @@ import shapely
 import torch
 from torch import Tensor
 
+from wsi_mil.errors import DataError
+from wsi_mil.evaluation import read_annotations
 from wsi_mil.raster import rasterize
-from wsi_mil.synthetic import Scanner, draw_anatomy, paint
+from wsi_mil.slides import open_slide, read_scaled
+from wsi_mil.synthetic import Scanner, SynthSpec, draw_anatomy, paint, write_cohort
 
 SIDE_PX, MPP, FIELD_UM = 64, 3.0, 9000.0
 NESTS, GRADE = 200, 3  # more hardly find room in the field, and looking for it takes minutes
+COHORT = SynthSpec(pairs=4, itc_share=0)
+GLASS_FROM = 225  # mean grey level of a pixel without tissue
 CAST = np.array([0.82, 0.92, 1.08])
 """Factors of red, green and blue: the bluer slide of another laboratory."""
 
@@ -64,8 +71,55 @@ def nest_images(count: int, seed: int) -> Images:
         pixels.append(field[window])
         masks.append(truth[window])
         labels.append(wanted)
+    return _stacked(pixels, masks, labels)
+
+
+def slide_images(count: int, seed: int, folder: Path) -> Images:
+    """Return `count` images of 192 µm out of the slides of a synthetic cohort (three scanners, JPEG), every other one with 5 to 75 % tumour.
+
+    Those without come from all slides, at least a tile away from tumour.
+    """
+    rng = np.random.default_rng(seed)
+    write_cohort(folder, COHORT.model_copy(update={"seed": seed}))
+    half = SIDE_PX // 2
+    found: list[list[tuple[np.ndarray, np.ndarray]]] = [[], []]
+    wanted = count // 2
+    for path in sorted((folder / "slides").glob("*.tiff")):
+        with open_slide(path) as slide:
+            info, field = slide.info, read_scaled(slide, MPP)
+        outlines = folder / "annotations" / f"{path.stem}.xml"
+        lesions = read_annotations(outlines, path.stem, info) if outlines.exists() else []
+        scale = MPP / info.mpp
+        truth = rasterize(shapely.union_all([lesion.geometry for lesion in lesions]), field.shape[:2], scale, scale)
+        window = np.ones((SIDE_PX, SIDE_PX))
+        share = cv2.boxFilter(truth.astype(np.float32), -1, (SIDE_PX, SIDE_PX))
+        near = cv2.dilate(truth.view(np.uint8), np.ones((2 * SIDE_PX + 1, 2 * SIDE_PX + 1), np.uint8)) > 0
+        tissue = cv2.boxFilter((field.mean(2) < GLASS_FROM).astype(np.float32), -1, window.shape) > 0.8
+        inner = np.zeros_like(truth)
+        inner[half:-half, half:-half] = True
+        for label, places in enumerate((tissue & ~near & inner, (share > 0.05) & (share < 0.75) & inner)):
+            rows, columns = np.nonzero(places)
+            for i in rng.permutation(len(rows))[: math.ceil(4 * wanted / COHORT.pairs)]:
+                part = slice(rows[i] - half, rows[i] + half), slice(columns[i] - half, columns[i] + half)
+                found[label].append((field[part], truth[part]))
+    drawn = [[part[i] for i in rng.permutation(len(part))[:wanted]] for part in found]
+    if min(map(len, drawn)) < wanted:
+        raise DataError(
+            f"{[len(part) for part in found]} tiles without and with tumour, {wanted} of each wanted: more slides are needed"
+        )
+    both = [tile for pair in zip(*drawn, strict=True) for tile in pair]
+    return _stacked([pixels for pixels, _ in both], [mask for _, mask in both], [0, 1] * wanted)
+
+
+def _stacked(pixels: list[np.ndarray], masks: list[np.ndarray], labels: list[int]) -> Images:
     stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
     return Images(stacked.contiguous(), torch.tensor(labels), torch.from_numpy(np.stack(masks)).float()[:, None])
+
+
+def standardised(images: Images, by: Images) -> Images:
+    """Return the images with mean 0 and deviation 1 of those of `by`, colour by colour: what is covered with 0 has the mean colour, not black."""
+    mean, std = by.pixels.mean((0, 2, 3), keepdim=True), by.pixels.std((0, 2, 3), keepdim=True)
+    return replace(images, pixels=(images.pixels - mean) / std)
 
 
 def with_colour_shortcut(images: Images, agreement: float, seed: int) -> Images:

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from tests.aggregators.reference import DTYPES, Reference
 from wsi_mil.spatial import CAL, GAIN, bilinear_attention_pooling
 from wsi_mil.spatial.cal import crop, drop
+from wsi_mil.spatial.cam import channel_weights, weighted_map
 from wsi_mil.spatial.gain import scaled_map
-from wsi_mil.spatial.grad_cam import channel_weights, weighted_map
 
 CAL_NAMES = {
     "attentions.conv.weight": "attentions.conv.weight",

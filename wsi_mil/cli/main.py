@@ -18,6 +18,7 @@ VERBS = {
     "train": "models from features and labels",
     "score": "slide and tile scores",
     "heatmap": "overlays, pyramids and GeoJSON",
+    "refine": "pixel-level maps inside suspicious tiles",
     "evaluate": "metrics on held-out slides",
     "report": "one self-contained page",
     "audit": "does a method, or a trained model, see tumour or a shortcut?",

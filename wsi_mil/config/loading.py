@@ -13,7 +13,7 @@ from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError, nearest
 from wsi_mil.files import write_text
 
-SEEDED = ("split", "train", "evaluation")
+SEEDED = ("split", "train", "refine", "evaluation")
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:

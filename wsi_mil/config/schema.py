@@ -19,6 +19,7 @@ from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.registry import is_path
 from wsi_mil.remote import Location, as_location
 from wsi_mil.robustness.poison_spec import PoisonSpec
+from wsi_mil.spatial.spec import RefineSpec
 from wsi_mil.synthetic.cohort import SynthSpec
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training.spec import TrainSpec
@@ -61,6 +62,7 @@ class RunConfig(Spec):
         {"focus_mil": {}}, min_length=1, description="model name -> what differs from `train`"
     )
     heatmaps: HeatmapSpec = HeatmapSpec()
+    refine: RefineSpec = RefineSpec()
     qupath: QuPathSpec = QuPathSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     poison: PoisonSpec = PoisonSpec()

@@ -42,12 +42,14 @@ class Crop:
 
 @dataclass(frozen=True)
 class ReportModel:
-    """One model: the metrics of metrics.json (None where there are none), missed lesions by size, false positives."""
+    """One model: the metrics of metrics.json (None where there are none), missed lesions by size, false positives; what refine.json says
+    of its pixel-level maps."""
 
     name: str
     metrics: dict[str, Any] | None
     missed: Sequence[dict[str, Any]] = ()
     crops: Sequence[Crop] = ()
+    refinement: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -101,17 +101,22 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+def fold_folder(folder: Path) -> Path:
+    """Return models/<name>/fold<k> itself, or of models/<name> its only fold. Raises ModelError if there are several."""
+    if (folder / CARD).exists():
+        return folder
+    folds = sorted(path.parent for path in folder.glob(f"fold*/{CARD}"))
+    if len(folds) > 1:
+        raise ModelError(f"{folder} holds {len(folds)} folds: name one, for example {folds[0]}")
+    return folds[0] if folds else folder
+
+
 def load_model(folder: str | Path) -> TrainedModel:
     """Return the model in `folder`: models/<name>/fold<k>, or models/<name> if that holds one fold only."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    folder = Path(folder)
-    if not (folder / CARD).exists():
-        folds = sorted(path.parent for path in folder.glob(f"fold*/{CARD}"))
-        if len(folds) > 1:
-            raise ModelError(f"{folder} holds {len(folds)} folds: name one, for example {folds[0]}")
-        folder = folds[0] if folds else folder
+    folder = fold_folder(Path(folder))
     card = read_card(folder)
     try:
         tensors = load_file(folder / WEIGHTS)

@@ -1,10 +1,32 @@
 """Classifiers of images whose attention maps are part of their training: from a patch's label to its pixels."""
 
-from wsi_mil.spatial.bilinear import AttentionMaps, bilinear_attention_pooling
-from wsi_mil.spatial.cal import CAL, CALOutput
-from wsi_mil.spatial.gain import GAIN, GAINOutput
-from wsi_mil.spatial.grad_cam import grad_cam
-from wsi_mil.spatial.loss_attention import LossAttentionPool2d, PooledMaps
+from typing import TYPE_CHECKING
+
+from wsi_mil.lazy import lazy_door
+
+if TYPE_CHECKING:
+    from wsi_mil.spatial.backbones import build_backbone
+    from wsi_mil.spatial.bilinear import AttentionMaps, bilinear_attention_pooling
+    from wsi_mil.spatial.cal import CAL, CALOutput
+    from wsi_mil.spatial.cam import grad_cam
+    from wsi_mil.spatial.gain import GAIN, GAINOutput
+    from wsi_mil.spatial.loss_attention import LossAttentionPool2d, PooledMaps
+
+__getattr__ = lazy_door(  # configurations take `spec` from here and load no torch
+    __name__,
+    {
+        "CAL": "cal",
+        "CALOutput": "cal",
+        "GAIN": "gain",
+        "GAINOutput": "gain",
+        "AttentionMaps": "bilinear",
+        "bilinear_attention_pooling": "bilinear",
+        "LossAttentionPool2d": "loss_attention",
+        "PooledMaps": "loss_attention",
+        "build_backbone": "backbones",
+        "grad_cam": "cam",
+    },
+)
 
 __all__ = [
     "CAL",
@@ -15,5 +37,6 @@ __all__ = [
     "LossAttentionPool2d",
     "PooledMaps",
     "bilinear_attention_pooling",
+    "build_backbone",
     "grad_cam",
 ]

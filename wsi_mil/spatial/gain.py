@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsi_mil.errors import DataError
-from wsi_mil.spatial.grad_cam import channel_weights, weighted_map
+from wsi_mil.spatial.cam import channel_weights, weighted_map
 
 EXTERNAL_WEIGHT = 10.0
 SCALING_GUARD = 2.220446049250313e-16
@@ -38,6 +38,9 @@ class GAIN(nn.Module):
 
     `second_order`: the channel weights of the map get gradients, too; the published code takes them as constants.
     `per_class`: a map for each true class of an image, instead of one for all of them together.
+
+    Train the classifier alone first, until its maps show something and its batch norms, which rest from here on, know the data; go on
+    in small steps. A map that is 0 everywhere covers nothing: then mining speaks against the class itself, with no way out.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class GAIN(nn.Module):
 
     def forward(self, images: Tensor, targets: Tensor | None = None) -> GAINOutput:
         """Return logits, maps and what is left of the classes without them. `targets` (B, K) 0/1: default the likeliest class."""
-        with torch.enable_grad():
+        with torch.enable_grad(), norms_at_rest(self):
             values = self.features(images)
             if not values.requires_grad:
                 values = values.detach().requires_grad_()
@@ -71,8 +74,7 @@ class GAIN(nn.Module):
             maps = scaled_map(weighted_map(values[rows], weights), images.shape[2:])
             masks = torch.sigmoid(self.omega * (maps - self.sigma))
             chosen = images[rows]
-            with norms_at_rest(self):
-                masked_logits = self.classifier(self.features(chosen - chosen * masks.to(images.dtype)))
+            masked_logits = self.classifier(self.features(chosen - chosen * masks.to(images.dtype)))
         return GAINOutput(logits, rows, explained, maps, masks, masked_logits)
 
     def _weights(self, logits: Tensor, values: Tensor, rows: Tensor, explained: Tensor) -> Tensor:
@@ -128,7 +130,8 @@ def scaled_map(small: Tensor, size: torch.Size) -> Tensor:
 
 @contextmanager
 def norms_at_rest(network: nn.Module) -> Iterator[None]:
-    """Masked images are no images of the data: batch statistics neither see them nor change by them."""
+    """Batch norms use what they have learned, and learn nothing: masked images are no images of the data, and if statistics told the two
+    passes apart, the network would learn that instead of what the mask covers."""
     moving = [
         module
         for module in network.modules()

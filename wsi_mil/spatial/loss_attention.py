@@ -29,7 +29,7 @@ class LossAttentionPool2d(nn.Module):
     """Feature maps (B, C, h, w) to logits of `classes`: in place of global pooling and the last layer.
 
     `images`: how many there are to train on, if attention is to be steady from epoch to epoch (then `losses` wants their numbers, and
-    `end_epoch` is called after every epoch).
+    `end_epoch` is called after every epoch); the weight of that grows over `ramp_epochs`.
 
     >>> head = LossAttentionPool2d(8, 3)
     >>> output = head(torch.rand(2, 8, 4, 4))
@@ -46,10 +46,11 @@ class LossAttentionPool2d(nn.Module):
         positions: int = 0,
         lambda_: float = 1.0,
         omega: float = 400.0,
+        ramp_epochs: int = RAMP_EPOCHS,
     ) -> None:
         super().__init__()
         self.fc = nn.Linear(channels, classes)
-        self.lambda_, self.omega = lambda_, omega
+        self.lambda_, self.omega, self.ramp_epochs = lambda_, omega, ramp_epochs
         self.epoch = 0
         self.average: Tensor
         self.seen: Tensor
@@ -67,10 +68,10 @@ class LossAttentionPool2d(nn.Module):
 
     @property
     def consistency_weight(self) -> float:
-        """omega exp(-5 (1 - t)^2) with t from 0 to 1 over 80 epochs; 0 in the first."""
+        """omega exp(-5 (1 - t)^2) with t from 0 to 1 over `ramp_epochs`; 0 in the first."""
         if self.epoch == 0:
             return 0.0
-        return self.omega * math.exp(-5 * (1 - min(self.epoch / RAMP_EPOCHS, 1)) ** 2)
+        return self.omega * math.exp(-5 * (1 - min(self.epoch / self.ramp_epochs, 1)) ** 2)
 
     def losses(self, output: PooledMaps, labels: Tensor, numbers: Tensor | None = None) -> dict[str, Tensor]:
         """Return the terms of the loss: image; positions: lambda times the mean of attention times CE of each position with the image's

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,9 @@ from wsi_mil.heatmaps import (
     write_score_pyramid,
 )
 from wsi_mil.heatmaps.raster import ScoreRaster
+from wsi_mil.heatmaps.refined import read_refined, read_refined_header, refined_raster
 from wsi_mil.heatmaps.spec import HeatmapSpec
+from wsi_mil.logs import logger
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.slides import open_slide, read_scaled
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
@@ -57,12 +60,14 @@ def run_heatmap(run: RunFolder, name: str, slides: Sequence[SlideSource], reader
         started = time.perf_counter()
         row = by_id[slide_id]
         made_from = [row[key] for key in ("model_digest", "features_digest", "tiles_digest", "threshold")]
+        if (refined := _refined(run, name, row)) is not None:
+            made_from.append(refined)
         outline = [digest_file(run.tissue(slide_id))] if "tissue" in spec.objects else []
         digest = digest_json([*made_from, *options, *outline])
         complete = all(run.heatmap(name, slide_id, suffix).exists() for suffix in suffixes)
         if index.get(slide_id) == digest and complete:
             return Outcome(slide_id, f"heatmap {name}", "done", "", {}, digest, reused=True)
-        slide = _read(run, name, slide_id, row["threshold"], spec)
+        slide = _read(run, name, slide_id, row["threshold"], spec, refined is not None)
         _write_overlay(run, name, sources[slide_id], reader, spec, slide)
         write_score_pyramid(run.heatmap(name, slide_id, "ome.tif"), slide.picture, slide.info, f"{slide_id} {name}")
         counts = _write_geojson(run, name, slide, spec, evaluation, qupath)
@@ -91,14 +96,33 @@ class ScoredSlide:
     thresholds: tuple[float, ...]
 
 
-def _read(run: RunFolder, name: str, slide_id: str, own_threshold: float, spec: HeatmapSpec) -> ScoredSlide:
+def _refined(run: RunFolder, name: str, row: dict[str, Any]) -> str | None:
+    """Digest of the network that made a slide's pixel-level maps; None if there are none, or they are of scores that are gone."""
+    header = read_refined_header(run.refined(name, row["slide_id"]))
+    if header is None:
+        return None
+    if any(header[key] != row[key] for key in ("model_digest", "tiles_digest")):
+        logger().warning(
+            "heatmap: the refined maps of %s are of an older model or of other tiles, and left out: run `wsi-mil refine` again",
+            row["slide_id"],
+        )
+        return None
+    return str(header["refiner_digest"])
+
+
+def _read(
+    run: RunFolder, name: str, slide_id: str, own_threshold: float, spec: HeatmapSpec, refined: bool
+) -> ScoredSlide:
     scores = read_tile_scores(run.tile_scores(name, slide_id))
     table = run.store(slide_id).read_tiles()
     check_scores(scores, table)
     own = ATTENTION_THRESHOLD if scores.score_kind == "attention" else own_threshold
     raster = score_raster(table, scores.tile_probabilities(), spec.pixels_per_tile)
     picture, label = raster, "tile probability"
-    if scores.score_kind == "attention":
+    if refined:
+        raster = refined_raster(table, scores.tile_probabilities(), read_refined(run.refined(name, slide_id)), own)
+        picture, label = raster, "tumour probability, refined in suspicious tiles"
+    elif scores.score_kind == "attention":
         label = "attention / largest of the slide"
         if spec.attention == "rank":
             picture, label = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from wsi_mil.bags import Split, read_labels
 from wsi_mil.bags.labels import LabelTable, check_against_slides
@@ -178,14 +179,15 @@ def stage_score(context: RunContext) -> int:
 
 
 def stage_heatmap(context: RunContext) -> int:
+    return sum(_draw(context, name) for name in context.config.models)
+
+
+def _draw(context: RunContext, name: str) -> int:
     from wsi_mil.stages.heatmaps import run_heatmap
 
     config = context.config
-    return sum(
-        run_heatmap(
-            context.run, name, context.slides, config.slides.reader, config.heatmaps, config.evaluation, config.qupath
-        )
-        for name in config.models
+    return run_heatmap(
+        context.run, name, context.slides, config.slides.reader, config.heatmaps, config.evaluation, config.qupath
     )
 
 
@@ -250,6 +252,41 @@ def _run(config: RunConfig, stages: list[str]) -> RunSummary:
             work[stage] = STAGES[stage](context)
             logger().info("%-9s %s", stage, _told(context, stage, work[stage]))
         return RunSummary(work, context.run.ledger.problems())
+
+
+def refine_run(config: RunConfig, name: str) -> tuple[RunSummary, dict[str, Any] | None]:
+    """Refine one model of a run whose slides are scored and draw its heatmaps again; return what was done, and Dice and FROC with and
+    without, where outlines are known. Raises DataError for a model that the run does not have."""
+    from wsi_mil.encoders.base import pick_device
+    from wsi_mil.stages.refine import RefineInputs, refuse_before_saving, run_refine
+    from wsi_mil.stages.refine_evaluation import compare_refined
+
+    run = RunFolder(config.run)
+    if not (config.run / "provenance.json").exists():
+        raise StoreError(f"no run in {config.run}: run `wsi-mil run` first")
+    if not run.slide_scores(name).exists():
+        scored = sorted(path.parent.name for path in (config.run / "scores").glob("*/slides.parquet"))
+        raise DataError(f"model {name!r} has no scores in {config.run}; scored models: {', '.join(scored) or 'none'}")
+    refuse_before_saving(config.refine)
+    with hold(config.run):
+        context = open_run(config)
+        run = context.run
+        inputs = RefineInputs(
+            run,
+            {source.slide_id: source for source in context.slides},
+            context.require_labels(),
+            config.slides.reader,
+            config.refine,
+            pick_device(config.execution.device),
+            config.qupath.bounds,
+        )
+        work = {"refine": run_refine(inputs, name, _saved_split(context))}
+        work["heatmap"] = _draw(context, name)
+        found = compare_refined(run, name, config.annotations, config.evaluation) if config.annotations else None
+        work["report"] = stage_report(context)
+        for stage, count in work.items():
+            logger().info("%-9s %s", stage, _told(context, stage, count))
+        return RunSummary(work, run.ledger.problems()), found
 
 
 def _told(context: RunContext, stage: str, worked: int) -> str:

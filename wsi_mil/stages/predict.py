@@ -2,11 +2,13 @@
 
 import csv
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wsi_mil.config import RunConfig, SlidesConfig, provenance, save_config
 from wsi_mil.contracts.qupath import QuPathSpec
+from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.execution.lock import hold
@@ -14,9 +16,12 @@ from wsi_mil.files import write_json, write_text
 from wsi_mil.logs import logger
 from wsi_mil.remote import Location
 from wsi_mil.scoring import load_model, write_slide_scores
+from wsi_mil.scoring.model import fold_folder
 from wsi_mil.slides import find_slides
+from wsi_mil.spatial.refiner import load_refiner
 from wsi_mil.stages.heatmaps import run_heatmap
 from wsi_mil.stages.pipeline import RunSummary
+from wsi_mil.stages.refine import refine_slide
 from wsi_mil.stages.report import run_report
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
 from wsi_mil.stages.score import score_one, score_row, scores_are_current
@@ -78,6 +83,11 @@ def predict_slides(
         rows = [score_row(run, model.name, model, 0, slide_id, "unlabelled", None) for slide_id in scored]
         write_slide_scores(run.slide_scores(model.name), rows, {"model": model.name, "split_digest": "", "folds": 1})
         _write_predictions(out / "predictions.csv", rows, model.name)
+        refiner = load_refiner(fold_folder(model_folder), pick_device(execution.device))
+        if refiner is not None:  # the model was refined: new slides get pixel-level maps, too
+            by_id = {source.slide_id: source for source in sources}
+            refine = partial(refine_slide, run, model.name, refiner, model, "auto")
+            work["refine"] = each(f"refine {model.name}", scored, lambda i: refine(by_id[i]), run)
         work["heatmap"] = run_heatmap(run, model.name, sources, "auto", config.heatmaps, config.evaluation, qupath)
         work["report"] = int(run_report(run, sources, "auto", None, [model.name]))
         for stage, count in work.items():

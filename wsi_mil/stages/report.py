@@ -18,7 +18,7 @@ from wsi_mil.stages.evaluate import FORMAT as METRICS_FORMAT
 from wsi_mil.stages.false_positives import false_positive_crops
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
 
-PAGE = 6  # changes with the page's form: reports of earlier versions are written again
+PAGE = 7  # changes with the page's form: reports of earlier versions are written again
 
 
 def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labels: LabelTable | None,
@@ -32,6 +32,7 @@ def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labe
     evaluated = {name for name, found in metrics.items() if found is not None}
     if all(row[1] == "1" and row[0] in evaluated for row in comparison[1:]):
         comparison = []  # one training a model, and each evaluated: the table above says it all
+    refinements = {name: found for name in names if (found := _refinement(run, name)) is not None}
     audits, poisons = _audits(run, names), _findings(run.path / "poison", "*/poison.json", "poison.png")
     known = sorted({*(source.slide_id for source in sources), *(row.slide_id for row in run.ledger.rows())})
     inputs = digest_json(
@@ -39,6 +40,7 @@ def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labe
             "ledger": [{k: v for k, v in row.as_row().items() if k != "seconds"} for row in run.ledger.rows()],
             "scores": {name: digest_file(run.slide_scores(name)) for name in names},
             "metrics": metrics,
+            "refinements": refinements,
             "page": PAGE,
             "heatmaps": {name: run.read_index(name) for name in names},
             "provenance": provenance,
@@ -56,7 +58,9 @@ def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labe
     slides = [_slide(run, slide_id, labels, scores, outcomes.get(slide_id, [])) for slide_id in known]
     stages = {stage: f"{stage}: {run.ledger.summary(stage)}" for stage in ("tile", "extract") if run.ledger.rows(stage)}
     models = [
-        ReportModel(name, found, _missed(run, name), false_positive_crops(run, name, sources, reader))
+        ReportModel(
+            name, found, _missed(run, name), false_positive_crops(run, name, sources, reader), refinements.get(name)
+        )
         if found
         else ReportModel(name, None)
         for name, found in metrics.items()
@@ -84,6 +88,16 @@ def _metrics(run: RunFolder, name: str) -> dict[str, Any] | None:
     path = run.evaluation(name) / "metrics.json"
     found = dict(read_json(path)) if path.exists() else {}
     return found if found.get("format_version") == METRICS_FORMAT else None
+
+
+def _refinement(run: RunFolder, name: str) -> dict[str, Any] | None:
+    """Dice and FROC of the refined maps, unless the model was trained again since."""
+    path = run.evaluation(name) / "refine.json"
+    if not path.exists():
+        return None
+    found = dict(read_json(path))
+    digests = {row["model_digest"] for row in read_slide_scores(run.slide_scores(name))[0]}
+    return found if set(found["model_digests"]) <= digests else None
 
 
 def _audits(run: RunFolder, names: Sequence[str]) -> list[ReportFinding]:

@@ -81,6 +81,9 @@ class RunFolder:
     def heatmap(self, name: str, slide_id: str, suffix: str) -> Path:
         return self.path / "heatmaps" / name / f"{slide_id}.{suffix}"
 
+    def refined(self, name: str, slide_id: str) -> Path:
+        return self.path / "refined" / name / f"{slide_id}.npz"
+
     def evaluation(self, name: str) -> Path:
         return self.path / "evaluation" / name
 

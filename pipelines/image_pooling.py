@@ -1,0 +1,225 @@
+"""What replaces global average pooling best? ResNet-18 with mean, max, attention and loss-attention pooling, and CAL, on CIFAR-10 with few
+images and on 20 classes of Tiny ImageNet, where boxes tell whether the top position lies on the object.
+
+Shi et al., Loss-based attention for deep multiple instance learning, AAAI 2020 (Tables 3 to 5; their best test epoch, here the last one).
+
+    python pipelines/image_pooling.py --cifar cifar10_subset.zip --tiny tiny_imagenet20.zip --device cuda --schedule full
+    python pipelines/image_pooling.py --cifar cifar10_subset.zip --tiny tiny_imagenet20.zip --schedule short
+
+`short` is for a processor: a few epochs on few images. It shows that everything runs, not what the methods are worth.
+"""
+
+import argparse
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import resnet18
+
+from pipelines.image_attention import interval
+from pipelines.image_pooling_data import Pictures, read_cifar, read_tiny_imagenet
+from wsi_mil.errors import DataError
+from wsi_mil.files import write_json, write_text
+from wsi_mil.logs import logger, progress, setup_console
+from wsi_mil.spatial import CAL, LossAttentionPool2d
+from wsi_mil.spatial.measures import localise
+from wsi_mil.spatial.supervision import box_masks
+
+CHANNELS, GRID, BATCH, LR = 512, (4, 4), 100, 3e-3
+POOLINGS = ("mean", "max", "attention", "loss-attention", "CAL")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`epochs` of each set; how many training and test images (None: all), seeds; CAL with crops and drops."""
+
+    epochs: dict[str, int]
+    test: int | None
+    seeds: int
+    cal_views: bool
+    train: dict[str, int]
+
+
+FULL = Schedule(
+    {"cifar 1,000": 200, "cifar 5,000": 200, "tiny": 200},
+    None,
+    10,
+    True,
+    {"cifar 1,000": 1000, "cifar 5,000": 5000, "tiny": 10_000},
+)
+SHORT = Schedule(
+    {"cifar 1,000": 4, "cifar 5,000": 1, "tiny": 3},
+    1000,
+    1,
+    False,
+    {"cifar 1,000": 1000, "cifar 5,000": 5000, "tiny": 1000},
+)
+
+
+def backbone(side_px: int) -> nn.Module:
+    """ResNet-18 whose maps are 4 x 4: for small images the first convolution is 3 x 3 and there is no max-pooling after it."""
+    network = resnet18(weights=None)
+    network.conv1 = nn.Conv2d(3, 64, 3, side_px // 32, 1, bias=False)
+    network.maxpool = nn.Identity()
+    return nn.Sequential(*list(network.children())[:-2])
+
+
+class Pooled(nn.Module):
+    """ResNet-18 with one pooling: logits (B, K), a loss, and how much each position counts (B, h, w)."""
+
+    def __init__(
+        self, pooling: str, classes: int, side_px: int, images: int, epochs: int, seed: int, cal_views: bool
+    ) -> None:
+        super().__init__()
+        self.pooling, self.cal_views = pooling, cal_views
+        self.features: nn.Module = backbone(side_px)
+        if pooling == "CAL":
+            self.cal = CAL(self.features, CHANNELS, classes, generator=torch.Generator().manual_seed(seed))
+        elif pooling == "loss-attention":
+            self.head = LossAttentionPool2d(
+                CHANNELS, classes, images=images, positions=math.prod(GRID), ramp_epochs=max(round(0.4 * epochs), 1)
+            )
+        else:
+            self.fc = nn.Linear(CHANNELS, classes)
+            self.attention = nn.Sequential(nn.Linear(CHANNELS, 128), nn.Tanh(), nn.Linear(128, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if self.pooling == "CAL":
+            output = self.cal(images)
+            return output.logits, output.attention.mean(1)
+        maps = self.features(images)
+        if self.pooling == "loss-attention":
+            pooled = self.head(maps)
+            return pooled.logits, pooled.attention.unflatten(1, maps.shape[2:])
+        positions = maps.flatten(2).transpose(1, 2)  # (B, P, C)
+        if self.pooling == "attention":
+            weights = self.attention(positions).softmax(1)
+            return self.fc((weights * positions).sum(1)), weights[..., 0].unflatten(1, maps.shape[2:])
+        logits: Tensor = self.fc(positions.mean(1) if self.pooling == "mean" else positions.amax(1))
+        # no weights of its own: what each position says for the class that is called
+        called = self.fc(positions).gather(2, logits.argmax(1)[:, None, None].expand(-1, positions.shape[1], 1))
+        return logits, called[..., 0].unflatten(1, maps.shape[2:])
+
+    def loss(self, images: Tensor, labels: Tensor, numbers: Tensor) -> Tensor:
+        if self.pooling == "CAL":
+            output = self.cal(images)
+            others = [self.cal(view) for view in self.cal.augment(images, output.attention)] if self.cal_views else []
+            return torch.stack(list(self.cal.losses(output, labels, others).values())).sum()
+        if self.pooling == "loss-attention":
+            return torch.stack(list(self.head.losses(self.head(self.features(images)), labels, numbers).values())).sum()
+        return F.cross_entropy(self(images)[0], labels)
+
+
+def pace(epoch: int, epochs: int) -> tuple[float, float, float]:
+    """Return the share of the learning rate, beta1 and beta2 of an epoch: the paper's ramps over 80 and 50 of 200 epochs."""
+    up, down = max(0.4 * epochs, 1), max(0.25 * epochs, 1)
+    rate = math.exp(-5 * (1 - min((epoch + 1) / up, 1)) ** 2)
+    late = max(epoch - (epochs - down), 0) / down
+    return rate * math.exp(-12.5 * late**2), 0.9 - 0.4 * min(late, 1), 0.99 if epoch < up else 0.999
+
+
+def prepared(pixels: Tensor, device: str) -> Tensor:
+    return (pixels.to(device).float() / 255 - 0.5) / 0.25
+
+
+def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirrored at random, cut out of an edge of an eighth of the side all round."""
+    side = images.shape[-1]
+    pad = side // 8
+    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    images = torch.where(mirrored[:, None, None, None].to(images.device), images.flip(3), images)
+    wide = F.pad(images, (pad,) * 4)
+    corners = torch.randint(2 * pad + 1, (len(images), 2), generator=generator).tolist()
+    return torch.stack([wide[i, :, y : y + side, x : x + side] for i, (y, x) in enumerate(corners)])
+
+
+def train(pooling: str, images: Pictures, epochs: int, seed: int, device: str, cal_views: bool) -> Pooled:
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    classes = int(images.labels.max()) + 1
+    model = Pooled(pooling, classes, images.pixels.shape[-1], len(images), epochs, seed, cal_views).to(device).train()
+    for epoch in range(epochs):
+        rate, *betas = pace(epoch, epochs)
+        # made anew every epoch, as the published code does: the moments start again
+        optimiser = torch.optim.Adam(model.parameters(), lr=rate * LR, betas=(betas[0], betas[1]))
+        for rows in torch.randperm(len(images), generator=generator).split(BATCH):
+            batch = augmented(prepared(images.pixels[rows], device), generator)
+            loss = model.loss(batch, images.labels[rows].to(device), rows.to(device))
+            if not torch.isfinite(loss):
+                raise DataError(f"{pooling}, seed {seed}: the loss is {float(loss.detach())} in epoch {epoch + 1}")
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+        if pooling == "loss-attention":
+            model.head.end_epoch()
+    return model.eval()
+
+
+@torch.no_grad()
+def measure(model: Pooled, images: Pictures, device: str) -> dict[str, float]:
+    """Accuracy, and with boxes the share of images whose top position lies on the object (at least half of it in the box)."""
+    logits, maps = zip(*(model(prepared(part, device)) for part in images.pixels.split(BATCH)), strict=True)
+    found = {"accuracy": float((torch.cat(logits).argmax(1).cpu() == images.labels).float().mean())}
+    if bool(images.boxes.any()):
+        size = (images.pixels.shape[2], images.pixels.shape[3])
+        whole = F.interpolate(torch.cat(maps)[:, None].cpu(), size, mode="nearest")[:, 0]
+        truth = box_masks(images.boxes, size)[:, 0] > 0.5
+        found["top position"] = float(localise(whole, truth, GRID).top_position.float().mean())
+    return found
+
+
+def study(options: argparse.Namespace, schedule: Schedule) -> dict[str, dict[str, list[dict[str, float]]]]:
+    """Train every pooling on every set with every seed; return the measures."""
+    cifar, tiny = read_cifar(options.cifar), read_tiny_imagenet(options.tiny)
+    found: dict[str, dict[str, list[dict[str, float]]]] = {name: {p: [] for p in POOLINGS} for name in schedule.epochs}
+    jobs = [(name, seed, pooling) for name in found for seed in range(schedule.seeds) for pooling in POOLINGS]
+    for name, seed, pooling in progress(jobs, total=len(jobs), label="poolings", unit="training"):
+        generator = torch.Generator().manual_seed(seed)  # every pooling of a seed sees the same images
+        training, test = tiny if name == "tiny" else cifar
+        training = training.few(schedule.train[name], generator)
+        test = test if schedule.test is None else test.few(schedule.test, generator)
+        started = time.perf_counter()
+        model = train(pooling, training, schedule.epochs[name], seed, options.device, schedule.cal_views)
+        row = measure(model, test, options.device)
+        logger().info("  %s, seed %d, %s: %s (%.0f s)", name, seed, pooling, row, time.perf_counter() - started)
+        found[name][pooling].append(row)
+    return found
+
+
+def table(found: dict[str, Any]) -> str:
+    columns = [(name, "accuracy") for name in found] + [("tiny", "top position")]
+    head = [f"{name}: {measure}" for name, measure in columns]
+    lines = ["| pooling | " + " | ".join(head) + " |", "|---|" + "---|" * len(head)]
+    for pooling in POOLINGS:
+        cells = [interval([row[measure] for row in found[name][pooling]]) for name, measure in columns]
+        lines.append(f"| {pooling} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cifar", type=Path, required=True)
+    parser.add_argument("--tiny", type=Path, required=True)
+    parser.add_argument("--schedule", choices=["full", "short"], default="short")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("runs/image_pooling"))
+    options = parser.parse_args()
+    setup_console()
+    started = time.perf_counter()
+    found = study(options, FULL if options.schedule == "full" else SHORT)
+    text = f"Schedule: {options.schedule}\n\n{table(found)}\n"
+    options.out.mkdir(parents=True, exist_ok=True)
+    settings = {key: str(value) for key, value in vars(options).items()}
+    write_json(options.out / "image_pooling.json", {"settings": settings, "measures": found})
+    write_text(options.out / "image_pooling.md", text)
+    print(text)
+    print(f"{(time.perf_counter() - started) / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    main()

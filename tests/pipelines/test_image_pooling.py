@@ -1,0 +1,118 @@
+"""The study of poolings, in small: zip files as people have them, the paper's ramps, a table with every pooling."""
+
+import argparse
+import io
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.image_pooling import POOLINGS, Pooled, Schedule, augmented, measure, pace, study, table, train
+from pipelines.image_pooling_data import Pictures, read_cifar, read_tiny_imagenet
+from wsi_mil.errors import DataError
+
+
+def picture(rng: np.random.Generator, side: int, colour: int) -> bytes:
+    pixels = rng.integers(0, 60, (side, side, 3)).astype(np.uint8)
+    pixels[..., colour] += 150
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def zips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder, rng = tmp_path_factory.mktemp("zips"), np.random.default_rng(0)
+    cifar, tiny = folder / "cifar.zip", folder / "tiny.zip"
+    with zipfile.ZipFile(cifar, "w") as file:
+        for part, count in (("test", 4), ("train", 10)):
+            for colour, name in enumerate(("cat", "dog")):
+                for i in range(count):
+                    file.writestr(f"{part}/{name}/{i}.jpg", picture(rng, 32, colour))
+    with zipfile.ZipFile(tiny, "w") as file:
+        file.writestr("wnids.txt", "n2\tdugong\nn1\tkoala\n")
+        rows = []
+        for label, wnid in enumerate(("n2", "n1")):
+            lines = [f"{wnid}_{i}.JPEG\t{i}\t2\t40\t50" for i in range(6)]
+            file.writestr(f"train/{wnid}/{wnid}_boxes.txt", "\n".join([*lines, f"{wnid}_gone.JPEG\t0\t0\t1\t1"]))
+            for i in range(6):
+                file.writestr(f"train/{wnid}/images/{wnid}_{i}.JPEG", picture(rng, 64, label))
+            for i in range(3):
+                file.writestr(f"val/images/val_{wnid}{i}.JPEG", picture(rng, 64, label))
+                rows.append(f"val_{wnid}{i}.JPEG\t{wnid}\t0\t0\t63\t63")
+        file.writestr("val/val_annotations.txt", "\n".join(rows))
+    return cifar, tiny
+
+
+def test_pictures_labels_and_boxes(zips: tuple[Path, Path]) -> None:
+    training, test = read_cifar(zips[0])
+    assert training.pixels.shape == (20, 3, 32, 32)
+    assert test.labels.tolist() == [0] * 4 + [1] * 4
+    assert (training.pixels.float().mean((2, 3)).argmax(1) == training.labels).all()
+    assert not training.boxes.any()
+    training, test = read_tiny_imagenet(zips[1])
+    assert training.boxes[:2].tolist() == [[0, 2, 41, 51], [1, 2, 41, 51]]  # the last pixel is inside
+    assert len(training) == 12  # the picture that is not there has no row
+    assert (test.pixels.float().mean((2, 3)).argmax(1) == test.labels).all()
+    few = training.few(6, torch.Generator().manual_seed(0))
+    assert few.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    with pytest.raises(DataError, match="the smallest class has 6"):
+        training.few(14, torch.Generator())
+
+
+def test_the_papers_ramps() -> None:
+    rates = [pace(epoch, 200) for epoch in range(200)]
+    assert rates[0][0] == pytest.approx(math.exp(-5 * (79 / 80) ** 2))
+    assert all(rate == (1.0, 0.9, 0.999) for rate in rates[80:150])
+    assert rates[79][0] == 1
+    assert rates[175][0] == pytest.approx(math.exp(-12.5 * 0.5**2))
+    assert rates[175][1] == pytest.approx(0.7)
+    assert rates[40][2] == 0.99
+
+
+def test_every_pooling_learns_colours_and_points_somewhere(zips: tuple[Path, Path]) -> None:
+    training, test = read_tiny_imagenet(zips[1])
+    for pooling in POOLINGS:
+        model = train(pooling, training, 4, 0, "cpu", cal_views=True)
+        with torch.no_grad():
+            logits, maps = model(torch.rand(2, 3, 64, 64))
+        assert logits.shape == (2, 2)
+        assert maps.shape == (2, 4, 4)
+        found = measure(model, test, "cpu")
+        assert found["top position"] == 1  # the box is the picture
+        assert 0 <= found["accuracy"] <= 1
+
+
+def test_the_top_position_must_lie_in_the_box() -> None:
+    class Corner(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            maps = torch.zeros(len(images), 4, 4)
+            maps[:, 0, 3] = 1
+            return torch.tensor([[1.0, 0.0]]).expand(len(images), 2), maps
+
+    images = Pictures(torch.zeros(3, 3, 32, 32, dtype=torch.uint8), torch.tensor([0, 1, 0]), torch.tensor(
+        [[24, 0, 32, 8], [0, 0, 27, 32], [20, 0, 28, 8]]))  # fmt: skip
+    found = measure(Corner(), images, "cpu")  # type: ignore[arg-type]
+    assert found == {"accuracy": pytest.approx(2 / 3), "top position": pytest.approx(2 / 3)}
+
+
+def test_cut_outs_are_shifted_copies() -> None:
+    images = torch.arange(1, 65.0).view(1, 1, 8, 8).expand(40, 3, 8, 8)
+    found = augmented(images, torch.Generator().manual_seed(0))
+    assert found.shape == images.shape
+    kept = [int((one > 0).sum()) // 3 for one in found]
+    assert set(kept) == {64, 56, 49}  # nothing, one row or column, or one of each is cut off
+
+
+def test_the_table(zips: tuple[Path, Path]) -> None:
+    names = ("cifar 1,000", "cifar 5,000", "tiny")
+    small = Schedule(dict.fromkeys(names, 1), 4, 1, False, dict.fromkeys(names, 8))
+    options = argparse.Namespace(cifar=zips[0], tiny=zips[1], device="cpu")
+    lines = table(study(options, small)).splitlines()
+    assert len(lines) == 2 + len(POOLINGS)
+    assert lines[0].count("|") == 6
+    assert isinstance(Pooled("mean", 2, 32, 8, 1, 0, False), torch.nn.Module)

@@ -1,0 +1,59 @@
+"""wsi-mil refine RUN --model NAME"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wsi_mil.cli.common import finish
+
+
+@click.command(
+    "refine",
+    epilog="Example: wsi-mil refine runs/demo --model focus_mil, then open runs/demo/heatmaps/focus_mil in QuPath",
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--model", required=True, metavar="NAME", help="Which of the run's models is to be refined.")
+@click.option(
+    "--polygons",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Outlines of training slides (QuPath GeoJSON, ASAP XML) to learn from; a few are enough.",
+)
+@click.pass_context
+def command(context: click.Context, run: Path, overrides: tuple[str, ...], model: str, polygons: Path | None) -> None:
+    """From tiles to pixels: train a small network on tiles of RUN (a run folder or its configuration) that the model is sure of, and write
+    pixel-level maps of suspicious tiles into the heatmaps and finer contours into the GeoJSON. Ends with Dice and FROC before and after, where
+    outlines of held-out slides are known.
+    """
+    from wsi_mil.config import load_config
+    from wsi_mil.stages.pipeline import refine_run
+
+    if polygons is not None:
+        overrides += (f"refine.polygons={polygons}",)
+    config = load_config(run, overrides)
+    summary, found = refine_run(config, model)
+    code = finish(summary, config.run)
+    if found is not None:
+        click.echo(table(found))
+    click.echo(f"heatmaps: {config.run / 'heatmaps' / model}")
+    context.exit(code)
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return Dice and FROC before and after as aligned text."""
+    lines = [f"{found['model']}, {found['test_slides']} held-out slides".ljust(44) + " tiles  refined  difference"]
+    names = {"own": "pixel Dice, the model's threshold", "validation": "pixel Dice, threshold of validation slides"}
+    rows = [(names[rule], values) for rule, values in found["dice"].items()] + [("FROC", found["froc"])]
+    for label, row in rows:
+        low, high = row["low"], row["high"]
+        interval = f" ({low:+.3f} to {high:+.3f})" if low is not None else ""
+        lines.append(
+            f"{label:<44} {_shown(row['second']):>5}  {_shown(row['first']):>7}  {_shown(row['difference'], '+'):>6}{interval}"
+        )
+    return "\n".join(lines)
+
+
+def _shown(value: float | None, sign: str = "") -> str:
+    return "-" if value is None else f"{value:{sign}.3f}"

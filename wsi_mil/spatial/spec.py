@@ -1,0 +1,36 @@
+"""What refinement was asked to do."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from wsi_mil.contracts.spec import Spec
+
+RefineMethod = Literal["plain", "gain", "loss_attention"]
+RefinePart = Literal["train", "val", "test", "unlabelled"]
+
+
+class RefineSpec(Spec):
+    """A small network learns tumour from tiles that the slide model is sure of, and says where in a suspicious tile it is.
+
+    Surely normal: tiles of normal training slides, half of them the most suspicious ones. Surely tumour: tiles of tumour training slides
+    above the quantile `sure_above` of the tiles of normal training slides; at most `tiles_per_class` each. Suspicious, and so refined: tiles
+    above the quantile `suspicious_above`, with their neighbours. `polygons`: a folder of outlines (QuPath, ASAP) of training slides.
+    """
+
+    method: RefineMethod = "plain"
+    backbone: str = Field("small", description="small, or timm:NAME[@STAGE] for the feature maps of a timm network")
+    pretrained: bool = Field(False, description="of a timm network: fetch its weights")
+    mpp: float = Field(2.0, gt=0, description="µm per pixel that the network sees")
+    map_mpp: float = Field(4.0, gt=0, description="µm per pixel of the maps")
+    margin_um: float = Field(32.0, ge=0, description="what the network sees around a tile")
+    sure_above: float = Field(0.999, gt=0, lt=1)
+    suspicious_above: float = Field(0.99, gt=0, lt=1)
+    tiles_per_class: int = Field(1000, ge=8)
+    epochs: int = Field(6, ge=1)
+    batch: int = Field(32, ge=2)
+    lr: float = Field(2e-3, gt=0)
+    polygons: Path | None = None
+    parts: tuple[RefinePart, ...] = ("val", "test", "unlabelled")
+    seed: int = 0
