@@ -1,7 +1,7 @@
 """Who finds the tumour with labels of whole images? Grad-CAM, GAIN, GAIN with a few masks, CAL and loss-attention, on drawn H&E whose
 truth is exact: single nests, tiles of synthetic slides, and nests again where colour goes with the label in training and not in the test.
 
-    python pipelines/image_attention.py [--seeds 3] [--train 400] [--test 200] [--epochs 18] [--out FOLDER] [--device cpu]
+    python pipelines/image_attention.py [--seeds 1 2 3] [--train 400] [--test 200] [--epochs 18] [--out FOLDER] [--device cpu]
 
 Every seed draws its own tissue, network and order. Nothing is chosen on the test images: the last epoch is used.
 """
@@ -239,7 +239,7 @@ def data_sets(kind: str, options: argparse.Namespace, seed: int, folder: Path) -
 def study(options: argparse.Namespace) -> dict[str, Any]:
     """Train every method on all kinds of images with every seed; return the measures, seed by seed."""
     found: dict[str, Any] = {kind: {name: [] for name in METHODS} for kind in TITLES}
-    sets = [(kind, seed) for kind in TITLES for seed in range(options.seeds)]
+    sets = [(kind, seed) for kind in TITLES for seed in options.seeds]
     for kind, seed in progress(sets, total=len(sets), label="images", unit="set"):
         with TemporaryDirectory() as folder:
             training, test = data_sets(kind, options, seed, Path(folder))
@@ -266,7 +266,7 @@ def table(rows: dict[str, list[dict[str, float]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="0: what settings were tried on")
     parser.add_argument("--train", type=int, default=400)
     parser.add_argument("--test", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=18)

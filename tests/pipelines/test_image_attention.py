@@ -1,6 +1,8 @@
 """The study of attention on images, in small: exact truth, a shortcut that is one, and a table with every method."""
 
 import argparse
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ import torch
 
 from pipelines import image_attention_data
 from pipelines.image_attention import METHODS, interval, study, table, train
-from pipelines.image_attention_data import Images, nest_images, with_colour_shortcut
+from pipelines.image_attention_data import Images, nest_images, slide_images, standardised, with_colour_shortcut
+from wsi_mil.errors import DataError
+from wsi_mil.synthetic import SynthSpec
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,8 @@ def test_the_shortcut_says_the_label_as_often_as_asked(images: Images) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_from_its_seed(images: Images, name: str) -> None:
-    one, other = (train(name, images, 5, 2, "cpu") for _ in range(2))
+    images = standardised(images, images)
+    one, other = (train(name, images, 5, 4, "cpu") for _ in range(2))
     with torch.no_grad():
         assert torch.equal(one.logits(images.pixels[:4]), other.logits(images.pixels[:4]))
         maps = one.maps(images.pixels[:4])
@@ -54,12 +59,42 @@ def test_every_method_trains_from_its_seed(images: Images, name: str) -> None:
     assert maps.std() > 0
 
 
+SMALL_SLIDES = SynthSpec(pairs=3, centres=3, itc_share=0, macro_share=0, width_px=(2200, 2300), height_px=(1800, 1900))
+
+
+def test_tiles_of_slides_hold_what_their_mask_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(image_attention_data, "COHORT", SMALL_SLIDES)
+    images = slide_images(24, 4, tmp_path)
+    assert images.pixels.shape == (24, 3, 64, 64)
+    assert images.labels.tolist() == [0, 1] * 12
+    share = images.masks.flatten(1).mean(1)
+    assert not share[images.labels == 0].any()
+    assert share[images.labels == 1].min() >= 0.05
+    assert share[images.labels == 1].max() <= 0.75
+    nests = images.labels == 1
+    inside = (images.pixels[nests] * images.masks[nests]).sum((2, 3)) / images.masks[nests].sum((2, 3))
+    outside = (images.pixels[nests] * (1 - images.masks[nests])).sum((2, 3)) / (1 - images.masks[nests]).sum((2, 3))
+    assert (inside[:, 0] < outside[:, 0]).float().mean() > 0.9
+    monkeypatch.setattr(image_attention_data, "GLASS_FROM", 0)  # no tissue anywhere
+    with pytest.raises(DataError, match=r"\[0, 48\] tiles without and with tumour"):
+        slide_images(24, 4, tmp_path)
+
+
+def test_what_is_covered_has_the_mean_colour(images: Images) -> None:
+    found = standardised(images, images).pixels
+    torch.testing.assert_close(found.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.std((0, 2, 3)), torch.ones(3), atol=1e-4, rtol=0)
+    shifted = replace(images, pixels=images.pixels + 0.1)
+    assert (standardised(shifted, images).pixels > found).all()  # by the training images' colours, not by its own
+
+
 def test_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_attention_data, "FIELD_UM", 3000.0)
     monkeypatch.setattr(image_attention_data, "NESTS", 60)
-    options = argparse.Namespace(seeds=1, train=64, test=32, epochs=1, device="cpu")
+    monkeypatch.setattr(image_attention_data, "COHORT", SMALL_SLIDES)
+    options = argparse.Namespace(seeds=[4], train=64, test=32, epochs=1, device="cpu")
     found = study(options)
-    for kind in ("nests", "shortcut"):
+    for kind in ("nests", "slides", "shortcut"):
         assert list(found[kind]) == list(METHODS)
         lines = table(found[kind]).splitlines()
         assert len(lines) == 2 + len(METHODS)
