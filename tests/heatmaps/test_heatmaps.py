@@ -201,3 +201,20 @@ def test_ranks_are_shares_of_the_slides_tiles() -> None:
     assert np.isnan(ranks[3])
     assert ranks[7] == ranks[9]
     assert np.nanmax(ranks) == 1.0
+
+
+def test_small_regions_are_left_out_of_contours() -> None:
+    tiles = table()
+    values = np.zeros(len(tiles), np.float32)
+    values[0] = 0.9  # one tile of 64 µm
+    columns = len(np.unique(tiles.coords[:, 0]))
+    values[[columns * 5 + 5, columns * 5 + 6]] = 0.9  # two
+    raster = score_raster(tiles, values)
+
+    def areas(least: float) -> list[int]:
+        found = contour_features(raster, INFO, qupath_frame(INFO), 0.5, "m", least)
+        return sorted(round(one["properties"]["measurements"]["area_mm2"] * 1e6, -2) for one in found)
+
+    assert [round(area / 4096) for area in areas(0)] == [1, 2]
+    assert [round(area / 4096) for area in areas(5000)] == [2]
+    assert areas(10_000) == []

@@ -73,15 +73,15 @@ def tile_features(
 
 
 def contour_features(
-    raster: ScoreRaster, info: SlideInfo, frame: QuPathFrame, threshold: float, model: str
+    raster: ScoreRaster, info: SlideInfo, frame: QuPathFrame, threshold: float, model: str, min_region_um2: float = 0.0
 ) -> Iterator[Feature]:
-    """Yield one annotation per connected region of tiles at or above the threshold."""
+    """Yield one annotation per connected region at or above the threshold, of at least `min_region_um2`."""
     above = np.nan_to_num(raster.values, nan=-1.0) >= threshold
     shown = shapely.box(0, 0, *frame.size_px)
     for number, region in enumerate(polygonize(above, raster.scale_x_px, raster.scale_y_px).geoms):
         shifted = shapely.transform(region, lambda xy: xy - list(frame.offset_px))
         outline = polygonal(shapely.intersection(shifted, shown), GRID_PX)
-        if outline.is_empty:
+        if outline.is_empty or region.area * info.mpp_x * info.mpp_y < min_region_um2:
             continue
         inside = polygonal(region)
         corners = (round(v) for v in inside.bounds)

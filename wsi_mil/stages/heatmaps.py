@@ -177,7 +177,7 @@ def _write_geojson(run: RunFolder, name: str, drawn: ScoredSlide, spec: HeatmapS
             yield from tissue_features(read_outline(run.tissue(scores.slide_id), info, qupath), info, frame)
         if "contours" in spec.objects:
             for threshold in drawn.thresholds:
-                yield from contour_features(drawn.raster, info, frame, threshold, name)
+                yield from contour_features(drawn.raster, info, frame, threshold, name, spec.min_region_um2)
         if "tiles" in spec.objects:
             yield from tile_features(scores, table, frame, min(drawn.thresholds), name, kept)
         if "detections" in spec.objects:
