@@ -17,21 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from torchvision.models import resnet18
 
 from pipelines.image_attention import interval
 from pipelines.image_pooling_data import Pictures, read_cifar, read_tiny_imagenet
+from pipelines.image_pooling_models import GRID, POOLINGS, Pooled
 from wsi_mil.errors import DataError
 from wsi_mil.files import write_json, write_text
 from wsi_mil.logs import logger, progress, setup_console
-from wsi_mil.spatial import CAL, LossAttentionPool2d
 from wsi_mil.spatial.measures import localise
 from wsi_mil.spatial.supervision import box_masks
 
-CHANNELS, GRID, BATCH, LR = 512, (4, 4), 100, 3e-3
-POOLINGS = ("mean", "max", "attention", "loss-attention", "CAL")
+BATCH, LR = 100, 3e-3
 
 
 @dataclass(frozen=True)
@@ -53,66 +51,12 @@ FULL = Schedule(
     {"cifar 1,000": 1000, "cifar 5,000": 5000, "tiny": 10_000},
 )
 SHORT = Schedule(
-    {"cifar 1,000": 4, "cifar 5,000": 1, "tiny": 3},
+    {"cifar 1,000": 2, "cifar 5,000": 1, "tiny": 2},
     1000,
     1,
     False,
     {"cifar 1,000": 1000, "cifar 5,000": 5000, "tiny": 1000},
 )
-
-
-def backbone(side_px: int) -> nn.Module:
-    """ResNet-18 whose maps are 4 x 4: for small images the first convolution is 3 x 3 and there is no max-pooling after it."""
-    network = resnet18(weights=None)
-    network.conv1 = nn.Conv2d(3, 64, 3, side_px // 32, 1, bias=False)
-    network.maxpool = nn.Identity()
-    return nn.Sequential(*list(network.children())[:-2])
-
-
-class Pooled(nn.Module):
-    """ResNet-18 with one pooling: logits (B, K), a loss, and how much each position counts (B, h, w)."""
-
-    def __init__(
-        self, pooling: str, classes: int, side_px: int, images: int, epochs: int, seed: int, cal_views: bool
-    ) -> None:
-        super().__init__()
-        self.pooling, self.cal_views = pooling, cal_views
-        self.features: nn.Module = backbone(side_px)
-        if pooling == "CAL":
-            self.cal = CAL(self.features, CHANNELS, classes, generator=torch.Generator().manual_seed(seed))
-        elif pooling == "loss-attention":
-            self.head = LossAttentionPool2d(
-                CHANNELS, classes, images=images, positions=math.prod(GRID), ramp_epochs=max(round(0.4 * epochs), 1)
-            )
-        else:
-            self.fc = nn.Linear(CHANNELS, classes)
-            self.attention = nn.Sequential(nn.Linear(CHANNELS, 128), nn.Tanh(), nn.Linear(128, 1))
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        if self.pooling == "CAL":
-            output = self.cal(images)
-            return output.logits, output.attention.mean(1)
-        maps = self.features(images)
-        if self.pooling == "loss-attention":
-            pooled = self.head(maps)
-            return pooled.logits, pooled.attention.unflatten(1, maps.shape[2:])
-        positions = maps.flatten(2).transpose(1, 2)  # (B, P, C)
-        if self.pooling == "attention":
-            weights = self.attention(positions).softmax(1)
-            return self.fc((weights * positions).sum(1)), weights[..., 0].unflatten(1, maps.shape[2:])
-        logits: Tensor = self.fc(positions.mean(1) if self.pooling == "mean" else positions.amax(1))
-        # no weights of its own: what each position says for the class that is called
-        called = self.fc(positions).gather(2, logits.argmax(1)[:, None, None].expand(-1, positions.shape[1], 1))
-        return logits, called[..., 0].unflatten(1, maps.shape[2:])
-
-    def loss(self, images: Tensor, labels: Tensor, numbers: Tensor) -> Tensor:
-        if self.pooling == "CAL":
-            output = self.cal(images)
-            others = [self.cal(view) for view in self.cal.augment(images, output.attention)] if self.cal_views else []
-            return torch.stack(list(self.cal.losses(output, labels, others).values())).sum()
-        if self.pooling == "loss-attention":
-            return torch.stack(list(self.head.losses(self.head(self.features(images)), labels, numbers).values())).sum()
-        return F.cross_entropy(self(images)[0], labels)
 
 
 def pace(epoch: int, epochs: int) -> tuple[float, float, float]:

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from pipelines import image_attention_data
-from pipelines.image_attention import METHODS, interval, study, table, train
+from pipelines.image_attention import interval, study, table, train
 from pipelines.image_attention_data import Images, nest_images, slide_images, standardised, with_colour_shortcut
+from pipelines.image_attention_methods import METHODS
 from wsi_mil.errors import DataError
 from wsi_mil.synthetic import SynthSpec
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.image_pooling import POOLINGS, Pooled, Schedule, augmented, measure, pace, study, table, train
+from pipelines.image_pooling import Schedule, augmented, measure, pace, study, table, train
 from pipelines.image_pooling_data import Pictures, read_cifar, read_tiny_imagenet
+from pipelines.image_pooling_models import POOLINGS, Pooled
 from wsi_mil.errors import DataError
 
 

@@ -309,3 +309,15 @@ def test_attention_is_held_to_its_average_more_and_more(generator: torch.Generat
     assert head.consistency_weight == 400
     with pytest.raises(DataError, match="2 images of 4 positions needs the images' numbers"):
         head.losses(first, label)
+
+
+def test_maps_of_loss_attention_at_the_size_of_the_images(generator: torch.Generator) -> None:
+    head = LossAttentionPool2d(5, 3).double()
+    maps = torch.rand(2, 5, 4, 6, dtype=torch.float64, generator=generator)
+    small, large = head(maps), head(maps, (13, 31))
+    assert large.maps.shape == (2, 3, 13, 31)
+    torch.testing.assert_close(
+        large.maps[:, :, ::4, ::6], small.maps
+    )  # corners aligned: every fourth and sixth is a position
+    torch.testing.assert_close(small.maps.sum((1, 2, 3)), torch.ones(2, dtype=torch.float64))
+    torch.testing.assert_close(large.logits, small.logits)

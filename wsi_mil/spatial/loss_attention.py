@@ -17,7 +17,8 @@ RAMP_EPOCHS, KEPT = 80, 0.6
 
 @dataclass(frozen=True)
 class PooledMaps:
-    """logits (B, K); attention (B, h w), sums to 1; position_logits (B, h w, K); maps (B, K, h, w): each position's share of a class."""
+    """logits (B, K); attention (B, h w), sums to 1; position_logits (B, h w, K); maps (B, K, h, w), or at the asked size: each position's
+    share of a class."""
 
     logits: Tensor
     attention: Tensor
@@ -57,14 +58,18 @@ class LossAttentionPool2d(nn.Module):
         self.register_buffer("average", torch.zeros(images, positions))
         self.register_buffer("seen", torch.zeros(images, positions))
 
-    def forward(self, maps: Tensor) -> PooledMaps:
+    def forward(self, maps: Tensor, size: tuple[int, int] | None = None) -> PooledMaps:
+        """Return logits, attention, and maps per class; `size`: of the images, if the maps are wanted at it."""
         height, width = maps.shape[2:]
         positions = maps.flatten(2).transpose(1, 2)  # (B, P, C)
         logits = self.fc(positions)
         attention = logits.logsumexp(2).softmax(1)  # sum_c exp(z_jc) / sum_t sum_c exp(z_tc), eq. 5
         pooled = (attention[..., None] * positions).sum(1)
         classes = logits.softmax(2) * attention[..., None]
-        return PooledMaps(self.fc(pooled), attention, logits, classes.transpose(1, 2).unflatten(2, (height, width)))
+        shown = classes.transpose(1, 2).unflatten(2, (height, width))
+        if size is not None:
+            shown = F.interpolate(shown, size, mode="bilinear", align_corners=True)
+        return PooledMaps(self.fc(pooled), attention, logits, shown)
 
     @property
     def consistency_weight(self) -> float:

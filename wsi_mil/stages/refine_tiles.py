@@ -8,7 +8,6 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from shapely.affinity import translate
 
 from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.slide import SlideInfo
@@ -17,10 +16,10 @@ from wsi_mil.errors import DataError
 from wsi_mil.evaluation import tile_overlap
 from wsi_mil.execution.mapping import available_cores
 from wsi_mil.logs import logger, progress
-from wsi_mil.raster import rasterize
 from wsi_mil.slides import open_slide
 from wsi_mil.spatial.refiner import Limits
 from wsi_mil.spatial.spec import RefineSpec
+from wsi_mil.spatial.supervision import polygon_masks
 from wsi_mil.spatial.tile_network import NORMAL, TUMOUR, TrainingTiles
 from wsi_mil.stages.run_folder import SlideSource
 from wsi_mil.tiles.windows import plan_windows, read_windows
@@ -128,17 +127,9 @@ def read_training_tiles(
 
 def _masks(slide: TrainingSlide, rows: Sequence[int], side_px: int) -> NDArray[np.bool_]:
     """(B, S, S): the pixels of each tile whose centre lies in an outline."""
-    found = np.zeros((len(rows), side_px, side_px), np.bool_)
-    if not slide.lesions:
-        return found
-    area = shapely.union_all([lesion.geometry for lesion in slide.lesions])
-    width0, height0 = slide.table.plan.tile_width0_px, slide.table.plan.tile_height0_px
-    for i, row in enumerate(rows):
-        x0, y0 = slide.table.coords[row].astype(float)
-        inside = shapely.clip_by_rect(area, x0, y0, x0 + width0, y0 + height0)
-        shifted = translate(inside, -x0, -y0)
-        found[i] = rasterize(shifted, (side_px, side_px), width0 / side_px, height0 / side_px)
-    return found
+    area = shapely.union_all([lesion.geometry for lesion in slide.lesions or ()])
+    size0 = slide.table.plan.tile_width0_px, slide.table.plan.tile_height0_px
+    return polygon_masks(area, slide.table.coords[list(rows)], size0, side_px)
 
 
 def suspicious_rows(table: TileTable, probabilities: NDArray[np.float32], limit: float) -> NDArray[np.int32]:
