@@ -112,7 +112,7 @@ def test_cut_outs_are_shifted_copies() -> None:
 def test_the_table(zips: tuple[Path, Path]) -> None:
     names = ("cifar 1,000", "cifar 5,000", "tiny")
     small = Schedule(dict.fromkeys(names, 1), 4, 1, False, dict.fromkeys(names, 8))
-    options = argparse.Namespace(cifar=zips[0], tiny=zips[1], device="cpu")
+    options = argparse.Namespace(cifar=zips[0], tiny=zips[1], device="cpu", sets=list(names))
     lines = table(study(options, small)).splitlines()
     assert len(lines) == 2 + len(POOLINGS)
     assert lines[0].count("|") == 6
