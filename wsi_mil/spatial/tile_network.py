@@ -76,7 +76,17 @@ class TileNetwork(nn.Module):
     ) -> dict[str, Tensor]:
         """Return the terms of the loss of prepared images (B, 3, S, S); `masks` (B, 1, S, S) count where `has_mask`."""
         if isinstance(self.head, LossAttentionPool2d):
-            return self.head.losses(self.head(self.backbone(images)), labels)
+            terms = self.head.losses(self.head(self.backbone(images)), labels)
+        else:
+            terms = self._class_losses(images, labels, masks, has_mask, mining)
+        if bool(has_mask.any()):
+            terms["outlines"] = self._outlines(images[has_mask], masks[has_mask])
+        return terms
+
+    def _class_losses(
+        self, images: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor, mining: bool
+    ) -> dict[str, Tensor]:
+        """The tile's label for the tile, and for every position where no outline says better; with GAIN what its map covers, too."""
         both = F.one_hot(labels, 2)
         if self.method == "gain" and mining:
             model = GAIN(self.backbone, self.head, per_class=True)
@@ -89,8 +99,6 @@ class TileNetwork(nn.Module):
             local = self.local_logits(images[~has_mask])
             wanted = labels[~has_mask, None, None].to(local.dtype).expand_as(local)
             terms["positions"] = F.binary_cross_entropy_with_logits(local, wanted)
-        if bool(has_mask.any()):
-            terms["outlines"] = self._outlines(images[has_mask], masks[has_mask])
         return terms
 
     def _outlines(self, images: Tensor, masks: Tensor) -> Tensor:
@@ -105,11 +113,14 @@ def fit_tiles(tiles: TrainingTiles, spec: RefineSpec, device: torch.device) -> T
 
     Every batch is half normal, half tumour. Tiles are turned and mirrored, their colours shifted a little.
     """
-    torch.manual_seed(spec.seed)
     generator = torch.Generator().manual_seed(spec.seed)
     scaled = tiles.pixels.reshape(-1, 3)[:: max(tiles.pixels.size // 3_000_000, 1)] / 255
     mean, std = (torch.from_numpy(value).float() for value in (scaled.mean(0), scaled.std(0) + 1e-6))
-    network = TileNetwork(spec, mean, std).to(device).train()
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # weights are drawn from torch's own generator: leave the caller's where it was
+        torch.manual_seed(spec.seed)
+        network = TileNetwork(spec, mean, std).to(device).train()
     rows = [torch.from_numpy(np.flatnonzero(tiles.labels == label)) for label in (NORMAL, TUMOUR)]
     half = spec.batch // 2
     steps = max(max(len(part) for part in rows) // half, 1)
