@@ -6,10 +6,12 @@ import shapely
 
 from tests.heatmaps.test_heatmaps import INFO, table
 from wsi_mil.contracts.lesion import Lesion
+from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.errors import DataError
 from wsi_mil.spatial.spec import RefineSpec
 from wsi_mil.stages.refine_tiles import Limits, TrainingSlide, _masks, choose_tiles, find_limits, suspicious_rows
 from wsi_mil.stages.run_folder import SlideSource
+from wsi_mil.stages.scored import suspicion
 
 TILES = table()
 N = len(TILES)
@@ -80,3 +82,15 @@ def test_suspicious_tiles_bring_their_neighbours() -> None:
     inner = [row * columns + column for row in (1, 2, 3) for column in (4, 5, 6)]
     assert suspicious_rows(TILES, probabilities, 0.5).tolist() == sorted(corner + inner)
     assert suspicious_rows(TILES, probabilities, 0.95).tolist() == []
+
+
+def test_attention_of_a_normal_slide_is_not_suspicious() -> None:
+    def scored(kind: str, probability: float) -> SlideScores:
+        values = np.array([0.1, 0.4, np.nan], np.float32)
+        return SlideScores(
+            "s", probability, (1 - probability, probability), values, kind, TILES.coords[:3], "t", "f", "m"
+        )
+
+    np.testing.assert_allclose(suspicion(scored("attention", 0.02)), [0.005, 0.02, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(suspicion(scored("attention", 0.9)), [0.225, 0.9, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(suspicion(scored("probability", 0.02)), [0.1, 0.4, np.nan], rtol=1e-6)

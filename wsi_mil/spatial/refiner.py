@@ -17,7 +17,7 @@ WEIGHTS, CARD, FORMAT = "refiner.safetensors", "refiner.json", 1
 
 @dataclass(frozen=True)
 class Limits:
-    """Tile probabilities: `sure` above which a tile of a tumour slide counts as tumour, `suspicious` above which a tile is refined."""
+    """Of tile probabilities (attention: share of the largest weight times the slide's probability): `sure` above which a tile of a tumour slide counts as tumour, `suspicious` above which a tile is refined."""
 
     sure: float
     suspicious: float

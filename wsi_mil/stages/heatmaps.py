@@ -32,7 +32,7 @@ from wsi_mil.logs import logger
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.slides import open_slide, read_scaled
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
-from wsi_mil.stages.scored import ATTENTION_THRESHOLD, check_scores, detections_of
+from wsi_mil.stages.scored import ATTENTION_THRESHOLD, check_scores, detections_of, suspicion
 from wsi_mil.stages.slides import each
 from wsi_mil.tissue.files import read_outline, tissue_features
 
@@ -120,7 +120,7 @@ def _read(
     raster = score_raster(table, scores.tile_probabilities(), spec.pixels_per_tile)
     picture, label = raster, "tile probability"
     if refined:
-        raster = refined_raster(table, scores.tile_probabilities(), read_refined(run.refined(name, slide_id)), own)
+        raster = refined_raster(table, suspicion(scores), read_refined(run.refined(name, slide_id)), own)
         picture, label = raster, "tumour probability, refined in suspicious tiles"
     elif scores.score_kind == "attention":
         label = "attention / largest of the slide"

@@ -32,7 +32,7 @@ from wsi_mil.stages.refine_tiles import (
 )
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
 from wsi_mil.stages.score import scores_are_current
-from wsi_mil.stages.scored import check_scores
+from wsi_mil.stages.scored import check_scores, suspicion
 from wsi_mil.stages.slides import each
 from wsi_mil.tiles.windows import plan_windows, read_windows
 
@@ -130,9 +130,7 @@ def _training_slide(
         scores = score_features(model, store.read_features(model.encoder.key))
     check_scores(scores, table)
     lesions = tuple(read_annotations(outline, slide_id, info, inputs.bounds)) if outline else None
-    return TrainingSlide(
-        inputs.sources[slide_id], info, table, int(label.label > 0), scores.tile_probabilities(), lesions
-    )
+    return TrainingSlide(inputs.sources[slide_id], info, table, int(label.label > 0), suspicion(scores), lesions)
 
 
 def refine_slide(
@@ -149,7 +147,7 @@ def refine_slide(
         return Outcome(slide_id, stage, "done", "", {}, digest, reused=True)
     scores = read_tile_scores(run.tile_scores(name, slide_id))
     check_scores(scores, table)
-    rows = suspicious_rows(table, scores.tile_probabilities(), refiner.limits.suspicious)
+    rows = suspicious_rows(table, suspicion(scores), refiner.limits.suspicious)
     plan = plan_windows(info, table.spec, mpp=spec.mpp, map_mpp=spec.map_mpp, margin_um=spec.margin_um)
     maps, kept = [np.empty((0, plan.map_px, plan.map_px), np.uint8)], [np.empty(0, np.int32)]
     with open_slide(source.file, slide_id=slide_id, reader=reader, mpp=source.mpp) as slide:

@@ -22,7 +22,7 @@ from wsi_mil.scoring.detections import find_in_raster
 from wsi_mil.stages.evaluate import without_nan
 from wsi_mil.stages.held_out import match_slide
 from wsi_mil.stages.run_folder import RunFolder
-from wsi_mil.stages.scored import ATTENTION_THRESHOLD, check_scores, detections_of
+from wsi_mil.stages.scored import ATTENTION_THRESHOLD, check_scores, detections_of, suspicion
 
 SMOOTH_UM = 24.0  # a few cells: one bright nucleus is no lesion
 FORMS = ("tiles", "refined")
@@ -118,7 +118,7 @@ def _compared(
         "tiles": score_raster(
             table, probabilities, max(round(refined.maps.shape[1] * table.spec.step_px / table.spec.size_px), 1)
         ),
-        "refined": refined_raster(table, probabilities, refined, own),
+        "refined": refined_raster(table, suspicion(scores), refined, own),
     }
     thresholds = np.array([*THRESHOLDS, own])
     counts = {}

@@ -27,13 +27,13 @@ from wsi_mil.tiles.windows import plan_windows, read_windows
 
 @dataclass(frozen=True)
 class TrainingSlide:
-    """A labelled training slide: tile probabilities (N,) of the slide model, and its outlines where someone drew them."""
+    """A labelled training slide: how suspicious the slide model finds its tiles (N,), and its outlines where someone drew them."""
 
     source: SlideSource
     info: SlideInfo
     table: TileTable
     label: int
-    probabilities: NDArray[np.float32]
+    suspicion: NDArray[np.float32]
     lesions: tuple[Lesion, ...] | None
 
 
@@ -48,7 +48,7 @@ class ChosenTile:
 
 def find_limits(slides: Sequence[TrainingSlide], spec: RefineSpec) -> Limits:
     """Return the limits: quantiles of the tiles of the normal training slides. Raises DataError if there is none."""
-    normal = [slide.probabilities[np.isfinite(slide.probabilities)] for slide in slides if slide.label == NORMAL]
+    normal = [slide.suspicion[np.isfinite(slide.suspicion)] for slide in slides if slide.label == NORMAL]
     if not normal:
         raise DataError("refine: no normal training slide to tell from which tile probability on a tile is suspicious")
     values = np.concatenate(normal)
@@ -67,16 +67,16 @@ def choose_tiles(
     tumour: list[NDArray[np.int64]] = []
     normal: list[tuple[float, int, int]] = []
     for number, slide in enumerate(slides):
-        finite = np.isfinite(slide.probabilities)
+        finite = np.isfinite(slide.suspicion)
         if slide.lesions is not None and slide.label != NORMAL:
             share = tile_overlap(slide.table, slide.lesions)
             sure, clear = finite & (share >= 0.5), finite & (share == 0)
         elif slide.label != NORMAL:
-            sure, clear = finite & (slide.probabilities > limits.sure), np.zeros(len(finite), np.bool_)
+            sure, clear = finite & (slide.suspicion > limits.sure), np.zeros(len(finite), np.bool_)
         else:
             sure, clear = np.zeros(len(finite), np.bool_), finite
         tumour.append(rng.permutation(np.flatnonzero(sure)))
-        normal += [(float(slide.probabilities[row]), number, int(row)) for row in np.flatnonzero(clear)]
+        normal += [(float(slide.suspicion[row]), number, int(row)) for row in np.flatnonzero(clear)]
     if not any(len(rows) for rows in tumour):
         raise DataError(
             f"refine: no tile of a tumour training slide has a probability above {limits.sure:.4g}, the quantile {spec.sure_above:g} of "
