@@ -39,6 +39,11 @@ class RefinedMaps:
                 f"refined maps of {self.slide_id!r}: {self.maps.shape} for {len(self.rows)} tiles, expected (K, S, S)"
             )
 
+    def pixels_per_stride(self, table: TileTable) -> int:
+        """Return how many pixels of the maps lie along a tile's stride: the grid on which they are drawn and compared."""
+        side: int = self.maps.shape[1]
+        return max(round(side * table.spec.step_px / table.spec.size_px), 1)
+
 
 def write_refined(path: Path, refined: RefinedMaps) -> None:
     """Write one .npz: rows, maps, and a header in JSON."""
@@ -94,8 +99,7 @@ def refined_raster(
 
     The maps' 0.5 is the slide model's `threshold`.
     """
-    side = refined.maps.shape[1]
-    base = score_raster(table, probabilities, max(round(side * table.spec.step_px / table.spec.size_px), 1))
+    base = score_raster(table, probabilities, refined.pixels_per_stride(table))
     total, count = np.zeros(base.values.shape, np.float32), np.zeros(base.values.shape, np.uint16)
     corners = table.coords[refined.rows].astype(np.float64)
     size = np.array([table.plan.tile_width0_px, table.plan.tile_height0_px])

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -26,13 +25,12 @@ from wsi_mil.heatmaps import (
     write_score_pyramid,
 )
 from wsi_mil.heatmaps.raster import ScoreRaster
-from wsi_mil.heatmaps.refined import read_refined, read_refined_header, refined_raster
+from wsi_mil.heatmaps.refined import read_refined, refined_raster
 from wsi_mil.heatmaps.spec import HeatmapSpec
-from wsi_mil.logs import logger
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.slides import open_slide, read_scaled
 from wsi_mil.stages.run_folder import RunFolder, SlideSource
-from wsi_mil.stages.scored import ATTENTION_THRESHOLD, check_scores, detections_of, suspicion
+from wsi_mil.stages.scored import ATTENTION_THRESHOLD, check_scores, current_refined, detections_of, suspicion
 from wsi_mil.stages.slides import each
 from wsi_mil.tissue.files import read_outline, tissue_features
 
@@ -60,7 +58,7 @@ def run_heatmap(run: RunFolder, name: str, slides: Sequence[SlideSource], reader
         started = time.perf_counter()
         row = by_id[slide_id]
         made_from = [row[key] for key in ("model_digest", "features_digest", "tiles_digest", "threshold")]
-        if (refined := _refined(run, name, row)) is not None:
+        if (refined := current_refined(run, name, row)) is not None:
             made_from.append(refined)
         outline = [digest_file(run.tissue(slide_id))] if "tissue" in spec.objects else []
         digest = digest_json([*made_from, *options, *outline])
@@ -94,20 +92,6 @@ class ScoredSlide:
     picture: ScoreRaster
     picture_label: str
     thresholds: tuple[float, ...]
-
-
-def _refined(run: RunFolder, name: str, row: dict[str, Any]) -> str | None:
-    """Digest of the network that made a slide's pixel-level maps; None if there are none, or they are of scores that are gone."""
-    header = read_refined_header(run.refined(name, row["slide_id"]))
-    if header is None:
-        return None
-    if any(header[key] != row[key] for key in ("model_digest", "tiles_digest")):
-        logger().warning(
-            "heatmap: the refined maps of %s are of an older model or of other tiles, and left out: run `wsi-mil refine` again",
-            row["slide_id"],
-        )
-        return None
-    return str(header["refiner_digest"])
 
 
 def _read(

@@ -22,7 +22,7 @@ from wsi_mil.scoring.detections import find_in_raster
 from wsi_mil.stages.evaluate import without_nan
 from wsi_mil.stages.held_out import match_slide
 from wsi_mil.stages.run_folder import RunFolder
-from wsi_mil.stages.scored import ATTENTION_THRESHOLD, check_scores, detections_of, suspicion
+from wsi_mil.stages.scored import ATTENTION_THRESHOLD, check_scores, current_refined, detections_of, suspicion
 
 SMOOTH_UM = 24.0  # a few cells: one bright nucleus is no lesion
 FORMS = ("tiles", "refined")
@@ -100,9 +100,9 @@ def _rows(run: RunFolder, name: str) -> Sequence[dict[str, Any]]:
 def _compared(
     run: RunFolder, name: str, row: dict[str, Any], annotations: AnnotationFolder, spec: EvaluationSpec
 ) -> ComparedSlide | None:
-    slide_id, refined_path = row["slide_id"], run.refined(name, row["slide_id"])
+    slide_id = row["slide_id"]
     path = annotations.find(slide_id) if row["label"] > 0 else None
-    if not refined_path.exists() or (row["label"] > 0 and path is None):
+    if (row["label"] > 0 and path is None) or current_refined(run, name, row) is None:
         return None
     info, table = run.store(slide_id).read_info(), run.store(slide_id).read_tiles()
     scores = read_tile_scores(run.tile_scores(name, slide_id))
@@ -113,11 +113,9 @@ def _compared(
         logger().warning("refine: %s is left out of Dice and FROC: %s", slide_id, error)
         return None
     own = ATTENTION_THRESHOLD if scores.score_kind == "attention" else float(row["threshold"])
-    refined, probabilities = read_refined(refined_path), scores.tile_probabilities()
+    refined, probabilities = read_refined(run.refined(name, slide_id)), scores.tile_probabilities()
     rasters = {
-        "tiles": score_raster(
-            table, probabilities, max(round(refined.maps.shape[1] * table.spec.step_px / table.spec.size_px), 1)
-        ),
+        "tiles": score_raster(table, probabilities, refined.pixels_per_stride(table)),
         "refined": refined_raster(table, suspicion(scores), refined, own),
     }
     thresholds = np.array([*THRESHOLDS, own])

@@ -1,5 +1,7 @@
 """A slide's scores as the later stages need them: checked against its tiles, and as points that claim a lesion."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,7 +9,12 @@ from wsi_mil.contracts.scores import Detection, SlideScores
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import ModelError
 from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.files import read_json
+from wsi_mil.heatmaps.refined import read_refined_header
+from wsi_mil.logs import logger
 from wsi_mil.scoring import find_detections
+from wsi_mil.spatial.refiner import CARD
+from wsi_mil.stages.run_folder import RunFolder
 
 ATTENTION_THRESHOLD = 0.5  # of the slide's largest weight: attention has no unit that a threshold could be chosen in
 
@@ -19,6 +26,27 @@ def check_scores(scores: SlideScores, table: TileTable) -> None:
             f"scores of slide {scores.slide_id!r} were made from tile table {scores.tiles_digest}, the store now holds "
             f"{table.digest()}: run `wsi-mil score` again"
         )
+
+
+def current_refined(run: RunFolder, name: str, row: dict[str, Any]) -> str | None:
+    """Return the digest of the network that made a scored slide's pixel-level maps (`row`: of slides.parquet). None if there are none; with a
+    warning if they are of an older model, other tiles, or an older refiner than the one beside the model."""
+    slide_id = row["slide_id"]
+    header = read_refined_header(run.refined(name, slide_id))
+    if header is None:
+        return None
+    card = run.model(name, row["fold"]) / CARD
+    refiner = (
+        read_json(card)["weights_digest"] if card.exists() else header["refiner_digest"]
+    )  # predictions have no models
+    wanted = {"model_digest": row["model_digest"], "tiles_digest": row["tiles_digest"], "refiner_digest": refiner}
+    if any(header[key] != value for key, value in wanted.items()):
+        logger().warning(
+            "the refined maps of %s are of an older model or of other tiles, and left out: run `wsi-mil refine` again",
+            slide_id,
+        )
+        return None
+    return str(refiner)
 
 
 def suspicion(scores: SlideScores) -> NDArray[np.float32]:
