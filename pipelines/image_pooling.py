@@ -7,14 +7,15 @@ Shi et al., Loss-based attention for deep multiple instance learning, AAAI 2020 
     python pipelines/image_pooling.py --cifar cifar10_subset.zip --tiny tiny_imagenet20.zip --schedule short
 
 `short` is for a processor: a few epochs on few images. It shows that everything runs, not what the methods are worth.
+Measures are written after every training; a second call with the same schedule and folder goes on where the first one stopped.
 """
 
 import argparse
+import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from pipelines.image_attention import interval
 from pipelines.image_pooling_data import Pictures, read_cifar, read_tiny_imagenet
 from pipelines.image_pooling_models import GRID, POOLINGS, Pooled
 from wsi_mil.errors import DataError
-from wsi_mil.files import write_json, write_text
+from wsi_mil.files import read_json, write_json, write_text
 from wsi_mil.logs import logger, progress, setup_console
 from wsi_mil.spatial.measures import localise
 from wsi_mil.spatial.supervision import box_masks
@@ -117,25 +118,42 @@ def measure(model: Pooled, images: Pictures, device: str) -> dict[str, float]:
     return found
 
 
-def study(options: argparse.Namespace, schedule: Schedule) -> dict[str, dict[str, list[dict[str, float]]]]:
-    """Train every pooling on every set with every seed; return the measures."""
+Found = dict[str, dict[str, list[dict[str, float]]]]
+"""Measures of every seed, by set and pooling."""
+
+
+def study(options: argparse.Namespace, schedule: Schedule) -> Found:
+    """Train every pooling on every set with every seed that `options.out` has no measures of; return the measures."""
     cifar, tiny = read_cifar(options.cifar), read_tiny_imagenet(options.tiny)
-    found: dict[str, dict[str, list[dict[str, float]]]] = {name: {p: [] for p in POOLINGS} for name in options.sets}
-    jobs = [(name, seed, pooling) for name in found for seed in range(schedule.seeds) for pooling in POOLINGS]
+    record = options.out / "image_pooling.json"
+    settings = json.loads(json.dumps(asdict(schedule)))
+    done: dict[str, dict[str, float]] = {}
+    if record.exists():
+        written = read_json(record)
+        if written["schedule"] != settings:
+            raise DataError(f"{record} holds measures of another schedule: give --out another folder")
+        done = written["measures"]
+    jobs = [(name, seed, pooling) for name in options.sets for seed in range(schedule.seeds) for pooling in POOLINGS]
     for name, seed, pooling in progress(jobs, total=len(jobs), label="poolings", unit="training"):
+        key = f"{name}/{seed}/{pooling}"
+        if key in done:
+            continue
         generator = torch.Generator().manual_seed(seed)  # every pooling of a seed sees the same images
         training, test = tiny if name == "tiny" else cifar
         training = training.few(schedule.train[name], generator)
         test = test if schedule.test is None else test.few(schedule.test, generator)
         started = time.perf_counter()
         model = train(pooling, training, schedule.epochs[name], seed, options.device, schedule.cal_views)
-        row = measure(model, test, options.device)
-        logger().info("  %s, seed %d, %s: %s (%.0f s)", name, seed, pooling, row, time.perf_counter() - started)
-        found[name][pooling].append(row)
-    return found
+        done[key] = measure(model, test, options.device)
+        logger().info("  %s: %s (%.0f s)", key, done[key], time.perf_counter() - started)
+        write_json(record, {"schedule": settings, "measures": done})
+    return {
+        name: {pooling: [done[f"{name}/{seed}/{pooling}"] for seed in range(schedule.seeds)] for pooling in POOLINGS}
+        for name in options.sets
+    }
 
 
-def table(found: dict[str, Any]) -> str:
+def table(found: Found) -> str:
     columns = [(name, "accuracy") for name in found] + [("tiny", "top position") for name in found if name == "tiny"]
     head = [f"{name}: {measure}" for name, measure in columns]
     lines = ["| pooling | " + " | ".join(head) + " |", "|---|" + "---|" * len(head)]
@@ -152,15 +170,13 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=list(FULL.epochs), default=list(FULL.epochs))
     parser.add_argument("--schedule", choices=["full", "short"], default="short")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("runs/image_pooling"))
+    parser.add_argument("--out", type=Path, default=Path("runs/image_pooling"), help="where measures and the table go")
     options = parser.parse_args()
     setup_console()
     started = time.perf_counter()
+    options.out.mkdir(parents=True, exist_ok=True)
     found = study(options, FULL if options.schedule == "full" else SHORT)
     text = f"Schedule: {options.schedule}\n\n{table(found)}\n"
-    options.out.mkdir(parents=True, exist_ok=True)
-    settings = {key: str(value) for key, value in vars(options).items()}
-    write_json(options.out / "image_pooling.json", {"settings": settings, "measures": found})
     write_text(options.out / "image_pooling.md", text)
     print(text)
     print(f"{(time.perf_counter() - started) / 60:.1f} minutes")

@@ -4,6 +4,7 @@ import argparse
 import io
 import math
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from PIL import Image
 
 from pipelines.image_pooling import Schedule, augmented, measure, pace, study, table, train
 from pipelines.image_pooling_data import Pictures, read_cifar, read_tiny_imagenet
-from pipelines.image_pooling_models import POOLINGS, Pooled
+from pipelines.image_pooling_models import POOLINGS
 from wsi_mil.errors import DataError
+from wsi_mil.files import read_json, write_json
 
 
 def picture(rng: np.random.Generator, side: int, colour: int) -> bytes:
@@ -109,11 +111,25 @@ def test_cut_outs_are_shifted_copies() -> None:
     assert set(kept) == {64, 56, 49}  # nothing, one row or column, or one of each is cut off
 
 
-def test_the_table(zips: tuple[Path, Path]) -> None:
+def test_the_table_and_going_on(zips: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("cifar 1,000", "cifar 5,000", "tiny")
     small = Schedule(dict.fromkeys(names, 1), 4, 1, False, dict.fromkeys(names, 8))
-    options = argparse.Namespace(cifar=zips[0], tiny=zips[1], device="cpu", sets=list(names))
-    lines = table(study(options, small)).splitlines()
+    options = argparse.Namespace(cifar=zips[0], tiny=zips[1], device="cpu", sets=list(names), out=tmp_path)
+    first = table(study(options, small))
+    lines = first.splitlines()
     assert len(lines) == 2 + len(POOLINGS)
     assert lines[0].count("|") == 6
-    assert isinstance(Pooled("mean", 2, 32, 8, 1, 0, False), torch.nn.Module)
+
+    record = tmp_path / "image_pooling.json"
+    written = read_json(record)
+    lost = written["measures"].pop("tiny/0/max")
+    write_json(record, written)
+    trained = []
+    monkeypatch.setattr(
+        "pipelines.image_pooling.train", lambda pooling, *rest: trained.append(pooling) or train(pooling, *rest)
+    )
+    assert table(study(options, small)) == first
+    assert trained == ["max"]
+    assert read_json(record)["measures"]["tiny/0/max"] == lost
+    with pytest.raises(DataError, match="another schedule"):
+        study(options, replace(small, seeds=2))
