@@ -63,6 +63,29 @@ def test_a_tiles_logit_is_the_mean_of_its_positions() -> None:
     torch.testing.assert_close(whole[:, 1], local.mean((1, 2)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["plain", "gain", "loss_attention"])
+def test_outlines_teach_positions_and_labels_those_without(method: str) -> None:
+    spec, given = SPEC.model_copy(update={"method": method}), tiles(32)
+    network = fit_tiles(given, spec, CPU)
+    images = network.prepare(torch.from_numpy(given.pixels[:6]))
+    labels, masks = torch.from_numpy(given.labels[:6]), torch.from_numpy(given.masks[:6])[:, None]
+    known = torch.tensor([False, True, False, False, False, True])
+    found = network.losses(images, labels, masks, known, mining=True)
+    terms = {key: float(value.detach()) for key, value in found.items()}
+    with torch.no_grad():
+        local = network.local_logits(images).double().sigmoid().numpy()
+    shares = given.masks[:6].reshape(6, 16, 4, 16, 4).mean((2, 4))  # of the pixels under each of 16 x 16 positions
+
+    def cross_entropy(rows: list[int], wanted: np.ndarray) -> float:
+        return float(-(wanted * np.log(local[rows]) + (1 - wanted) * np.log(1 - local[rows])).mean())
+
+    assert terms["outlines"] == pytest.approx(cross_entropy([1, 5], shares[[1, 5]]), rel=1e-3)
+    if method != "loss_attention":
+        wanted = np.broadcast_to(given.labels[[0, 2, 3, 4], None, None], (4, 16, 16))
+        assert terms["positions"] == pytest.approx(cross_entropy([0, 2, 3, 4], wanted), rel=1e-3)
+    assert ("mining" in terms, "external" in terms) == (method == "gain",) * 2
+
+
 def test_the_margin_is_cut_off() -> None:
     network = fit_tiles(tiles(32), SPEC, CPU)
     pixels = tiles(2).pixels

@@ -22,9 +22,10 @@ SCALING_GUARD = 2.220446049250313e-16
 
 @dataclass(frozen=True)
 class GAINOutput:
-    """logits (B, K); for N explained pairs of an image and its classes: `rows` (N,) which image, maps (N, 1, H, W) from 0 to 1 at the
+    """features (B, C, h, w) and logits (B, K) of the images; for N explained pairs of an image and its classes: `rows` (N,) which image, maps (N, 1, H, W) from 0 to 1 at the
     images' size, masks alike, masked_logits (N, K), targets (N, K) which classes the map explains."""
 
+    features: Tensor
     logits: Tensor
     rows: Tensor
     targets: Tensor
@@ -75,7 +76,7 @@ class GAIN(nn.Module):
             masks = torch.sigmoid(self.omega * (maps - self.sigma))
             chosen = images[rows]
             masked_logits = self.classifier(self.features(chosen - chosen * masks.to(images.dtype)))
-        return GAINOutput(logits, rows, explained, maps, masks, masked_logits)
+        return GAINOutput(values, logits, rows, explained, maps, masks, masked_logits)
 
     def _weights(self, logits: Tensor, values: Tensor, rows: Tensor, explained: Tensor) -> Tensor:
         """Channel weights (N, C) of every pair. The first pairs of all images share one backward pass, so do the second ones, ..."""

@@ -64,7 +64,10 @@ class TileNetwork(nn.Module):
 
     def local_logits(self, images: Tensor) -> Tensor:
         """Return (B, h, w): how much speaks for tumour at each position of the maps of prepared images."""
-        maps = self.backbone(images).permute(0, 2, 3, 1)
+        return self._at_positions(self.backbone(images))
+
+    def _at_positions(self, features: Tensor) -> Tensor:
+        maps = features.permute(0, 2, 3, 1)
         if isinstance(self.head, LossAttentionPool2d):
             logits: Tensor = self.head.fc(maps)
             return logits[..., TUMOUR] - logits[..., NORMAL]
@@ -74,38 +77,36 @@ class TileNetwork(nn.Module):
     def losses(
         self, images: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor, mining: bool
     ) -> dict[str, Tensor]:
-        """Return the terms of the loss of prepared images (B, 3, S, S); `masks` (B, 1, S, S) count where `has_mask`."""
-        if isinstance(self.head, LossAttentionPool2d):
-            terms = self.head.losses(self.head(self.backbone(images)), labels)
-        else:
-            terms = self._class_losses(images, labels, masks, has_mask, mining)
+        """Return the terms of the loss of prepared images (B, 3, S, S); `masks` (B, 1, S, S) count where `has_mask`.
+
+        The tile's label teaches the tile, and without loss-attention every position where no outline says better; with GAIN what its
+        map covers, too. Outlines teach positions the share of each that is tumour.
+        """
+        features, terms = self._of_tiles(images, labels, masks, has_mask, mining)
+        local = self._at_positions(features)
+        if self.method != "loss_attention" and not bool(has_mask.all()):
+            unknown = local[~has_mask]
+            wanted = labels[~has_mask, None, None].to(local.dtype).expand_as(unknown)
+            terms["positions"] = F.binary_cross_entropy_with_logits(unknown, wanted)
         if bool(has_mask.any()):
-            terms["outlines"] = self._outlines(images[has_mask], masks[has_mask])
+            share = F.adaptive_avg_pool2d(masks[has_mask].float(), (local.shape[1], local.shape[2]))[:, 0]
+            terms["outlines"] = F.binary_cross_entropy_with_logits(local[has_mask], share.to(local.dtype))
         return terms
 
-    def _class_losses(
+    def _of_tiles(
         self, images: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor, mining: bool
-    ) -> dict[str, Tensor]:
-        """The tile's label for the tile, and for every position where no outline says better; with GAIN what its map covers, too."""
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return feature maps (B, C, h, w) and the terms of the tiles as wholes."""
         both = F.one_hot(labels, 2)
         if self.method == "gain" and mining:
             model = GAIN(self.backbone, self.head, per_class=True)
             output = model(images, both * torch.tensor([0, 1], device=both.device))
-            terms = model.losses(output, both, masks, has_mask)
-        else:
-            logits = self.head(self.backbone(images))
-            terms = {"classification": F.binary_cross_entropy_with_logits(logits, both.float())}
-        if bool((~has_mask).any()):
-            local = self.local_logits(images[~has_mask])
-            wanted = labels[~has_mask, None, None].to(local.dtype).expand_as(local)
-            terms["positions"] = F.binary_cross_entropy_with_logits(local, wanted)
-        return terms
-
-    def _outlines(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Cross-entropy of the positions of tiles whose outline is known, with the share of each that is tumour."""
-        logits = self.local_logits(images)
-        wanted = F.adaptive_avg_pool2d(masks.float(), (logits.shape[1], logits.shape[2]))[:, 0]
-        return F.binary_cross_entropy_with_logits(logits, wanted)
+            return output.features, model.losses(output, both, masks, has_mask)
+        features = self.backbone(images)
+        pooled = self.head(features)
+        if isinstance(self.head, LossAttentionPool2d):
+            return features, self.head.losses(pooled, labels)
+        return features, {"classification": F.binary_cross_entropy_with_logits(pooled, both.float())}
 
 
 def fit_tiles(tiles: TrainingTiles, spec: RefineSpec, device: torch.device) -> TileNetwork:
