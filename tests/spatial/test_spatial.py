@@ -236,10 +236,49 @@ def test_only_the_mask_parts_the_two_passes(generator: torch.Generator) -> None:
         assert not features[1].training  # type: ignore[index]
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_mixed_precision_keeps_maps_and_losses(precision: torch.dtype, generator: torch.Generator) -> None:
+    """As in float32 to the digits of the passes, gradients included; scores far below what float16 can hold keep their map, too."""
+    features, head = network(double=False)
+    images = torch.randn(3, 3, 32, 32, generator=generator)
+    labels = F.one_hot(torch.tensor([1, 0, 3]), 4)
+    masks = (torch.rand(3, 1, 32, 32, generator=generator) > 0.5).float()
+    model = GAIN(features, head)
+
+    def step() -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        model.zero_grad()
+        output = model(images, labels)
+        terms = model.losses(output, labels, masks)
+        torch.stack(list(terms.values())).sum().backward()
+        gradient = next(features.parameters()).grad
+        assert gradient is not None
+        return output.maps.detach(), {key: value.detach() for key, value in terms.items()}, gradient.clone()
+
+    maps, terms, gradient = step()
+    with torch.autocast("cpu", dtype=precision):
+        assert features(images).dtype is precision
+        found, losses, moved = step()
+    assert found.dtype is torch.float32
+    torch.testing.assert_close(found, maps, rtol=0, atol=0.05)
+    for key, value in terms.items():
+        assert losses[key].dtype is torch.float32
+        torch.testing.assert_close(losses[key], value, rtol=0.05, atol=0)
+    assert float(F.cosine_similarity(moved.flatten(), gradient.flatten(), dim=0)) > 0.95
+
+    for module in head:
+        if isinstance(module, nn.Linear):
+            module.weight.data.mul_(1e-3)
+    maps = model(images, labels).maps.detach()
+    with torch.autocast("cpu", dtype=precision):
+        torch.testing.assert_close(model(images, labels).maps.detach(), maps, rtol=0, atol=0.05)
+
+
 def test_a_map_that_is_nowhere_covers_nothing() -> None:
     found = scaled_map(torch.zeros(1, 1, 3, 3), torch.Size((6, 6)))
     assert not found.any()
     assert not found.isnan().any()
+    half = weighted_map(torch.zeros(1, 2, 3, 3, dtype=torch.float16), torch.ones(1, 2, dtype=torch.float16))
+    assert not scaled_map(half, torch.Size((6, 6))).isnan().any()
 
 
 def test_grad_cam_by_hand_and_without_a_trace(generator: torch.Generator) -> None:

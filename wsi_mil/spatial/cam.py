@@ -9,19 +9,27 @@ from torch.nn import functional as F
 
 
 def channel_weights(score: Tensor, features: Tensor, second_order: bool = False) -> Tensor:
-    """Return (B, C): the gradient of `score` in `features` (B, C, h, w), averaged over positions.
+    """Return (B, C): the gradient of `score` in `features` (B, C, h, w), averaged over positions, in float32 or better.
 
     A constant for later gradients, unless `second_order`.
     """
-    (gradient,) = torch.autograd.grad(score.sum(), features, retain_graph=True, create_graph=second_order)
-    weights = gradient.mean((2, 3))
+    positions = features.shape[2] * features.shape[3]
+    # pooling divides the gradient by the number of positions, which can be too little for float16: multiplied before, divided after
+    total = widened(score).sum() * positions
+    (gradient,) = torch.autograd.grad(total, features, retain_graph=True, create_graph=second_order)
+    weights = widened(gradient).mean((2, 3)) / positions
     return weights if second_order else weights.detach()
 
 
 def weighted_map(features: Tensor, weights: Tensor) -> Tensor:
     """Return ReLU of the channels (B, C, h, w) times their weights (B, C), summed: (B, 1, h, w), in float32 or better."""
-    wide = torch.promote_types(features.dtype, torch.float32)
-    return torch.relu(torch.einsum("bchw,bc->bhw", features.to(wide), weights.to(wide)))[:, None]
+    with torch.autocast(features.device.type, enabled=False):  # or the product would be of few digits again
+        return torch.relu(torch.einsum("bchw,bc->bhw", widened(features), widened(weights)))[:, None]
+
+
+def widened(values: Tensor) -> Tensor:
+    """Return float16 and bfloat16 as float32, wider values as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def grad_cam(features: nn.Module, classifier: nn.Module, images: Tensor, classes: Tensor) -> Tensor:

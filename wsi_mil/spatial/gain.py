@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsi_mil.errors import DataError
-from wsi_mil.spatial.cam import channel_weights, weighted_map
+from wsi_mil.spatial.cam import channel_weights, weighted_map, widened
 
 EXTERNAL_WEIGHT = 10.0
 SCALING_GUARD = 2.220446049250313e-16
@@ -39,6 +39,7 @@ class GAIN(nn.Module):
 
     `second_order`: the channel weights of the map get gradients, too; the published code takes them as constants.
     `per_class`: a map for each true class of an image, instead of one for all of them together.
+    Under autocast the two passes run in its precision, maps and losses in float32.
 
     Train the classifier alone first, until its maps show something and its batch norms, which rest from here on, know the data; go on
     in small steps. A map that is 0 everywhere covers nothing: then mining speaks against the class itself, with no way out.
@@ -100,13 +101,12 @@ class GAIN(nn.Module):
         classification; mining: the score of the true classes without what the map covers, times alpha; external, where `has_mask` (B,)
         is true: squared difference of map and mask (B, 1, H, W), times 10 (GAIN_ext).
         """
+        logits = widened(output.logits)
         if self.form == "multi_label":
-            terms = {
-                "classification": F.binary_cross_entropy_with_logits(output.logits, labels.to(output.logits.dtype))
-            }
+            terms = {"classification": F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))}
         else:
-            terms = {"classification": F.cross_entropy(output.logits, labels)}
-        scores = (output.masked_logits.softmax(1) * output.targets).sum(1) / output.targets.sum(1).clamp_min(1)
+            terms = {"classification": F.cross_entropy(logits, labels)}
+        scores = (widened(output.masked_logits).softmax(1) * output.targets).sum(1) / output.targets.sum(1).clamp_min(1)
         terms["mining"] = self.alpha * scores.sum() / max(len(scores), 1)
         if masks is not None:
             chosen = torch.ones(len(masks), dtype=torch.bool, device=masks.device) if has_mask is None else has_mask
