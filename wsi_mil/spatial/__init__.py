@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 from wsi_mil.lazy import lazy_door
 
 if TYPE_CHECKING:
-    from wsi_mil.spatial.backbones import build_backbone
+    from wsi_mil.spatial.backbones import VolumeTransformer, build_backbone
     from wsi_mil.spatial.bilinear import AttentionMaps, bilinear_attention_pooling
     from wsi_mil.spatial.cal import CAL, CALOutput
     from wsi_mil.spatial.cam import grad_cam
     from wsi_mil.spatial.gain import GAIN, GAINOutput
     from wsi_mil.spatial.loss_attention import LossAttentionPool2d, PooledMaps
+    from wsi_mil.spatial.measures import Localisation, localise
+    from wsi_mil.spatial.supervision import box_masks, polygon_masks
 
 __getattr__ = lazy_door(  # configurations take `spec` from here and load no torch
     __name__,
@@ -23,6 +25,11 @@ __getattr__ = lazy_door(  # configurations take `spec` from here and load no tor
         "bilinear_attention_pooling": "bilinear",
         "LossAttentionPool2d": "loss_attention",
         "PooledMaps": "loss_attention",
+        "Localisation": "measures",
+        "VolumeTransformer": "backbones",
+        "box_masks": "supervision",
+        "polygon_masks": "supervision",
+        "localise": "measures",
         "build_backbone": "backbones",
         "grad_cam": "cam",
     },
@@ -34,9 +41,14 @@ __all__ = [
     "AttentionMaps",
     "CALOutput",
     "GAINOutput",
+    "Localisation",
     "LossAttentionPool2d",
     "PooledMaps",
+    "VolumeTransformer",
     "bilinear_attention_pooling",
+    "box_masks",
     "build_backbone",
     "grad_cam",
+    "localise",
+    "polygon_masks",
 ]

@@ -35,7 +35,13 @@ class CALOutput:
 
 
 class CAL(nn.Module):
-    """`backbone`: images to feature maps (B, channels, ...). What is random takes its numbers from `generator`."""
+    """`backbone`: images to feature maps (B, channels, ...). What is random takes its numbers from `generator`.
+
+    >>> model = CAL(nn.Conv2d(3, 6, 3), 6, 2, maps=4)
+    >>> output = model(torch.rand(2, 3, 16, 16))
+    >>> output.logits.shape, output.attention.shape, output.maps.shape
+    (torch.Size([2, 2]), torch.Size([2, 4, 14, 14]), torch.Size([2, 2, 16, 16]))
+    """
 
     def __init__(
         self,

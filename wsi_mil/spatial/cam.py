@@ -36,6 +36,10 @@ def grad_cam(features: nn.Module, classifier: nn.Module, images: Tensor, classes
     """Return (B, H, W): the map of class `classes[b]` for every image (B, 3, H, W), at the images' size, not scaled.
 
     `features`: images to maps; `classifier`: maps to logits. Nothing is trained and no gradient is left behind.
+
+    >>> head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    >>> grad_cam(nn.Conv2d(3, 4, 3), head, torch.rand(2, 3, 16, 16), torch.tensor([0, 1])).shape
+    torch.Size([2, 16, 16])
     """
     with torch.enable_grad():
         maps = features(images)

@@ -41,6 +41,12 @@ class GAIN(nn.Module):
     `per_class`: a map for each true class of an image, instead of one for all of them together.
     Under autocast the two passes run in its precision, maps and losses in float32.
 
+    >>> features, head = nn.Conv2d(3, 4, 3), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    >>> model, targets = GAIN(features, head), torch.tensor([[0, 1], [1, 0]])
+    >>> output = model(torch.rand(2, 3, 16, 16), targets)
+    >>> output.maps.shape, sorted(model.losses(output, targets))
+    (torch.Size([2, 1, 16, 16]), ['classification', 'mining'])
+
     Train the classifier alone first, until its maps show something and its batch norms, which rest from here on, know the data; go on
     in small steps. A map that is 0 everywhere covers nothing: then mining speaks against the class itself, with no way out.
     """
