@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from pipelines.image_attention import interval
 from pipelines.image_pooling_data import Pictures, read_cifar, read_tiny_imagenet
-from pipelines.image_pooling_models import GRID, POOLINGS, Pooled
+from pipelines.image_pooling_models import GRID, LOSS_ATTENTION, POOLINGS, Pooled
 from wsi_mil.errors import DataError
 from wsi_mil.files import read_json, write_json, write_text
 from wsi_mil.logs import logger, progress, setup_console
@@ -100,7 +100,7 @@ def train(pooling: str, images: Pictures, epochs: int, seed: int, device: str, c
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-        if pooling == "loss-attention":
+        if pooling in LOSS_ATTENTION:
             model.head.end_epoch()
     return model.eval()
 

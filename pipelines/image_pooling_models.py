@@ -10,7 +10,9 @@ from torchvision.models import resnet18
 from wsi_mil.spatial import CAL, LossAttentionPool2d
 
 CHANNELS, GRID = 512, (4, 4)
-POOLINGS = ("mean", "max", "attention", "loss-attention", "CAL")
+POOLINGS = ("mean", "max", "attention", "loss-attention", "loss-attention without L3", "CAL")
+LOSS_ATTENTION = POOLINGS[3:5]
+"""As published, and without the term that holds attention to its average over epochs."""
 
 
 def backbone(side_px: int) -> nn.Module:
@@ -32,9 +34,10 @@ class Pooled(nn.Module):
         self.features: nn.Module = backbone(side_px)
         if pooling == "CAL":
             self.cal = CAL(self.features, CHANNELS, classes, generator=torch.Generator().manual_seed(seed))
-        elif pooling == "loss-attention":
+        elif pooling in LOSS_ATTENTION:
+            steadied = images if pooling == "loss-attention" else 0
             self.head = LossAttentionPool2d(
-                CHANNELS, classes, images=images, positions=math.prod(GRID), ramp_epochs=max(round(0.4 * epochs), 1)
+                CHANNELS, classes, images=steadied, positions=math.prod(GRID), ramp_epochs=max(round(0.4 * epochs), 1)
             )
         else:
             self.fc = nn.Linear(CHANNELS, classes)
@@ -45,7 +48,7 @@ class Pooled(nn.Module):
             output = self.cal(images)
             return output.logits, output.attention.mean(1)
         maps = self.features(images)
-        if self.pooling == "loss-attention":
+        if self.pooling in LOSS_ATTENTION:
             pooled = self.head(maps)
             return pooled.logits, pooled.attention.unflatten(1, maps.shape[2:])
         positions = maps.flatten(2).transpose(1, 2)  # (B, P, C)
@@ -62,6 +65,6 @@ class Pooled(nn.Module):
             output = self.cal(images)
             others = [self.cal(view) for view in self.cal.augment(images, output.attention)] if self.cal_views else []
             return torch.stack(list(self.cal.losses(output, labels, others).values())).sum()
-        if self.pooling == "loss-attention":
+        if self.pooling in LOSS_ATTENTION:
             return torch.stack(list(self.head.losses(self.head(self.features(images)), labels, numbers).values())).sum()
         return F.cross_entropy(self(images)[0], labels)
