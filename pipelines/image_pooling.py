@@ -13,6 +13,7 @@ Measures are written after every training; a second call with the same schedule 
 import argparse
 import json
 import math
+import statistics
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,11 +112,22 @@ def measure(model: Pooled, images: Pictures, device: str) -> dict[str, float]:
     logits, maps = zip(*(model(prepared(part, device)) for part in images.pixels.split(BATCH)), strict=True)
     found = {"accuracy": float((torch.cat(logits).argmax(1).cpu() == images.labels).float().mean())}
     if bool(images.boxes.any()):
-        size = (images.pixels.shape[2], images.pixels.shape[3])
-        whole = F.interpolate(torch.cat(maps)[:, None].cpu(), size, mode="nearest")[:, 0]
-        truth = box_masks(images.boxes, size)[:, 0] > 0.5
-        found["top position"] = float(localise(whole, truth, GRID).top_position.float().mean())
+        found["top position"] = top_position(torch.cat(maps).cpu(), images)
     return found
+
+
+def top_position(maps: Tensor, images: Pictures) -> float:
+    """Share of images in whose box the largest of maps (N, h, w) lies."""
+    size = (images.pixels.shape[2], images.pixels.shape[3])
+    whole = F.interpolate(maps[:, None], size, mode="nearest")[:, 0]
+    truth = box_masks(images.boxes, size)[:, 0] > 0.5
+    return float(localise(whole, truth, GRID).top_position.float().mean())
+
+
+def blind_position(images: Pictures) -> float:
+    """What `top_position` is on the mean of all positions: for one that looks at nothing."""
+    each = torch.eye(GRID[0] * GRID[1]).view(-1, 1, *GRID).expand(-1, len(images), -1, -1)
+    return statistics.fmean(top_position(maps, images) for maps in each)
 
 
 Found = dict[str, dict[str, list[dict[str, float]]]]
@@ -177,6 +189,8 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     found = study(options, FULL if options.schedule == "full" else SHORT)
     text = f"Schedule: {options.schedule}\n\n{table(found)}\n"
+    if "tiny" in found:
+        text += f"\nA position drawn blindly: {blind_position(read_tiny_imagenet(options.tiny)[1]):.3f}\n"
     write_text(options.out / "image_pooling.md", text)
     print(text)
     print(f"{(time.perf_counter() - started) / 60:.1f} minutes")

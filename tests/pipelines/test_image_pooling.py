@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.image_pooling import Schedule, augmented, measure, pace, study, table, train
+from pipelines.image_pooling import Schedule, augmented, blind_position, measure, pace, study, table, train
 from pipelines.image_pooling_data import Pictures, read_cifar, read_tiny_imagenet
 from pipelines.image_pooling_models import POOLINGS
 from wsi_mil.errors import DataError
@@ -101,6 +101,10 @@ def test_the_top_position_must_lie_in_the_box() -> None:
         [[24, 0, 32, 8], [0, 0, 27, 32], [20, 0, 28, 8]]))  # fmt: skip
     found = measure(Corner(), images, "cpu")  # type: ignore[arg-type]
     assert found == {"accuracy": pytest.approx(2 / 3), "top position": pytest.approx(2 / 3)}
+
+
+    # one patch of the first box, of the second all but the last column, of the third the two that it half covers
+    assert blind_position(images) == pytest.approx((1 + 12 + 2) / 16 / 3)
 
 
 def test_cut_outs_are_shifted_copies() -> None:
