@@ -102,7 +102,6 @@ def test_the_top_position_must_lie_in_the_box() -> None:
     found = measure(Corner(), images, "cpu")  # type: ignore[arg-type]
     assert found == {"accuracy": pytest.approx(2 / 3), "top position": pytest.approx(2 / 3)}
 
-
     # one patch of the first box, of the second all but the last column, of the third the two that it half covers
     assert blind_position(images) == pytest.approx((1 + 12 + 2) / 16 / 3)
 
