@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from pipelines.image_attention import interval
 from pipelines.image_pooling_data import Pictures, read_cifar, read_tiny_imagenet
 from pipelines.image_pooling_models import GRID, LOSS_ATTENTION, POOLINGS, Pooled
-from wsi_mil.errors import DataError
+from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.files import read_json, write_json, write_text
 from wsi_mil.logs import logger, progress, setup_console
 from wsi_mil.spatial.measures import localise
@@ -187,7 +187,10 @@ def main() -> None:
     setup_console()
     started = time.perf_counter()
     options.out.mkdir(parents=True, exist_ok=True)
-    found = study(options, FULL if options.schedule == "full" else SHORT)
+    try:
+        found = study(options, FULL if options.schedule == "full" else SHORT)
+    except WsiMilError as error:
+        raise SystemExit(f"error: {error}") from None
     text = f"Schedule: {options.schedule}\n\n{table(found)}\n"
     if "tiny" in found:
         text += f"\nA position drawn blindly: {blind_position(read_tiny_imagenet(options.tiny)[1]):.3f}\n"

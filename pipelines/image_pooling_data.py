@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Pictures:
 
 def read_cifar(path: Path) -> tuple[Pictures, Pictures]:
     """Return training and test pictures of `train/<class>/*` and `test/<class>/*`."""
-    with zipfile.ZipFile(path) as file:
+    with _opened(path) as file:
         names = sorted(name for name in file.namelist() if name.endswith(".jpg"))
         classes = sorted({name.split("/")[1] for name in names})
         parts = []
@@ -56,7 +57,7 @@ def read_cifar(path: Path) -> tuple[Pictures, Pictures]:
 
 def read_tiny_imagenet(path: Path) -> tuple[Pictures, Pictures]:
     """Return training and validation pictures with their boxes; the validation set is the test, as in the paper."""
-    with zipfile.ZipFile(path) as file:
+    with _opened(path) as file:
         classes = [line.split("\t")[0] for line in _lines(file, "wnids.txt")]
         rows: dict[str, list[tuple[str, int, tuple[int, ...]]]] = {"train": [], "val": []}
         for label, wnid in enumerate(classes):
@@ -75,6 +76,15 @@ def read_tiny_imagenet(path: Path) -> tuple[Pictures, Pictures]:
             for part in kept.values()
         )
     return train, val
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as file:
+            yield file
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
+        raise DataError(f"{path} cannot be read as the zip file of this study: {error}") from error
 
 
 def _lines(file: zipfile.ZipFile, name: str) -> Iterator[str]:

@@ -67,6 +67,14 @@ def test_pictures_labels_and_boxes(zips: tuple[Path, Path]) -> None:
         training.few(14, torch.Generator())
 
 
+def test_other_files_are_told(zips: tuple[Path, Path], tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere.zip", Path(__file__)):
+        with pytest.raises(DataError, match=f"{path.name} cannot be read as the zip file"):
+            read_cifar(path)
+    with pytest.raises(DataError, match=r"cifar\.zip cannot be read .* no item named 'wnids\.txt'"):
+        read_tiny_imagenet(zips[0])
+
+
 def test_the_papers_ramps() -> None:
     rates = [pace(epoch, 200) for epoch in range(200)]
     assert rates[0][0] == pytest.approx(math.exp(-5 * (79 / 80) ** 2))
