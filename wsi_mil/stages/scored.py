@@ -42,7 +42,7 @@ def current_refined(run: RunFolder, name: str, row: dict[str, Any]) -> str | Non
     wanted = {"model_digest": row["model_digest"], "tiles_digest": row["tiles_digest"], "refiner_digest": refiner}
     if any(header[key] != value for key, value in wanted.items()):
         logger().warning(
-            "the refined maps of %s are of an older model or of other tiles, and left out: run `wsi-mil refine` again",
+            "the refined maps of %s are of an older model or refiner, or of other tiles, and left out: run `wsi-mil refine` again",
             slide_id,
         )
         return None
