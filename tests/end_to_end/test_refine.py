@@ -89,7 +89,7 @@ def test_maps_of_an_older_model_are_left_out(refined: Path, tmp_path: Path, capl
     assert CliRunner().invoke(cli, ["score", str(run)]).exit_code == 0
     result = CliRunner().invoke(cli, ["heatmap", str(run)])
     assert result.exit_code == 0
-    assert "are of an older model or of other tiles" in result.output
+    assert "are of an older model or refiner" in result.output
     assert "Pixel-level maps" not in _report(run)
 
 
