@@ -40,7 +40,9 @@ BF16 = "avx512_bf16" in (Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinf
 
 def lengths(count: int, seed: int) -> list[int]:
     """Bag sizes, log-uniform from 500 to 10,000."""
-    return np.exp(np.random.default_rng(seed).uniform(np.log(500), np.log(10_000), count)).astype(int).tolist()
+    return (
+        np.exp(np.random.default_rng(seed).uniform(np.log(500), np.log(10_000), count)).astype(int).tolist()
+    )
 
 
 def make_bags(sizes: Sequence[int]) -> list[Bag]:
@@ -132,13 +134,22 @@ def packed(rounds: int) -> None:
         )
         for name, value in seconds.items():
             ratio = seconds["torchmil, padded"] / value
-            rows.append(["gated" if gated else "plain", name, f"{1000 * value:.0f}", f"{ratio:.2f}",
-                         f"{sum(sizes) / value / 1000:.0f}"])  # fmt: skip
+            rows.append(
+                [
+                    "gated" if gated else "plain",
+                    name,
+                    f"{1000 * value:.0f}",
+                    f"{ratio:.2f}",
+                    f"{sum(sizes) / value / 1000:.0f}",
+                ]
+            )
     share = 1 - sum(sizes) / (len(sizes) * max(sizes))
     print(
         f"\nBags of {', '.join(map(str, sizes))} instances, {DIM}-d, attention 128; {100 * share:.0f} % of the padded batch is padding."
     )
-    print_table(["ABMIL", "forward and backward", "ms", "times the speed of padded", "thousand instances/s"], rows)
+    print_table(
+        ["ABMIL", "forward and backward", "ms", "times the speed of padded", "thousand instances/s"], rows
+    )
     pooling(batch, rounds)
 
 
@@ -158,8 +169,12 @@ def pooling(batch: PackedBags, rounds: int) -> None:
         torch.zeros(len(batch), DIM).index_add(0, index, weights[:, None] * h).sum().backward()
 
     seconds = medians({"split": by_splitting, "scatter": by_scatter}, rounds)
-    rows = [[name, f"{1000 * value:.0f}", f"{seconds['scatter'] / value:.1f}"] for name, value in seconds.items()]
-    print_table(["softmax and weighted sum over bags, with gradients", "ms", "times the speed of scatter"], rows)
+    rows = [
+        [name, f"{1000 * value:.0f}", f"{seconds['scatter'] / value:.1f}"] for name, value in seconds.items()
+    ]
+    print_table(
+        ["softmax and weighted sum over bags, with gradients", "ms", "times the speed of scatter"], rows
+    )
 
 
 TWO_PASS = [
@@ -195,8 +210,16 @@ def two_pass(rounds: int) -> None:
         )
         label = name + (f", KL over {params['kl_over']}" if params else "")
         one = seconds["one"]
-        rows.append([label, f"{1000 * one:.0f}", f"{1000 * seconds['two']:.0f}", f"{one / seconds['two']:.2f}",
-                     f"{one / seconds['low']:.2f}" if BF16 else "-", f"{difference:.1e}"])  # fmt: skip
+        rows.append(
+            [
+                label,
+                f"{1000 * one:.0f}",
+                f"{1000 * seconds['two']:.0f}",
+                f"{one / seconds['two']:.2f}",
+                f"{one / seconds['low']:.2f}" if BF16 else "-",
+                f"{difference:.1e}",
+            ]
+        )
     head = [
         "method",
         "one pass, ms",
@@ -217,7 +240,8 @@ def gradient_difference(model: Aggregator, batch: PackedBags, two: Callable[[], 
     two()
     found = [p.grad for p in model.parameters() if p.grad is not None]
     return max(
-        float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) for a, b in zip(expected, found, strict=True)
+        float((a - b).abs().max() / a.abs().max().clamp_min(1e-12))
+        for a, b in zip(expected, found, strict=True)
     )
 
 
@@ -296,7 +320,9 @@ def reading(rounds: int) -> None:
 
         model, buffers = build_aggregator("abmil_gated", DIM, 1, 0, {"hidden": ()}), (Buffer(), Buffer())
         rows_held = sum(map(len, bags)) // len(batches)
-        held = PackedBags(torch.randn(rows_held, DIM), torch.tensor([0, rows_held]), torch.tensor([1]), ("held",))
+        held = PackedBags(
+            torch.randn(rows_held, DIM), torch.tensor([0, rows_held]), torch.tensor([1]), ("held",)
+        )
 
         def epoch() -> None:
             for batch in packed_batches(standardised, batches, buffers):
@@ -318,13 +344,17 @@ def reading(rounds: int) -> None:
             rounds,
         )
         base = seconds["numpy.memmap, copied as it is (float16)"]
-        rows = [[k, f"{1000 * v:.0f}", f"{size / v / 1e9:.2f}", f"{base / v:.2f}"] for k, v in seconds.items()]
+        rows = [
+            [k, f"{1000 * v:.0f}", f"{size / v / 1e9:.2f}", f"{base / v:.2f}"] for k, v in seconds.items()
+        ]
         print(f"\n60 bags, {size / 1e9:.2f} GB of float16, in the page cache.")
         print_table(["an epoch of", "ms", "GB of features/s", "times the speed of memmap"], rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", default=["packed", "two_pass", "million", "reading"])

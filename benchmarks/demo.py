@@ -22,7 +22,9 @@ def tree_rss_bytes(pid: int) -> int:
         current = waiting.pop()
         try:
             fields = Path(f"/proc/{current}/smaps_rollup").read_text()
-            total += next(int(line.split()[1]) for line in fields.splitlines() if line.startswith("Pss:")) * 1024
+            total += (
+                next(int(line.split()[1]) for line in fields.splitlines() if line.startswith("Pss:")) * 1024
+            )
             for task in Path(f"/proc/{current}/task").iterdir():
                 waiting += [int(child) for child in (task / "children").read_text().split()]
         except (FileNotFoundError, ProcessLookupError, PermissionError, StopIteration):
@@ -38,7 +40,13 @@ def main() -> None:
     results = {}
     for name in ("first_run", "second_run"):
         started, peak = time.perf_counter(), 0
-        command = [sys.executable, "-c", "from wsi_mil.cli import main; main()", "demo", f"run={arguments.run}"]
+        command = [
+            sys.executable,
+            "-c",
+            "from wsi_mil.cli import main; main()",
+            "demo",
+            f"run={arguments.run}",
+        ]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         while process.poll() is None:
             peak = max(peak, tree_rss_bytes(process.pid))

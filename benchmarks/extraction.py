@@ -88,7 +88,9 @@ def make_slide(path: Path, side_px: int) -> None:
     pair = np.concatenate([part, part[:, ::-1]], 1)
     block = np.concatenate([pair, pair[::-1]], 0)
     times = -(-side_px // block.shape[0])
-    write_pyramid(path, np.tile(block, (times, times, 1))[:side_px, :side_px], (MPP, MPP), factor=4, quality=80)
+    write_pyramid(
+        path, np.tile(block, (times, times, 1))[:side_px, :side_px], (MPP, MPP), factor=4, quality=80
+    )
 
 
 def tile_table(path: Path) -> TileTable:
@@ -230,7 +232,10 @@ def compared(path: Path, store: SlideStore, spec: EncoderSpec, table: TileTable)
     found = store.read_features(spec.key).features[: len(few)].astype(np.float64)
     cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
     scale = np.abs(expected).max()
-    return {"cosine_min": float(cosine.min()), "difference_max": float(np.abs(found - expected).max() / scale)}
+    return {
+        "cosine_min": float(cosine.min()),
+        "difference_max": float(np.abs(found - expected).max() / scale),
+    }
 
 
 def with_peer(
@@ -244,8 +249,12 @@ def with_peer(
         torch.manual_seed(spec.seed)
         torch.save(models.resnet18().state_dict(), weights)
     np.save(coords, few.coords)
-    stores = {backend: SlideStore(folder / f"peer_{backend}.zarr", table.slide_id) for backend in options.backends}
-    encoders = {backend: build_encoder(spec.model_copy(update={"backend": backend}), "cpu") for backend in stores}
+    stores = {
+        backend: SlideStore(folder / f"peer_{backend}.zarr", table.slide_id) for backend in options.backends
+    }
+    encoders = {
+        backend: build_encoder(spec.model_copy(update={"backend": backend}), "cpu") for backend in stores
+    }
     rates: dict[str, list[float]] = {backend: [] for backend in stores}
 
     def ours(count: bool = True) -> None:
@@ -281,10 +290,18 @@ def with_peer(
     with np.load(out) as saved:
         found: dict[str, Any] = json.loads(str(saved["info"]))
         theirs = dict(
-            zip(map(tuple, saved["coords"].astype(int).tolist()), saved["features"].astype(np.float64), strict=True)
+            zip(
+                map(tuple, saved["coords"].astype(int).tolist()),
+                saved["features"].astype(np.float64),
+                strict=True,
+            )
         )
     mine = stores[options.backends[0]].read_features(spec.key).features.astype(np.float64)
-    pairs = [(row, theirs[at]) for row, at in zip(mine, map(tuple, few.coords.tolist()), strict=True) if at in theirs]
+    pairs = [
+        (row, theirs[at])
+        for row, at in zip(mine, map(tuple, few.coords.tolist()), strict=True)
+        if at in theirs
+    ]
     found["tiles_in_common"] = len(pairs)
     found["cosine_min"] = min(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairs)
     found["ours"] = {backend: statistics.mean(values) for backend, values in rates.items()}
@@ -316,8 +333,12 @@ def peers(path: Path, table: TileTable, options: argparse.Namespace, folder: Pat
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a small slide, one round: that it runs, not how fast")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a small slide, one round: that it runs, not how fast"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--side", type=int, default=16384)
     parser.add_argument("--rounds", type=int, default=3)
@@ -326,7 +347,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--backends", nargs="+", default=["torch"])
     parser.add_argument("--precisions", nargs="+", default=["fp32"])
-    parser.add_argument("--peer", action="append", default=[], metavar="TOOL=PYTHON", help="tiatoolbox or lazyslide")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="TOOL=PYTHON", help="tiatoolbox or lazyslide"
+    )
     parser.add_argument("--work", type=Path, help="keep the slide here (default: a temporary folder)")
     options = parser.parse_args()
     options.side, rounds = (2048, 1) if options.quick else (options.side, options.rounds)
@@ -342,7 +365,12 @@ def main() -> None:
             f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}; {side} x {side} px, "
             f"{path.stat().st_size / 1e6:.0f} MB, {len(table)} tiles of {TILE_PX} px, seed {SEED}, medians of {rounds}"
         )
-        found: dict[str, Any] = {"side_px": side, "tiles": len(table), "seed": SEED, "threads": options.threads}
+        found: dict[str, Any] = {
+            "side_px": side,
+            "tiles": len(table),
+            "seed": SEED,
+            "threads": options.threads,
+        }
         found["reading"] = reading(path, table, rounds)
         print(
             f"\n{options.encoder}, random weights, batches of {options.batch}, wall time on {options.threads} threads\n"

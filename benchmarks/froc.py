@@ -38,7 +38,9 @@ def draw_lesions(rng: np.random.Generator, slide_id: str) -> list[Lesion]:
     return [Lesion(slide_id, "tumour", MultiPolygon([part])) for part in parts]
 
 
-def draw_detections(rng: np.random.Generator, slide_id: str, lesions: list[Lesion], count: int) -> list[Detection]:
+def draw_detections(
+    rng: np.random.Generator, slide_id: str, lesions: list[Lesion], count: int
+) -> list[Detection]:
     points = rng.uniform(0, 1, (count, 2)) * [WIDTH, HEIGHT]
     near = [np.asarray(lesion.geometry.centroid.coords)[0] for lesion in lesions]
     if near:
@@ -46,12 +48,15 @@ def draw_detections(rng: np.random.Generator, slide_id: str, lesions: list[Lesio
         points[:half] = np.array(near)[rng.integers(0, len(near), half)] + rng.normal(0, 4000, (half, 2))
     points = np.clip(points, 0, [WIDTH - 1, HEIGHT - 1])
     return [
-        Detection(slide_id, float(x), float(y), float(p)) for (x, y), p in zip(points, rng.random(count), strict=True)
+        Detection(slide_id, float(x), float(y), float(p))
+        for (x, y), p in zip(points, rng.random(count), strict=True)
     ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--slides", type=int, default=129)
     parser.add_argument("--detections", type=int, default=1000)
     arguments = parser.parse_args()
@@ -71,7 +76,9 @@ def main() -> None:
         before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
         matches = []
         for slide_id, lesions, detections in slides:
-            info = SlideInfo(slide_id, "", ((WIDTH, HEIGHT),), (1.0,), MPP, MPP, "benchmark", None, "", "", "")
+            info = SlideInfo(
+                slide_id, "", ((WIDTH, HEIGHT),), (1.0,), MPP, MPP, "benchmark", None, "", "", ""
+            )
             found, _ = match_slide(detections, info, lesions, spec)
             matches.append(found)
         curve = froc_curve(matches, spec.froc_mode)

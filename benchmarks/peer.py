@@ -60,15 +60,27 @@ def tiatoolbox(
         )
         started = time.perf_counter()
         found = engine.run(
-            images=[options.slide], masks=[mask_path], patch_mode=False, ioconfig=settings,
-            save_dir=Path(folder, "out"), output_type="zarr", overwrite=True,
-            wsireader_kwargs={"mpp": (options.mpp, options.mpp)},  # it does not take the scale of plain TIFF files
-        )  # fmt: skip
+            images=[options.slide],
+            masks=[mask_path],
+            patch_mode=False,
+            ioconfig=settings,
+            save_dir=Path(folder, "out"),
+            output_type="zarr",
+            overwrite=True,
+            wsireader_kwargs={
+                "mpp": (options.mpp, options.mpp)
+            },  # it does not take the scale of plain TIFF files
+        )
         seconds = time.perf_counter() - started
         import zarr
 
         written = zarr.open(str(next(iter(found.values()))), mode="r")
-        return __version__, seconds, np.asarray(written["coordinates"])[:, :2], np.asarray(written["features"])
+        return (
+            __version__,
+            seconds,
+            np.asarray(written["coordinates"])[:, :2],
+            np.asarray(written["features"]),
+        )
 
 
 def lazyslide(
@@ -81,9 +93,14 @@ def lazyslide(
 
     model = resnet18(options.weights)
     model.fc = torch.nn.Identity()
-    prepare = v2.Compose([
-        v2.ToImage(), v2.Resize((INPUT_PX, INPUT_PX)), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD),
-    ])  # fmt: skip
+    prepare = v2.Compose(
+        [
+            v2.ToImage(),
+            v2.Resize((INPUT_PX, INPUT_PX)),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(MEAN, STD),
+        ]
+    )
     folder = tempfile.mkdtemp()
     try:
         slide = open_wsi(str(options.slide), store=str(Path(folder, "wsi.zarr")))
@@ -91,13 +108,22 @@ def lazyslide(
         wanted = set(map(tuple, coords.tolist()))
         tiles = slide.shapes["tiles"]
         corners = tiles.geometry.bounds[["minx", "miny"]].to_numpy().astype(int)
-        slide.shapes["tiles"] = tiles[[tuple(corner) in wanted for corner in corners.tolist()]].reset_index(drop=True)
+        slide.shapes["tiles"] = tiles[[tuple(corner) in wanted for corner in corners.tolist()]].reset_index(
+            drop=True
+        )
         corners = slide.shapes["tiles"].geometry.bounds[["minx", "miny"]].to_numpy().astype(int)
         started = time.perf_counter()
         rows = zs.tl.feature_extraction(
-            slide, model, model_name="bench", transform=prepare, device="cpu", batch_size=options.batch, num_workers=workers,
-            pbar=False, return_features=True,
-        )  # fmt: skip
+            slide,
+            model,
+            model_name="bench",
+            transform=prepare,
+            device="cpu",
+            batch_size=options.batch,
+            num_workers=workers,
+            pbar=False,
+            return_features=True,
+        )
         return zs.__version__, time.perf_counter() - started, corners, np.asarray(rows)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -128,7 +154,12 @@ def main() -> None:
     for workers in (0, options.threads):
         version, seconds, corners, rows = run(options, coords, workers)
         if not best or len(rows) / seconds > best["tiles_per_s"]:
-            best = {"version": version, "workers": workers, "tiles": len(rows), "tiles_per_s": len(rows) / seconds}
+            best = {
+                "version": version,
+                "workers": workers,
+                "tiles": len(rows),
+                "tiles_per_s": len(rows) / seconds,
+            }
             features, at = rows, corners
     best |= {"tool": options.tool, "torch": torch.__version__, "python": platform.python_version()}
     best["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -45,22 +45,43 @@ def stub(job: StubJob) -> Outcome:
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def measure(slides: int, workers: int, folder: Path) -> dict[str, float]:
     address_file = folder / "scheduler.json"
-    processes = [start("distributed.cli.dask_scheduler", "--scheduler-file", str(address_file), "--port", "0", "--no-dashboard",
-                       "--host", "127.0.0.1")]  # fmt: skip
+    processes = [
+        start(
+            "distributed.cli.dask_scheduler",
+            "--scheduler-file",
+            str(address_file),
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--host",
+            "127.0.0.1",
+        )
+    ]
     processes += [
-        start("distributed.cli.dask_worker", "--scheduler-file", str(address_file), "--nthreads", "1", "--no-dashboard")
+        start(
+            "distributed.cli.dask_worker",
+            "--scheduler-file",
+            str(address_file),
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+        )
         for _ in range(workers)
     ]
     try:
         while not address_file.exists():
             time.sleep(0.1)
         spec = ExecutionSpec(backend="dask", scheduler=json.loads(address_file.read_text())["address"])
-        jobs: Sequence[StubJob] = [StubJob(f"centre_{i % 5}/patient_{i // 5:06d}/slide_{i:07d}") for i in range(slides)]
+        jobs: Sequence[StubJob] = [
+            StubJob(f"centre_{i % 5}/patient_{i // 5:06d}/slide_{i:07d}") for i in range(slides)
+        ]
         list(map_slides(stub, jobs[:50], stage="warm", spec=spec))
         scheduler = psutil.Process(processes[0].pid)
         before = scheduler.memory_info().rss
@@ -103,7 +124,9 @@ def measure(slides: int, workers: int, folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--slides", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path)
@@ -113,7 +136,9 @@ def main() -> None:
     print("| " + " | ".join(found) + " |\n|" + "---|" * len(found))
     print(
         "| "
-        + " | ".join(f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" for value in found.values())
+        + " | ".join(
+            f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" for value in found.values()
+        )
         + " |"
     )
     if options.json:

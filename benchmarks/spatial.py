@@ -18,7 +18,9 @@ SHOWN = ("Grad-CAM", "GAIN", "GAIN_ext, 10 % masks", "CAL", "loss-attention")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
@@ -50,7 +52,9 @@ def main() -> None:
     print("| method | ms a step | over a plain step |\n|---|---|---|")
     for name, values in times.items():
         median = statistics.median(values)
-        print(f"| {'plain (Grad-CAM)' if name == 'Grad-CAM' else name} | {median * 1e3:.0f} | {median / plain:.2f} |")
+        print(
+            f"| {'plain (Grad-CAM)' if name == 'Grad-CAM' else name} | {median * 1e3:.0f} | {median / plain:.2f} |"
+        )
 
 
 if __name__ == "__main__":

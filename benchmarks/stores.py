@@ -36,7 +36,9 @@ def seconds(task: Callable[[], object], rounds: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--dim", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)
@@ -44,7 +46,9 @@ def main() -> None:
     rng = np.random.default_rng(SEED)
     side = int(np.ceil(options.rows**0.5))
     reader = ArrayReader(np.zeros((side, side, 3), np.uint8), mpp=1.0, slide_id="s")
-    table = tile_slide(reader.info, find_tissue(reader, TissueSpec(method="whole")), TileSpec(mpp=1.0, size_px=1))
+    table = tile_slide(
+        reader.info, find_tissue(reader, TissueSpec(method="whole")), TileSpec(mpp=1.0, size_px=1)
+    )
     values = rng.normal(size=(len(table), options.dim)).astype(np.float16)
     readable, rows = np.ones(len(table), bool), np.sort(rng.choice(len(table), BATCH, replace=False))
     out = np.empty_like(values)
@@ -53,7 +57,9 @@ def main() -> None:
         store.write_tiles(table, reader.info, "x")
 
         def write() -> None:
-            with store.write_features("f", options.dim, {"encoder": {"name": "f"}, "encoder_digest": "x"}) as writer:
+            with store.write_features(
+                "f", options.dim, {"encoder": {"name": "f"}, "encoder_digest": "x"}
+            ) as writer:
                 for start in range(0, len(values), BATCH):
                     writer.append(values[start : start + BATCH], readable[start : start + BATCH])
 
@@ -96,8 +102,10 @@ def main() -> None:
             share = BATCH / len(table) if "rows" in name else 1.0
             rate = "" if name == "open" else f"{values.nbytes * share / time_s / 1e9:.1f}"
             print(f"| {name} | {time_s * 1e3:.1f} | {rate} |")
-        print(f"\nfiles of the store: {len(files)}, of which {sum(path.name == 'zarr.json' for path in files)} zarr.json; "
-              f"size over plain: {sum(path.stat().st_size for path in files) / values.nbytes:.3f}")  # fmt: skip
+        print(
+            f"\nfiles of the store: {len(files)}, of which {sum(path.name == 'zarr.json' for path in files)} zarr.json; "
+            f"size over plain: {sum(path.stat().st_size for path in files) / values.nbytes:.3f}"
+        )
 
 
 if __name__ == "__main__":

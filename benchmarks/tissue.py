@@ -30,7 +30,9 @@ def coarse_image(side_px: int) -> np.ndarray:
     """Tissue of two grains, so that its edges are ragged, and glass; with noise."""
     rng = np.random.default_rng(SEED)
     field = sum(
-        weight * cv2.GaussianBlur(rng.normal(size=(side_px, side_px)).astype(np.float32), (0, 0), sigma) * sigma
+        weight
+        * cv2.GaussianBlur(rng.normal(size=(side_px, side_px)).astype(np.float32), (0, 0), sigma)
+        * sigma
         for sigma, weight in ((side_px / 40, 1.0), (6.0, 0.35))
     )
     tissue = field > np.quantile(field, 1 - SHARE)
@@ -45,9 +47,14 @@ def write_sparse(path: Path, side_px: int, mpp: float) -> None:
         for level in range(levels + 1):
             size, scale = side_px // STEP**level, 10_000 / (mpp * STEP**level)
             options = {
-                "tile": (TILE_PX, TILE_PX), "photometric": "rgb", "compression": "jpeg", "metadata": None, "resolution": (scale, scale),
-                "resolutionunit": "CENTIMETER", "subfiletype": 1 if level else 0,
-            }  # fmt: skip
+                "tile": (TILE_PX, TILE_PX),
+                "photometric": "rgb",
+                "compression": "jpeg",
+                "metadata": None,
+                "resolution": (scale, scale),
+                "resolutionunit": "CENTIMETER",
+                "subfiletype": 1 if level else 0,
+            }
             if level == levels:
                 tiff.write(coarse_image(size), **options)
             else:
@@ -58,11 +65,16 @@ def write_sparse(path: Path, side_px: int, mpp: float) -> None:
 def memory_mb(kind: str) -> float:
     """What the system says of this process: VmRSS now, VmHWM at its highest."""
     status = Path("/proc/self/status")
-    return float(status.read_text().split(f"{kind}:")[1].split()[0]) / 1e3 if status.exists() else float("nan")
+    return (
+        float(status.read_text().split(f"{kind}:")[1].split()[0]) / 1e3 if status.exists() else float("nan")
+    )
 
 
 def measure(
-    path: Path, mpp: float, rounds: int, answers: "multiprocessing.Queue[tuple[float, float, float, float, int, int]]"
+    path: Path,
+    mpp: float,
+    rounds: int,
+    answers: "multiprocessing.Queue[tuple[float, float, float, float, int, int]]",
 ) -> None:
     seconds, before = [], memory_mb("VmRSS")
     for _ in range(rounds):
@@ -82,13 +94,19 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sides", type=int, nargs="+", default=[40_960, 102_400])
     parser.add_argument("--mpps", type=float, nargs="+", default=[0.5, 0.25])
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    print(f"{platform.machine()}, {multiprocessing.cpu_count()} cores, median of {options.rounds}, seed {SEED}\n")
-    print("| slide | first call | tissue | tiles | both | peak memory | pieces | tiles of 256 px at 0.5 µm/px |")
+    print(
+        f"{platform.machine()}, {multiprocessing.cpu_count()} cores, median of {options.rounds}, seed {SEED}\n"
+    )
+    print(
+        "| slide | first call | tissue | tiles | both | peak memory | pieces | tiles of 256 px at 0.5 µm/px |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:

@@ -74,7 +74,9 @@ def main(dockerfile: Path) -> None:
                 run(arguments, work, environment)
             elif name == "ENV":
                 pairs = dict(pair.split("=", 1) for pair in shlex.split(arguments))
-                environment |= {key: value.replace("/weights", str(work / "weights")) for key, value in pairs.items()}
+                environment |= {
+                    key: value.replace("/weights", str(work / "weights")) for key, value in pairs.items()
+                }
             elif name == "ENTRYPOINT":
                 entrypoint = ["sh", str(work / "image" / arguments.strip('[]"').lstrip("/"))]
             elif name not in ("FROM", "WORKDIR", "USER", "VOLUME", "CMD"):
@@ -85,9 +87,16 @@ def main(dockerfile: Path) -> None:
             ["python", "-c", "import torch, wsi_mil; print(wsi_mil.__file__)"],
         ):
             result = subprocess.run(
-                [*entrypoint, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+                [*entrypoint, *command],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
             )
-            print(f"{' '.join(command)[:60]}: exit {result.returncode}, {result.stdout.strip().splitlines()[-1:]}")
+            print(
+                f"{' '.join(command)[:60]}: exit {result.returncode}, {result.stdout.strip().splitlines()[-1:]}"
+            )
             if result.returncode or str(ROOT) in result.stdout:
                 raise SystemExit(result.stderr or "the repository was used instead of what was installed")
 

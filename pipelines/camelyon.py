@@ -29,7 +29,9 @@ class Download:
 
 def arguments_of(description: str | None, seeds: Sequence[int], exclude_help: str) -> argparse.Namespace:
     """Return the command line of a Camelyon study: config, overrides, --data, --seeds, --exclude."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
     parser.add_argument("--data", type=Path, required=True, help="the folder of the download")
@@ -50,7 +52,9 @@ def find_files(folder: Path, pattern: str) -> Download:
         if (before := found[path.suffix].setdefault(path.stem, path)) != path:
             raise DataError(f"{path.name} lies in {before.parent} and in {path.parent}: keep one of them")
     if not found[".tif"]:
-        raise DataError(f"no slide below {folder} is named like {pattern}.tif: give the folder of the download")
+        raise DataError(
+            f"no slide below {folder} is named like {pattern}.tif: give the folder of the download"
+        )
     return Download(folder, found[".tif"], found[".xml"])
 
 
@@ -68,7 +72,11 @@ def lay_out(folder: Path, download: Download, rows: Sequence[Row]) -> None:
     for kind, files in (("slides", download.slides), ("annotations", download.outlines)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for link in (folder / kind).iterdir():
-            if link.stem not in wanted or link.stem not in files or link.resolve() != files[link.stem].resolve():
+            if (
+                link.stem not in wanted
+                or link.stem not in files
+                or link.resolve() != files[link.stem].resolve()
+            ):
                 link.unlink()
         for name in sorted(wanted & set(files)):
             link = folder / kind / files[name].name
@@ -84,7 +92,9 @@ def exclude(rows: Sequence[Row], names: Sequence[str], known: dict[str, str]) ->
     there = {row[0] for row in rows}
     for name in wanted:
         if name not in there and name not in known:
-            raise DataError(f"--exclude {name}: no slide of this name; the literature leaves out {', '.join(known)}")
+            raise DataError(
+                f"--exclude {name}: no slide of this name; the literature leaves out {', '.join(known)}"
+            )
     for name in wanted:
         if name in there:
             print(f"left out: {name} ({known.get(name, 'as asked')})")
@@ -145,7 +155,9 @@ def table(runs: Sequence[RunFolder], models: Sequence[str]) -> str:
         for values in zip(*(metrics_of(run, model) for run in runs), strict=True):
             s = spread(values)
             cells.append(
-                "-" if s.count == 0 else f"{s.mean:.3f}" + (f" ({s.low:.3f} to {s.high:.3f})" if s.count > 1 else "")
+                "-"
+                if s.count == 0
+                else f"{s.mean:.3f}" + (f" ({s.low:.3f} to {s.high:.3f})" if s.count > 1 else "")
             )
         lines.append(f"| {model} | {' | '.join(cells)} |")
     return "\n".join(lines)

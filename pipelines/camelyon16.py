@@ -42,7 +42,9 @@ def rows_of(data: Path) -> list[Row]:
 
 def main() -> None:
     arguments = arguments_of(
-        __doc__, SEEDS, "leave a slide out; repeatable; none: keep all. By default " + ", ".join(DEFAULT_EXCLUSIONS)
+        __doc__,
+        SEEDS,
+        "leave a slide out; repeatable; none: keep all. By default " + ", ".join(DEFAULT_EXCLUSIONS),
     )
     setup_console()
     config = load_config(arguments.config, tuple(arguments.overrides))
@@ -51,7 +53,9 @@ def main() -> None:
     lay_out(cohort, find_files(arguments.data, r"(normal|tumor|test)_\d+"), rows)
     runs = run_seeds(config, cohort, arguments.seeds)
     tested = sum(row[4] == "test" for row in rows)
-    print(f"\n{len(rows) - tested} training slides, {tested} test slides, {len(runs)} seeds: mean (95 % t-interval)\n")
+    print(
+        f"\n{len(rows) - tested} training slides, {tested} test slides, {len(runs)} seeds: mean (95 % t-interval)\n"
+    )
     print(table(runs, list(config.models)))
 
 

@@ -29,14 +29,49 @@ from wsi_mil.logs import progress, setup_console
 from wsi_mil.training import Standardizer, TrainSpec, fit
 
 PUBLISHED = {  # Shi et al., AAAI 2020, Table 1: accuracy and standard deviation
-    "mi_net": {"musk1": (0.889, 0.088), "musk2": (0.858, 0.110), "fox": (0.613, 0.078), "tiger": (0.824, 0.076)},
-    "mi_net_embedding": {"musk1": (0.887, 0.091), "musk2": (0.859, 0.102), "fox": (0.622, 0.084), "tiger": (0.830, 0.072)},
-    "mi_net_ds": {"musk1": (0.894, 0.093), "musk2": (0.874, 0.097), "fox": (0.630, 0.080), "tiger": (0.845, 0.087)},
-    "mi_net_rc": {"musk1": (0.898, 0.097), "musk2": (0.873, 0.098), "fox": (0.619, 0.104), "tiger": (0.836, 0.083)},
-    "abmil": {"musk1": (0.892, 0.090), "musk2": (0.858, 0.106), "fox": (0.615, 0.096), "tiger": (0.839, 0.054)},
-    "abmil_gated": {"musk1": (0.900, 0.088), "musk2": (0.863, 0.094), "fox": (0.603, 0.068), "tiger": (0.845, 0.046)},
-    "loss_attention": {"musk1": (0.917, 0.066), "musk2": (0.911, 0.063), "fox": (0.712, 0.074), "tiger": (0.897, 0.065)},
-}  # fmt: skip
+    "mi_net": {
+        "musk1": (0.889, 0.088),
+        "musk2": (0.858, 0.110),
+        "fox": (0.613, 0.078),
+        "tiger": (0.824, 0.076),
+    },
+    "mi_net_embedding": {
+        "musk1": (0.887, 0.091),
+        "musk2": (0.859, 0.102),
+        "fox": (0.622, 0.084),
+        "tiger": (0.830, 0.072),
+    },
+    "mi_net_ds": {
+        "musk1": (0.894, 0.093),
+        "musk2": (0.874, 0.097),
+        "fox": (0.630, 0.080),
+        "tiger": (0.845, 0.087),
+    },
+    "mi_net_rc": {
+        "musk1": (0.898, 0.097),
+        "musk2": (0.873, 0.098),
+        "fox": (0.619, 0.104),
+        "tiger": (0.836, 0.083),
+    },
+    "abmil": {
+        "musk1": (0.892, 0.090),
+        "musk2": (0.858, 0.106),
+        "fox": (0.615, 0.096),
+        "tiger": (0.839, 0.054),
+    },
+    "abmil_gated": {
+        "musk1": (0.900, 0.088),
+        "musk2": (0.863, 0.094),
+        "fox": (0.603, 0.068),
+        "tiger": (0.845, 0.046),
+    },
+    "loss_attention": {
+        "musk1": (0.917, 0.066),
+        "musk2": (0.911, 0.063),
+        "fox": (0.712, 0.074),
+        "tiger": (0.897, 0.065),
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +93,9 @@ def run(job: Job) -> list[dict[str, Any]]:
     labels = [bag.label for bag in bags]
     rows = []
     for repeat in range(job.repeats):
-        folds = StratifiedKFold(job.folds, shuffle=True, random_state=repeat).split(np.zeros(len(bags)), labels)
+        folds = StratifiedKFold(job.folds, shuffle=True, random_state=repeat).split(
+            np.zeros(len(bags)), labels
+        )
         for fold, (rest, test) in enumerate(folds):
             inner, val = train_test_split(
                 rest, test_size=1 / (job.folds - 1), stratify=[labels[i] for i in rest], random_state=repeat
@@ -76,7 +113,9 @@ def run(job: Job) -> list[dict[str, Any]]:
                     "repeat": repeat,
                     "fold": fold,
                 }
-                rows.append({**row, "accuracy": accuracy, "epoch": epoch, "seconds": time.perf_counter() - started})
+                rows.append(
+                    {**row, "accuracy": accuracy, "epoch": epoch, "seconds": time.perf_counter() - started}
+                )
     return rows
 
 
@@ -104,7 +143,9 @@ def table(rows: list[dict[str, Any]], datasets: list[str], methods: list[str]) -
     for method in methods:
         cells = [method]
         for dataset in datasets:
-            cells.append("{:.3f} ± {:.3f}".format(*PUBLISHED[method][dataset]) if method in PUBLISHED else "-")
+            cells.append(
+                "{:.3f} ± {:.3f}".format(*PUBLISHED[method][dataset]) if method in PUBLISHED else "-"
+            )
             for protocol in ("published", "honest"):
                 mine = (method, dataset, protocol)
                 own = [r["accuracy"] for r in rows if (r["method"], r["dataset"], r["protocol"]) == mine]
@@ -114,9 +155,13 @@ def table(rows: list[dict[str, Any]], datasets: list[str], methods: list[str]) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="folder with musk1.npz, musk2.npz, fox.npz, tiger.npz")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with musk1.npz, musk2.npz, fox.npz, tiger.npz"
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
     arguments = parser.parse_args()
     setup_console()

@@ -101,7 +101,9 @@ def linear_probe(run: RunFolder, key: str, truth: dict[str, NDArray[np.bool_]]) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="crchisto27.npz")
     parser.add_argument(
@@ -136,7 +138,9 @@ def main() -> None:
             table.append([name, model, *(f"{value:.3f}" for value in values)])
         key = str(encoder["name"]).replace(":", ".")
         mean, spread = linear_probe(run, key, truth)
-        table.append([name, "linear probe (sees patch labels)", "-", "-", f"{mean:.3f}", f"{spread:.3f}", "-"])
+        table.append(
+            [name, "linear probe (sees patch labels)", "-", "-", f"{mean:.3f}", f"{spread:.3f}", "-"]
+        )
     print("\n".join("| " + " | ".join(row) + " |" for row in table))
     with (config.run / "table.csv").open("w", newline="") as handle:
         csv.writer(handle).writerows(table)

@@ -51,7 +51,9 @@ def by_validation(name: str, spec: TrainSpec, fold: Fold, bags: Mapping[str, Bag
     return [min(row["val_loss"] for row in history), max(row["val_auc"] for row in history)]
 
 
-def without_validation(name: str, spec: TrainSpec, fold: Fold, bags: Mapping[str, Bag], truth: Truth) -> list[float]:
+def without_validation(
+    name: str, spec: TrainSpec, fold: Fold, bags: Mapping[str, Bag], truth: Truth
+) -> list[float]:
     """Return slide and patch AUC of the test part."""
     members = [*fold.train, *fold.val]
     standardizer = Standardizer.fit([bags[s] for s in members])
@@ -69,7 +71,9 @@ def without_validation(name: str, spec: TrainSpec, fold: Fold, bags: Mapping[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="runs/crc_cells/<features>")
     parser.add_argument("protocol", choices=["validation", "none"])
     parser.add_argument("--lr", type=float, nargs="+", default=[0.0003])
@@ -82,7 +86,9 @@ def main() -> None:
         for lr in arguments.lr:
             found = []
             for number, fold in enumerate(split.folds):
-                spec = TrainSpec(epochs=arguments.epochs, lr=lr, bags_per_batch=bags_per_batch, seed=1000 * number)
+                spec = TrainSpec(
+                    epochs=arguments.epochs, lr=lr, bags_per_batch=bags_per_batch, seed=1000 * number
+                )
                 if arguments.protocol == "validation":
                     found.append(by_validation(name, spec, fold, bags))
                 else:

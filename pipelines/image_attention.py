@@ -43,7 +43,9 @@ def train(name: str, images: Images, seed: int, epochs: int, device: str) -> Met
     model = make(generator).to(device).train()
     has_mask = torch.zeros(len(images.labels), dtype=torch.bool)
     nests = torch.nonzero(images.labels == NEST)[:, 0]
-    has_mask[nests[torch.randperm(len(nests), generator=generator)[: round(share * len(images.labels))]]] = True
+    has_mask[nests[torch.randperm(len(nests), generator=generator)[: round(share * len(images.labels))]]] = (
+        True
+    )
     optimiser = torch.optim.Adam(model.parameters(), lr=LR, weight_decay=1e-4)
     steps = epochs * (len(images.labels) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -64,7 +66,9 @@ def train(name: str, images: Images, seed: int, epochs: int, device: str) -> Met
             )
             loss = model.loss(batch)
             if not torch.isfinite(loss):
-                raise DataError(f"{name}, seed {seed}: the loss is {float(loss.detach())} in epoch {epoch + 1}")
+                raise DataError(
+                    f"{name}, seed {seed}: the loss is {float(loss.detach())} in epoch {epoch + 1}"
+                )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -108,12 +112,18 @@ def data_sets(kind: str, options: argparse.Namespace, seed: int, folder: Path) -
     seeds = 2 * seed, 2 * seed + 1
     if kind == "slides":
         training, test = (
-            slide_images(n, s, folder / f"{s}") for n, s in zip((options.train, options.test), seeds, strict=True)
+            slide_images(n, s, folder / f"{s}")
+            for n, s in zip((options.train, options.test), seeds, strict=True)
         )
     else:
-        training, test = (nest_images(n, s) for n, s in zip((options.train, options.test), seeds, strict=True))
+        training, test = (
+            nest_images(n, s) for n, s in zip((options.train, options.test), seeds, strict=True)
+        )
     if kind == "shortcut":
-        training, test = with_colour_shortcut(training, 0.95, seed), with_colour_shortcut(test, 0.5, seed + 1000)
+        training, test = (
+            with_colour_shortcut(training, 0.95, seed),
+            with_colour_shortcut(test, 0.5, seed + 1000),
+        )
     return standardised(training, training), standardised(test, training)
 
 
@@ -136,18 +146,27 @@ def study(options: argparse.Namespace) -> dict[str, Any]:
 
 def table(rows: dict[str, list[dict[str, float]]]) -> str:
     columns = ("accuracy", "pointing", "top position", "IoU")
-    lines = ["| method | " + " | ".join(columns) + " | seconds a training |", "|---|" + "---|" * (len(columns) + 1)]
+    lines = [
+        "| method | " + " | ".join(columns) + " | seconds a training |",
+        "|---|" + "---|" * (len(columns) + 1),
+    ]
     for name, seeds in rows.items():
         cells = [interval([row[column] for row in seeds]) for column in columns]
         lines.append(
-            f"| {name} | " + " | ".join(cells) + f" | {statistics.fmean(row['seconds'] for row in seeds):.0f} |"
+            f"| {name} | "
+            + " | ".join(cells)
+            + f" | {statistics.fmean(row['seconds'] for row in seeds):.0f} |"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="0: what settings were tried on")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="0: what settings were tried on"
+    )
     parser.add_argument("--train", type=int, default=400)
     parser.add_argument("--test", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=18)

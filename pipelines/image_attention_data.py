@@ -45,7 +45,10 @@ def nest_images(count: int, seed: int) -> Images:
 
     def inside(integral: np.ndarray, y: int, x: int) -> int:
         return int(
-            integral[y + SIDE_PX, x + SIDE_PX] - integral[y, x + SIDE_PX] - integral[y + SIDE_PX, x] + integral[y, x]
+            integral[y + SIDE_PX, x + SIDE_PX]
+            - integral[y, x + SIDE_PX]
+            - integral[y + SIDE_PX, x]
+            + integral[y, x]
         )
 
     pixels: list[np.ndarray] = []
@@ -65,7 +68,9 @@ def nest_images(count: int, seed: int) -> Images:
         if not (0 <= x <= len(field) - SIDE_PX and 0 <= y <= len(field) - SIDE_PX):
             continue
         tumour = inside(whole[0], y, x)
-        if inside(whole[1], y, x) < 0.8 * SIDE_PX**2 or (tumour > 0 if not wanted else tumour < 0.05 * SIDE_PX**2):
+        if inside(whole[1], y, x) < 0.8 * SIDE_PX**2 or (
+            tumour > 0 if not wanted else tumour < 0.05 * SIDE_PX**2
+        ):
             continue
         window = slice(y, y + SIDE_PX), slice(x, x + SIDE_PX)
         pixels.append(field[window])
@@ -90,7 +95,9 @@ def slide_images(count: int, seed: int, folder: Path) -> Images:
         outlines = folder / "annotations" / f"{path.stem}.xml"
         lesions = read_annotations(outlines, path.stem, info) if outlines.exists() else []
         scale = MPP / info.mpp
-        truth = rasterize(shapely.union_all([lesion.geometry for lesion in lesions]), field.shape[:2], scale, scale)
+        truth = rasterize(
+            shapely.union_all([lesion.geometry for lesion in lesions]), field.shape[:2], scale, scale
+        )
         window = np.ones((SIDE_PX, SIDE_PX))
         share = cv2.boxFilter(truth.astype(np.float32), -1, (SIDE_PX, SIDE_PX))
         near = cv2.dilate(truth.view(np.uint8), np.ones((2 * SIDE_PX + 1, 2 * SIDE_PX + 1), np.uint8)) > 0
@@ -113,7 +120,9 @@ def slide_images(count: int, seed: int, folder: Path) -> Images:
 
 def _stacked(pixels: list[np.ndarray], masks: list[np.ndarray], labels: list[int]) -> Images:
     stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
-    return Images(stacked.contiguous(), torch.tensor(labels), torch.from_numpy(np.stack(masks)).float()[:, None])
+    return Images(
+        stacked.contiguous(), torch.tensor(labels), torch.from_numpy(np.stack(masks)).float()[:, None]
+    )
 
 
 def standardised(images: Images, by: Images) -> Images:

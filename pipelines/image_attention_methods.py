@@ -58,7 +58,9 @@ class Plain(Method):
         return found
 
     def maps(self, pixels: Tensor) -> Tensor:
-        return grad_cam(self.features, self.head, pixels, torch.full((len(pixels),), NEST, device=pixels.device))
+        return grad_cam(
+            self.features, self.head, pixels, torch.full((len(pixels),), NEST, device=pixels.device)
+        )
 
 
 class Guided(Plain):

@@ -88,7 +88,11 @@ def train(pooling: str, images: Pictures, epochs: int, seed: int, device: str, c
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     classes = int(images.labels.max()) + 1
-    model = Pooled(pooling, classes, images.pixels.shape[-1], len(images), epochs, seed, cal_views).to(device).train()
+    model = (
+        Pooled(pooling, classes, images.pixels.shape[-1], len(images), epochs, seed, cal_views)
+        .to(device)
+        .train()
+    )
     for epoch in range(epochs):
         rate, *betas = pace(epoch, epochs)
         # made anew every epoch, as the published code does: the moments start again
@@ -97,7 +101,9 @@ def train(pooling: str, images: Pictures, epochs: int, seed: int, device: str, c
             batch = augmented(prepared(images.pixels[rows], device), generator)
             loss = model.loss(batch, images.labels[rows].to(device), rows.to(device))
             if not torch.isfinite(loss):
-                raise DataError(f"{pooling}, seed {seed}: the loss is {float(loss.detach())} in epoch {epoch + 1}")
+                raise DataError(
+                    f"{pooling}, seed {seed}: the loss is {float(loss.detach())} in epoch {epoch + 1}"
+                )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -145,7 +151,12 @@ def study(options: argparse.Namespace, schedule: Schedule) -> Found:
         if written["schedule"] != settings:
             raise DataError(f"{record} holds measures of another schedule: give --out another folder")
         done = written["measures"]
-    jobs = [(name, seed, pooling) for name in options.sets for seed in range(schedule.seeds) for pooling in POOLINGS]
+    jobs = [
+        (name, seed, pooling)
+        for name in options.sets
+        for seed in range(schedule.seeds)
+        for pooling in POOLINGS
+    ]
     for name, seed, pooling in progress(jobs, total=len(jobs), label="poolings", unit="training"):
         key = f"{name}/{seed}/{pooling}"
         if key in done:
@@ -160,13 +171,18 @@ def study(options: argparse.Namespace, schedule: Schedule) -> Found:
         logger().info("  %s: %s (%.0f s)", key, done[key], time.perf_counter() - started)
         write_json(record, {"schedule": settings, "measures": done})
     return {
-        name: {pooling: [done[f"{name}/{seed}/{pooling}"] for seed in range(schedule.seeds)] for pooling in POOLINGS}
+        name: {
+            pooling: [done[f"{name}/{seed}/{pooling}"] for seed in range(schedule.seeds)]
+            for pooling in POOLINGS
+        }
         for name in options.sets
     }
 
 
 def table(found: Found) -> str:
-    columns = [(name, "accuracy") for name in found] + [("tiny", "top position") for name in found if name == "tiny"]
+    columns = [(name, "accuracy") for name in found] + [
+        ("tiny", "top position") for name in found if name == "tiny"
+    ]
     head = [f"{name}: {measure}" for name, measure in columns]
     lines = ["| pooling | " + " | ".join(head) + " |", "|---|" + "---|" * len(head)]
     for pooling in POOLINGS:
@@ -176,13 +192,17 @@ def table(found: Found) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cifar", type=Path, required=True)
     parser.add_argument("--tiny", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", choices=list(FULL.epochs), default=list(FULL.epochs))
     parser.add_argument("--schedule", choices=["full", "short"], default="short")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("runs/image_pooling"), help="where measures and the table go")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/image_pooling"), help="where measures and the table go"
+    )
     options = parser.parse_args()
     setup_console()
     started = time.perf_counter()

@@ -38,7 +38,9 @@ class Pictures:
                 f"{count} pictures of {classes} classes wanted, the smallest class has {min(map(len, each))}"
             )
         return self.take(
-            torch.cat([part[torch.randperm(len(part), generator=generator)[: count // classes]] for part in each])
+            torch.cat(
+                [part[torch.randperm(len(part), generator=generator)[: count // classes]] for part in each]
+            )
         )
 
 
@@ -71,7 +73,10 @@ def read_tiny_imagenet(path: Path) -> tuple[Pictures, Pictures]:
         kept = {part: [row for row in found if row[0] in there] for part, found in rows.items()}
         train, val = (
             _pictures(
-                file, [r[0] for r in part], [r[1] for r in part], [(*r[2][:2], r[2][2] + 1, r[2][3] + 1) for r in part]
+                file,
+                [r[0] for r in part],
+                [r[1] for r in part],
+                [(*r[2][:2], r[2][2] + 1, r[2][3] + 1) for r in part],
             )
             for part in kept.values()
         )
@@ -91,7 +96,9 @@ def _lines(file: zipfile.ZipFile, name: str) -> Iterator[str]:
     return (line for line in file.read(name).decode().splitlines() if line.strip())
 
 
-def _pictures(file: zipfile.ZipFile, names: list[str], labels: list[int], boxes: list[tuple[int, ...]]) -> Pictures:
+def _pictures(
+    file: zipfile.ZipFile, names: list[str], labels: list[int], boxes: list[tuple[int, ...]]
+) -> Pictures:
     pixels = [np.asarray(Image.open(io.BytesIO(file.read(name))).convert("RGB")) for name in names]
     stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
     return Pictures(stacked, torch.tensor(labels), torch.tensor(boxes))

@@ -37,7 +37,11 @@ class Pooled(nn.Module):
         elif pooling in LOSS_ATTENTION:
             steadied = images if pooling == "loss-attention" else 0
             self.head = LossAttentionPool2d(
-                CHANNELS, classes, images=steadied, positions=math.prod(GRID), ramp_epochs=max(round(0.4 * epochs), 1)
+                CHANNELS,
+                classes,
+                images=steadied,
+                positions=math.prod(GRID),
+                ramp_epochs=max(round(0.4 * epochs), 1),
             )
         else:
             self.fc = nn.Linear(CHANNELS, classes)
@@ -57,14 +61,22 @@ class Pooled(nn.Module):
             return self.fc((weights * positions).sum(1)), weights[..., 0].unflatten(1, maps.shape[2:])
         logits: Tensor = self.fc(positions.mean(1) if self.pooling == "mean" else positions.amax(1))
         # no weights of its own: what each position says for the class that is called
-        called = self.fc(positions).gather(2, logits.argmax(1)[:, None, None].expand(-1, positions.shape[1], 1))
+        called = self.fc(positions).gather(
+            2, logits.argmax(1)[:, None, None].expand(-1, positions.shape[1], 1)
+        )
         return logits, called[..., 0].unflatten(1, maps.shape[2:])
 
     def loss(self, images: Tensor, labels: Tensor, numbers: Tensor) -> Tensor:
         if self.pooling == "CAL":
             output = self.cal(images)
-            others = [self.cal(view) for view in self.cal.augment(images, output.attention)] if self.cal_views else []
+            others = (
+                [self.cal(view) for view in self.cal.augment(images, output.attention)]
+                if self.cal_views
+                else []
+            )
             return torch.stack(list(self.cal.losses(output, labels, others).values())).sum()
         if self.pooling in LOSS_ATTENTION:
-            return torch.stack(list(self.head.losses(self.head(self.features(images)), labels, numbers).values())).sum()
+            return torch.stack(
+                list(self.head.losses(self.head(self.features(images)), labels, numbers).values())
+            ).sum()
         return F.cross_entropy(self(images)[0], labels)

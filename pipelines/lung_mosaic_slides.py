@@ -26,7 +26,11 @@ from wsi_mil.synthetic.writing import write_asap, write_pyramid
 IMAGE_PX, MPP = 224, 0.5
 NORMAL, CARCINOMAS = "lung_n", ("lung_aca", "lung_scc")
 GLASS = (243, 242, 244)
-POOLS = {"train": 0.5, "val": 0.15, "test": 0.35}  # shares of the near-duplicate groups; no group is in two pools
+POOLS = {
+    "train": 0.5,
+    "val": 0.15,
+    "test": 0.35,
+}  # shares of the near-duplicate groups; no group is in two pools
 
 
 class MosaicSpec(Spec):
@@ -61,14 +65,18 @@ def read_pools(archive: Path, rng: Generator) -> dict[str, dict[str, list[str]]]
         with zipfile.ZipFile(archive) as files:
             rows = list(csv.DictReader(io.StringIO(files.read("index.csv").decode())))
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{archive} is no lung_he.zip (images and index.csv with file,class,group): {error}") from error
+        raise DataError(
+            f"{archive} is no lung_he.zip (images and index.csv with file,class,group): {error}"
+        ) from error
     pools: dict[str, dict[str, list[str]]] = {part: {} for part in POOLS}
     for name in (NORMAL, *CARCINOMAS):
         groups = rng.permutation(sorted({row["group"] for row in rows if row["class"] == name}))
         cuts = np.rint(np.cumsum(list(POOLS.values())) * len(groups)).astype(int)
         for part, chosen in zip(POOLS, np.split(groups, cuts[:-1]), strict=True):
             members = set(chosen.tolist())
-            pools[part][name] = [row["file"] for row in rows if row["class"] == name and row["group"] in members]
+            pools[part][name] = [
+                row["file"] for row in rows if row["class"] == name and row["group"] in members
+            ]
     return pools
 
 
@@ -80,7 +88,9 @@ def write_mosaics(archive: Path, folder: Path, spec: MosaicSpec) -> None:
     rng = np.random.default_rng(spec.seed)
     pools = read_pools(archive, rng)
     centres = _centres(spec, rng)
-    parts = [(part, label) for part, count in spec.slides.items() for label in (0, 1) for _ in range(count // 2)]
+    parts = [
+        (part, label) for part, count in spec.slides.items() for label in (0, 1) for _ in range(count // 2)
+    ]
     numbers = rng.permutation(len(parts))
     rows = []
     with zipfile.ZipFile(archive) as files:
@@ -105,12 +115,19 @@ def _centres(spec: MosaicSpec, rng: Generator) -> list[Centre]:
     found = []
     for number in range(spec.centres):
         gains = np.exp(rng.normal(0, spec.centre_jitter, 3))
-        found.append(Centre(f"centre_{number}", (gains[0], gains[1], gains[2]), float(rng.uniform(*spec.blur_px))))
+        found.append(
+            Centre(f"centre_{number}", (gains[0], gains[1], gains[2]), float(rng.uniform(*spec.blur_px)))
+        )
     return found
 
 
 def _slide(
-    files: zipfile.ZipFile, pool: dict[str, list[str]], label: int, spec: MosaicSpec, centre: Centre, rng: Generator
+    files: zipfile.ZipFile,
+    pool: dict[str, list[str]],
+    label: int,
+    spec: MosaicSpec,
+    centre: Centre,
+    rng: Generator,
 ) -> tuple[RGB, list[shapely.Polygon]]:
     """Return the pixels and the lesions' outlines. The margin of glass is drawn, so images do not lie on the tile lattice."""
     tissue = _ellipse(spec.side)
@@ -122,7 +139,9 @@ def _slide(
     pixels = np.full((size + 2 * margin_y, size + 2 * margin_x, 3), GLASS, np.uint8)
     for cells, name in ((tissue & ~tumour, NORMAL), (tumour, carcinoma)):
         places = np.argwhere(cells)
-        chosen = np.resize(rng.permutation(pool[name]), len(places))  # again from the start when the pool is used up
+        chosen = np.resize(
+            rng.permutation(pool[name]), len(places)
+        )  # again from the start when the pool is used up
         for (row, column), file in zip(places, chosen, strict=True):
             image = _turned(_read(files, str(file)), rng)
             y, x = margin_y + row * IMAGE_PX, margin_x + column * IMAGE_PX
@@ -164,7 +183,9 @@ def draw_lesions(tissue: Mask, spec: MosaicSpec, rng: Generator) -> list[Mask]:
             if not len(edge):
                 break
             lesion[tuple(edge[int(rng.integers(len(edge)))])] = True
-        lesion = binary_fill_holes(lesion)  # an outline has no hole: what a lesion surrounds is drawn as lesion
+        lesion = binary_fill_holes(
+            lesion
+        )  # an outline has no hole: what a lesion surrounds is drawn as lesion
         lesions.append(lesion)
         free &= ~cv2.dilate(lesion.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     return lesions

@@ -136,8 +136,11 @@ def draw_strip(run: RunFolder, models: Sequence[str], height_px: int = 300) -> P
         counts = Counter(row["slide_id"] for row in csv.DictReader(handle))
     slide_id = min(counts, key=lambda name: (-counts[name], name))
     pictures = [cv2.imread(str(run.heatmap(name, slide_id, "png"))) for name in models]
-    same = [cv2.resize(p, (round(p.shape[1] * height_px / p.shape[0]), height_px), interpolation=cv2.INTER_AREA)
-            for p in pictures if p is not None]  # fmt: skip
+    same = [
+        cv2.resize(p, (round(p.shape[1] * height_px / p.shape[0]), height_px), interpolation=cv2.INTER_AREA)
+        for p in pictures
+        if p is not None
+    ]
     path = run.path / "strip.jpg"
     cv2.imwrite(str(path), cv2.hconcat(same), [cv2.IMWRITE_JPEG_QUALITY, 80])
     return path
@@ -150,10 +153,14 @@ def _shown(value: float | None, interval: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="lung_he.zip")
-    parser.add_argument("--squeezenet", type=Path, required=True, help="ImageNet weights of SqueezeNet 1.0 (.npz)")
+    parser.add_argument(
+        "--squeezenet", type=Path, required=True, help="ImageNet weights of SqueezeNet 1.0 (.npz)"
+    )
     parser.add_argument("--form", action="append", choices=list(FORMS), help="one of them only; repeatable")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
     arguments = parser.parse_intermixed_args()

@@ -26,7 +26,10 @@ class Digits:
     @classmethod
     def load(cls, folder: Path, part: str) -> "Digits":
         """Return MNIST's `part` ('train' or 't10k') from its idx files, gzipped."""
-        return cls(read_idx(folder / f"{part}-images-idx3-ubyte.gz"), read_idx(folder / f"{part}-labels-idx1-ubyte.gz"))
+        return cls(
+            read_idx(folder / f"{part}-images-idx3-ubyte.gz"),
+            read_idx(folder / f"{part}-labels-idx1-ubyte.gz"),
+        )
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

@@ -75,7 +75,10 @@ def run(job: Job) -> list[Row]:
         shape = {"classes": job.classes, "bags": job.bags, "repeat": job.repeat, "method": method}
         row = {**shape, **columns, **score(model, test)}
         if watched:
-            row |= {"auc_watched": history[-1]["val_auc"], "auc_best_epoch": max(e["val_auc"] for e in history)}
+            row |= {
+                "auc_watched": history[-1]["val_auc"],
+                "auc_best_epoch": max(e["val_auc"] for e in history),
+            }
         rows.append({**row, "seconds": round(time.perf_counter() - started, 1)})
     return rows
 
@@ -88,7 +91,9 @@ def score(model: Aggregator, test: list[Bag]) -> Row:
     for start in range(0, len(test), 10):  # larger batches are slower on a CPU
         output = model(PackedBags.pack(test[start : start + 10]))
         probabilities.append(model.probabilities(output.bag_logits))
-        scores.append(output.instance_scores.sigmoid() if output.score_kind == "logit" else output.instance_scores)
+        scores.append(
+            output.instance_scores.sigmoid() if output.score_kind == "logit" else output.instance_scores
+        )
         kind = output.score_kind
     found = torch.cat(probabilities).double().numpy()
     labels = np.array([bag.label for bag in test])
@@ -97,7 +102,10 @@ def score(model: Aggregator, test: list[Bag]) -> Row:
         row["auc"] = float(roc_auc_score(labels, found[:, 1]))
     positive = np.repeat(labels > 0, [len(bag) for bag in test])
     values = torch.cat(scores).numpy()[positive]
-    truth = torch.cat([bag.instance_labels for bag in test if bag.instance_labels is not None]).numpy()[positive] == 1
+    truth = (
+        torch.cat([bag.instance_labels for bag in test if bag.instance_labels is not None]).numpy()[positive]
+        == 1
+    )
     for threshold in THRESHOLDS:
         chosen = values > threshold
         hits = int((chosen & truth).sum())
@@ -117,14 +125,19 @@ def plan(settings: dict[str, Any], data: Path) -> list[Job]:
                 job = Job(data, repeat, bags, classes, settings["test_bags"], tuple(runs))
                 if bags == task.get("ablation"):
                     runs += [
-                        run_of(settings, epochs, "loss_attention", {"lam": v}, repeat) for v in settings["lambdas"]
+                        run_of(settings, epochs, "loss_attention", {"lam": v}, repeat)
+                        for v in settings["lambdas"]
                     ]
-                    job = replace(job, runs=tuple(runs), watched=tuple(best["methods"]), watched_bags=best["test_bags"])
+                    job = replace(
+                        job, runs=tuple(runs), watched=tuple(best["methods"]), watched_bags=best["test_bags"]
+                    )
                 jobs.append(job)
     return jobs
 
 
-def run_of(settings: dict[str, Any], epochs: int, name: str, params: Row, repeat: int) -> tuple[Row, str, TrainSpec]:
+def run_of(
+    settings: dict[str, Any], epochs: int, name: str, params: Row, repeat: int
+) -> tuple[Row, str, TrainSpec]:
     own = settings["methods"][name] or {}
     values = {**settings["train"], **own, "epochs": epochs, "seed": repeat, "select_by": "last"}
     values["params"] = {**own.get("params", {}), **params}
@@ -133,14 +146,18 @@ def run_of(settings: dict[str, Any], epochs: int, name: str, params: Row, repeat
 
 def write_table(path: Path, rows: list[Row]) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, sorted({key for row in rows for key in row}), restval="", lineterminator="\n")
+    writer = csv.DictWriter(
+        text, sorted({key for row in rows for key in row}), restval="", lineterminator="\n"
+    )
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder with MNIST's four idx files")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")

@@ -13,13 +13,21 @@ import numpy as np
 THRESHOLDS = ("0.9", "0.7", "0.5", "0.3", "0.1")
 # Shi et al., AAAI 2020, Table 2: AUC at 50, 100, 150, 200 training bags, accuracy (four classes) at 50
 PUBLISHED_AUC = {
-    "mean_pool": (0.794, 0.847, 0.904, 0.934), "max_pool": (0.805, 0.943, 0.962, 0.975),
-    "mi_net": (0.904, 0.947, 0.952, 0.954), "abmil": (0.914, 0.963, 0.977, 0.984),
-    "abmil_gated": (0.908, 0.959, 0.973, 0.979), "loss_attention": (0.931, 0.969, 0.978, 0.984),
-}  # fmt: skip
+    "mean_pool": (0.794, 0.847, 0.904, 0.934),
+    "max_pool": (0.805, 0.943, 0.962, 0.975),
+    "mi_net": (0.904, 0.947, 0.952, 0.954),
+    "abmil": (0.914, 0.963, 0.977, 0.984),
+    "abmil_gated": (0.908, 0.959, 0.973, 0.979),
+    "loss_attention": (0.931, 0.969, 0.978, 0.984),
+}
 PUBLISHED_ACCURACY = {
-    "mean_pool": 0.582, "max_pool": 0.635, "mi_net": 0.477, "abmil": 0.753, "abmil_gated": 0.720, "loss_attention": 0.765,
-}  # fmt: skip
+    "mean_pool": 0.582,
+    "max_pool": 0.635,
+    "mi_net": 0.477,
+    "abmil": 0.753,
+    "abmil_gated": 0.720,
+    "loss_attention": 0.765,
+}
 # the same, Figure 2, 50 training bags, binary: precision, recall at thresholds .9, .7, .5, .3, .1 (measured from the curves)
 PUBLISHED_FOUND = {
     "abmil": ((0.913, 0.878, 0.851, 0.818, 0.716), (0.283, 0.396, 0.503, 0.655, 0.759)),
@@ -28,9 +36,14 @@ PUBLISHED_FOUND = {
 }
 # Figure 3, binary recall at thresholds .9, .5, .1 by lambda
 PUBLISHED_LAMBDA = {
-    "0": (0.300, 0.525, 0.737), "0.001": (0.404, 0.565, 0.713), "0.01": (0.420, 0.573, 0.710),
-    "0.1": (0.447, 0.576, 0.697), "1": (0.477, 0.582, 0.686), "10": (0.513, 0.587, 0.665), "100": (0.529, 0.594, 0.658),
-}  # fmt: skip
+    "0": (0.300, 0.525, 0.737),
+    "0.001": (0.404, 0.565, 0.713),
+    "0.01": (0.420, 0.573, 0.710),
+    "0.1": (0.447, 0.576, 0.697),
+    "1": (0.477, 0.582, 0.686),
+    "10": (0.513, 0.587, 0.665),
+    "100": (0.529, 0.594, 0.658),
+}
 Row = dict[str, str]
 
 
@@ -121,7 +134,9 @@ def best_epochs(rows: Sequence[Row]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("results", type=Path)
     with parser.parse_args().results.open(newline="") as handle:
         rows = list(csv.DictReader(handle))

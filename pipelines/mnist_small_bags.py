@@ -50,7 +50,13 @@ def accuracy(data: Path, front: str, seed: int, epochs: int) -> tuple[float, int
     test = small_bags(Digits.load(data, "t10k"), 300, rng)
     model = build(front, seed)
     spec = TrainSpec(
-        epochs=epochs, lr=0.001, weight_decay=0.01, bags_per_batch=8, patience=5, select_by="val_loss", seed=seed
+        epochs=epochs,
+        lr=0.001,
+        weight_decay=0.01,
+        bags_per_batch=8,
+        patience=5,
+        select_by="val_loss",
+        seed=seed,
     )
     result = fit(model, train, val, spec)
     with torch.inference_mode():
@@ -59,7 +65,9 @@ def accuracy(data: Path, front: str, seed: int, epochs: int) -> tuple[float, int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with MNIST's four idx files")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=20)
@@ -71,7 +79,8 @@ def main() -> None:
         for seed in range(arguments.seeds):
             found.append(accuracy(arguments.data, front, seed, arguments.epochs))
             print(
-                f"{front}, seed {seed}: accuracy {found[-1][0]:.4f} on 300 test bags, epoch {found[-1][1]}", flush=True
+                f"{front}, seed {seed}: accuracy {found[-1][0]:.4f} on 300 test bags, epoch {found[-1][1]}",
+                flush=True,
             )
         mean = np.mean([value for value, _ in found])
         print(f"{front}: mean {mean:.4f} over {len(found)} seeds, {time.perf_counter() - started:.0f} s")

@@ -47,7 +47,14 @@ COHORTS: dict[str, dict[str, Any]] = {
 }
 DOSED = ("focus_mil", "mi_net", "max_pool", "mean_pool", "abmil_gated", "dsmil")
 COVERAGES, STRENGTHS = (0.01, 0.05, 0.15, 0.4), (0.1, 0.25, 0.5, 1.0)
-ABLATION = ("focus_mil", "focus_mil_1_bag", "focus_mil_plain", "focus_mil_plain_1_bag", "mi_net_3_bags", "mi_net")
+ABLATION = (
+    "focus_mil",
+    "focus_mil_1_bag",
+    "focus_mil_plain",
+    "focus_mil_plain_1_bag",
+    "mi_net_3_bags",
+    "mi_net",
+)
 
 
 def cohort_config(config: RunConfig, name: str, data: Mapping[str, Path]) -> RunConfig:
@@ -78,18 +85,24 @@ def cohort_config(config: RunConfig, name: str, data: Mapping[str, Path]) -> Run
 def dosed(config: RunConfig, values: Mapping[str, float]) -> RunConfig:
     """The same cohort under another dose of the poison, for the methods whose curves are drawn."""
     poison = config.poison.model_copy(update=dict(values))
-    return config.model_copy(update={"poison": poison, "models": {name: config.models[name] for name in DOSED}})
+    return config.model_copy(
+        update={"poison": poison, "models": {name: config.models[name] for name in DOSED}}
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--crc", type=Path, help="crchisto27.npz")
     parser.add_argument("--lung", type=Path, help="lung_he.zip")
     parser.add_argument(
         "--squeezenet", type=Path, help="ImageNet weights of SqueezeNet 1.0 (.npz), for the lung mosaics"
     )
-    parser.add_argument("--cohort", action="append", choices=list(COHORTS), help="one of them only; repeatable")
+    parser.add_argument(
+        "--cohort", action="append", choices=list(COHORTS), help="one of them only; repeatable"
+    )
     parser.add_argument("--doses-on", default="crc", choices=list(COHORTS), help="the cohort of the curves")
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
     arguments = parser.parse_intermixed_args()

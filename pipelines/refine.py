@@ -49,7 +49,10 @@ def outlines_of_training_slides(run: RunFolder, count: int) -> Path:
     """Copy the truth of the first `count` tumour slides of the training part into a folder, as a user's outlines."""
     folder = run.path / "outlines"
     folder.mkdir(exist_ok=True)
-    truth = [run.path / "cohort" / "annotations" / f"{slide}.geojson" for slide in Split.load(run.split).folds[0].train]
+    truth = [
+        run.path / "cohort" / "annotations" / f"{slide}.geojson"
+        for slide in Split.load(run.split).folds[0].train
+    ]
     for path in [path for path in truth if path.exists()][:count]:
         shutil.copy(path, folder / path.name)
     return folder
@@ -94,7 +97,9 @@ def table(found: Sequence[dict[str, dict[str, Any]]]) -> str:
             rows = [figure(cohort[name], path) for cohort in found]
             before, after = (sum(row[key] for row in rows) / len(rows) for key in ("second", "first"))
             change = spread([row["difference"] for row in rows])
-            cells.append(f"{before:.3f} → {after:.3f}, {change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})")
+            cells.append(
+                f"{before:.3f} → {after:.3f}, {change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+            )
         seconds = sum(cohort[name]["seconds"] for cohort in found) / len(found)
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {seconds:.0f} |")
     return "\n".join(lines)
@@ -111,7 +116,9 @@ def by_cohort(found: Sequence[dict[str, dict[str, Any]]], names: Sequence[int], 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--cohorts", type=int, nargs="+", default=[11, 12, 13], help="seeds of the cohorts")

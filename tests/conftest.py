@@ -45,7 +45,9 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-SMALL = SynthSpec(pairs=9, centres=3, seed=3, width_px=(1500, 1700), height_px=(1250, 1350), itc_share=0, macro_share=0)
+SMALL = SynthSpec(
+    pairs=9, centres=3, seed=3, width_px=(1500, 1700), height_px=(1250, 1350), itc_share=0, macro_share=0
+)
 
 
 @pytest.fixture(scope="session")

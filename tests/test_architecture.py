@@ -88,7 +88,12 @@ def test_every_room_has_its_place() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["from wsi_mil.cli import main", "from ..cli import main", "from .. import cli", "import wsi_mil.report.page"],
+    [
+        "from wsi_mil.cli import main",
+        "from ..cli import main",
+        "from .. import cli",
+        "import wsi_mil.report.page",
+    ],
 )
 def test_an_import_against_the_stream_is_seen(tmp_path: Path, line: str) -> None:
     package = tmp_path / "wsi_mil"
@@ -104,7 +109,9 @@ def run_python(code: str, *flags: str) -> subprocess.CompletedProcess[str]:
 def test_importing_loads_nothing_heavy() -> None:
     for code in ("import wsi_mil", "from wsi_mil.cli.main import main"):
         found = run_python(f"import sys; {code}; print(*sys.modules)").stdout.split()
-        assert not {"torch", "openslide", "dask", "zarr", "cv2", "timm", "numpy", "pydantic"} & set(found), code
+        assert not {"torch", "openslide", "dask", "zarr", "cv2", "timm", "numpy", "pydantic"} & set(found), (
+            code
+        )
 
 
 def test_help_of_the_whole_loads_no_torch() -> None:
@@ -138,8 +145,12 @@ def test_every_shipped_configuration_loads_and_says_how_to_run(path: Path) -> No
 
 
 def test_no_file_of_the_repository_is_large() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split(
-        "\n"
-    )
-    large = [name for name in tracked if name and (ROOT / name).is_file() and (ROOT / name).stat().st_size > 200_000]
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split("\n")
+    large = [
+        name
+        for name in tracked
+        if name and (ROOT / name).is_file() and (ROOT / name).stat().st_size > 200_000
+    ]
     assert large == []

@@ -13,7 +13,9 @@ def run(name: str, *options: str) -> list[list[str]]:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines() if line.startswith("|")
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in result.stdout.splitlines()
+        if line.startswith("|")
     ]
 
 
@@ -34,7 +36,9 @@ def test_extraction(tmp_path: Path) -> None:
     """The features are those of plain OpenSlide and torch, and both limits are there."""
     run("extraction", "--quick", "--json", str(tmp_path / "found.json"))
     found = json.loads((tmp_path / "found.json").read_text())
-    assert {"jpeg_tiles, aligned", "openslide, unaligned", "raw tiles, libjpeg-turbo"} <= set(found["reading"])
+    assert {"jpeg_tiles, aligned", "openslide, unaligned", "raw tiles, libjpeg-turbo"} <= set(
+        found["reading"]
+    )
     [row] = found["extraction"]
     assert row["cosine_min"] > 0.9999
     assert row["difference_max"] < 1e-4
@@ -63,5 +67,11 @@ def test_stores() -> None:
 
 def test_spatial() -> None:
     rows = run("spatial", "--steps", "1", "--side", "16", "--batch", "4")
-    assert [row[0] for row in rows[2:]] == ["plain (Grad-CAM)", "GAIN", "GAIN_ext, 10 % masks", "CAL", "loss-attention"]
+    assert [row[0] for row in rows[2:]] == [
+        "plain (Grad-CAM)",
+        "GAIN",
+        "GAIN_ext, 10 % masks",
+        "CAL",
+        "loss-attention",
+    ]
     assert rows[2][2] == "1.00"

@@ -13,10 +13,14 @@ import wsi_mil
 
 ROOT = Path(__file__).parents[1]
 MODULES = [
-    m.name for m in pkgutil.walk_packages(wsi_mil.__path__, "wsi_mil.") if not m.name.startswith("wsi_mil.testing")
+    m.name
+    for m in pkgutil.walk_packages(wsi_mil.__path__, "wsi_mil.")
+    if not m.name.startswith("wsi_mil.testing")
 ]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-BLOCK = re.compile(r"(<!-- exempt: (?P<reason>[^>]+) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- exempt: (?P<reason>[^>]+) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL
+)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -51,7 +55,9 @@ def test_commands_in_the_readme_exist() -> None:
         for block in BLOCK.finditer(text):
             for verb in re.findall(r"^\s*wsi-mil ([a-z]+)", block["code"], re.MULTILINE):
                 assert verb in VERBS, f"{path.name}: wsi-mil {verb}"
-            for file in re.findall(r"\b((?:configs|pipelines|docker|benchmarks)/[\w./-]+\.\w+)", block["code"]):
+            for file in re.findall(
+                r"\b((?:configs|pipelines|docker|benchmarks)/[\w./-]+\.\w+)", block["code"]
+            ):
                 assert (ROOT / file).exists(), f"{path.name}: {file}"
         for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text):
             assert (path.parent / link.split("#")[0]).exists(), f"{path.name} links to {link}"

@@ -11,13 +11,27 @@ import shapely
 from shapely import MultiPolygon, Polygon
 
 from wsi_mil.errors import DataError
-from wsi_mil.geojson import GRID_PX, class_of, feature, geometry_of, polygonal, read_features, stable_id, write_features
+from wsi_mil.geojson import (
+    GRID_PX,
+    class_of,
+    feature,
+    geometry_of,
+    polygonal,
+    read_features,
+    stable_id,
+    write_features,
+)
 
 BOX = shapely.box(512, 256, 768, 512)
 
 
 def one(**options: object) -> dict:  # type: ignore[type-arg]
-    settings = {"object_type": "tile", "uid": stable_id("s", 1), "class_name": "Tumor", "colour": (200, 0, 0)} | options
+    settings = {
+        "object_type": "tile",
+        "uid": stable_id("s", 1),
+        "class_name": "Tumor",
+        "colour": (200, 0, 0),
+    } | options
     return feature(BOX, **settings)  # type: ignore[arg-type]
 
 
@@ -91,7 +105,10 @@ def test_colours_are_whole_numbers_even_from_numpy() -> None:
         (shapely.union(shapely.box(0, 0, 5, 5), shapely.box(5, 5, 9, 9)), 41.0),  # touching in a point
         (shapely.box(0, 0, 8, 8).difference(shapely.box(0, 2, 4, 4)), 56.0),  # hole that touches the shell
         (shapely.MultiPolygon([shapely.box(0, 0, 5, 5), shapely.box(20, 0, 20.001, 9)]), 25.0),  # sliver, Q31
-        (shapely.GeometryCollection([shapely.box(0, 0, 3, 3), shapely.LineString([(9, 9), (10, 10)])]), 9.0),  # Q28
+        (
+            shapely.GeometryCollection([shapely.box(0, 0, 3, 3), shapely.LineString([(9, 9), (10, 10)])]),
+            9.0,
+        ),  # Q28
     ],
 )
 def test_geometry_is_made_valid_on_the_grid(shape: shapely.Geometry, area: float) -> None:
@@ -139,7 +156,12 @@ def test_an_error_in_the_middle_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-GEOMETRY = {"type": "Polygon", "coordinates": [[[0, 0], [4, 0], [4, 3], [0, 0]]], "isEllipse": True, "plane": {"c": -1}}
+GEOMETRY = {
+    "type": "Polygon",
+    "coordinates": [[[0, 0], [4, 0], [4, 3], [0, 0]]],
+    "isEllipse": True,
+    "plane": {"c": -1},
+}
 
 
 @pytest.mark.parametrize(

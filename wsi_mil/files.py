@@ -89,7 +89,9 @@ def fingerprint(path: Location) -> str:
     if isinstance(path, str):
         return digest_json(remote_version(path))
     if path.is_dir():
-        return digest_json(sorted((str(p.relative_to(path)), p.stat().st_size) for p in path.rglob("*") if p.is_file()))
+        return digest_json(
+            sorted((str(p.relative_to(path)), p.stat().st_size) for p in path.rglob("*") if p.is_file())
+        )
     size = path.stat().st_size
     found = hashlib.sha256(size.to_bytes(8, "little"))
     with path.open("rb") as file:

@@ -88,9 +88,13 @@ def feature(
 ) -> Feature:
     """Return one Feature. Measurements that are not finite are left out (Q18); raises DataError on bad geometry."""
     if class_name is not None and ":" in class_name:
-        raise DataError(f"class name {class_name!r}: QuPath splits names at ': ' (Q23); use a name without colon")
+        raise DataError(
+            f"class name {class_name!r}: QuPath splits names at ': ' (Q23); use a name without colon"
+        )
     if not isinstance(geometry, Rectangle) and (geometry.is_empty or not geometry.is_valid):
-        raise DataError(f"geometry of {name or uid} is empty or crosses itself; QuPath would refuse the file (Q30)")
+        raise DataError(
+            f"geometry of {name or uid} is empty or crosses itself; QuPath would refuse the file (Q30)"
+        )
     properties: dict[str, Any] = {"objectType": object_type}
     if name is not None:
         properties["name"] = name
@@ -122,7 +126,10 @@ def _coordinates(geometry: Polygon | MultiPolygon | Point | Rectangle) -> dict[s
 
 
 def _rings(polygon: Polygon) -> list[list[list[float]]]:
-    return [[[_plain(x), _plain(y)] for x, y, *_ in ring.coords] for ring in (polygon.exterior, *polygon.interiors)]
+    return [
+        [[_plain(x), _plain(y)] for x, y, *_ in ring.coords]
+        for ring in (polygon.exterior, *polygon.interiors)
+    ]
 
 
 def _plain(value: float) -> float:
@@ -227,7 +234,11 @@ def class_of(item: Feature) -> str | None:
 def offset_of(header: Mapping[str, Any], otherwise: tuple[int, int]) -> tuple[float, float]:
     """Return the bounds offset that a file of ours says it was shifted by; `otherwise` for files of others (Q53)."""
     offset = header.get("bounds_offset_px", otherwise)
-    if not (isinstance(offset, list | tuple) and len(offset) == 2 and all(isinstance(v, int | float) for v in offset)):
+    if not (
+        isinstance(offset, list | tuple)
+        and len(offset) == 2
+        and all(isinstance(v, int | float) for v in offset)
+    ):
         raise DataError(f"wsi_mil.bounds_offset_px is {offset!r}, expected two numbers")
     return float(offset[0]), float(offset[1])
 
@@ -241,11 +252,17 @@ def geometry_of(item: Feature, offset_px: tuple[float, float] = (0.0, 0.0)) -> M
     if not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
         return None
     try:
-        shape = shapely.from_geojson(json.dumps({"type": geometry["type"], "coordinates": geometry["coordinates"]}))
+        shape = shapely.from_geojson(
+            json.dumps({"type": geometry["type"], "coordinates": geometry["coordinates"]})
+        )
         moved = shapely.transform(shape, lambda xy: xy + list(offset_px))
     except (shapely.errors.GEOSException, KeyError, TypeError, ValueError) as error:
         what = " ".join(str(error).split())
-        raise DataError(f"a {geometry['type']} of feature {item.get('id')} cannot be read ({what})") from error
+        raise DataError(
+            f"a {geometry['type']} of feature {item.get('id')} cannot be read ({what})"
+        ) from error
     if not np.isfinite(shapely.get_coordinates(moved)).all():
-        raise DataError(f"a {geometry['type']} of feature {item.get('id')} has a coordinate that is no finite number")
+        raise DataError(
+            f"a {geometry['type']} of feature {item.get('id')} has a coordinate that is no finite number"
+        )
     return polygonal(moved)

@@ -60,14 +60,19 @@ def polygonize(mask: Mask, scale_x_px: float, scale_y_px: float) -> MultiPolygon
     8.0
     """
     columns = mask.shape[1] + 1
-    rings: dict[bool, dict[int, list[NDArray[np.float64]]]] = {True: defaultdict(list), False: defaultdict(list)}
+    rings: dict[bool, dict[int, list[NDArray[np.float64]]]] = {
+        True: defaultdict(list),
+        False: defaultdict(list),
+    }
     _, labels = cv2.connectedComponents(np.pad(mask.astype(np.uint8), 1), connectivity=4)
     for ring in _trace(mask):
         y, x = np.divmod(ring, columns)
         # below right of its topmost, leftmost point a piece of the mask begins, or a hole of the piece above
         below, above = int(labels[y[0] + 1, x[0] + 1]), int(labels[y[0], x[0] + 1])
         rings[below > 0][below or above].append(np.stack([x * scale_x_px, y * scale_y_px], 1))
-    return MultiPolygon([Polygon(rings[True][label][0], rings[False][label]) for label in sorted(rings[True])])
+    return MultiPolygon(
+        [Polygon(rings[True][label][0], rings[False][label]) for label in sorted(rings[True])]
+    )
 
 
 # What lies around a point of the grid: 1 above left, 2 above right, 4 below left, 8 below right. Walking with the tissue on the
@@ -114,7 +119,11 @@ def _trace(mask: Mask) -> list[NDArray[np.int64]]:
         rings.append(point[ring])
         start = unseen.find(1, start)
     meeting = set(ring_of[second][ring_of[second] == ring_of[second - 1]].tolist())
-    return [simple for number, ring in enumerate(rings) for simple in (_simple(ring) if number in meeting else [ring])]
+    return [
+        simple
+        for number, ring in enumerate(rings)
+        for simple in (_simple(ring) if number in meeting else [ring])
+    ]
 
 
 def _simple(ring: NDArray[np.int64]) -> list[NDArray[np.int64]]:

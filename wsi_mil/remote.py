@@ -43,7 +43,9 @@ def filesystem(url: str) -> Any:
         return fsspec.filesystem(protocol)
     except ImportError as error:
         package = EXTRAS.get(protocol, f"fsspec's package for {protocol}")
-        raise ConfigError(f"{url}: reading {protocol}:// needs another package: pip install {package}") from error
+        raise ConfigError(
+            f"{url}: reading {protocol}:// needs another package: pip install {package}"
+        ) from error
     except ValueError as error:
         raise ConfigError(f"{url}: fsspec knows no protocol {protocol!r}") from error
 

@@ -83,7 +83,9 @@ def reinhard_map(pixels: RGB) -> ColourMap:
     found = np.log((tissue + 1.0) / 256 @ _CONES.T) @ _OPPONENT.T
     scale = REINHARD_DEVIATION / np.maximum(found.std(0), 1e-3)
     back = np.linalg.inv(_OPPONENT).T
-    return ColourMap(_CONES.T, _OPPONENT.T @ np.diag(scale) @ back, (REINHARD_MEAN - found.mean(0) * scale) @ back)
+    return ColourMap(
+        _CONES.T, _OPPONENT.T @ np.diag(scale) @ back, (REINHARD_MEAN - found.mean(0) * scale) @ back
+    )
 
 
 def jitter_map(pixels: RGB, strength: float, rng: np.random.Generator) -> ColourMap:
@@ -141,7 +143,9 @@ def _tissue(pixels: RGB) -> RGB:
     return tissue
 
 
-def shifted_stains(vectors: Vectors, strength: float, rng: np.random.Generator) -> tuple[Vectors, NDArray[np.float64]]:
+def shifted_stains(
+    vectors: Vectors, strength: float, rng: np.random.Generator
+) -> tuple[Vectors, NDArray[np.float64]]:
     """Return another laboratory's vectors (2, 3) and gains (2,): each vector turned by up to 25 degrees times `strength`,
     each stain up to 60 % stronger or weaker."""
     turned = []
@@ -163,7 +167,9 @@ def stain_matrix(
 
     What neither stain explains (the direction across both) is kept times `residual`.
     """
-    return np.asarray(np.linalg.inv(_with_residual(vectors)) @ np.diag([*gains, residual]) @ _with_residual(other))
+    return np.asarray(
+        np.linalg.inv(_with_residual(vectors)) @ np.diag([*gains, residual]) @ _with_residual(other)
+    )
 
 
 def _with_residual(vectors: Vectors) -> NDArray[np.float64]:

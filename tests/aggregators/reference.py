@@ -34,7 +34,10 @@ class Reference:
         """Put the stored parameters into `model`; `names`: our parameter name -> theirs, complete on both sides."""
         theirs = {key.removeprefix("param/") for key in self.stored if key.startswith("param/")}
         assert set(names.values()) == theirs
-        state = {ours: torch.from_numpy(self.stored[f"param/{name}"]).to(self.dtype) for ours, name in names.items()}
+        state = {
+            ours: torch.from_numpy(self.stored[f"param/{name}"]).to(self.dtype)
+            for ours, name in names.items()
+        }
         model.to(self.dtype).load_state_dict(state)
 
     def tensor(self, key: str) -> Tensor:
@@ -69,8 +72,15 @@ class Reference:
             np.testing.assert_allclose(values, expected, rtol=0, atol=atol, err_msg=key)
         self.compared += 1
 
-    def gradients(self, model: nn.Module, names: Mapping[str, str], x: Tensor | None, block: str, loss: Tensor,
-                  shift_free: tuple[str, ...] = ()) -> None:  # fmt: skip
+    def gradients(
+        self,
+        model: nn.Module,
+        names: Mapping[str, str],
+        x: Tensor | None,
+        block: str,
+        loss: Tensor,
+        shift_free: tuple[str, ...] = (),
+    ) -> None:
         """Compare the gradient of `loss` in x and the norms in all parameters with those stored under `block`.
 
         `shift_free`: parameters whose gradient is zero in exact arithmetic: compared by absolute value.

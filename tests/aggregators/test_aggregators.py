@@ -37,7 +37,11 @@ SMALL: dict[str, dict[str, Any]] = {
 WITH_WEIGHTS = ("abmil", "abmil_gated", "clam_sb", "clam_mb", "dsmil", "acmil", "loss_attention")
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *SMALL.items(),
-    *((f"{wrapper}({name})", SMALL[name]) for wrapper in ("counterfactual", "guided") for name in WITH_WEIGHTS),
+    *(
+        (f"{wrapper}({name})", SMALL[name])
+        for wrapper in ("counterfactual", "guided")
+        for name in WITH_WEIGHTS
+    ),
     ("focus_mil", {"kl_over": "selected"}),
     *(
         ("mi_net_embedding", {"hidden": (8, 8), "pooling": pooling, "variant": variant})
@@ -50,13 +54,20 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dtfd", {"hidden": 16, "attention": 8, "distill": "max"}),
     ("dtfd", {"hidden": 16, "attention": 8, "distill": "max_min", "per_group": 2, "detach": False}),
     ("loss_attention", {"hidden": (16,), "l2": "mean", "dropout": 0.2}),
-    *(("counterfactual(abmil)", {"hidden": (16,), "kind": kind}) for kind in ("uniform", "reversed", "shuffled")),
+    *(
+        ("counterfactual(abmil)", {"hidden": (16,), "kind": kind})
+        for kind in ("uniform", "reversed", "shuffled")
+    ),
 ]
 
 
 def suite_of(name: str, params: dict[str, Any]) -> type[AggregatorSuite]:
     """Return the suite of one entry as a class that pytest collects."""
-    values = {"name": name, "params": params, "equal_lengths": name == "focus_mil" and "kl_over" not in params}
+    values = {
+        "name": name,
+        "params": params,
+        "equal_lengths": name == "focus_mil" and "kl_over" not in params,
+    }
     return type(f"Test_{name}_{'_'.join(str(v) for v in params.values())}", (AggregatorSuite,), values)
 
 
@@ -96,7 +107,11 @@ class Cheater(Aggregator):
         return AggregatorOutput(bags, bag_logits, logits[:, 0], "logit")
 
     def loss(self, output: AggregatorOutput, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"bag": output.bag_logits.square().sum() if self.fault == "sum" else output.bag_logits.square().mean()}
+        return {
+            "bag": output.bag_logits.square().sum()
+            if self.fault == "sum"
+            else output.bag_logits.square().mean()
+        }
 
 
 @pytest.mark.parametrize(
@@ -170,13 +185,24 @@ def test_focus_mil_samples_in_training_from_the_generator_it_was_handed() -> Non
 def test_published_sizes_are_the_defaults() -> None:
     model = FocusMIL(512)
     assert [tuple(p.shape) for p in model.parameters()] == [
-        (128, 512), (128,), (200, 128), (200,), (35, 200), (35,), (35, 200), (35,), (1, 35), (1,),
-    ]  # fmt: skip
+        (128, 512),
+        (128,),
+        (200, 128),
+        (200,),
+        (35, 200),
+        (35,),
+        (35, 200),
+        (35,),
+        (1, 35),
+        (1,),
+    ]
     assert (model.kl_weight, model.kl_over) == (0.01, "all")
 
 
 def test_kl_of_the_prior_itself_is_zero() -> None:
-    assert float(gaussian_kl(torch.zeros(3, 4).double(), torch.zeros(3, 4).double())) == pytest.approx(0, abs=1e-7)
+    assert float(gaussian_kl(torch.zeros(3, 4).double(), torch.zeros(3, 4).double())) == pytest.approx(
+        0, abs=1e-7
+    )
 
 
 def test_mi_net_gives_gradient_to_one_instance_a_bag() -> None:

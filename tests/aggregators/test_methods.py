@@ -41,8 +41,11 @@ def test_loss_attention_pools_logits_as_it_pools_embeddings() -> None:
 def test_one_logit_loss_attention_is_two_logits_with_the_first_at_zero() -> None:
     one = LossAttention(DIM, 1, (8,))
     two = LossAttention(DIM, 2, (8,))
-    state = {**one.state_dict(), "classifier.weight": torch.cat([torch.zeros(1, 8), one.classifier.weight.detach()]),
-             "classifier.bias": torch.cat([torch.zeros(1), one.classifier.bias.detach()])}  # fmt: skip
+    state = {
+        **one.state_dict(),
+        "classifier.weight": torch.cat([torch.zeros(1, 8), one.classifier.weight.detach()]),
+        "classifier.bias": torch.cat([torch.zeros(1), one.classifier.bias.detach()]),
+    }
     two.load_state_dict(state)
     packed = PackedBags.pack(make_bags((5, 3)))
     a, b = one(packed), two(packed)
@@ -109,12 +112,16 @@ def test_counterfactual_weights(kind: str) -> None:
         torch.testing.assert_close(many.mean(1), torch.full((3,), 1 / 3), atol=0.01, rtol=0)
         assert float(many.std(1).min()) > 0.1
     torch.testing.assert_close(model.eval().replaced(real), torch.full((3, 1), 1 / 3))
-    torch.testing.assert_close(model.train().replaced(torch.ones(1, 2)), torch.ones(1, 2))  # nothing else is possible
+    torch.testing.assert_close(
+        model.train().replaced(torch.ones(1, 2)), torch.ones(1, 2)
+    )  # nothing else is possible
 
 
 def test_the_effect_is_what_the_weights_change() -> None:
     """In evaluation: logits of the method minus the logits of its mean-pooled embedding; and that trains the method."""
-    model = build_aggregator("counterfactual(abmil)", DIM, 1, 0, {"hidden": (8,), "effect_weight": 0.5}).eval()
+    model = build_aggregator(
+        "counterfactual(abmil)", DIM, 1, 0, {"hidden": (8,), "effect_weight": 0.5}
+    ).eval()
     packed = PackedBags.pack(make_bags((5, 7)))
     output = model(packed)
     base = model.get_submodule("base")
@@ -255,7 +262,9 @@ def test_parameters_of_a_wrapped_method_are_those_of_both() -> None:
     ],
 )
 def test_settings_that_do_not_exist_are_told(name: str, params: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(params)) if name != "mi_net_embedding" else "mi_net_embedding"):
+    with pytest.raises(
+        ConfigError, match=next(iter(params)) if name != "mi_net_embedding" else "mi_net_embedding"
+    ):
         build_aggregator(name, DIM, 2, 0, params)
 
 

@@ -29,7 +29,9 @@ def total(terms: dict[str, Tensor]) -> Tensor:
 @pytest.mark.parametrize("gated", [False, True])
 def test_abmil_equals_its_reference(reference_folder: Path, dtype: torch.dtype, gated: bool) -> None:
     ref = Reference(reference_folder, "abmil_gated" if gated else "abmil", dtype)
-    theirs = ("attention_V.0", "attention_U.0", "attention_w") if gated else ("attention.0", None, "attention.2")
+    theirs = (
+        ("attention_V.0", "attention_U.0", "attention_w") if gated else ("attention.0", None, "attention.2")
+    )
     names = linear(
         {
             "embed.0": "feature_extractor_part2.fc",
@@ -81,7 +83,9 @@ def check_abmil(ref: Reference, model: nn.Module, names: dict[str, str], bag: in
     for k in (0, 1):
         ref.close(model.loss(output, torch.tensor([k]))["bag"], f"bag{bag}/y{k}/loss")
     loss = model.loss(output, torch.tensor([ref.label(bag)]))["bag"]
-    ref.gradients(model, names, x, f"bag{bag}", loss, shift_free=("attention.w.bias", "aggregator.attention.w.bias"))
+    ref.gradients(
+        model, names, x, f"bag{bag}", loss, shift_free=("attention.w.bias", "aggregator.attention.w.bias")
+    )
 
 
 @pytest.mark.parametrize("name", ["clam_sb", "clam_mb", "clam_mb_3class"])
@@ -92,7 +96,9 @@ def test_clam_equals_its_reference(reference_folder: Path, dtype: torch.dtype, n
     classes = sum(key.startswith("param/instance_classifiers") for key in ref.stored) // 2
     single = name == "clam_sb"
     heads = (
-        {"classifier": "classifiers"} if single else {f"classifiers.{k}": f"classifiers.{k}" for k in range(classes)}
+        {"classifier": "classifiers"}
+        if single
+        else {f"classifiers.{k}": f"classifiers.{k}" for k in range(classes)}
     )
     names = linear(
         {
@@ -182,15 +188,33 @@ def test_transmil_equals_its_reference(reference_folder: Path, dtype: torch.dtyp
     ref = Reference(reference_folder, "transmil", dtype)
     names = {
         "class_token": "cls_token",
-        **linear({"embed": "_fc1.0", "classifier": "_fc2", "norms.0": "layer1.norm", "norms.1": "layer2.norm",
-                  "norms.2": "norm", "position.0": "pos_layer.proj", "position.1": "pos_layer.proj1",
-                  "position.2": "pos_layer.proj2", "layers.0.to_out.0": "layer1.attn.to_out.0",
-                  "layers.1.to_out.0": "layer2.attn.to_out.0"}),
-        **linear({f"layers.{i}.{part}": f"layer{i + 1}.attn.{part}" for i in (0, 1) for part in ("to_qkv", "res_conv")},
-                 bias=False),
-    }  # fmt: skip
+        **linear(
+            {
+                "embed": "_fc1.0",
+                "classifier": "_fc2",
+                "norms.0": "layer1.norm",
+                "norms.1": "layer2.norm",
+                "norms.2": "norm",
+                "position.0": "pos_layer.proj",
+                "position.1": "pos_layer.proj1",
+                "position.2": "pos_layer.proj2",
+                "layers.0.to_out.0": "layer1.attn.to_out.0",
+                "layers.1.to_out.0": "layer2.attn.to_out.0",
+            }
+        ),
+        **linear(
+            {
+                f"layers.{i}.{part}": f"layer{i + 1}.attn.{part}"
+                for i in (0, 1)
+                for part in ("to_qkv", "res_conv")
+            },
+            bias=False,
+        ),
+    }
     hidden, dim = ref.shape("_fc1.0.weight")
-    model = TransMIL(dim, ref.shape("_fc2.weight")[0], hidden, ref.shape("layer1.attn.res_conv.weight")[0], dropout=0)
+    model = TransMIL(
+        dim, ref.shape("_fc2.weight")[0], hidden, ref.shape("layer1.attn.res_conv.weight")[0], dropout=0
+    )
     ref.load(model, names)
     for bag in ref.bags:
         x = ref.x(bag)
@@ -226,11 +250,19 @@ def test_dtfd_equals_its_reference(reference_folder: Path, dtype: torch.dtype, v
     ref = Reference(reference_folder, "dtfd", dtype)
     names = {
         "embed.weight": "dimReduction.fc1.weight",
-        **linear({"attention.V": "attention.attention_V.0", "attention.U": "attention.attention_U.0",
-                  "attention.w": "attention.attention_weights", "classifier": "classifier.fc",
-                  "attention2.V": "attCls.attention.attention_V.0", "attention2.U": "attCls.attention.attention_U.0",
-                  "attention2.w": "attCls.attention.attention_weights", "classifier2": "attCls.classifier.fc"}),
-    }  # fmt: skip
+        **linear(
+            {
+                "attention.V": "attention.attention_V.0",
+                "attention.U": "attention.attention_U.0",
+                "attention.w": "attention.attention_weights",
+                "classifier": "classifier.fc",
+                "attention2.V": "attCls.attention.attention_V.0",
+                "attention2.U": "attCls.attention.attention_U.0",
+                "attention2.w": "attCls.attention.attention_weights",
+                "classifier2": "attCls.classifier.fc",
+            }
+        ),
+    }
     hidden, dim = ref.shape("dimReduction.fc1.weight")
     attention, classes = ref.shape("attention.attention_V.0.weight")[0], ref.shape("classifier.fc.weight")[0]
     distill, k = VARIANTS[variant]
@@ -265,7 +297,9 @@ def check_dtfd_parameters(
     ref: Reference, model: DTFD, names: dict[str, str], block: str, terms: dict[str, Tensor]
 ) -> None:
     """Either tier's parameters have the gradient of their own tier's loss: what the published optimisers step with."""
-    second = {ours: theirs for ours, theirs in names.items() if ours.startswith(("attention2", "classifier2"))}
+    second = {
+        ours: theirs for ours, theirs in names.items() if ours.startswith(("attention2", "classifier2"))
+    }
     first = {ours: theirs for ours, theirs in names.items() if ours not in second}
     ref.gradients(model, first, None, block, terms["tier1"], ("attention.w.bias",))
     ref.gradients(model, second, None, block, terms["bag"], ("attention2.w.bias",))
@@ -278,9 +312,11 @@ def test_loss_attention_equals_its_reference(reference_folder: Path, dtype: torc
     unused = {key: ref.stored.pop(key) for key in list(ref.stored) if key.startswith("param/att_layer")}
     assert unused
     hidden, dim = ref.shape("feature_extractor_part2.fc.weight")
-    for l2, lam, block, value in (("mean", 2.0, "as_coded", "total_as_coded"),
-                                  ("sum", 2.0, "as_in_paper_lambda2", "total_as_in_paper_lambda2"),
-                                  ("sum", 0.1, "", "total_as_in_paper_lambda0.1")):  # fmt: skip
+    for l2, lam, block, value in (
+        ("mean", 2.0, "as_coded", "total_as_coded"),
+        ("sum", 2.0, "as_in_paper_lambda2", "total_as_in_paper_lambda2"),
+        ("sum", 0.1, "", "total_as_in_paper_lambda0.1"),
+    ):
         model = LossAttention(dim, ref.shape("linear.weight")[0], (hidden,), lam, l2)  # type: ignore[arg-type]
         ref.load(model, names)
         for bag in ref.bags:
@@ -305,11 +341,19 @@ def test_loss_attention_equals_its_reference(reference_folder: Path, dtype: torc
 def test_causal_mil_equals_its_reference(reference_folder: Path, dtype: torch.dtype) -> None:
     """Bag by bag, and a batch against the `intended` keys: the published code picks the wrong rows there."""
     ref = Reference(reference_folder, "causalmil", dtype)
-    names = linear({"decoder.0": "decoder_x.decoder.1", "decoder.2": "decoder_x.decoder.3",
-                    "encoder.0": "encoder_x.encoder.0", "encoder.2": "encoder_x.encoder.2",
-                    "mu": "encoder_xnou.mean", "logvar": "encoder_xnou.logvar",
-                    "classifier": "auxiliary_y_fixed.fc_ins", "prior_mu": "deep_set_mean",
-                    "prior_logvar": "deep_set_logvar"})  # fmt: skip
+    names = linear(
+        {
+            "decoder.0": "decoder_x.decoder.1",
+            "decoder.2": "decoder_x.decoder.3",
+            "encoder.0": "encoder_x.encoder.0",
+            "encoder.2": "encoder_x.encoder.2",
+            "mu": "encoder_xnou.mean",
+            "logvar": "encoder_xnou.logvar",
+            "classifier": "auxiliary_y_fixed.fc_ins",
+            "prior_mu": "deep_set_mean",
+            "prior_logvar": "deep_set_logvar",
+        }
+    )
     hidden, dim = ref.shape("encoder_x.encoder.0.weight")
     latent, code = ref.shape("encoder_xnou.mean.weight")
     model = CausalMIL(dim, 1, latent, hidden, code, decoder_output="sigmoid")
@@ -355,12 +399,21 @@ def test_acmil_equals_its_reference(reference_folder: Path, dtype: torch.dtype) 
     branches = ref.shape("attention.attention_weights.weight")[0]
     names = {
         "embed.weight": "dimreduction.fc1.weight",
-        **linear({"attention.V": "attention.attention_V.0", "attention.U": "attention.attention_U.0",
-                  "attention.w": "attention.attention_weights", "classifier": "Slide_classifier.fc",
-                  **{f"branch_classifiers.{k}": f"classifier.{k}.fc" for k in range(branches)}}),
-    }  # fmt: skip
+        **linear(
+            {
+                "attention.V": "attention.attention_V.0",
+                "attention.U": "attention.attention_U.0",
+                "attention.w": "attention.attention_weights",
+                "classifier": "Slide_classifier.fc",
+                **{f"branch_classifiers.{k}": f"classifier.{k}.fc" for k in range(branches)},
+            }
+        ),
+    }
     hidden, dim = ref.shape("dimreduction.fc1.weight")
-    classes, attention = ref.shape("Slide_classifier.fc.weight")[0], ref.shape("attention.attention_V.0.weight")[0]
+    classes, attention = (
+        ref.shape("Slide_classifier.fc.weight")[0],
+        ref.shape("attention.attention_V.0.weight")[0],
+    )
     model = ACMIL(dim, classes, hidden, attention, branches)
     ref.load(model, names)
     for bag in ref.bags:

@@ -45,7 +45,11 @@ def test_labels_of_every_form(tmp_path: Path) -> None:
 
 
 def test_numbers_sort_as_numbers(tmp_path: Path) -> None:
-    assert read_labels(write(tmp_path / "l.csv", "slide,label\na,10\nb,2\nc,0\n")).class_names == ("0", "2", "10")
+    assert read_labels(write(tmp_path / "l.csv", "slide,label\na,10\nb,2\nc,0\n")).class_names == (
+        "0",
+        "2",
+        "10",
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,13 +184,17 @@ def check_segments(lengths: list[int], seed: int) -> None:
         torch.testing.assert_close(weights[start : start + n], own)
         torch.testing.assert_close(segment_weighted_sum(weights, x, lengths)[b], (own[:, None] * part).sum(0))
         both = part.exp() / part.exp().sum(0)
-        torch.testing.assert_close(segment_weighted_sum(pair, x, lengths)[b], torch.einsum("nk,nd->kd", both, part))
+        torch.testing.assert_close(
+            segment_weighted_sum(pair, x, lengths)[b], torch.einsum("nk,nd->kd", both, part)
+        )
         torch.testing.assert_close(segment_sum(x, lengths)[b], part.sum(0))
         torch.testing.assert_close(segment_mean(x, lengths)[b], part.sum(0) / n)
         torch.testing.assert_close(segment_logmeanexp(x, lengths, 3.0)[b], (3 * part).exp().mean(0).log() / 3)
         order = sorted(range(n), key=lambda i: -float(part[i, 0]))
         assert segment_top(x[:, 0], 2, lengths)[b].tolist() == [start + i for i in order[:2]]
-        assert segment_top(x[:, 0], 2, lengths, largest=False)[b].tolist() == [start + i for i in order[::-1][:2]]
+        assert segment_top(x[:, 0], 2, lengths, largest=False)[b].tolist() == [
+            start + i for i in order[::-1][:2]
+        ]
         start += n
     slopes = []
     for way in (0, 64):  # gradients of both ways agree

@@ -15,8 +15,10 @@ def test_reference_csv_of_camelyon16(tmp_path: Path) -> None:
     table = read_labels(path)
     assert table.class_names == ("normal", "tumor")
     assert {k: (row.label, row.split) for k, row in table.rows.items()} == {
-        "test_001": (1, "test"), "test_002": (1, "test"), "test_003": (0, "test"),
-    }  # fmt: skip
+        "test_001": (1, "test"),
+        "test_002": (1, "test"),
+        "test_003": (0, "test"),
+    }
     path.write_text("test_001,Tumor\ntest_002,maybe\n")
     with pytest.raises(DataError, match=r"reference.csv, line 2: expected `slide,Normal`"):
         read_labels(path)

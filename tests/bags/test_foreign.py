@@ -13,7 +13,9 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import ConfigError, DataError
 
 RNG = np.random.default_rng(0)
-GRID = np.array([(x, y) for x in range(0, 5120, 512) for y in range(1024, 4096, 512)])  # TRIDENT's order: x first
+GRID = np.array(
+    [(x, y) for x in range(0, 5120, 512) for y in range(1024, 4096, 512)]
+)  # TRIDENT's order: x first
 FEATURES = RNG.normal(size=(len(GRID), 6)).astype(np.float32)
 TRIDENT = {
     "patch_size": 256,
@@ -28,7 +30,9 @@ TRIDENT = {
 INFO = SlideInfo("s", "", ((6001, 4503),), (1.0,), 0.25, 0.25, "test", None, "", "", "")
 
 
-def trident(path: Path, coords: np.ndarray = GRID, features: np.ndarray = FEATURES, **attributes: Any) -> Path:
+def trident(
+    path: Path, coords: np.ndarray = GRID, features: np.ndarray = FEATURES, **attributes: Any
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file["features"], file["coords"] = features, coords

@@ -80,9 +80,14 @@ def test_a_run_with_bad_slides_and_labels_finishes_with_3_and_says_why(
     (folder / "zero.svs").touch()
     (folder / "unlabelled.tiff").write_bytes((folder / "slide_001.tiff").read_bytes())
     tifffile.imwrite(
-        folder / "glass.tiff", 245 + 0 * tifffile.imread(folder / "slide_000.tiff", level=1), tile=(256, 256),
-        photometric="rgb", metadata=None, resolution=(20000, 20000), resolutionunit="CENTIMETER",
-    )  # fmt: skip
+        folder / "glass.tiff",
+        245 + 0 * tifffile.imread(folder / "slide_000.tiff", level=1),
+        tile=(256, 256),
+        photometric="rgb",
+        metadata=None,
+        resolution=(20000, 20000),
+        resolutionunit="CENTIMETER",
+    )
     labels = tmp_path / "labels.csv"
     extra = "ghost,1,p1,c,x\ntruncated,1,p2,c,x\nzero,0,p3,c,x\nglass,0,p4,c,x\n"
     labels.write_text((cohort / "labels.csv").read_text() + extra)
@@ -94,7 +99,9 @@ def test_a_run_with_bad_slides_and_labels_finishes_with_3_and_says_why(
     assert rows["unlabelled", "labels"]["status"] == "skipped"
     assert rows["zero", "tile"]["status"] == "failed"
     assert "0 bytes" in rows["zero", "tile"]["reason"]
-    assert rows["truncated", "tile"]["status"] == "failed" or rows["truncated", "extract"]["status"] == "failed"
+    assert (
+        rows["truncated", "tile"]["status"] == "failed" or rows["truncated", "extract"]["status"] == "failed"
+    )
     assert rows["glass", "tile"]["status"] == "empty"
     assert rows["slide_001", "extract"]["status"] == "done"
     for name in ("ghost", "truncated", "zero"):
@@ -122,7 +129,11 @@ def test_a_run_with_bad_slides_and_labels_finishes_with_3_and_says_why(
     ],
 )
 def test_mistakes_end_with_1_and_one_line(
-    override: str, message: str, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    override: str,
+    message: str,
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import huggingface_hub.constants
@@ -140,7 +151,9 @@ def test_mistakes_end_with_1_and_one_line(
     assert "Traceback" not in error
 
 
-def test_one_class_only(config: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_class_only(
+    config: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     labels = tmp_path / "one.csv"
     with (cohort / "labels.csv").open() as handle:
         labels.write_text("slide,label\n" + "".join(f"{row['slide']},1\n" for row in csv.DictReader(handle)))
@@ -169,7 +182,9 @@ def test_dry_run_writes_nothing(config: Path, tmp_path: Path, capsys: pytest.Cap
     assert "48 synthetic slides" in capsys.readouterr().out
 
 
-def test_stages_one_by_one_give_the_run(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stages_one_by_one_give_the_run(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("score", config) == 1
     assert "wsi-mil train" in capsys.readouterr().err
     for verb in ("tile", "extract", "train", "score", "heatmap", "evaluate", "report"):
@@ -218,5 +233,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(
 
 def test_the_command_knows_its_version() -> None:
     code = "from wsi_mil.cli import main; main()"
-    found = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True
+    )
     assert "0.1.0" in found.stdout

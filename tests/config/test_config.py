@@ -84,7 +84,9 @@ def test_absent_files(tmp_path: Path) -> None:
 
 def test_a_new_seed_reaches_the_blocks_of_a_saved_run(tmp_path: Path) -> None:
     """A run folder's configuration states every seed; `seed=1` means all of them but those that were set apart."""
-    save_config(load_config(write(tmp_path / "a.yaml", "run: r\ntrain: {seed: 5}\n")), tmp_path / "config.yaml")
+    save_config(
+        load_config(write(tmp_path / "a.yaml", "run: r\ntrain: {seed: 5}\n")), tmp_path / "config.yaml"
+    )
     config = load_config(tmp_path, ("seed=1",))
     assert (config.seed, config.split.seed, config.evaluation.seed, config.train.seed) == (1, 1, 1, 5)
     config = load_config(tmp_path, ("seed=1", "split.seed=0"))
@@ -93,7 +95,9 @@ def test_a_new_seed_reaches_the_blocks_of_a_saved_run(tmp_path: Path) -> None:
 
 def test_a_new_tile_size_brings_its_own_stride(tmp_path: Path) -> None:
     """A run folder's configuration of tiles side by side stays one of tiles side by side."""
-    save_config(load_config(write(tmp_path / "a.yaml", "run: r\ntiles: {size_px: 128}\n")), tmp_path / "config.yaml")
+    save_config(
+        load_config(write(tmp_path / "a.yaml", "run: r\ntiles: {size_px: 128}\n")), tmp_path / "config.yaml"
+    )
     assert load_config(tmp_path, ("tiles.size_px=64",)).tiles.step_px == 64
     save_config(
         load_config(write(tmp_path / "a.yaml", "run: r\ntiles: {size_px: 128, stride_px: 32}\n")),
@@ -105,7 +109,9 @@ def test_a_new_tile_size_brings_its_own_stride(tmp_path: Path) -> None:
 def test_a_run_folder_is_its_own_run_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Called from another folder, a relative `run` would have started a second run there."""
     monkeypatch.chdir(tmp_path)
-    save_config(load_config(write(tmp_path / "a.yaml", "run: runs/a\n")), tmp_path / "runs" / "a" / "config.yaml")
+    save_config(
+        load_config(write(tmp_path / "a.yaml", "run: runs/a\n")), tmp_path / "runs" / "a" / "config.yaml"
+    )
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert load_config("../runs/a").run == Path("../runs/a")

@@ -88,7 +88,9 @@ def test_texture_in_double_is_the_same_to_1e_4() -> None:
     from wsi_mil.encoders.texture import texture_statistics
 
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(texture_statistics(x).double(), texture_statistics(x.double()), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        texture_statistics(x).double(), texture_statistics(x.double()), rtol=0, atol=1e-4
+    )
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +110,13 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.nn.Mod
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth", "npz"])
-def test_timm_with_local_weights_equals_timm_itself(resnet: tuple[Path, torch.nn.Module], suffix: str) -> None:
+def test_timm_with_local_weights_equals_timm_itself(
+    resnet: tuple[Path, torch.nn.Module], suffix: str
+) -> None:
     folder, model = resnet
-    encoder = build_encoder(EncoderSpec(name="timm:resnet10t", weights=str(folder / f"w.{suffix}"), input_px=64), "cpu")
+    encoder = build_encoder(
+        EncoderSpec(name="timm:resnet10t", weights=str(folder / f"w.{suffix}"), input_px=64), "cpu"
+    )
     batch = tiles(2, 64)
     config = model.pretrained_cfg  # type: ignore[attr-defined]
     mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
@@ -154,7 +160,9 @@ def test_identity_changes_with_whatever_changes_the_values() -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "vit_b_32", "mobilenet_v3_small", "swin_t"])
 def test_torchvision_families_give_pooled_features(name: str) -> None:
-    found = build_encoder(EncoderSpec(name=f"torchvision:{name}", weights="random"), "cpu").encode(tiles(2, 48))
+    found = build_encoder(EncoderSpec(name=f"torchvision:{name}", weights="random"), "cpu").encode(
+        tiles(2, 48)
+    )
     sizes = {"resnet18": 512, "densenet121": 1024, "vit_b_32": 768, "mobilenet_v3_small": 576, "swin_t": 768}
     assert found.shape == (2, sizes[name])
     assert torch.isfinite(found).all()
@@ -165,7 +173,9 @@ def test_real_squeezenet_weights(data_folder: Path) -> None:
     path = data_folder / "weights" / "squeezenet1_0_imagenet.npz"
     if not path.exists():
         pytest.skip("no squeezenet weights")
-    encoder = build_encoder(EncoderSpec(name="torchvision:squeezenet1_0", weights=str(path), input_px=96), "cpu")
+    encoder = build_encoder(
+        EncoderSpec(name="torchvision:squeezenet1_0", weights=str(path), input_px=96), "cpu"
+    )
     from torchvision.models import squeezenet1_0
 
     model = squeezenet1_0(weights=None)
@@ -218,7 +228,9 @@ def test_pretrained_while_offline_says_what_to_do(tmp_path: Path) -> None:
         "except EncoderError as error: print('TOLD', error)\n"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert "TOLD the pretrained weights of timm:resnet10t could not be fetched" in found.stdout
     assert "encoder.weights=PATH" in found.stdout
 
@@ -240,7 +252,10 @@ def test_names_that_are_none() -> None:
     with pytest.raises(ConfigError, match="hundred times slower"):
         build_encoder(EncoderSpec(name="timm:resnet10t", weights="random", precision="fp16"), "cpu")
     assert "texture" in list_encoders()
-    assert list_encoders("torchvision:squeezenet*") == ["torchvision:squeezenet1_0", "torchvision:squeezenet1_1"]
+    assert list_encoders("torchvision:squeezenet*") == [
+        "torchvision:squeezenet1_0",
+        "torchvision:squeezenet1_1",
+    ]
 
 
 def test_ctranspath_reads_the_published_names(tmp_path: Path) -> None:
@@ -248,8 +263,14 @@ def test_ctranspath_reads_the_published_names(tmp_path: Path) -> None:
     from wsi_mil.encoders.ctranspath import make_trunk
 
     trunk = make_trunk(3).eval()
-    stem = {key: tuple(value.shape) for key, value in trunk.patch_embed.state_dict().items() if value.ndim > 1}
-    assert stem == {"proj.0.weight": (12, 3, 3, 3), "proj.3.weight": (24, 12, 3, 3), "proj.6.weight": (96, 24, 1, 1)}
+    stem = {
+        key: tuple(value.shape) for key, value in trunk.patch_embed.state_dict().items() if value.ndim > 1
+    }
+    assert stem == {
+        "proj.0.weight": (12, 3, 3, 3),
+        "proj.3.weight": (24, 12, 3, 3),
+        "proj.6.weight": (96, 24, 1, 1),
+    }
     published = {
         re.sub(r"^layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", key): value
         for key, value in trunk.state_dict().items()
@@ -257,7 +278,9 @@ def test_ctranspath_reads_the_published_names(tmp_path: Path) -> None:
     assert "layers.0.downsample.reduction.weight" in published
     torch.save({"model": published}, tmp_path / "ctranspath.pth")
     torch.save(trunk.state_dict(), tmp_path / "converted.pth")
-    pixels = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (2, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.inference_mode():
         expected = trunk(((pixels / 255 - mean) / std).permute(0, 3, 1, 2))

@@ -22,15 +22,26 @@ def tiles(count: int, size: int = 64) -> Tensor:
     return torch.randint(0, 256, (count, size, size, 3), generator=generator, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize(("interpolation", "filter_"), [("bilinear", Image.BILINEAR), ("bicubic", Image.BICUBIC)])
+@pytest.mark.parametrize(
+    ("interpolation", "filter_"), [("bilinear", Image.BILINEAR), ("bicubic", Image.BICUBIC)]
+)
 def test_tiles_are_prepared_as_pil_and_torchvision_do(interpolation: str, filter_: Image.Resampling) -> None:
     """Resized to whole grey levels (one apart at most), then (x / 255 - mean) / std."""
-    encoder = NetworkEncoder(RESNET, nn.Flatten(), torch.device("cpu"), mean=IMAGENET_MEAN, std=IMAGENET_STD,
-                             input_px=48, interpolation=interpolation)  # fmt: skip
+    encoder = NetworkEncoder(
+        RESNET,
+        nn.Flatten(),
+        torch.device("cpu"),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        input_px=48,
+        interpolation=interpolation,
+    )
     batch = tiles(3, 80)
     found = encoder.prepare(batch).permute(0, 2, 3, 1).numpy()
     grey = (found * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN)) * 255
-    expected = np.stack([np.asarray(Image.fromarray(tile).resize((48, 48), filter_)) for tile in batch.numpy()])
+    expected = np.stack(
+        [np.asarray(Image.fromarray(tile).resize((48, 48), filter_)) for tile in batch.numpy()]
+    )
     assert np.abs(grey - grey.round()).max() < 1e-3
     assert np.abs(grey - expected).max() < 1.01
     assert np.abs(grey - expected).mean() < 0.1
@@ -51,7 +62,10 @@ def test_tiles_of_the_networks_size_are_only_normalised() -> None:
 def test_openvino_gives_the_features_of_torch() -> None:
     """And says in the digest that it made them."""
     pytest.importorskip("openvino")
-    plain, fast = build_encoder(RESNET, "cpu"), build_encoder(RESNET.model_copy(update={"backend": "openvino"}), "cpu")
+    plain, fast = (
+        build_encoder(RESNET, "cpu"),
+        build_encoder(RESNET.model_copy(update={"backend": "openvino"}), "cpu"),
+    )
     batch = tiles(11)  # two full batches and a tail
     expected = plain.encode(batch)
     found = fast.encode(batch)
@@ -64,7 +78,9 @@ def test_openvino_gives_the_features_of_torch() -> None:
 
 def test_openvino_is_refused_on_a_gpu() -> None:
     with pytest.raises(ConfigError, match=r"runs on the CPU, the device is cuda:1: say execution.device=cpu"):
-        make_engine(RESNET.model_copy(update={"backend": "openvino"}), nn.Identity(), torch.device("cuda:1"), 64)
+        make_engine(
+            RESNET.model_copy(update={"backend": "openvino"}), nn.Identity(), torch.device("cuda:1"), 64
+        )
 
 
 class Small(nn.Module):
@@ -109,14 +125,17 @@ def test_bf16_without_instructions_for_it_is_told(
         caplog.clear()
         monkeypatch.setattr(engines, "cpu_multiplies_bf16", lambda has=has: has)
         with caplog.at_level(logging.WARNING, "wsi_mil"):
-            make_engine(RESNET.model_copy(update={"precision": "bf16"}), nn.Identity(), torch.device("cpu"), 64)
+            make_engine(
+                RESNET.model_copy(update={"precision": "bf16"}), nn.Identity(), torch.device("cpu"), 64
+            )
         assert sum("no bf16 instructions" in record.message for record in caplog.records) == told
 
 
 def test_bf16_features_point_where_those_of_float32_do() -> None:
     batch = tiles(6)
     full, low = (
-        build_encoder(RESNET.model_copy(update={"precision": p}), "cpu").encode(batch) for p in ("fp32", "bf16")
+        build_encoder(RESNET.model_copy(update={"precision": p}), "cpu").encode(batch)
+        for p in ("fp32", "bf16")
     )
     assert float(torch.nn.functional.cosine_similarity(full, low).min()) > 0.999
     assert not torch.equal(full, low)

@@ -37,7 +37,9 @@ def test_a_folded_network_computes_the_same(create: type[nn.Module], left: int) 
     with torch.inference_mode():
         expected, found = plain(IMAGES), folded(IMAGES)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
-    assert any(isinstance(module, nn.BatchNorm2d) for module in plain.modules())  # the network itself is left alone
+    assert any(
+        isinstance(module, nn.BatchNorm2d) for module in plain.modules()
+    )  # the network itself is left alone
 
 
 class Shared(nn.Module):

@@ -19,12 +19,26 @@ from wsi_mil.errors import ConfigError, EncoderError
 
 # Millions of parameters as the cards and papers say (rounded as there), and features.
 CARDS = {
-    "uni": (303, 1024), "uni2-h": (681, 1536), "virchow": (631, 2560), "virchow2": (631, 2560), "phikon": (86, 768),
-    "phikon-v2": (303, 1024), "h-optimus-0": (1135, 1536), "h-optimus-1": (1135, 1536), "h0-mini": (86, 1536),
-    "gigapath": (1135, 1536), "lunit-vits16": (22, 384), "lunit-vits8": (22, 384), "lunit-resnet50-bt": (23.5, 2048),
-    "kaiko-vits16": (22, 384), "kaiko-vits8": (22, 384), "kaiko-vitb16": (86, 768), "kaiko-vitb8": (86, 768),
-    "kaiko-vitl14": (303, 1024), "resnet50-clam": (8.5, 1024),
-}  # fmt: skip
+    "uni": (303, 1024),
+    "uni2-h": (681, 1536),
+    "virchow": (631, 2560),
+    "virchow2": (631, 2560),
+    "phikon": (86, 768),
+    "phikon-v2": (303, 1024),
+    "h-optimus-0": (1135, 1536),
+    "h-optimus-1": (1135, 1536),
+    "h0-mini": (86, 1536),
+    "gigapath": (1135, 1536),
+    "lunit-vits16": (22, 384),
+    "lunit-vits8": (22, 384),
+    "lunit-resnet50-bt": (23.5, 2048),
+    "kaiko-vits16": (22, 384),
+    "kaiko-vits8": (22, 384),
+    "kaiko-vitb16": (86, 768),
+    "kaiko-vitb8": (86, 768),
+    "kaiko-vitl14": (303, 1024),
+    "resnet50-clam": (8.5, 1024),
+}
 
 
 @pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"ctranspath"}))
@@ -47,7 +61,9 @@ def shallow(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def tiles(size: int = 224) -> Tensor:
-    return torch.randint(0, 256, (2, size, size, 3), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    return torch.randint(
+        0, 256, (2, size, size, 3), generator=torch.Generator().manual_seed(2), dtype=torch.uint8
+    )
 
 
 @pytest.mark.parametrize(("name", "registers"), [("virchow", 0), ("virchow2", 4), ("h0-mini", 4)])
@@ -72,8 +88,15 @@ def test_gigapath_takes_the_middle() -> None:
     from wsi_mil.encoders.networks import NetworkEncoder
 
     record = PUBLISHED["gigapath"]
-    encoder = NetworkEncoder(EncoderSpec(name="gigapath"), torch.nn.Flatten(), torch.device("cpu"), mean=record.mean,
-                             std=record.std, input_px=record.input_px, resize_px=record.resize_px)  # fmt: skip
+    encoder = NetworkEncoder(
+        EncoderSpec(name="gigapath"),
+        torch.nn.Flatten(),
+        torch.device("cpu"),
+        mean=record.mean,
+        std=record.std,
+        input_px=record.input_px,
+        resize_px=record.resize_px,
+    )
     batch = tiles(256)
     middle = batch[:, 16:240, 16:240].permute(0, 3, 1, 2) / 255
     expected = (middle - torch.tensor(record.mean).view(3, 1, 1)) / torch.tensor(record.std).view(3, 1, 1)
@@ -150,7 +173,9 @@ def test_query_without_key_is_refused() -> None:
 def test_clams_resnet_is_the_third_stage_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 
-    monkeypatch.setattr(engines, "fold_batch_norms", lambda network, example: network)  # to have its own weights below
+    monkeypatch.setattr(
+        engines, "fold_batch_norms", lambda network, example: network
+    )  # to have its own weights below
     encoder = build_encoder(EncoderSpec(name="resnet50-clam", weights="random", seed=4, batch_size=2), "cpu")
     whole = timm.create_model("resnet50", num_classes=0).eval()
     own = encoder._engine._trunk.trunk.state_dict()  # type: ignore[attr-defined]
@@ -166,9 +191,18 @@ def test_clams_resnet_is_the_third_stage_averaged(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("name", "mpp", "size_px"),
-    [("uni", 0.5, 224), ("uni", 0.5, 256), ("gigapath", 0.5, 256), ("virchow2", 1.0, 224), ("virchow2", 2.0, 256),
-     ("ctranspath", 1.0, 256), ("resnet50-clam", 3.0, 100), ("timm:resnet18", 7.0, 64), ("texture", 4.0, 64)],
-)  # fmt: skip
+    [
+        ("uni", 0.5, 224),
+        ("uni", 0.5, 256),
+        ("gigapath", 0.5, 256),
+        ("virchow2", 1.0, 224),
+        ("virchow2", 2.0, 256),
+        ("ctranspath", 1.0, 256),
+        ("resnet50-clam", 3.0, 100),
+        ("timm:resnet18", 7.0, 64),
+        ("texture", 4.0, 64),
+    ],
+)
 def test_tiles_of_the_right_scale_pass(name: str, mpp: float, size_px: int) -> None:
     refuse_other_scale(EncoderSpec(name=name), TileSpec(mpp=mpp, size_px=size_px))
 
@@ -213,7 +247,9 @@ def test_no_access_and_no_network_say_what_to_do(monkeypatch: pytest.MonkeyPatch
     from huggingface_hub.errors import GatedRepoError
 
     shallow(monkeypatch, "uni")
-    gated = GatedRepoError.__new__(GatedRepoError)  # its constructor wants a response of whatever client the hub uses
+    gated = GatedRepoError.__new__(
+        GatedRepoError
+    )  # its constructor wants a response of whatever client the hub uses
     for error, told in (
         (
             gated,

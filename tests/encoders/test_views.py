@@ -23,7 +23,9 @@ from wsi_mil.stains import recolour as recolour_numpy
 PALE = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
 
 
-def tissue(vectors: np.ndarray, gains: tuple[float, float], shape: tuple[int, ...] = (40, 64, 64)) -> np.ndarray:
+def tissue(
+    vectors: np.ndarray, gains: tuple[float, float], shape: tuple[int, ...] = (40, 64, 64)
+) -> np.ndarray:
     """Tiles of the same tissue under a laboratory's stains."""
     rng = np.random.default_rng(5)
     amounts = rng.gamma(2.0, 0.3, (int(np.prod(shape)), 2))
@@ -74,9 +76,13 @@ def test_reinhard_gives_mean_and_deviation_of_the_reference() -> None:
     changed = view(torch.from_numpy(tiles), [view.colours("s", tiles)] * len(tiles)).numpy()
     was_tissue = (optical_density(tiles) > 0.15).all(-1)
     r, g, b = ((changed[was_tissue][:, i] + 1.0) / 256 for i in range(3))
-    cones = np.log([
-        0.3811 * r + 0.5783 * g + 0.0402 * b, 0.1967 * r + 0.7244 * g + 0.0782 * b, 0.0241 * r + 0.1288 * g + 0.8444 * b,
-    ])  # fmt: skip
+    cones = np.log(
+        [
+            0.3811 * r + 0.5783 * g + 0.0402 * b,
+            0.1967 * r + 0.7244 * g + 0.0782 * b,
+            0.0241 * r + 0.1288 * g + 0.8444 * b,
+        ]
+    )
     axes = np.array(
         [cones.sum(0) / 3**0.5, (cones[0] + cones[1] - 2 * cones[2]) / 6**0.5, (cones[0] - cones[1]) / 2**0.5]
     )
@@ -88,7 +94,9 @@ def test_two_laboratories_look_alike_after_macenko() -> None:
     """The same tissue under two stainings: of the difference between pixels a third is left, of that between means a quarter."""
     one, other = tissue(OWN, (1.0, 0.8)), tissue(PALE, (0.6, 1.2))
     view = View("macenko")
-    changed = [view(torch.from_numpy(t), [view.colours("s", t)] * len(t)).numpy().astype(int) for t in (one, other)]
+    changed = [
+        view(torch.from_numpy(t), [view.colours("s", t)] * len(t)).numpy().astype(int) for t in (one, other)
+    ]
     before, after = one.astype(int) - other, changed[0] - changed[1]
     assert np.abs(after).mean() < 0.35 * np.abs(before).mean()
     assert np.abs(after.mean((0, 1, 2))).max() < 0.25 * np.abs(before.mean((0, 1, 2))).max()

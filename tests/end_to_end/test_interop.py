@@ -61,7 +61,9 @@ def test_round_trip(layout: str, exported: Path, cohort: Path, tmp_path: Path) -
         np.testing.assert_array_equal(old.read_tiles().coords, new.read_tiles().coords)
         assert new.read_tiles().plan.tile_width0_px == old.read_tiles().plan.tile_width0_px
         np.testing.assert_array_equal(old.read_features("texture").features, new.read_features(key).features)
-    assert "nothing to do" in call("import", tmp_path / "run", folder, *options, "--slides", cohort / "slides")
+    assert "nothing to do" in call(
+        "import", tmp_path / "run", folder, *options, "--slides", cohort / "slides"
+    )
 
 
 def test_a_run_on_imported_features_gives_the_same_scores(
@@ -70,11 +72,29 @@ def test_a_run_on_imported_features_gives_the_same_scores(
     (folder,) = (exported / "trident").glob("*/features_*")
     labels = cohort / "labels.csv"
     call(
-        "import", tmp_path / "run", folder, "--layout", "trident", "--labels", labels,
-        "--annotations", cohort / "annotations",
-    )  # fmt: skip
-    overrides = ["seed=1", "split.test_share=0.33", "split.val_share=0.33", "train.epochs=12", "train.lr=0.001"]
-    overrides += ["evaluation.bootstrap=50", "execution.workers=1", "execution.threads=2", "heatmaps.overlay_px=300"]
+        "import",
+        tmp_path / "run",
+        folder,
+        "--layout",
+        "trident",
+        "--labels",
+        labels,
+        "--annotations",
+        cohort / "annotations",
+    )
+    overrides = [
+        "seed=1",
+        "split.test_share=0.33",
+        "split.val_share=0.33",
+        "train.epochs=12",
+        "train.lr=0.001",
+    ]
+    overrides += [
+        "evaluation.bootstrap=50",
+        "execution.workers=1",
+        "execution.threads=2",
+        "heatmaps.overlay_px=300",
+    ]
     summary = run_pipeline(load_config(tmp_path / "run", tuple(overrides)))
     assert summary.failed == []
     before, after = RunFolder(exported / "run"), RunFolder(tmp_path / "run")
@@ -95,9 +115,13 @@ def test_a_run_on_imported_features_gives_the_same_scores(
 def test_torchmil_folders(exported: Path, cohort: Path) -> None:
     run, folder = RunFolder(exported / "run"), exported / "torchmil"
     for slide_id in slides(run):
-        arrays = {name: np.load(folder / name / f"{slide_id}.npy") for name in ("features", "coords", "labels")}
+        arrays = {
+            name: np.load(folder / name / f"{slide_id}.npy") for name in ("features", "coords", "labels")
+        }
         table = run.store(slide_id).read_tiles()
-        np.testing.assert_array_equal(arrays["features"], run.store(slide_id).read_features("texture").features)
+        np.testing.assert_array_equal(
+            arrays["features"], run.store(slide_id).read_features("texture").features
+        )
         x, y = arrays["coords"].T  # in steps: neighbours are one apart
         step0_px = table.plan.tile_width0_px
         assert np.abs(x * step0_px - table.coords[:, 0]).max() <= 1

@@ -49,9 +49,15 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, quick_config: dict[s
     return contents(run)
 
 
-@pytest.mark.parametrize(("kind", "batches"), [(signal.SIGKILL, 9), (signal.SIGKILL, 40), (signal.SIGINT, 15)])
+@pytest.mark.parametrize(
+    ("kind", "batches"), [(signal.SIGKILL, 9), (signal.SIGKILL, 40), (signal.SIGINT, 15)]
+)
 def test_stopped_in_the_middle_of_extraction(
-    kind: signal.Signals, batches: int, uninterrupted: dict[str, bytes], quick_config: dict[str, Any], tmp_path: Path
+    kind: signal.Signals,
+    batches: int,
+    uninterrupted: dict[str, bytes],
+    quick_config: dict[str, Any],
+    tmp_path: Path,
 ) -> None:
     run, config = tmp_path / "r", tmp_path / "c.yaml"
     settings = values(run, quick_config)

@@ -25,7 +25,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, quick_config: dict[str, A
 
 
 def config_of(run: Path, quick_config: dict[str, Any], **changes: Any) -> Any:
-    return parse_config({**quick_config, "run": str(run), "models": {"mi_net": {}, "abmil_gated": {}}, **changes})
+    return parse_config(
+        {**quick_config, "run": str(run), "models": {"mi_net": {}, "abmil_gated": {}}, **changes}
+    )
 
 
 def test_everything_is_there_and_describes_itself(finished: Path) -> None:
@@ -90,9 +92,19 @@ def test_deleting_one_slides_features_redoes_that_slide_only(
     run_pipeline(config_of(run, quick_config))  # the copy lies elsewhere: its provenance is written anew
     victim = "slide_004"
     shutil.rmtree(run / "slides" / f"{victim}.zarr" / "features")
-    others = {p: p.stat().st_mtime_ns for p in (run / "slides").rglob("*") if p.is_file() and victim not in str(p)}
+    others = {
+        p: p.stat().st_mtime_ns for p in (run / "slides").rglob("*") if p.is_file() and victim not in str(p)
+    }
     summary = run_pipeline(config_of(run, quick_config))
-    assert summary.work == {"tile": 0, "extract": 1, "train": 0, "score": 0, "heatmap": 0, "evaluate": 0, "report": 0}
+    assert summary.work == {
+        "tile": 0,
+        "extract": 1,
+        "train": 0,
+        "score": 0,
+        "heatmap": 0,
+        "evaluate": 0,
+        "report": 0,
+    }
     assert all(p.stat().st_mtime_ns == t for p, t in others.items())
     shutil.rmtree(run / "slides" / f"{victim}.zarr")
     summary = run_pipeline(config_of(run, quick_config))
@@ -104,20 +116,26 @@ def test_the_same_seed_gives_the_same_metrics_digit_for_digit(
 ) -> None:
     run_pipeline(config_of(tmp_path / "again", quick_config))
     for model in ("mi_net", "abmil_gated"):
-        one, two = ((r / "evaluation" / model / "metrics.json").read_bytes() for r in (finished, tmp_path / "again"))
+        one, two = (
+            (r / "evaluation" / model / "metrics.json").read_bytes() for r in (finished, tmp_path / "again")
+        )
         assert one == two
     for name in ("heatmaps/mi_net", "scores/mi_net/tiles", "tissue"):
         for file in sorted((finished / name).iterdir()):
             assert file.read_bytes() == (tmp_path / "again" / name / file.name).read_bytes(), file.name
 
 
-def test_an_edited_tissue_outline_is_used(finished: Path, quick_config: dict[str, Any], tmp_path: Path) -> None:
+def test_an_edited_tissue_outline_is_used(
+    finished: Path, quick_config: dict[str, Any], tmp_path: Path
+) -> None:
     run = tmp_path / "r"
     shutil.copytree(finished, run)
     path = run / "tissue" / "slide_003.geojson"
     value = json.loads(path.read_text())
     ring = [[300, 300], [900, 300], [900, 900], [300, 900], [300, 300]]
-    value["features"] = [{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}]
+    value["features"] = [
+        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}
+    ]
     path.write_text(json.dumps(value))
     edited, preview = path.read_bytes(), (run / "previews" / "slide_003.jpg").read_bytes()
     summary = run_stage(config_of(run, quick_config), "tile")
@@ -199,7 +217,9 @@ def test_scores_of_features_that_are_gone_are_not_listed(
     assert len(rows) == 17
 
 
-def test_three_classes_go_through(quick_config: dict[str, Any], cohort: Path, finished: Path, tmp_path: Path) -> None:
+def test_three_classes_go_through(
+    quick_config: dict[str, Any], cohort: Path, finished: Path, tmp_path: Path
+) -> None:
     """Names instead of numbers, three of them: one output per class, positive = anything but the first."""
     from wsi_mil.scoring import read_slide_scores, read_tile_scores
 
@@ -208,11 +228,20 @@ def test_three_classes_go_through(quick_config: dict[str, Any], cohort: Path, fi
     tumours = [row["slide"] for row in rows if row["label"] == "1"]
     kinds = {slide: ("grade a", "grade b")[i % 2] for i, slide in enumerate(tumours)}
     labels = tmp_path / "labels.csv"
-    labels.write_text("slide,label\n" + "".join(f"{r['slide']},{kinds.get(r['slide'], 'normal')}\n" for r in rows))
+    labels.write_text(
+        "slide,label\n" + "".join(f"{r['slide']},{kinds.get(r['slide'], 'normal')}\n" for r in rows)
+    )
     run = tmp_path / "r"
     shutil.copytree(finished, run)
-    slides = {**quick_config["slides"], "labels": str(labels), "class_names": ["normal", "grade a", "grade b"]}
-    changes = {"split": {"kind": "kfold", "folds": 3, "val_share": 0.5}, "models": {"focus_mil": {}, "abmil_gated": {}}}
+    slides = {
+        **quick_config["slides"],
+        "labels": str(labels),
+        "class_names": ["normal", "grade a", "grade b"],
+    }
+    changes = {
+        "split": {"kind": "kfold", "folds": 3, "val_share": 0.5},
+        "models": {"focus_mil": {}, "abmil_gated": {}},
+    }
     run_pipeline(parse_config({**quick_config, **changes, "slides": slides, "run": str(run)}))
     for model in ("focus_mil", "abmil_gated"):
         found, _ = read_slide_scores(run / "scores" / model / "slides.parquet")
@@ -267,7 +296,13 @@ def test_two_models_are_compared_on_the_same_slides(
     assert "slide auc (DeLong)" in capsys.readouterr().out
     found = read_json(run / "evaluation" / "mi_net_against_abmil_gated.json")
     metrics = [read_json(run / "evaluation" / name / "metrics.json") for name in ("mi_net", "abmil_gated")]
-    for level, name in (("slide", "auc"), ("slide", "f1"), ("patch", "auc"), ("patch", "f1"), ("froc", "score")):
+    for level, name in (
+        ("slide", "auc"),
+        ("slide", "f1"),
+        ("patch", "auc"),
+        ("patch", "f1"),
+        ("froc", "score"),
+    ):
         row, values = found[level][name], [m[level][name] for m in metrics]
         assert [row["first"], row["second"]] == pytest.approx(values), name
         assert row["difference"] == pytest.approx(values[0] - values[1])
@@ -278,7 +313,10 @@ def test_two_models_are_compared_on_the_same_slides(
     test = read_json(RunFolder(run).split)["folds"][0]["test"]
     files = [run / "evaluation" / "mi_net" / "detections" / f"{slide_id}.csv" for slide_id in test]
     assert sum(len(read_detections(path)) for path in files) > 3
-    for wrong, why in ((("mi_net", "mi_net"), "two different models"), (("mi_net", "clam"), "no model 'clam'")):
+    for wrong, why in (
+        (("mi_net", "mi_net"), "two different models"),
+        (("mi_net", "clam"), "no model 'clam'"),
+    ):
         with pytest.raises(SystemExit) as stop:
             main([*arguments[:3], "--compare", *wrong])
         assert stop.value.code == 1
@@ -299,11 +337,17 @@ def test_the_evaluation_says_how_truth_and_detections_were_made(
     }
     found = {}
     for name, evaluation in changed.items():
-        assert run_stage(config_of(run, quick_config, evaluation=evaluation), "evaluate").work["evaluate"] == 2
+        assert (
+            run_stage(config_of(run, quick_config, evaluation=evaluation), "evaluate").work["evaluate"] == 2
+        )
         found[name] = read_json(run / "evaluation" / "mi_net" / "metrics.json")
     assert found["mask"]["froc"]["mode"] == "corrected"
     assert found["polygons"]["froc"]["lesions"] == "polygons"
-    assert found["polygons"]["froc"]["n_lesions"] == found["mask"]["froc"]["n_lesions"] == plain["froc"]["n_lesions"]
+    assert (
+        found["polygons"]["froc"]["n_lesions"]
+        == found["mask"]["froc"]["n_lesions"]
+        == plain["froc"]["n_lesions"]
+    )
     assert found["polygons"]["froc"]["score"] == pytest.approx(found["mask"]["froc"]["score"], abs=0.1)
     assert found["other"]["froc"]["detections"].startswith("every tile")
     assert found["other"]["patch"]["truth"] == "centre of the tile in a lesion"

@@ -74,7 +74,8 @@ def test_models_that_do_not_fit_are_errors(model_folder: Path, cohort: Path, tmp
     reasons = (tmp_path / "o" / "outcomes.csv").read_text()
     assert "was trained on texture features another" in reasons
     write_json(
-        copy / "model.json", {**card, "encoder": {**card["encoder"], "name": "timm:resnet10t", "weights": "/gone.pth"}}
+        copy / "model.json",
+        {**card, "encoder": {**card["encoder"], "name": "timm:resnet10t", "weights": "/gone.pth"}},
     )
     with pytest.raises(EncoderError, match=r"no checkpoint at /gone\.pth"):
         predict_slides(copy, slides, tmp_path / "o2")

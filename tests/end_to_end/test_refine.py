@@ -74,14 +74,18 @@ def test_a_second_time_there_is_nothing_to_do_and_a_changed_setting_is_followed(
     summary, before = refine_run(load_config(refined, QUICK), "focus_mil")
     assert not any(summary.work.values())
     summary, after = refine_run(load_config(refined, (*QUICK, "refine.seed=3")), "focus_mil")
-    assert summary.work["refine"] == summary.work["heatmap"] + sum(row["part"] == "val" for row in rows_of(refined))
+    assert summary.work["refine"] == summary.work["heatmap"] + sum(
+        row["part"] == "val" for row in rows_of(refined)
+    )
     assert before is not None
     assert after is not None
     assert before["dice"]["own"]["first"] != after["dice"]["own"]["first"]
     assert before["dice"]["own"]["second"] == after["dice"]["own"]["second"]  # tiles stay as they are
 
 
-def test_maps_of_an_older_model_are_left_out(refined: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_maps_of_an_older_model_are_left_out(
+    refined: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = tmp_path / "demo"
     shutil.copytree(refined, run)
     main_code = CliRunner().invoke(cli, ["train", str(run), "train.epochs=5"]).exit_code
@@ -104,9 +108,13 @@ def test_new_slides_are_refined_by_predict(refined: Path, cohort: Path, tmp_path
     (tmp_path / "slides").mkdir()
     shutil.copy(cohort / "slides" / f"{slide}.tiff", tmp_path / "slides")
     model = refined / "models" / "focus_mil"
-    result = CliRunner().invoke(cli, ["predict", str(model), str(tmp_path / "slides"), "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(
+        cli, ["predict", str(model), str(tmp_path / "slides"), "--out", str(tmp_path / "out")]
+    )
     assert result.exit_code == 0, result.output
-    one, other = (read_refined(RunFolder(run).refined("focus_mil", slide)) for run in (refined, tmp_path / "out"))
+    one, other = (
+        read_refined(RunFolder(run).refined("focus_mil", slide)) for run in (refined, tmp_path / "out")
+    )
     assert one.refiner_digest == other.refiner_digest
     np.testing.assert_array_equal(one.rows, other.rows)
     np.testing.assert_array_equal(one.maps, other.maps)
@@ -126,13 +134,16 @@ def test_a_few_outlines_help_to_learn(refined: Path, cohort: Path, tmp_path: Pat
     assert card["tiles"]["outlined"] > 0
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["--model", "nobody"], "scored models: focus_mil"),
-    (["--model", "focus_mil", "refine.backbone=timm:resnet19"], "timm has no network 'resnet19'"),
-    (["--model", "focus_mil", "refine.method=magic"], "refine.method"),
-    (["--model", "focus_mil", "--polygons", "nowhere"], "no folder nowhere"),
-    (["--model", "focus_mil", "refine.mpp=0.01"], "finer than slide"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "nobody"], "scored models: focus_mil"),
+        (["--model", "focus_mil", "refine.backbone=timm:resnet19"], "timm has no network 'resnet19'"),
+        (["--model", "focus_mil", "refine.method=magic"], "refine.method"),
+        (["--model", "focus_mil", "--polygons", "nowhere"], "no folder nowhere"),
+        (["--model", "focus_mil", "refine.mpp=0.01"], "finer than slide"),
+    ],
+)
 def test_mistakes_are_told_in_one_line(
     refined: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

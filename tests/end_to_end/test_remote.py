@@ -40,12 +40,16 @@ def test_slides_behind_a_url_are_found_and_read(bucket: Any, cohort: Path) -> No
     with open_slide(at) as remote, open_slide(first, reader="tiffslide") as local:
         assert remote.info.reader == "tiffslide"
         assert (remote.info.slide_id, remote.info.mpp, remote.info.level_sizes_px) == (
-            first.stem, local.info.mpp, local.info.level_sizes_px,
-        )  # fmt: skip
+            first.stem,
+            local.info.mpp,
+            local.info.level_sizes_px,
+        )
         assert (remote.read_region(200, 300, 0, 256, 128) == local.read_region(200, 300, 0, 256, 128)).all()
 
 
-def test_a_run_on_slides_behind_a_url(bucket: Any, cohort: Path, quick_config: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_on_slides_behind_a_url(
+    bucket: Any, cohort: Path, quick_config: dict[str, Any], tmp_path: Path
+) -> None:
     """The same features as from local files by the same reader; a slide replaced behind its URL is made again."""
     first, second = sorted((cohort / "slides").glob("*.tif*"))[:2]
     (tmp_path / "local" / "more").mkdir(parents=True)
@@ -60,7 +64,10 @@ def test_a_run_on_slides_behind_a_url(bucket: Any, cohort: Path, quick_config: d
         run = RunFolder(tmp_path / name)
         stores = [run.store(slide_id) for slide_id in run.stored_slides()]
         digests.append(
-            [(s.slide_id, s.tiles_digest(), (s.features_attributes("texture") or {})["digest"]) for s in stores]
+            [
+                (s.slide_id, s.tiles_digest(), (s.features_attributes("texture") or {})["digest"])
+                for s in stores
+            ]
         )
     assert digests[0] == digests[1]
     saved = load_config(tmp_path / "remote_run")
@@ -73,7 +80,9 @@ def test_a_run_on_slides_behind_a_url(bucket: Any, cohort: Path, quick_config: d
 def test_mistakes_with_urls_are_told(bucket: Any, cohort: Path) -> None:
     with pytest.raises(DataError, match=r"nothing at memory://bucket/none: check the address"):
         find_slides("memory://bucket/none")
-    with pytest.raises(SlideError, match=r"slides.reader=openslide reads local files; behind URLs only tiffslide"):
+    with pytest.raises(
+        SlideError, match=r"slides.reader=openslide reads local files; behind URLs only tiffslide"
+    ):
         open_slide(str(find_slides(URL)[0].path), reader="openslide")
     with pytest.raises(ConfigError, match=r"fsspec knows no protocol 'nowhere'"):
         find_slides("nowhere://a/b")
@@ -106,7 +115,10 @@ def test_a_run_goes_to_an_object_store_and_back(small_run: Path, tmp_path: Path,
     # one slide's store changes: it alone travels, and what it lost is gone there too
     store = RunFolder(run).store(slides[0])
     shutil.rmtree(store.path / "features")
-    assert (push(RunFolder(run), url).copied, pull(url, back).copied) == (1, 0)  # what the copy holds besides stays
+    assert (push(RunFolder(run), url).copied, pull(url, back).copied) == (
+        1,
+        0,
+    )  # what the copy holds besides stays
     shutil.rmtree(RunFolder(back).store(slides[0]).path)
     assert pull(url, back).copied == 1
     assert RunFolder(back).store(slides[0]).encoders() == []
@@ -138,7 +150,9 @@ def test_a_push_that_is_cut_short_leaves_no_half_unit(
         write(self, path, value, *arguments, **named)
 
     monkeypatch.setattr(type(bucket), "pipe_file", failing)
-    with pytest.raises(DataError, match=r"memory://bucket/runs/two: writing failed \(OSError: 503 slow down\)"):
+    with pytest.raises(
+        DataError, match=r"memory://bucket/runs/two: writing failed \(OSError: 503 slow down\)"
+    ):
         push(RunFolder(small_run), url)
     monkeypatch.undo()
     mirror = Mirror(url)

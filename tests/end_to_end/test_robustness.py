@@ -62,7 +62,9 @@ def test_poison_writes_a_table_a_picture_and_verdicts(poisoned: tuple[Path, Resu
         rows = list(csv.DictReader(handle))
     assert len(rows) == 2 * 2 * 5  # models, folds, conditions
     for model in study["models"]:  # the summary is the table's
-        own = [float(r["slide_auc"]) for r in rows if r["model"] == model["model"] and r["condition"] == "poison"]
+        own = [
+            float(r["slide_auc"]) for r in rows if r["model"] == model["model"] and r["condition"] == "poison"
+        ]
         assert model["conditions"]["poison"]["slide_auc"]["mean"] == pytest.approx(np.mean(own))
     assert (folder / "poison.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((folder / "previews").glob("*.jpg"))) == 4
@@ -92,7 +94,9 @@ def test_only_tiles_that_the_poison_reaches_have_new_features(poisoned: tuple[Pa
     assert changed_slides == 18
 
 
-def test_the_places_are_drawn_for_qupath_and_spare_the_tumour(poisoned: tuple[Path, Result], cohort: Path) -> None:
+def test_the_places_are_drawn_for_qupath_and_spare_the_tumour(
+    poisoned: tuple[Path, Result], cohort: Path
+) -> None:
     import shapely
 
     from wsi_mil.evaluation import read_annotations
@@ -160,8 +164,14 @@ def test_audit_of_a_model(audited: tuple[Path, Result]) -> None:
     assert printed.exit_code == 0, printed.output
     found = json.loads((run / "audit" / "focus_mil" / "audit.json").read_text())
     assert set(found["checks"]) == {
-        "remove_tumour", "remove_top", "remove_random", "keep_top", "swap_normal", "stain_normal", "restain",
-    }  # fmt: skip
+        "remove_tumour",
+        "remove_top",
+        "remove_random",
+        "keep_top",
+        "swap_normal",
+        "stain_normal",
+        "restain",
+    }
     assert found["slides"] == 6
     assert found["verdict"] in ("pass", "fail", "not measured")
     assert [p["x"] for p in found["checks"]["stain_normal"]["points"]] == [0.05, 0.15, 0.3, 0.6]
@@ -174,7 +184,9 @@ def test_audit_of_a_model(audited: tuple[Path, Result]) -> None:
     assert (run / "audit" / "focus_mil" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_report_shows_audit_and_poison(audited: tuple[Path, Result], poisoned: tuple[Path, Result]) -> None:
+def test_the_report_shows_audit_and_poison(
+    audited: tuple[Path, Result], poisoned: tuple[Path, Result]
+) -> None:
     page = (audited[0] / "report.html").read_text()
     assert 'id="audit"' in page
     assert "remove_tumour" in page
@@ -185,7 +197,9 @@ def test_the_report_shows_audit_and_poison(audited: tuple[Path, Result], poisone
     assert "MeanOfAll" in page
     poison = page.split('id="poison"')[1].split('id="problems"')[0]
     assert re.findall(r"[\d.]+ to [\d.]+", poison)
-    assert not re.search(r"-\d|to 1\.[0-9]*[1-9]", re.sub(r"base64,[^\"]*", "", poison)), "no AUC lies outside 0 to 1"
+    assert not re.search(r"-\d|to 1\.[0-9]*[1-9]", re.sub(r"base64,[^\"]*", "", poison)), (
+        "no AUC lies outside 0 to 1"
+    )
 
 
 def test_an_audit_of_an_earlier_model_is_not_shown(audited: tuple[Path, Result], tmp_path: Path) -> None:
@@ -246,7 +260,9 @@ def test_a_cheat_leaves_with_exit_code_4(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(bag_audit, "TESTS", ("single_concept", "duplicates"))
     assert set(bag_audit.TESTS) < set(bag_tests.TESTS)
-    printed = call("audit", "--aggregator", CHEAT, "--seeds", 1, "--workers", 1, "--out", tmp_path, "--require", "pass")
+    printed = call(
+        "audit", "--aggregator", CHEAT, "--seeds", 1, "--workers", 1, "--out", tmp_path, "--require", "pass"
+    )
     assert printed.exit_code == 4
     assert "FAIL" in printed.output
     (row,) = json.loads((tmp_path / "audit.json").read_text())["aggregators"]
@@ -296,8 +312,17 @@ def test_every_kind_goes_through_the_real_path(kind: str, run: Path, tmp_path: P
     context = open_run(config)
     data = training_set(context.run, context.require_labels(), config.tissue, config.tiles, config.encoder)
     one = dict(list(data.labels.items())[:2])
-    both = run_poison_features(context.run, context.slides, one, "auto", config.annotations, config.poison, config.encoder,
-                               config.execution, config.qupath)  # fmt: skip
+    both = run_poison_features(
+        context.run,
+        context.slides,
+        one,
+        "auto",
+        config.annotations,
+        config.poison,
+        config.encoder,
+        config.execution,
+        config.qupath,
+    )
     assert both == sorted(one)
     for slide_id in both:
         before = context.run.store(slide_id).read_features("texture").features

@@ -53,7 +53,9 @@ def test_methods_are_compared_over_folds_repeats_and_seeds(config: dict[str, Any
     assert len(split.folds) == 12
     assert len(split.first_round) == 3
     assert split.folds[0].test == split.folds[6].test != split.folds[3].test
-    weights = [load_model(run.model("mi_net", n)).aggregator.state_dict()["classifier.0.weight"] for n in (0, 6)]
+    weights = [
+        load_model(run.model("mi_net", n)).aggregator.state_dict()["classifier.0.weight"] for n in (0, 6)
+    ]
     assert not weights[0].equal(weights[1])
     table = summarise(run.comparison)
     assert [row[1] for row in table] == ["trainings", "12", "12"]
@@ -104,7 +106,9 @@ def test_a_pattern_names_the_methods(
     kept = load_config(run)
     assert {"max_pool", "mean_pool", "dsmil"} <= set(kept.models)  # a run keeps what it has trained
     assert set(with_trained(with_aggregators(kept, ("clam_sb",))).models) == {*kept.models, "clam_sb"}
-    run_stage(load_config(run / "config.yaml"), "report")  # nothing is scored yet: the comparison is what there is
+    run_stage(
+        load_config(run / "config.yaml"), "report"
+    )  # nothing is scored yet: the comparison is what there is
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Every training, on its test part" in page
     assert "<td>dsmil</td>" in page
@@ -119,15 +123,21 @@ def test_a_training_that_fails_leaves_the_others(config: dict[str, Any]) -> None
     assert not (run.model("mi_net", 0) / "model.json").exists()
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 GB")])
-def test_too_little_memory_is_told(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 GB")]
+)
+def test_too_little_memory_is_told(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def fail(*arguments: Any, **options: Any) -> None:
         raise error
 
     monkeypatch.setattr("wsi_mil.stages.train.fit", fail)
     with pytest.raises(ModelError, match=r"out of memory with 3 bags a step .* max-pooling method"):
         run_stage(parse_config(config), "train")
-    monkeypatch.setattr("wsi_mil.stages.train.fit", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("a bug")))
+    monkeypatch.setattr(
+        "wsi_mil.stages.train.fit", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("a bug"))
+    )
     with pytest.raises(RuntimeError, match="a bug"):
         run_stage(parse_config(config), "train")
 

@@ -77,10 +77,14 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 number = st.one_of(st.integers(-(10**6), 10**6), st.floats(), st.text(max_size=4), st.none())
 json_value = st.recursive(
     st.one_of(st.none(), st.booleans(), st.floats(), st.text(max_size=8), st.integers()),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=12), inner, max_size=4)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=12), inner, max_size=4)
+    ),
     max_leaves=12,
 )
-names = st.sampled_from(["Tumor", "tumor", "Exclusion", "", "Other", None, {"name": "Tumor"}, {"names": [1]}, 7, []])
+names = st.sampled_from(
+    ["Tumor", "tumor", "Exclusion", "", "Other", None, {"name": "Tumor"}, {"names": [1]}, 7, []]
+)
 position = st.lists(number, max_size=3)
 geometry = st.fixed_dictionaries(
     {
@@ -104,9 +108,20 @@ feature = st.fixed_dictionaries(
 
 
 @FUZZ
-@given(value=st.one_of(json_value, st.lists(feature, max_size=3), feature,
-                       st.fixed_dictionaries({"type": st.just("FeatureCollection"), "features": st.lists(feature, max_size=3),
-                                              "wsi_mil": json_value})))  # fmt: skip
+@given(
+    value=st.one_of(
+        json_value,
+        st.lists(feature, max_size=3),
+        feature,
+        st.fixed_dictionaries(
+            {
+                "type": st.just("FeatureCollection"),
+                "features": st.lists(feature, max_size=3),
+                "wsi_mil": json_value,
+            }
+        ),
+    )
+)
 def test_any_json_is_read_or_refused_by_name(value: object, tmp_path: Path) -> None:
     path = tmp_path / "fuzz.geojson"
     path.write_text(json.dumps(value))
@@ -122,7 +137,9 @@ def test_any_bytes_are_read_or_refused_by_name(raw: bytes, packed: bool, tmp_pat
         ours_or_fine(path)
 
 
-text = st.text(st.characters(codec="utf-8", exclude_characters='<&"\x00', exclude_categories=["Cs", "Cc"]), max_size=8)
+text = st.text(
+    st.characters(codec="utf-8", exclude_characters='<&"\x00', exclude_categories=["Cs", "Cc"]), max_size=8
+)
 coordinate = st.fixed_dictionaries(
     {},
     optional={
@@ -134,7 +151,10 @@ groups = st.sampled_from(["Tumor", "_0", "_2", "Exclusion", "metastases", "norma
 
 
 @FUZZ
-@given(annotations=st.lists(st.tuples(groups, st.lists(coordinate, max_size=8)), max_size=3), cut=st.integers(0, 40))
+@given(
+    annotations=st.lists(st.tuples(groups, st.lists(coordinate, max_size=8)), max_size=3),
+    cut=st.integers(0, 40),
+)
 def test_any_xml_is_read_or_refused_by_name(
     annotations: list[tuple[str, list[dict[str, str]]]], cut: int, tmp_path: Path
 ) -> None:
@@ -152,7 +172,9 @@ def test_any_xml_is_read_or_refused_by_name(
 
 @FUZZ
 @given(points=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=3, max_size=9))
-def test_self_crossing_rings_are_repaired_to_their_non_zero_area(points: list[tuple[int, int]], tmp_path: Path) -> None:
+def test_self_crossing_rings_are_repaired_to_their_non_zero_area(
+    points: list[tuple[int, int]], tmp_path: Path
+) -> None:
     """The area never exceeds the hull's, and a simple ring keeps its own."""
     ring = shapely.Polygon([(100 * x, 100 * y) for x, y in points])
     path = tmp_path / "ring.xml"

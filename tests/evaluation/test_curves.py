@@ -36,7 +36,9 @@ def test_a_band_covers_and_shrinks_with_the_cohort() -> None:
     for count in (40, 640):
         truth = np.arange(count) % 2 == 0
         scores = rng.normal(size=count) + 1.5 * truth
-        low, high = band(lambda r, t=truth, s=scores: roc_at(t[r], s[r]), [str(i) for i in range(count)], rng, 200)
+        low, high = band(
+            lambda r, t=truth, s=scores: roc_at(t[r], s[r]), [str(i) for i in range(count)], rng, 200
+        )
         middle = roc_at(truth, scores)
         assert (np.array(low) <= middle + 1e-12).all()
         assert (np.array(high) >= middle - 1e-12).all()
@@ -117,14 +119,18 @@ def test_missed_lesions_and_false_positives(truth: str) -> None:
         {"size": "over 2 mm", "lesions": 1, "found": 0},
     ]
     wrong = false_positive_rows([slide])
-    assert [(row["x0_px"], row["probability"]) for row in wrong] == [(7000, 0.8)]  # 0.2 is below the threshold
+    assert [(row["x0_px"], row["probability"]) for row in wrong] == [
+        (7000, 0.8)
+    ]  # 0.2 is below the threshold
 
 
 def test_a_finer_mask_finds_the_same_lesions() -> None:
     """Growth and limits are in µm: at half the pixel size lengths agree to a pixel, and a hit stays a hit."""
     lesions = [Lesion("s", "tumour", polygonal(shapely.box(*box))) for box in BOXES]
     points = (Detection("s", 1400, 1300, 0.9), Detection("s", 3000, 4200, 0.3))
-    coarse, fine = (match_slide(points, INFO, lesions, EvaluationSpec(froc_mask_mpp=mpp)) for mpp in (7.776, 3.888))
+    coarse, fine = (
+        match_slide(points, INFO, lesions, EvaluationSpec(froc_mask_mpp=mpp)) for mpp in (7.776, 3.888)
+    )
     assert coarse[0].n_lesions == fine[0].n_lesions == 2
     assert coarse[0].true_positives == fine[0].true_positives
     for one, other in zip(coarse[1], fine[1], strict=True):
@@ -158,5 +164,7 @@ def test_crops_show_what_was_called(tmp_path: Path) -> None:
     picture = cv2.imdecode(np.frombuffer(crop(reader, table, 550, 350), np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (CROP_PX, CROP_PX, 3)
     third = CROP_PX // 3
-    assert picture[third + 8 : 2 * third - 8, third + 8 : 2 * third - 8, 2].mean() == pytest.approx(200, abs=6)
+    assert picture[third + 8 : 2 * third - 8, third + 8 : 2 * third - 8, 2].mean() == pytest.approx(
+        200, abs=6
+    )
     assert picture[:40, :40].mean() > 240

@@ -96,13 +96,22 @@ def table(size: int = 100) -> TileTable:
     spec = TileSpec(mpp=0.5, size_px=size)
     coords = lattice(INFO, spec)
     return TileTable(
-        "s", spec, plan_reading(INFO, spec), coords, np.ones(len(coords), np.float32), (2000, 1500), (0.5, 0.5)
+        "s",
+        spec,
+        plan_reading(INFO, spec),
+        coords,
+        np.ones(len(coords), np.float32),
+        (2000, 1500),
+        (0.5, 0.5),
     )
 
 
 def test_overlap_of_tiles_is_exact() -> None:
     hole = shapely.box(150, 120, 950, 480).difference(shapely.box(300, 200, 400, 250))
-    lesions = [Lesion("s", "t", MultiPolygon([hole])), Lesion("s", "t", MultiPolygon([shapely.box(1500, 0, 1600, 30)]))]
+    lesions = [
+        Lesion("s", "t", MultiPolygon([hole])),
+        Lesion("s", "t", MultiPolygon([shapely.box(1500, 0, 1600, 30)])),
+    ]
     found = tile_overlap(table(), lesions).reshape(15, 20)
     assert found[1, 1] == pytest.approx(0.5 * 0.8)
     assert found[2, 5] == 1.0
@@ -115,8 +124,12 @@ def test_overlap_of_tiles_is_exact() -> None:
 def test_patch_metrics_equal_scikit_learn(rng: np.random.Generator) -> None:
     from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-    slides = [LabelledTiles(str(i), str(i), rng.random(50) < 0.2, s := rng.random(50), s > 0.6) for i in range(4)]
-    slides.append(LabelledTiles("none", "none", np.zeros(9, bool), np.append(rng.random(8), np.nan), np.ones(9, bool)))
+    slides = [
+        LabelledTiles(str(i), str(i), rng.random(50) < 0.2, s := rng.random(50), s > 0.6) for i in range(4)
+    ]
+    slides.append(
+        LabelledTiles("none", "none", np.zeros(9, bool), np.append(rng.random(8), np.nan), np.ones(9, bool))
+    )
     truth = np.concatenate([s.truth for s in slides])[:-1]
     scores = np.concatenate([s.scores for s in slides])[:-1]
     found = patch_metrics(slides, rng, draws=20)
@@ -141,8 +154,14 @@ def test_patch_metrics_equal_scikit_learn(rng: np.random.Generator) -> None:
         ("", "not a readable ASAP file"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><ASAP_Annotations>&a;</ASAP_Annotations>', "EntitiesForbidden"),
         ('<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><A>&a;</A>', "Forbidden"),
-        ('<A><Annotation PartOfGroup="Tumor"><Coordinate X="1"/></Annotation></A>', "coordinate without number"),
-        ('<A><Annotation PartOfGroup="Tumor"><Coordinate X="1" Y="a"/></Annotation></A>', "coordinate without number"),
+        (
+            '<A><Annotation PartOfGroup="Tumor"><Coordinate X="1"/></Annotation></A>',
+            "coordinate without number",
+        ),
+        (
+            '<A><Annotation PartOfGroup="Tumor"><Coordinate X="1" Y="a"/></Annotation></A>',
+            "coordinate without number",
+        ),
     ],
 )
 def test_hostile_xml_is_refused_by_file(tmp_path: Path, text: str, message: str) -> None:
@@ -160,7 +179,9 @@ def test_lesions_outside_the_slide_show_both_extents(tmp_path: Path) -> None:
 
 
 def test_geojson_annotations_leave_qupaths_frame(tmp_path: Path) -> None:
-    info = SlideInfo("s", "", ((2000, 1500),), (1.0,), 0.5, 0.5, "t", Bounds(100, 50, 1500, 1200), "v", "r", "1")
+    info = SlideInfo(
+        "s", "", ((2000, 1500),), (1.0,), 0.5, 0.5, "t", Bounds(100, 50, 1500, 1200), "v", "r", "1"
+    )
     geometry = json.loads(shapely.to_geojson(shapely.box(0, 0, 200, 100)))
     items = [
         {"type": "Feature", "geometry": geometry, "properties": {"classification": "Tumor"}},
@@ -176,7 +197,9 @@ def test_froc_odd_masks_and_points() -> None:
         match_detections([(math.nan, 1.0, 1.0)], None, "x")
     mask = evaluation_mask(np.pad(np.ones((40, 60), bool), 10))
     assert mask.isolated == ()
-    with pytest.raises(DataError, match=r"slide 'x': a detection at row 60, column 3 lies outside its mask of 60 x 80"):
+    with pytest.raises(
+        DataError, match=r"slide 'x': a detection at row 60, column 3 lies outside its mask of 60 x 80"
+    ):
         match_detections([(0.5, 60.0, 3.0)], mask, "x")
     with pytest.raises(DataError, match="row -1"):
         match_detections([(0.5, -0.5, 3.0)], mask, "x")

@@ -28,7 +28,9 @@ def test_polygons_and_mask_agree_within_a_pixel(seed: int) -> None:
     """Random slides: every outcome of a detection is the same but for points within a pixel of a grown outline."""
     rng = np.random.default_rng(seed)
     mpp, side = (0.25, 0.5), (60_000, 30_000)  # W != H, and pixels that are not square
-    places = [(rng.uniform(2e3, 13e3), rng.uniform(2e3, 13e3), rng.uniform(60, 1200)) for _ in range(14)]  # µm
+    places = [
+        (rng.uniform(2e3, 13e3), rng.uniform(2e3, 13e3), rng.uniform(60, 1200)) for _ in range(14)
+    ]  # µm
     shapes = [shapely.transform(blob(rng, *place), lambda xy: xy / mpp) for place in places]
     lesions = [lesion(shape) for shape in shapes]
     regions = lesion_regions(lesions, *mpp)
@@ -56,7 +58,9 @@ def test_polygons_and_mask_agree_within_a_pixel(seed: int) -> None:
 
 def test_gaps_of_75_um_close_and_holes_fill() -> None:
     def count(gap: float) -> int:
-        return lesion_regions([lesion(shapely.box(x, 0, x + 400, 400)) for x in (0, 400 + gap)], 1, 1).n_lesions
+        return lesion_regions(
+            [lesion(shapely.box(x, 0, x + 400, 400)) for x in (0, 400 + gap)], 1, 1
+        ).n_lesions
 
     assert (count(74), count(76)) == (1, 2)
     ring = Polygon(shapely.box(0, 0, 3000, 3000).exterior, [shapely.box(500, 500, 2500, 2500).exterior])
@@ -67,7 +71,9 @@ def test_gaps_of_75_um_close_and_holes_fill() -> None:
 
 
 def test_isolated_cells_are_neither_hit_nor_miss() -> None:
-    regions = lesion_regions([lesion(shapely.box(0, 0, 100, 100)), lesion(shapely.box(2000, 0, 3000, 800))], 1, 1)
+    regions = lesion_regions(
+        [lesion(shapely.box(0, 0, 100, 100)), lesion(shapely.box(2000, 0, 3000, 800))], 1, 1
+    )
     assert regions.isolated == (True, False)
     found = match_in_regions([(0.8, 50, 50), (0.7, 2500, 400), (0.6, 9000, 9000)], regions)
     assert (found.false_positives, found.true_positives, found.n_lesions) == ((0.6,), (0.0, 0.7), 1)

@@ -47,7 +47,9 @@ def test_froc_masks_and_isolated_cells_equal_the_reference(reference_folder: Pat
             )
             labels = expected["slides"][name]["labels"]
             rows = labels.items() if isinstance(labels, dict) else [(item["label"], item) for item in labels]
-            isolated = {int(k) for k, item in rows if next(v for key, v in item.items() if "itc" in key.lower())}
+            isolated = {
+                int(k) for k, item in rows if next(v for key, v in item.items() if "itc" in key.lower())
+            }
             assert set(mask.isolated) == isolated, (cohort.name, name)
 
 
@@ -62,7 +64,9 @@ def test_froc_curve_and_score_equal_the_reference(reference_folder: Path) -> Non
         tp = np.rint(curve.sensitivity * curve.n_lesions).astype(int).tolist()
         assert fp == expected["froc"]["fp_counts"]
         assert tp == expected["froc"]["tp_counts"]
-        np.testing.assert_allclose(curve.at, list(expected["sensitivity_at_fps_per_slide"].values()), rtol=0, atol=1e-9)
+        np.testing.assert_allclose(
+            curve.at, list(expected["sensitivity_at_fps_per_slide"].values()), rtol=0, atol=1e-9
+        )
         assert curve.score == pytest.approx(expected["score"], abs=1e-9)
 
 
@@ -81,12 +85,16 @@ def test_froc_curves_from_lists_equal_the_reference(reference_folder: Path) -> N
         curve = froc_curve([Matches(tuple(fp), tuple(tp), n) for fp, tp, n in slides])
         expected = [math.nan if v is None else v for v in case["sensitivities"]]
         np.testing.assert_allclose(curve.at, expected, atol=1e-9, err_msg=case["case"])
-        np.testing.assert_allclose(curve.false_positives, case["total_fps_per_slide"], atol=1e-9, err_msg=case["case"])
+        np.testing.assert_allclose(
+            curve.false_positives, case["total_fps_per_slide"], atol=1e-9, err_msg=case["case"]
+        )
         mean = math.nan if case["mean"] is None else case["mean"]
         np.testing.assert_allclose(curve.score, mean, atol=1e-9, err_msg=case["case"])
 
 
-def test_froc_csv_reading_equals_the_reference_or_says_what_is_wrong(reference_folder: Path, tmp_path: Path) -> None:
+def test_froc_csv_reading_equals_the_reference_or_says_what_is_wrong(
+    reference_folder: Path, tmp_path: Path
+) -> None:
     """What the script reads, we read alike; what stops it, or makes nonsense of it, is an error that names the line."""
     for number, case in enumerate(odd_inputs(reference_folder)["csv_reading"]):
         path = tmp_path / f"slide_{number}.csv"

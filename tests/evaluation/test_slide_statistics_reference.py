@@ -24,7 +24,9 @@ def cases(reference_folder: Path) -> list[tuple[str, dict[str, Any], np.ndarray,
             rows = list(csv.DictReader(handle))
         truth = np.array([row["label"] == "1" for row in rows])
         columns = [key for key in rows[0] if key.startswith("score")]
-        found.append((name, expected, truth, {key: np.array([float(row[key]) for row in rows]) for key in columns}))
+        found.append(
+            (name, expected, truth, {key: np.array([float(row[key]) for row in rows]) for key in columns})
+        )
     assert found
     return found
 
@@ -35,12 +37,18 @@ def test_auc_variances_and_intervals_equal_the_reference(reference_folder: Path)
             want, found = expected[column], estimate_auc(truth, values)
             assert (found.n_positive, found.n_negative) == (want["n_pos"], want["n_neg"]), name
             numbers = {
-                "auc": found.auc, "delong_variance": found.variance, "delong_se": found.se,
-                "delong_ci95": found.interval, "delong_ci95_clipped": found.clipped_interval,
-                "hanley_mcneil_se": found.hanley_mcneil_se, "average_precision": average_precision(truth, values),
-            }  # fmt: skip
+                "auc": found.auc,
+                "delong_variance": found.variance,
+                "delong_se": found.se,
+                "delong_ci95": found.interval,
+                "delong_ci95_clipped": found.clipped_interval,
+                "hanley_mcneil_se": found.hanley_mcneil_se,
+                "average_precision": average_precision(truth, values),
+            }
             for key, value in numbers.items():
-                np.testing.assert_allclose(value, want[key], rtol=0, atol=1e-9, err_msg=f"{name} {column} {key}")
+                np.testing.assert_allclose(
+                    value, want[key], rtol=0, atol=1e-9, err_msg=f"{name} {column} {key}"
+                )
             assert auc(truth, values) == pytest.approx(want["auc"], abs=1e-9)
             if want.get("delong_logit_ci95"):
                 np.testing.assert_allclose(found.logit_interval, want["delong_logit_ci95"], rtol=0, atol=1e-9)
@@ -55,9 +63,13 @@ def test_paired_delong_equals_the_reference(reference_folder: Path) -> None:
         first, second = scores.values()
         want, found = expected["paired_delong"], compare_aucs(truth, first, second)
         numbers = {
-            "auc_a": found.first, "auc_b": found.second, "covariance": found.covariance,
-            "variance_of_difference": found.variance, "z_a_minus_b": found.z, "p_two_sided": found.p_two_sided,
-        }  # fmt: skip
+            "auc_a": found.first,
+            "auc_b": found.second,
+            "covariance": found.covariance,
+            "variance_of_difference": found.variance,
+            "z_a_minus_b": found.z,
+            "p_two_sided": found.p_two_sided,
+        }
         for key, value in numbers.items():
             assert value == pytest.approx(want[key], abs=1e-9), (name, key)
 

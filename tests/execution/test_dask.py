@@ -87,8 +87,13 @@ def broken_slide(folder: Path, job: Job) -> Outcome:
 
 @pytest.mark.parametrize(
     ("function", "retries", "status", "attempts"),
-    [(node_in_trouble, 2, "done", 2), (node_in_trouble, 0, "failed", 1), (always_in_trouble, 5, "failed", 2), (broken_slide, 2, "failed", 1)],
-)  # fmt: skip
+    [
+        (node_in_trouble, 2, "done", 2),
+        (node_in_trouble, 0, "failed", 1),
+        (always_in_trouble, 5, "failed", 2),
+        (broken_slide, 2, "failed", 1),
+    ],
+)
 def test_what_one_node_cannot_do_another_tries(
     scheduler: str, tmp_path: Path, function: object, retries: int, status: str, attempts: int
 ) -> None:
@@ -115,16 +120,22 @@ def test_extraction_on_dask_gives_the_bytes_of_a_serial_run(scheduler: str, tmp_
                 table = tile_slide(
                     slide.info, find_tissue(slide, TissueSpec(method="whole")), TileSpec(mpp=1.0, size_px=64)
                 )
-                SlideStore(tmp_path / place / f"{path.stem}.zarr", path.stem).write_tiles(table, slide.info, "made")
+                SlideStore(tmp_path / place / f"{path.stem}.zarr", path.stem).write_tiles(
+                    table, slide.info, "made"
+                )
     here = {o.slide_id: o for o in extract_many(extract_jobs(slides, tmp_path / "serial"))}
     there = {
         o.slide_id: o
-        for o in map_slides(extract_one, extract_jobs(slides, tmp_path / "dask"), stage="extract", spec=on(scheduler))
+        for o in map_slides(
+            extract_one, extract_jobs(slides, tmp_path / "dask"), stage="extract", spec=on(scheduler)
+        )
     }
     assert {name: (o.status, o.digest, o.counts) for name, o in here.items()} == {
         name: (o.status, o.digest, o.counts) for name, o in there.items()
     }
-    files = [path.relative_to(tmp_path / "serial") for path in (tmp_path / "serial").rglob("*") if path.is_file()]
+    files = [
+        path.relative_to(tmp_path / "serial") for path in (tmp_path / "serial").rglob("*") if path.is_file()
+    ]
     assert len(files) >= 40
     for file in files:
         assert (tmp_path / "dask" / file).read_bytes() == (tmp_path / "serial" / file).read_bytes(), file
@@ -141,11 +152,20 @@ def test_trainings_run_as_tasks_too(scheduler: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "lines"),
     [
-        ("slurm", ["#SBATCH --mem=60G", "#SBATCH -t 02:00:00", "#SBATCH -p gpuq", "#SBATCH --gres=gpu:1", "#SBATCH --cpus-per-task=8"]),
+        (
+            "slurm",
+            [
+                "#SBATCH --mem=60G",
+                "#SBATCH -t 02:00:00",
+                "#SBATCH -p gpuq",
+                "#SBATCH --gres=gpu:1",
+                "#SBATCH --cpus-per-task=8",
+            ],
+        ),
         ("pbs", ["#PBS -q gpuq", "#PBS -l walltime=02:00:00"]),
         ("lsf", ["#BSUB -q gpuq", "#BSUB -n 8"]),
     ],
-)  # fmt: skip
+)
 def test_what_a_cluster_is_asked_for(kind: str, lines: list[str]) -> None:
     spec = ClusterSpec(
         kind=kind,

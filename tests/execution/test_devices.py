@@ -80,7 +80,9 @@ def test_what_stops_a_device_is_the_runs_error() -> None:
         list(map_on_devices(no_weights, JOBS, ["a", "b"], "extract"))
 
 
-def test_two_devices_write_what_one_writes(small_run: Path, quick_config: dict[str, Any], tmp_path: Path) -> None:
+def test_two_devices_write_what_one_writes(
+    small_run: Path, quick_config: dict[str, Any], tmp_path: Path
+) -> None:
     """Plain features and a view, byte for byte, whichever process a slide went to."""
     run = tmp_path / "run"
     for name in ("slides", "tissue", "previews"):
@@ -94,7 +96,9 @@ def test_two_devices_write_what_one_writes(small_run: Path, quick_config: dict[s
         for store in stores:
             shutil.rmtree(store.path / "features")
         execution = {"workers": 1, "threads": 2, "devices": devices}
-        assert run_stage(parse_config({**settings, "execution": execution}), "extract").work["extract"] == 2 * 18
+        assert (
+            run_stage(parse_config({**settings, "execution": execution}), "extract").work["extract"] == 2 * 18
+        )
         found = [path for store in stores for path in sorted(store.path.rglob("*")) if path.is_file()]
         files.append({path.relative_to(run).as_posix(): path.read_bytes() for path in found})
         assert run_stage(parse_config({**settings, "execution": execution}), "extract").work["extract"] == 0

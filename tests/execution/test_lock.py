@@ -30,7 +30,11 @@ def leave(folder: Path, age_s: float = 0, **owner: object) -> Path:
 
 
 def test_a_second_process_is_told_who_the_first_is(tmp_path: Path) -> None:
-    with hold(tmp_path), pytest.raises(StoreError, match=rf"in use by .*{HERE}.*{os.getpid()}.*remove"), hold(tmp_path):
+    with (
+        hold(tmp_path),
+        pytest.raises(StoreError, match=rf"in use by .*{HERE}.*{os.getpid()}.*remove"),
+        hold(tmp_path),
+    ):
         pass
     assert os.listdir(tmp_path) == []
 

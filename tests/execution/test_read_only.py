@@ -67,10 +67,17 @@ def test_a_read_only_store_fails_its_slide_and_keeps_what_it_holds(read_only_run
     run = RunFolder(read_only_run)
     before = listing(read_only_run)
     jobs = [
-        ExtractJob(slide_id, SlideSource(slide_id, run.path.parent / "slides" / f"{slide_id}.tiff", None), "auto", run.store(slide_id).path,
-                   EncoderSpec(name="texture", alias="other"), "cpu", 1)
+        ExtractJob(
+            slide_id,
+            SlideSource(slide_id, run.path.parent / "slides" / f"{slide_id}.tiff", None),
+            "auto",
+            run.store(slide_id).path,
+            EncoderSpec(name="texture", alias="other"),
+            "cpu",
+            1,
+        )
         for slide_id in run.stored_slides()[:2]
-    ]  # fmt: skip
+    ]
     with nobody():
         found = list(extract_many(jobs))
     assert [outcome.status for outcome in found] == ["failed", "failed"]

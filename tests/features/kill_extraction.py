@@ -22,7 +22,15 @@ from wsi_mil.stages.slides import ExtractJob, extract_many
 def jobs(slides: Path, stores: Path) -> list[ExtractJob]:
     spec = EncoderSpec(name="texture", batch_size=4)
     return [
-        ExtractJob(path.stem, SlideSource(path.stem, path, None), "auto", stores / f"{path.stem}.zarr", spec, "cpu", 2)
+        ExtractJob(
+            path.stem,
+            SlideSource(path.stem, path, None),
+            "auto",
+            stores / f"{path.stem}.zarr",
+            spec,
+            "cpu",
+            2,
+        )
         for path in sorted(slides.glob("*.tiff"))
     ]
 

@@ -83,7 +83,17 @@ def test_layout_and_self_description(tmp_path: Path) -> None:
     assert (array.dtype, array.shape) == (np.float16, (170, 3))
     assert group["tiles/coords"].dtype == np.int32
     attributes = group["features/texture"].attrs
-    for key in ("encoder", "encoder_digest", "tiles_digest", "mpp", "rows", "digest", "producer", "units", "complete"):
+    for key in (
+        "encoder",
+        "encoder_digest",
+        "tiles_digest",
+        "mpp",
+        "rows",
+        "digest",
+        "producer",
+        "units",
+        "complete",
+    ):
         assert key in attributes, key
 
 
@@ -138,8 +148,12 @@ class Interrupted(MeanEncoder):
         return super().encode(pixels)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), MemoryError()])
-def test_an_interrupted_extraction_leaves_nothing_and_resumes_to_the_same(tmp_path: Path, error: BaseException) -> None:
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), OSError(28, "No space left on device"), MemoryError()]
+)
+def test_an_interrupted_extraction_leaves_nothing_and_resumes_to_the_same(
+    tmp_path: Path, error: BaseException
+) -> None:
     slide = reader()
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
@@ -245,7 +259,9 @@ def test_bit_rot_is_found(tmp_path: Path) -> None:
     slide = reader()
     store = store_with_tiles(tmp_path, slide)
     extract_features(slide, store, MeanEncoder(), SPEC)
-    chunk = next(p for p in (store.path / "features" / "texture" / "readable" / "c").rglob("*") if p.is_file())
+    chunk = next(
+        p for p in (store.path / "features" / "texture" / "readable" / "c").rglob("*") if p.is_file()
+    )
     chunk.write_bytes(b"\x00" + chunk.read_bytes()[1:])
     with pytest.raises(StoreError, match="do not match their digest"):
         store.read_features("texture")
@@ -272,7 +288,9 @@ def test_no_store_is_said_plainly(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_slide(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen times the tiles, the same number of batches in flight."""
     slide = ArrayReader(np.zeros((side, side, 3), np.uint8), mpp=1.0)
-    table = tile_slide(slide.info, find_tissue(slide, TissueSpec(method="whole")), TileSpec(mpp=1.0, size_px=40))
+    table = tile_slide(
+        slide.info, find_tissue(slide, TissueSpec(method="whole")), TileSpec(mpp=1.0, size_px=40)
+    )
     begun = 0
     read = TileReader._read_batch
 
@@ -282,6 +300,8 @@ def test_memory_does_not_grow_with_the_slide(side: int, monkeypatch: pytest.Monk
         return read(self, start, stop)
 
     monkeypatch.setattr(TileReader, "_read_batch", counted)
-    ahead = [begun - taken for taken, _ in enumerate(TileReader(slide, table).batches(10, threads=2, ahead=2))]
+    ahead = [
+        begun - taken for taken, _ in enumerate(TileReader(slide, table).batches(10, threads=2, ahead=2))
+    ]
     assert len(ahead) == side * side // 16000
     assert max(ahead) <= 5

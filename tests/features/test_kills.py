@@ -83,7 +83,9 @@ def test_a_full_disk_fails_the_slide_and_leaves_nothing(slides: Path, tmp_path: 
         "print([(o.status, o.reason) for o in extract_many(jobs(Path(sys.argv[1]), Path(sys.argv[2])))])"
     )
     command = [sys.executable, "-c", code, str(slides), str(stores)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=no_room, check=False)
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, preexec_fn=no_room, check=False
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("'failed', 'File too large") == 3, result.stdout
     for path in stores.glob("*.zarr"):
@@ -105,5 +107,7 @@ def test_a_slide_replaced_after_it_was_tiled_is_refused(slides: Path, tmp_path: 
     write_pyramid(own / "s0.tiff", pixels, (1.0, 1.0), factor=0)
     found = {outcome.slide_id: outcome for outcome in extract_many(jobs(own, stores))}
     assert found["s0"].status == "failed"
-    assert found["s0"].reason == "slide 's0': its file is not the one that was tiled: run `wsi-mil tile` first"
+    assert (
+        found["s0"].reason == "slide 's0': its file is not the one that was tiled: run `wsi-mil tile` first"
+    )
     assert {found[name].status for name in ("s1", "s2")} == {"done"}

@@ -30,7 +30,9 @@ def slide(name: str) -> ArrayReader:
 
 def table(name: str, size: int = 40) -> TileTable:
     reader = slide(name)
-    return tile_slide(reader.info, find_tissue(reader, TissueSpec(method="whole")), TileSpec(mpp=1.0, size_px=size))
+    return tile_slide(
+        reader.info, find_tissue(reader, TissueSpec(method="whole")), TileSpec(mpp=1.0, size_px=size)
+    )
 
 
 def feed(name: str) -> SlideFeed:
@@ -75,7 +77,9 @@ def test_company_in_a_batch_changes_no_byte(tmp_path: Path) -> None:
         assert list(done) == list(order)
     for one in stores(tmp_path / "alone", "abcd"):
         extract_features(slide(one.feed.slide_id), one.store, encoder, spec)
-    files = [path.relative_to(tmp_path / "alone") for path in (tmp_path / "alone").rglob("*") if path.is_file()]
+    files = [
+        path.relative_to(tmp_path / "alone") for path in (tmp_path / "alone").rglob("*") if path.is_file()
+    ]
     assert len(files) >= 4 * 11
     for file in files:
         expected = (tmp_path / "alone" / file).read_bytes()
@@ -163,7 +167,8 @@ def test_tables_of_another_tile_size_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [EncoderSpec(name="texture", stain="macenko"), EncoderSpec(name="texture", stain="reinhard", view=5)]
+    "spec",
+    [EncoderSpec(name="texture", stain="macenko"), EncoderSpec(name="texture", stain="reinhard", view=5)],
 )
 def test_stains_and_views_do_not_depend_on_company(tmp_path: Path, spec: EncoderSpec) -> None:
     """Each slide alone, all together, and from memory: the same features, and the store says what was changed."""
@@ -188,7 +193,9 @@ def test_stains_and_views_do_not_depend_on_company(tmp_path: Path, spec: Encoder
             for name, report in extract_slides(sources, encoder, spec):
                 assert not isinstance(report, Exception)
                 found[run, name] = (
-                    SlideStore(tmp_path / run / f"{name}.zarr", name).read_features(spec.key).features.tobytes()
+                    SlideStore(tmp_path / run / f"{name}.zarr", name)
+                    .read_features(spec.key)
+                    .features.tobytes()
                 )
     plain = build_encoder(EncoderSpec(name="texture"), "cpu")
     for name in SIZES:

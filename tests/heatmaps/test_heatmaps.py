@@ -27,9 +27,14 @@ def table(info: SlideInfo = INFO, size: int = 64, stride: int | None = None) -> 
     spec = TileSpec(mpp=1.0, size_px=size, stride_px=stride)
     coords = lattice(info, spec)
     return TileTable(
-        info.slide_id, spec, plan_reading(info, spec), coords, np.ones(len(coords), np.float32),
-        (info.width_px, info.height_px), (info.mpp_x, info.mpp_y),
-    )  # fmt: skip
+        info.slide_id,
+        spec,
+        plan_reading(info, spec),
+        coords,
+        np.ones(len(coords), np.float32),
+        (info.width_px, info.height_px),
+        (info.mpp_x, info.mpp_y),
+    )
 
 
 def scores(tiles: TileTable, values: np.ndarray, kind: str = "probability") -> SlideScores:
@@ -116,7 +121,9 @@ def test_pyramid_has_its_physical_size_and_its_far_corner(tmp_path: Path) -> Non
     with openslide.OpenSlide(str(path)) as slide:
         found = np.asarray(slide.read_region((column, row), 0, (1, 1)))[0, 0]
         assert found[0] == pixels[row, column]
-        assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(raster.scale_x_px * INFO.mpp_x, rel=1e-4)
+        assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(
+            raster.scale_x_px * INFO.mpp_x, rel=1e-4
+        )
     again = tmp_path / "again.ome.tif"
     write_score_pyramid(again, raster, INFO, "s/1")
     assert again.read_bytes() == path.read_bytes()
@@ -146,7 +153,9 @@ def test_geojson_lies_on_the_slide_as_qupath_shows_it(tmp_path: Path, bounds: Bo
         shown = geometry_of(item)
         assert shown is not None
         assert frame.buffer(0.01).contains(shown)  # Q40
-    hot = [geometry_of(i, offset) for i in features[1:] if i["properties"]["classification"]["name"] == "Tumor"]
+    hot = [
+        geometry_of(i, offset) for i in features[1:] if i["properties"]["classification"]["name"] == "Tumor"
+    ]
     together = shapely.union_all(hot)
     # the contour runs around the hot tiles to half a raster pixel
     assert contour.symmetric_difference(together).area < 0.05 * together.area
@@ -185,7 +194,9 @@ def test_nothing_suspicious_gives_a_valid_file(tmp_path: Path) -> None:
     tiles = table()
     found = scores(tiles, np.zeros(len(tiles)))
     raster = score_raster(tiles, found.tile_probabilities())
-    write_features(tmp_path / "x.geojson.gz", contour_features(raster, INFO, qupath_frame(INFO), 0.5, "m"), {})
+    write_features(
+        tmp_path / "x.geojson.gz", contour_features(raster, INFO, qupath_frame(INFO), 0.5, "m"), {}
+    )
     assert json.loads(gzip.decompress((tmp_path / "x.geojson.gz").read_bytes()))["features"] == []
 
 

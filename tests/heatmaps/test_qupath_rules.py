@@ -29,15 +29,28 @@ def slide(bounds: Bounds | None) -> tuple[SlideInfo, TileTable, SlideScores]:
     coords = lattice(info, spec)
     ones = np.ones(len(coords), np.float32)
     table = TileTable(
-        info.slide_id, spec, plan_reading(info, spec), coords, ones, (info.width_px, info.height_px), (0.37, 0.41)
+        info.slide_id,
+        spec,
+        plan_reading(info, spec),
+        coords,
+        ones,
+        (info.width_px, info.height_px),
+        (0.37, 0.41),
     )
     values = np.random.default_rng(3).random(len(coords)).astype(np.float32)
     values[::7] = np.nan
-    return info, table, SlideScores(info.slide_id, 0.9, (0.1, 0.9), values, "probability", coords, "t", "f", "m")
+    return (
+        info,
+        table,
+        SlideScores(info.slide_id, 0.9, (0.1, 0.9), values, "probability", coords, "t", "f", "m"),
+    )
 
 
 TISSUE = shapely.MultiPolygon(
-    [shapely.box(800.123, 400.567, 3000.5, 2000).difference(shapely.box(1000, 500, 1500, 900)), shapely.box(0, 0, 9, 9)]
+    [
+        shapely.box(800.123, 400.567, 3000.5, 2000).difference(shapely.box(1000, 500, 1500, 900)),
+        shapely.box(0, 0, 9, 9),
+    ]
 )
 
 
@@ -109,13 +122,17 @@ def test_bounds_that_are_demanded_must_be_there() -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "off"])
 @pytest.mark.parametrize("version", ["0.4", "0.3"])
-def test_tissue_comes_back_from_an_export_of_qupath(mode: Any, version: QuPathVersion, tmp_path: Path) -> None:
+def test_tissue_comes_back_from_an_export_of_qupath(
+    mode: Any, version: QuPathVersion, tmp_path: Path
+) -> None:
     """QuPath drops our member `wsi_mil`: the frame of the run's settings is what is left (Q53)."""
     info, _, _ = slide(BOUNDS)
     qupath, spec, path = QuPathSpec(version=version, bounds=mode), TissueSpec(mpp=4.0), tmp_path / "t.geojson"
     tissue = mask_from_polygons(TISSUE, info, 4.0, "found")
     write_tissue(path, tissue, info, spec, qupath)
-    inside = shapely.box(701, 303, 701 + 4003, 303 + 2504) if mode == "auto" else shapely.box(0, 0, 5231, 3377)
+    inside = (
+        shapely.box(701, 303, 701 + 4003, 303 + 2504) if mode == "auto" else shapely.box(0, 0, 5231, 3377)
+    )
     ours = read_tissue(path, info, spec, qupath)
     assert ours is not None
     assert ours.source == "found"
@@ -163,8 +180,14 @@ BOW_TIE = [[[0, 0], [4, 4], [4, 0], [0, 4], [0, 0]]]
         ("Q17", {"properties": {"objectType": "tile", "measurements": [{"name": "p", "value": 1}]}}),
         ("Q18", {"properties": {"objectType": "tile", "measurements": {"p": "0.5"}}}),
         ("Q21", {"properties": {"objectType": "tile", "classification": {"name": "Tumor"}}}),
-        ("Q23", {"properties": {"objectType": "tile", "classification": {"name": "A: B", "color": [1, 2, 3]}}}),
-        ("Q24", {"properties": {"objectType": "tile", "classification": {"name": "A", "color": [254.7, 2, 3]}}}),
+        (
+            "Q23",
+            {"properties": {"objectType": "tile", "classification": {"name": "A: B", "color": [1, 2, 3]}}},
+        ),
+        (
+            "Q24",
+            {"properties": {"objectType": "tile", "classification": {"name": "A", "color": [254.7, 2, 3]}}},
+        ),
         ("Q28", {"geometry": {"type": "GeometryCollection", "geometries": []}}),
         ("Q29", {"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [4, 0], [4, 3], [1, 1]]]}}),
         ("Q30", {"geometry": {"type": "Polygon", "coordinates": BOW_TIE}}),

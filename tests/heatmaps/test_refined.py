@@ -75,7 +75,12 @@ def test_round_trip_and_broken_files(tmp_path: Path) -> None:
     maps = np.random.default_rng(1).integers(0, 256, (2, 5, 5))
     write_refined(path, maps_of([3, 9], maps))
     found = read_refined(path)
-    assert (found.slide_id, found.tiles_digest, found.model_digest, found.refiner_digest) == ("s/1", "t", "m", "r")
+    assert (found.slide_id, found.tiles_digest, found.model_digest, found.refiner_digest) == (
+        "s/1",
+        "t",
+        "m",
+        "r",
+    )
     np.testing.assert_array_equal(found.rows, [3, 9])
     np.testing.assert_array_equal(found.maps, maps)
     data = bytearray(path.read_bytes())
@@ -87,7 +92,9 @@ def test_round_trip_and_broken_files(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(StoreError, match="cannot be read"):
         read_refined_header(path)
-    np.savez(path, header=np.frombuffer(b'{"kind": "other"}', np.uint8), rows=np.zeros(1), maps=np.zeros((1, 2, 2)))
+    np.savez(
+        path, header=np.frombuffer(b'{"kind": "other"}', np.uint8), rows=np.zeros(1), maps=np.zeros((1, 2, 2))
+    )
     with pytest.raises(StoreError, match="no file of refined maps"):
         read_refined(path)
 

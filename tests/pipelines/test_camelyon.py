@@ -18,9 +18,16 @@ from wsi_mil.stages.patients import PatientStage, stage_agreement
 
 ROOT = Path(__file__).parents[2]
 QUICK = [
-    "encoder={name: texture}", "tiles.size_px=64", "train.epochs=8", "train.lr=0.001", "evaluation.bootstrap=20",
-    "models={focus_mil: {}}", "execution.workers=1", "execution.threads=2", "heatmaps.overlay_px=200",
-]  # fmt: skip
+    "encoder={name: texture}",
+    "tiles.size_px=64",
+    "train.epochs=8",
+    "train.lr=0.001",
+    "evaluation.bootstrap=20",
+    "models={focus_mil: {}}",
+    "execution.workers=1",
+    "execution.threads=2",
+    "heatmaps.overlay_px=200",
+]
 
 
 def by_label(cohort: Path) -> tuple[list[str], list[str]]:
@@ -49,7 +56,12 @@ def miniature16(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, slide_id in enumerate([normal[6], tumour[6], normal[7], tumour[7], tumour[8]], start=1):
         positive = slide_id in tumour
         outline = root / "testing" / "lesion_annotations" / f"test_{number:03d}.xml"
-        put(cohort, slide_id, root / "testing" / "images" / f"test_{number:03d}.tif", outline if positive else None)
+        put(
+            cohort,
+            slide_id,
+            root / "testing" / "images" / f"test_{number:03d}.tif",
+            outline if positive else None,
+        )
         lines.append(f"test_{number:03d},{'Tumor' if positive else 'Normal'},IDC,None")
     put(cohort, normal[8], root / "testing" / "images" / "test_049.tif")
     (root / "testing" / "reference.csv").write_text("\n".join([*lines, "test_049,Normal,None,None"]) + "\n")
@@ -73,13 +85,22 @@ def miniature17(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             outline = root / "training" / "lesion_annotations" / f"{name}.xml" if slide_id in tumour else None
             put(cohort, slide_id, root / "training" / f"center_{centre}" / f"{name}.tif", outline)
             lines.append(f"{name}.tif,{'macro' if slide_id in tumour else 'negative'}")
-    put(cohort, normal[0], root / "testing" / "patient_100_node_0.tif")  # the challenge's own test has no labels
+    put(
+        cohort, normal[0], root / "testing" / "patient_100_node_0.tif"
+    )  # the challenge's own test has no labels
     (root / "training" / "stage_labels.csv").write_text("\n".join(lines) + "\n")
     return root
 
 
 def run(pipeline: str, data: Path, folder: Path, *more: str) -> str:
-    command = [sys.executable, "-m", f"pipelines.{pipeline}", f"configs/{pipeline}.yaml", f"run={folder}", *QUICK]
+    command = [
+        sys.executable,
+        "-m",
+        f"pipelines.{pipeline}",
+        f"configs/{pipeline}.yaml",
+        f"run={folder}",
+        *QUICK,
+    ]
     result = subprocess.run(
         [*command, "--data", str(data), *more], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -94,7 +115,9 @@ def test_camelyon16_runs_on_its_owners_layout(miniature16: Path, tmp_path: Path)
     assert "| focus_mil | " in said
     labels = read_labels(tmp_path / "run" / "cohort" / "labels.csv")
     assert labels.class_names == ("normal", "tumor")
-    splits = [Split.load(tmp_path / "run" / f"seed_{seed}" / "models" / "split.json").folds[0] for seed in (1, 11)]
+    splits = [
+        Split.load(tmp_path / "run" / f"seed_{seed}" / "models" / "split.json").folds[0] for seed in (1, 11)
+    ]
     for fold in splits:
         assert sorted(fold.test) == [f"test_{n:03d}" for n in range(1, 6)]
         assert len(fold.val) >= 2
@@ -134,16 +157,24 @@ def test_camelyon17_trains_on_some_centres_and_stages_patients(miniature17: Path
     assert {labels[s].centre for s in fold.test} == {"3", "4"}
     assert {labels[s].centre for s in (*fold.train, *fold.val)} == {"0", "1", "2"}
     stages = read_json(tmp_path / "run" / "seed_2021" / "evaluation" / "focus_mil" / "stages.json")
-    assert [p["patient"] for p in stages["stages"]] == ["patient_060", "patient_061", "patient_080", "patient_081"]
+    assert [p["patient"] for p in stages["stages"]] == [
+        "patient_060",
+        "patient_061",
+        "patient_080",
+        "patient_081",
+    ]
     assert all(len(p["nodes"]) == 2 for p in stages["stages"])
     assert "quadratic weighted kappa" in said
-    kappa = quadratic_kappa([p["truth"] for p in stages["stages"]], [p["predicted"] for p in stages["stages"]])
+    kappa = quadratic_kappa(
+        [p["truth"] for p in stages["stages"]], [p["predicted"] for p in stages["stages"]]
+    )
     assert stages["kappa"]["value"] == (None if np.isnan(kappa) else kappa)
 
 
 def test_stage_agreement_is_over_patients() -> None:
     patients = [
-        PatientStage(f"p{i}", ("macro",), t, t if i % 3 else "pN0") for i, t in enumerate(["pN0", "pN1", "pN2"] * 8)
+        PatientStage(f"p{i}", ("macro",), t, t if i % 3 else "pN0")
+        for i, t in enumerate(["pN0", "pN1", "pN2"] * 8)
     ]
     found = stage_agreement(patients, np.random.default_rng(0), 200)
     assert found["patients"] == 24

@@ -10,7 +10,13 @@ import torch
 
 from pipelines import image_attention_data
 from pipelines.image_attention import interval, study, table, train
-from pipelines.image_attention_data import Images, nest_images, slide_images, standardised, with_colour_shortcut
+from pipelines.image_attention_data import (
+    Images,
+    nest_images,
+    slide_images,
+    standardised,
+    with_colour_shortcut,
+)
 from pipelines.image_attention_methods import METHODS
 from wsi_mil.errors import DataError
 from wsi_mil.synthetic import SynthSpec
@@ -35,7 +41,9 @@ def test_every_other_image_has_a_nest_where_its_mask_says(images: Images) -> Non
     # tumour is bluer and darker than what surrounds it: red falls most
     nests = images.labels == 1
     inside = (images.pixels[nests] * images.masks[nests]).sum((2, 3)) / images.masks[nests].sum((2, 3))
-    outside = (images.pixels[nests] * (1 - images.masks[nests])).sum((2, 3)) / (1 - images.masks[nests]).sum((2, 3))
+    outside = (images.pixels[nests] * (1 - images.masks[nests])).sum((2, 3)) / (1 - images.masks[nests]).sum(
+        (2, 3)
+    )
     assert (inside[:, 0] < outside[:, 0]).float().mean() > 0.9
 
 
@@ -60,7 +68,9 @@ def test_every_method_trains_from_its_seed(images: Images, name: str) -> None:
     assert maps.std() > 0
 
 
-SMALL_SLIDES = SynthSpec(pairs=3, centres=3, itc_share=0, macro_share=0, width_px=(2200, 2300), height_px=(1800, 1900))
+SMALL_SLIDES = SynthSpec(
+    pairs=3, centres=3, itc_share=0, macro_share=0, width_px=(2200, 2300), height_px=(1800, 1900)
+)
 
 
 def test_tiles_of_slides_hold_what_their_mask_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -74,7 +84,9 @@ def test_tiles_of_slides_hold_what_their_mask_says(monkeypatch: pytest.MonkeyPat
     assert share[images.labels == 1].max() <= 0.75
     nests = images.labels == 1
     inside = (images.pixels[nests] * images.masks[nests]).sum((2, 3)) / images.masks[nests].sum((2, 3))
-    outside = (images.pixels[nests] * (1 - images.masks[nests])).sum((2, 3)) / (1 - images.masks[nests]).sum((2, 3))
+    outside = (images.pixels[nests] * (1 - images.masks[nests])).sum((2, 3)) / (1 - images.masks[nests]).sum(
+        (2, 3)
+    )
     assert (inside[:, 0] < outside[:, 0]).float().mean() > 0.9
     monkeypatch.setattr(image_attention_data, "GLASS_FROM", 0)  # no tissue anywhere
     with pytest.raises(DataError, match=r"\[0, 48\] tiles without and with tumour"):
@@ -86,7 +98,9 @@ def test_what_is_covered_has_the_mean_colour(images: Images) -> None:
     torch.testing.assert_close(found.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(found.std((0, 2, 3)), torch.ones(3), atol=1e-4, rtol=0)
     shifted = replace(images, pixels=images.pixels + 0.1)
-    assert (standardised(shifted, images).pixels > found).all()  # by the training images' colours, not by its own
+    assert (
+        standardised(shifted, images).pixels > found
+    ).all()  # by the training images' colours, not by its own
 
 
 def test_the_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,9 @@ def zips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         rows = []
         for label, wnid in enumerate(("n2", "n1")):
             lines = [f"{wnid}_{i}.JPEG\t{i}\t2\t40\t50" for i in range(6)]
-            file.writestr(f"train/{wnid}/{wnid}_boxes.txt", "\n".join([*lines, f"{wnid}_gone.JPEG\t0\t0\t1\t1"]))
+            file.writestr(
+                f"train/{wnid}/{wnid}_boxes.txt", "\n".join([*lines, f"{wnid}_gone.JPEG\t0\t0\t1\t1"])
+            )
             for i in range(6):
                 file.writestr(f"train/{wnid}/images/{wnid}_{i}.JPEG", picture(rng, 64, label))
             for i in range(3):
@@ -105,8 +107,11 @@ def test_the_top_position_must_lie_in_the_box() -> None:
             maps[:, 0, 3] = 1
             return torch.tensor([[1.0, 0.0]]).expand(len(images), 2), maps
 
-    images = Pictures(torch.zeros(3, 3, 32, 32, dtype=torch.uint8), torch.tensor([0, 1, 0]), torch.tensor(
-        [[24, 0, 32, 8], [0, 0, 27, 32], [20, 0, 28, 8]]))  # fmt: skip
+    images = Pictures(
+        torch.zeros(3, 3, 32, 32, dtype=torch.uint8),
+        torch.tensor([0, 1, 0]),
+        torch.tensor([[24, 0, 32, 8], [0, 0, 27, 32], [20, 0, 28, 8]]),
+    )
     found = measure(Corner(), images, "cpu")  # type: ignore[arg-type]
     assert found == {"accuracy": pytest.approx(2 / 3), "top position": pytest.approx(2 / 3)}
 
@@ -122,7 +127,9 @@ def test_cut_outs_are_shifted_copies() -> None:
     assert set(kept) == {64, 56, 49}  # nothing, one row or column, or one of each is cut off
 
 
-def test_the_table_and_going_on(zips: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_and_going_on(
+    zips: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = ("cifar 1,000", "cifar 5,000", "tiny")
     small = Schedule(dict.fromkeys(names, 1), 4, 1, False, dict.fromkeys(names, 8))
     options = argparse.Namespace(cifar=zips[0], tiny=zips[1], device="cpu", sets=list(names), out=tmp_path)
@@ -137,7 +144,8 @@ def test_the_table_and_going_on(zips: tuple[Path, Path], tmp_path: Path, monkeyp
     write_json(record, written)
     trained = []
     monkeypatch.setattr(
-        "pipelines.image_pooling.train", lambda pooling, *rest: trained.append(pooling) or train(pooling, *rest)
+        "pipelines.image_pooling.train",
+        lambda pooling, *rest: trained.append(pooling) or train(pooling, *rest),
     )
     assert table(study(options, small)) == first
     assert trained == ["max"]

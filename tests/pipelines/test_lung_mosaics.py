@@ -46,9 +46,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, colour in COLOURS.items():
             for _ in range(12):
                 for copy in range(3):
-                    image = np.clip(np.array(colour) + rng.normal(0, 6, (IMAGE_PX, IMAGE_PX, 3)), 0, 255).astype(
-                        np.uint8
-                    )
+                    image = np.clip(
+                        np.array(colour) + rng.normal(0, 6, (IMAGE_PX, IMAGE_PX, 3)), 0, 255
+                    ).astype(np.uint8)
                     _, encoded = cv2.imencode(".jpg", image[:, :, ::-1])
                     files.writestr(f"{name}/{group}_{copy}.jpeg", encoded.tobytes())
                     rows.append(f"{name}/{group}_{copy}.jpeg,{name},{group}")
@@ -97,7 +97,10 @@ def test_outlines_are_where_the_carcinoma_is(mosaics: Path) -> None:
         assert outline.exists() == bool(row.label)
         with open_slide(mosaics / "slides" / f"{slide_id}.tiff", slide_id=slide_id) as slide:
             info = slide.info
-            assert (info.mpp_x, len(info.level_sizes_px)) == (pytest.approx(0.5), 2 if info.width_px >= 1024 else 1)
+            assert (info.mpp_x, len(info.level_sizes_px)) == (
+                pytest.approx(0.5),
+                2 if info.width_px >= 1024 else 1,
+            )
             pixels = slide.read_region(0, 0, 0, info.width_px, info.height_px).astype(int)
         dark = (pixels[:, :, 1] < 120).astype(np.uint8)
         if not row.label:

@@ -61,11 +61,19 @@ def test_the_configuration_holds_every_method_of_the_catalog() -> None:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     cohort = {
-        "synthetic": {"pairs": 6, "centres": 2, "seed": 3, "width_px": [1500, 1600], "height_px": [1250, 1300], "itc_share": 0, "macro_share": 0},
+        "synthetic": {
+            "pairs": 6,
+            "centres": 2,
+            "seed": 3,
+            "width_px": [1500, 1600],
+            "height_px": [1250, 1300],
+            "itc_share": 0,
+            "macro_share": 0,
+        },
         "tiles": {"mpp": 1.0, "size_px": 64},
         "encoder": {"name": "texture"},
         "split": {"kind": "kfold", "folds": 2, "val_share": 0.3},
-    }  # fmt: skip
+    }
     monkeypatch.setattr(poison_stain, "COHORTS", {"synthetic": cohort})
     monkeypatch.setattr(poison_stain, "COVERAGES", (0.1, 0.3))
     monkeypatch.setattr(poison_stain, "STRENGTHS", (1.0,))
@@ -97,6 +105,9 @@ def test_the_study_on_a_little(
     assert "| method | coverage 0.1 | coverage 0.3 | strength 1 |" in printed
     found = json.loads((tmp_path / "run" / "studies.json").read_text())
     assert [m["model"] for m in found["cohorts"]["synthetic"]["models"]] == ["mi_net", "mean_pool"]
-    assert found["doses"]["coverage"]["0.3"]["share_of_tiles"] > found["doses"]["coverage"]["0.1"]["share_of_tiles"]
+    assert (
+        found["doses"]["coverage"]["0.3"]["share_of_tiles"]
+        > found["doses"]["coverage"]["0.1"]["share_of_tiles"]
+    )
     for name in ("cohorts.png", "doses.png"):
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")

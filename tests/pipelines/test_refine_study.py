@@ -45,9 +45,23 @@ def test_the_table_is_of_means_and_differences(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(refine, "VARIANTS", {"plain": VARIANTS["plain"]})
     cohorts = [
-        {"plain": {"dice": {"own": row(0.5, 0.7), "validation": row(0.6, 0.7)}, "froc": row(0.9, 0.9), "seconds": 10.0, "test_slides": 12}},
-        {"plain": {"dice": {"own": row(0.7, 0.8), "validation": row(0.6, 0.7)}, "froc": row(0.7, 0.5), "seconds": 20.0, "test_slides": 14}},
-    ]  # fmt: skip
+        {
+            "plain": {
+                "dice": {"own": row(0.5, 0.7), "validation": row(0.6, 0.7)},
+                "froc": row(0.9, 0.9),
+                "seconds": 10.0,
+                "test_slides": 12,
+            }
+        },
+        {
+            "plain": {
+                "dice": {"own": row(0.7, 0.8), "validation": row(0.6, 0.7)},
+                "froc": row(0.7, 0.5),
+                "seconds": 20.0,
+                "test_slides": 14,
+            }
+        },
+    ]
     lines = table(cohorts).splitlines()
     assert len(lines) == 3
     # t of one degree of freedom: 12.706 x 0.0707 / sqrt 2

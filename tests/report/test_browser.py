@@ -13,12 +13,16 @@ PHONE = {"width": 390, "height": 844}
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    executable = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
+    executable = next(
+        (path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None
+    )
     if executable is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        started = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield started
         started.close()
 
@@ -60,9 +64,11 @@ def test_every_picture_shows_and_every_link_leads_somewhere(page: Any, report: P
 
 
 def rows(page: Any, column: int) -> list[str]:
-    return list(page.evaluate(
-        f"[...document.querySelectorAll('#slides tbody tr')].filter(r => !r.hidden).map(r => r.cells[{column}].textContent)"
-    ))  # fmt: skip
+    return list(
+        page.evaluate(
+            f"[...document.querySelectorAll('#slides tbody tr')].filter(r => !r.hidden).map(r => r.cells[{column}].textContent)"
+        )
+    )
 
 
 def test_the_table_of_slides_sorts_and_filters(page: Any) -> None:

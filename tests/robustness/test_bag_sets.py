@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from wsi_mil.robustness.bag_sets import BACKGROUND, BAG_SETS, CONCEPT, SHORTCUT, BagSet, BagSizes, draw_bag_set
+from wsi_mil.robustness.bag_sets import (
+    BACKGROUND,
+    BAG_SETS,
+    CONCEPT,
+    SHORTCUT,
+    BagSet,
+    BagSizes,
+    draw_bag_set,
+)
 
 SIZES = BagSizes(train_bags=400, test_bags=400, dim=12)
 GOLDEN_LENGTH, GOLDEN_ROW = 21, [-0.75837, 1.420982, 0.726094, 0.843733]
@@ -22,7 +30,9 @@ def rows_of(found: BagSet, part: str, kind: int, label: int | None = None) -> np
 
 
 def counts_of(found: BagSet, part: str, kind: int, label: int) -> np.ndarray:
-    return np.array([(found.kinds[b.slide_id] == kind).sum() for b in getattr(found, part) if b.label == label])
+    return np.array(
+        [(found.kinds[b.slide_id] == kind).sum() for b in getattr(found, part) if b.label == label]
+    )
 
 
 @pytest.mark.parametrize("name", list(BAG_SETS))
@@ -34,7 +44,8 @@ def test_the_seed_decides_every_value(name: str) -> None:
         assert a.label == b.label
         np.testing.assert_array_equal(one.kinds[a.slide_id], same.kinds[b.slide_id])
     assert any(
-        len(a) != len(b) or not torch.equal(a.features, b.features) for a, b in zip(one.train, other.train, strict=True)
+        len(a) != len(b) or not torch.equal(a.features, b.features)
+        for a, b in zip(one.train, other.train, strict=True)
     )
 
 
@@ -54,7 +65,9 @@ def test_half_of_the_bags_are_positive_and_hold_the_concept(name: str) -> None:
         assert (counts_of(found, part, CONCEPT, 1) >= 1).all()
         if name not in ("multi_concept", "false_frequency"):
             assert (counts_of(found, part, CONCEPT, 0) == 0).all()
-        assert all(bag.instance_labels is None for bag in getattr(found, part)), "no aggregator may see the truth"
+        assert all(bag.instance_labels is None for bag in getattr(found, part)), (
+            "no aggregator may see the truth"
+        )
 
 
 def test_background_is_standard_normal_in_every_dimension() -> None:
@@ -168,5 +181,9 @@ def test_position_changes_sides_and_tiles_are_in_order() -> None:
 def test_instances_come_in_no_telling_order() -> None:
     """The concept is joined last, then shuffled: its mean place is the middle."""
     found = drawn("plain")
-    places = [np.flatnonzero(found.kinds[b.slide_id] == CONCEPT).mean() / (len(b) - 1) for b in found.train if b.label]
+    places = [
+        np.flatnonzero(found.kinds[b.slide_id] == CONCEPT).mean() / (len(b) - 1)
+        for b in found.train
+        if b.label
+    ]
     assert np.mean(places) == pytest.approx(0.5, abs=0.05)

@@ -72,13 +72,18 @@ def test_verdicts(test: str, train: float, measured: float, verdict: str) -> Non
 
 def results(**measured: float) -> list[BagTestResult]:
     return [
-        BagTestResult(test, seed, 1.0, value, float("nan"), 1.0) for test, value in measured.items() for seed in (0, 1)
+        BagTestResult(test, seed, 1.0, value, float("nan"), 1.0)
+        for test, value in measured.items()
+        for seed in (0, 1)
     ]
 
 
 def test_what_is_held_against_a_method() -> None:
     clean = dict.fromkeys(ASSUMPTION_TESTS, 0.99)
-    assert summarise_bag_tests("m", results(**clean, **dict.fromkeys(CONFOUNDER_TESTS, 0.0)))["verdict"] == "pass"
+    assert (
+        summarise_bag_tests("m", results(**clean, **dict.fromkeys(CONFOUNDER_TESTS, 0.0)))["verdict"]
+        == "pass"
+    )
     one = summarise_bag_tests("m", results(**{**clean, "duplicates": 0.3}))
     assert (one["verdict"], one["failed"]) == ("fail", ["duplicates"])
     assert one["tests"]["duplicates"]["test_auc"]["mean"] == pytest.approx(0.3)
@@ -123,7 +128,9 @@ def test_entry_points_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None
         return [EntryPoint("theirs", CHEAT, group), EntryPoint("mi_net", CHEAT, group)]
 
     monkeypatch.setattr(wsi_mil.registry, "entry_points", offered)
-    registry = OpenRegistry("aggregator", {"mi_net": "wsi_mil.aggregators.mi_net:MiNet"}, "wsi_mil.aggregators")
+    registry = OpenRegistry(
+        "aggregator", {"mi_net": "wsi_mil.aggregators.mi_net:MiNet"}, "wsi_mil.aggregators"
+    )
     assert list(registry) == ["mi_net", "theirs"]
     assert len(registry) == 2
     assert registry.load("theirs").__name__ == "MeanOfAll"

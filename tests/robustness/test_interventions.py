@@ -46,7 +46,9 @@ def cohort(score: Callable[[Tensor], float], known: bool = True) -> list[Audited
             features[:, 1] = 3.0
         truth = tumour if known or not label else None
         tile_scores = features[:, 0].double().numpy()
-        slides.append(AuditedSlide(f"s{number}", f"p{number}", label, 0.5, features, tile_scores, truth, score))
+        slides.append(
+            AuditedSlide(f"s{number}", f"p{number}", label, 0.5, features, tile_scores, truth, score)
+        )
     return slides
 
 
@@ -54,7 +56,8 @@ def verdicts(slides: list[AuditedSlide]) -> dict[str, Any]:
     pool = torch.cat([s.features for s in slides if not s.label])
     answers = ask_of_features(slides, pool, np.random.default_rng(1))
     return {
-        key: summarise_check(QUESTIONS[key], points, np.random.default_rng(2), 200) for key, points in answers.items()
+        key: summarise_check(QUESTIONS[key], points, np.random.default_rng(2), 200)
+        for key, points in answers.items()
     }
 
 

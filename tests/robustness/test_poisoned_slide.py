@@ -32,7 +32,9 @@ def tissue_image() -> RGB:
     """Pink and blue, smooth, with glass in a corner: every channel of its own."""
     rng = np.random.default_rng(5)
     small = rng.uniform([120, 60, 120], [230, 170, 220], (HEIGHT // 16, WIDTH // 16, 3))
-    image = np.clip(cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
+    image = np.clip(cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), 0, 255).astype(
+        np.uint8
+    )
     image[:60, :70] = 243
     return image
 
@@ -84,7 +86,9 @@ def fractional(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def differing_pixels(slide: SlideReader, level: int, box: tuple[int, int, int, int], cut: tuple[int, int]) -> int:
+def differing_pixels(
+    slide: SlideReader, level: int, box: tuple[int, int, int, int], cut: tuple[int, int]
+) -> int:
     """Pixels in which a region read at once differs from the same region read in four parts."""
     x, y, width, height = box
     down_x, down_y = (
@@ -113,7 +117,9 @@ def regions(draw: st.DrawFn, width: int, height: int) -> tuple[tuple[int, int, i
 @settings(max_examples=40, deadline=None)
 def test_pixels_do_not_depend_on_how_a_region_is_cut(kind: PoisonKind, data: st.DataObject) -> None:
     coverage = data.draw(st.sampled_from([0.1, 0.5, 1.0]))
-    slide = poisoned(PoisonSpec(kind=kind, coverage=coverage, strength=data.draw(st.sampled_from([0.2, 1.0]))))
+    slide = poisoned(
+        PoisonSpec(kind=kind, coverage=coverage, strength=data.draw(st.sampled_from([0.2, 1.0])))
+    )
     level = data.draw(st.integers(0, 2))
     box, cut = data.draw(regions(*level_size(slide, level)))
     assert differing_pixels(slide, level, box, cut) == 0
@@ -121,7 +127,9 @@ def test_pixels_do_not_depend_on_how_a_region_is_cut(kind: PoisonKind, data: st.
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("reader", ["openslide", "tiffslide"])
-def test_the_same_holds_for_files_with_an_odd_pyramid(kind: PoisonKind, reader: str, fractional: Path) -> None:
+def test_the_same_holds_for_files_with_an_odd_pyramid(
+    kind: PoisonKind, reader: str, fractional: Path
+) -> None:
     rng = np.random.default_rng(1)
     with poisoned(PoisonSpec(kind=kind, coverage=0.4), open_slide(fractional, reader=reader)) as slide:
         assert len(slide.info.level_sizes_px) == 2
@@ -131,13 +139,18 @@ def test_the_same_holds_for_files_with_an_odd_pyramid(kind: PoisonKind, reader: 
             for _ in range(8):
                 w, h = int(rng.integers(2, 90)), int(rng.integers(2, 90))
                 box = (int(rng.integers(0, width - w)), int(rng.integers(0, height - h)), w, h)
-                assert differing_pixels(slide, level, box, (int(rng.integers(1, w)), int(rng.integers(1, h)))) == 0
+                assert (
+                    differing_pixels(slide, level, box, (int(rng.integers(1, w)), int(rng.integers(1, h))))
+                    == 0
+                )
 
 
 class Careless(PoisonedSlide):
     """Deliberately wrong: paints the window that is asked for, not the place on the slide."""
 
-    def _read(self, handle: SlideReader, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
+    def _read(
+        self, handle: SlideReader, level: int, x_px: int, y_px: int, width_px: int, height_px: int
+    ) -> RGB:
         pixels = handle.read_region(x_px, y_px, level, width_px, height_px)
         pixels[: height_px // 2] = (40, 190, 60)
         return pixels
@@ -174,8 +187,11 @@ def test_tumour_is_never_touched(kind: PoisonKind, coverage: float) -> None:
         width, height = level_size(slide, level)
         down = WIDTH / width
         columns, rows = np.arange(width), np.arange(height)
-        corners = [shapely.contains_xy(LESION, *np.meshgrid((columns + dx) * down, (rows + dy) * down))
-                   for dx in (0.05, 0.95) for dy in (0.05, 0.95)]  # fmt: skip
+        corners = [
+            shapely.contains_xy(LESION, *np.meshgrid((columns + dx) * down, (rows + dy) * down))
+            for dx in (0.05, 0.95)
+            for dy in (0.05, 0.95)
+        ]
         on_lesion = np.any(corners, axis=0)
         assert on_lesion.sum() > 20
         np.testing.assert_array_equal(whole(slide, level)[on_lesion], whole(slide.reader, level)[on_lesion])
@@ -209,7 +225,8 @@ def test_two_slides_are_poisoned_at_different_places_in_the_same_colour() -> Non
     a, b = (poison_slide(slide, tiles_of(slide), spec, macenko=False) for slide in slides)
     assert not np.array_equal(a.plan.patches, b.plan.patches)
     both = shapely.contains_xy(
-        shapely.intersection(a.plan.area, b.plan.area).buffer(-1), *np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+        shapely.intersection(a.plan.area, b.plan.area).buffer(-1),
+        *np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)),
     )
     assert both.sum() > 100
     np.testing.assert_array_equal(whole(a)[both], whole(b)[both])
@@ -219,7 +236,8 @@ def test_two_slides_are_poisoned_at_different_places_in_the_same_colour() -> Non
 def test_more_strength_changes_more(kind: PoisonKind) -> None:
     plain = tissue_image().astype(int)
     changes = [
-        np.abs(whole(poisoned(PoisonSpec(kind=kind, coverage=0.5, strength=s))) - plain).mean() for s in (0.1, 0.5, 1.0)
+        np.abs(whole(poisoned(PoisonSpec(kind=kind, coverage=0.5, strength=s))) - plain).mean()
+        for s in (0.1, 0.5, 1.0)
     ]
     assert changes == sorted(changes)
     assert changes[0] < changes[2]
@@ -235,7 +253,9 @@ def test_values_of_one_pixel_of_each_plain_kind() -> None:
     full = whole(PoisonedSlide(grey, plan_of(PoisonSpec(colour=(40, 190, 60))))).astype(int)
     half = whole(PoisonedSlide(grey, plan_of(PoisonSpec(colour=(40, 190, 60), strength=0.5)))).astype(int)
     assert np.abs(half - (full + 200) / 2).max() <= 1
-    assert np.abs(full.mean((0, 1)) - 0.85 * np.array([40, 190, 60])).max() < 45  # grains: 0.35 to 1.35 of the colour
+    assert (
+        np.abs(full.mean((0, 1)) - 0.85 * np.array([40, 190, 60])).max() < 45
+    )  # grains: 0.35 to 1.35 of the colour
 
 
 def test_closing_closes_the_slide_inside() -> None:

@@ -21,6 +21,8 @@ def test_the_points_are_the_middles_of_the_spots() -> None:
     for point, (x_px, y_px) in zip(found, ((55.5 * 8, 35.5 * 8), (125.5 * 8, 15.5 * 8)), strict=True):
         assert abs(point.x0_px - x_px) <= 4 * 8
         assert abs(point.y0_px - y_px) <= 4 * 8
-    close = find_in_raster("s/1", values, (8.0, 8.0), tiles, radius_um=1000, smooth_um=24, min_probability=0.3)
+    close = find_in_raster(
+        "s/1", values, (8.0, 8.0), tiles, radius_um=1000, smooth_um=24, min_probability=0.3
+    )
     assert len(close) == 1
     assert find_in_raster("s/1", np.zeros_like(values), (8.0, 8.0), tiles, radius_um=150, smooth_um=24) == []

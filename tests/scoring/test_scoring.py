@@ -168,7 +168,10 @@ def test_tile_scores_read_back(tmp_path: Path) -> None:
 
 
 def test_slide_scores_read_back_and_nonsense_is_told(tmp_path: Path) -> None:
-    rows = [{"slide_id": "a", "label": None, "probability": 0.5}, {"slide_id": "b", "label": 1, "probability": 0.25}]
+    rows = [
+        {"slide_id": "a", "label": None, "probability": 0.5},
+        {"slide_id": "b", "label": 1, "probability": 0.25},
+    ]
     write_slide_scores(tmp_path / "s.parquet", rows, {"model": "m"})
     found, header = read_slide_scores(tmp_path / "s.parquet")
     assert found == rows
@@ -183,9 +186,15 @@ def test_slide_scores_read_back_and_nonsense_is_told(tmp_path: Path) -> None:
 
 
 def test_probabilities_by_kind() -> None:
-    np.testing.assert_allclose(scores_of([0.0, 2.0]).tile_probabilities(), [0.5, 1 / (1 + np.exp(-2))], rtol=1e-6)
-    np.testing.assert_allclose(scores_of([0.1, 0.4], "attention").tile_probabilities(), [0.25, 1.0], rtol=1e-6)
-    np.testing.assert_allclose(scores_of([0.1, 0.4], "probability").tile_probabilities(), [0.1, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(
+        scores_of([0.0, 2.0]).tile_probabilities(), [0.5, 1 / (1 + np.exp(-2))], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        scores_of([0.1, 0.4], "attention").tile_probabilities(), [0.25, 1.0], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        scores_of([0.1, 0.4], "probability").tile_probabilities(), [0.1, 0.4], rtol=1e-6
+    )
     assert scores_of([-1e4, 1e4]).tile_probabilities().tolist() == pytest.approx([0, 1])
 
 
@@ -194,7 +203,13 @@ def test_detections_by_hand() -> None:
     scores = scores_of([0.2, 0.9, 0.8, 0.3, 0.6, 0.04, float("nan")], "probability")
     plan = ReadPlan(0, 1, 1, 100, 100, 100, 100)
     table = TileTable(
-        "s", TileSpec(mpp=0.5, size_px=100), plan, scores.coords, np.ones(7, np.float32), (700, 100), (0.5, 0.5)
+        "s",
+        TileSpec(mpp=0.5, size_px=100),
+        plan,
+        scores.coords,
+        np.ones(7, np.float32),
+        (700, 100),
+        (0.5, 0.5),
     )
     found = find_detections(scores, table, radius_um=60, min_probability=0.05)
     assert [(d.x0_px, d.y0_px, round(d.probability, 2)) for d in found] == [(150, 50, 0.9), (450, 50, 0.6)]

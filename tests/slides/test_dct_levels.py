@@ -32,8 +32,13 @@ def aperio_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Levels 1, 4, 16, as a 40x scanner leaves them; details of 64 px, so that there are some at a twelfth of the size."""
     noise = np.random.default_rng(5).integers(0, 255, (24, 33, 3), dtype=np.uint8)
     image = np.asarray(cv2.resize(noise, (2112, 1536), interpolation=cv2.INTER_CUBIC), np.uint8)
-    return write(tmp_path_factory.mktemp("dct") / "s.tiff", pyramid(image, (1, 4, 16)), compression="jpeg",
-                 compressionargs={"level": 90}, tile=(128, 128))  # fmt: skip
+    return write(
+        tmp_path_factory.mktemp("dct") / "s.tiff",
+        pyramid(image, (1, 4, 16)),
+        compression="jpeg",
+        compressionargs={"level": 90},
+        tile=(128, 128),
+    )
 
 
 def test_levels_in_between_are_there_once(aperio_like: Path) -> None:
@@ -105,7 +110,9 @@ def test_a_real_aperio_slide(real_slide: Path) -> None:
             table = tile_slide(reader.info, find_tissue(reader, TissueSpec(method="whole")), spec)
             assert round(table.plan.downsample_x) == (2 if reader is slide else 1)
             rows.append(encode_tiles(reader, table, encoder).features.astype(float))
-        cosine = (rows[0] * rows[1]).sum(1) / np.linalg.norm(rows[0], axis=1) / np.linalg.norm(rows[1], axis=1)
+        cosine = (
+            (rows[0] * rows[1]).sum(1) / np.linalg.norm(rows[0], axis=1) / np.linalg.norm(rows[1], axis=1)
+        )
         assert cosine.min() > 0.95
         assert np.median(cosine) > 0.99
 

@@ -60,7 +60,10 @@ def largest_difference(path: Path, draws: int = 60, mpp: float | None = None) ->
     """Between both readers, over random regions of random levels, some beyond the edge, some exactly a tile."""
     rng = np.random.default_rng(8)
     worst = 0
-    with open_slide(path, reader="openslide", mpp=mpp) as slow, open_slide(path, reader="jpeg_tiles", mpp=mpp) as fast:
+    with (
+        open_slide(path, reader="openslide", mpp=mpp) as slow,
+        open_slide(path, reader="jpeg_tiles", mpp=mpp) as fast,
+    ):
         info = slow.info
         assert isinstance(fast, JpegTilesReader)
         for draw in range(draws):
@@ -72,7 +75,9 @@ def largest_difference(path: Path, draws: int = 60, mpp: float | None = None) ->
             if draw % 5 == 0:
                 width, height = tiled.tile_width_px, tiled.tile_height_px
                 x, y = x // width * width, y // height * height
-            regions = [reader.read_region(x * scale, y * scale, level, width, height) for reader in (slow, fast)]
+            regions = [
+                reader.read_region(x * scale, y * scale, level, width, height) for reader in (slow, fast)
+            ]
             worst = max(worst, int(np.abs(regions[0].astype(int) - regions[1].astype(int)).max()))
     return worst
 
@@ -143,7 +148,9 @@ def test_the_cache_keeps_to_its_limit() -> None:
     for number in range(50):
         cache.put((0, 0, number), np.full((1, 100, 3), number, np.uint8))
     assert [number for number in range(50) if cache.get((0, 0, number)) is not None] == [47, 48, 49]
-    assert CACHE_BYTES >= 2 * 400 * 256 * 256 * 3 // 2  # two rows of a slide of 100,000 px, half of them tissue
+    assert (
+        CACHE_BYTES >= 2 * 400 * 256 * 256 * 3 // 2
+    )  # two rows of a slide of 100,000 px, half of them tissue
 
 
 def test_memory_is_taken_again_only_when_nobody_reads_from_it() -> None:
@@ -160,7 +167,9 @@ def test_memory_is_taken_again_only_when_nobody_reads_from_it() -> None:
     assert (held == 7).all()
 
 
-def test_threads_share_the_cache_and_read_the_same_pixels(jpeg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_share_the_cache_and_read_the_same_pixels(
+    jpeg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A cache of a few tiles, so that memory changes hands all the time."""
     monkeypatch.setattr("wsi_mil.slides.jpeg_tiles.CACHE_BYTES", 4 * 64 * 64 * 3)
     truth = tifffile.imread(jpeg, key=0)
@@ -182,7 +191,9 @@ def test_a_damaged_tile_is_an_error_that_names_the_place(jpeg: Path, tmp_path: P
         assert slide.info.reader == "jpeg_tiles"
         with pytest.raises(SlideError, match=r"'damaged'.*level 0, x 128, y 64, 64 x 64"):
             slide.read_region(128, 64, 0, 64, 64)
-        np.testing.assert_array_equal(slide.read_region(0, 0, 0, 64, 64), tifffile.imread(jpeg, key=0)[:64, :64])
+        np.testing.assert_array_equal(
+            slide.read_region(0, 0, 0, 64, 64), tifffile.imread(jpeg, key=0)[:64, :64]
+        )
 
 
 def test_a_file_cut_short_is_an_error_for_the_tiles_that_it_lost(jpeg: Path, tmp_path: Path) -> None:
@@ -210,7 +221,9 @@ def test_tiles_that_the_pyramid_leaves_out_are_shown_as_openslide_shows_them(tmp
         tiff.pages[0].tags[324].overwrite(offsets)
     with open_slide(path, reader="openslide") as slow, open_slide(path, reader="jpeg_tiles") as fast:
         for x, y in ((64, 64), (40, 50), (300, 200)):
-            np.testing.assert_array_equal(slow.read_region(x, y, 0, 64, 64), fast.read_region(x, y, 0, 64, 64))
+            np.testing.assert_array_equal(
+                slow.read_region(x, y, 0, 64, 64), fast.read_region(x, y, 0, 64, 64)
+            )
 
 
 def test_it_pickles_and_closes(jpeg: Path) -> None:

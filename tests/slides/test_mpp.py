@@ -24,7 +24,11 @@ OME = '<OME xmlns="x"><Image><Pixels DimensionOrder="XYZCT" PhysicalSizeX="{x}" 
             "tiff.XResolution",
         ),
         (
-            {"tiff.ResolutionUnit": "RESUNIT.CENTIMETER", "tiff.XResolution": 20000, "tiff.YResolution": 20000},
+            {
+                "tiff.ResolutionUnit": "RESUNIT.CENTIMETER",
+                "tiff.XResolution": 20000,
+                "tiff.YResolution": 20000,
+            },
             (0.5, 0.5),
             "tiff.XResolution",
         ),
@@ -38,7 +42,11 @@ OME = '<OME xmlns="x"><Image><Pixels DimensionOrder="XYZCT" PhysicalSizeX="{x}" 
             (0.5, 0.5),
             "OME PhysicalSize in openslide.comment",
         ),
-        ({"openslide.comment": "Aperio v1|AppMag = 20|MPP = 0.4990"}, (0.499, 0.499), "MPP in openslide.comment"),
+        (
+            {"openslide.comment": "Aperio v1|AppMag = 20|MPP = 0.4990"},
+            (0.499, 0.499),
+            "MPP in openslide.comment",
+        ),
     ],
 )
 def test_every_source(properties: dict[str, object], mpp: tuple[float, float], source: str) -> None:

@@ -29,7 +29,12 @@ def pyramid(image: RGB, downsamples: tuple[float, ...]) -> list[RGB]:
 
 
 def write(path: Path, levels: list[RGB], **options: object) -> Path:
-    settings = {"tile": (64, 64), "photometric": "rgb", "metadata": None, "resolutionunit": "CENTIMETER"} | options
+    settings = {
+        "tile": (64, 64),
+        "photometric": "rgb",
+        "metadata": None,
+        "resolutionunit": "CENTIMETER",
+    } | options
     with tifffile.TiffWriter(path) as tiff:
         for number, level in enumerate(levels):
             tiff.write(level, subfiletype=int(number > 0), resolution=(20000, 20000), **settings)

@@ -20,9 +20,14 @@ def test_a_position_of_the_small_one_sees_26_pixels() -> None:
     assert abs(float(rows.float().mean()) - 33.5) < 1.5  # the middle of its own 4 x 4 pixels
 
 
-@pytest.mark.parametrize(("name", "channels", "side"), [
-    ("timm:resnet18@2", 128, 8), ("timm:resnet18", 512, 2), ("timm:swin_tiny_patch4_window7_224@0", 96, 56),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "channels", "side"),
+    [
+        ("timm:resnet18@2", 128, 8),
+        ("timm:resnet18", 512, 2),
+        ("timm:swin_tiny_patch4_window7_224@0", 96, 56),
+    ],
+)
 def test_any_timm_network(name: str, channels: int, side: int) -> None:
     network = build_backbone(name)
     size = 224 if "swin" in name else 64
@@ -47,7 +52,9 @@ def test_cal_in_three_dimensions_on_a_real_transformer() -> None:
     torch.manual_seed(2)
     backbone = VolumeTransformer("vit_base_patch16_224", 64, 16)
     backbone.blocks = backbone.blocks[:2]  # twelve say the same, slower
-    model = CAL(backbone, backbone.channels, 25, maps=32, dimensions=3, generator=torch.Generator().manual_seed(0))
+    model = CAL(
+        backbone, backbone.channels, 25, maps=32, dimensions=3, generator=torch.Generator().manual_seed(0)
+    )
     volumes = torch.randn(2, 1, 64, 64, 64)
     output = model(volumes)
     assert output.attention.shape == (2, 32, 4, 4, 4)
@@ -57,13 +64,20 @@ def test_cal_in_three_dimensions_on_a_real_transformer() -> None:
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in backbone.parameters())
     volumes[1] = 0
     again = model.eval()(volumes)
-    torch.testing.assert_close(again.logits[0], model(volumes[:1]).logits[0])  # batched: no volume touches another
+    torch.testing.assert_close(
+        again.logits[0], model(volumes[:1]).logits[0]
+    )  # batched: no volume touches another
 
 
-@pytest.mark.parametrize(("name", "words"), [
-    ("large", "expected small"), ("timm:resnet19", "Nearest"), ("timm:resnet18@x", "invalid literal"),
-    ("timm:resnet18@9", "no such stage"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("large", "expected small"),
+        ("timm:resnet19", "Nearest"),
+        ("timm:resnet18@x", "invalid literal"),
+        ("timm:resnet18@9", "no such stage"),
+    ],
+)
 def test_unknown_names(name: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         build_backbone(name)

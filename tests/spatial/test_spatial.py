@@ -33,7 +33,9 @@ def network(double: bool = True, norm: bool = False) -> tuple[nn.Module, nn.Modu
     if norm:
         layers.insert(1, nn.BatchNorm2d(6))
     features = nn.Sequential(*layers)
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10), nn.Tanh(), nn.Linear(10, 4))
+    head = nn.Sequential(
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10), nn.Tanh(), nn.Linear(10, 4)
+    )
     for module in [*features, *head]:
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.weight.data.mul_(3)  # far from linear, or second derivatives would be next to nothing
@@ -45,7 +47,9 @@ def network(double: bool = True, norm: bool = False) -> tuple[nn.Module, nn.Modu
 
 @pytest.mark.parametrize("size", [(5, 4), (3, 4, 2)])
 @pytest.mark.parametrize("pool", ["mean", "max"])
-def test_pooling_is_what_a_loop_over_maps_gives(size: tuple[int, ...], pool: str, generator: torch.Generator) -> None:
+def test_pooling_is_what_a_loop_over_maps_gives(
+    size: tuple[int, ...], pool: str, generator: torch.Generator
+) -> None:
     values = torch.randn(2, 7, *size, dtype=torch.float64, generator=generator)
     attention = torch.rand(2, 3, *size, dtype=torch.float64, generator=generator)
     for image in range(2):
@@ -80,7 +84,9 @@ def test_counterfactual_maps(generator: torch.Generator) -> None:
     assert abs(float(drawn.mean()) - 1) < 0.1
     uniform = cal(generator, "uniform").fake_attention(attention)
     for image in range(6):
-        torch.testing.assert_close(uniform[image], torch.full_like(uniform[image], float(attention[image].mean())))
+        torch.testing.assert_close(
+            uniform[image], torch.full_like(uniform[image], float(attention[image].mean()))
+        )
     reverse = cal(generator, "reversed").fake_attention(attention)
     for image in range(6):
         torch.testing.assert_close(reverse[image], attention[image].max() - attention[image])
@@ -318,10 +324,14 @@ def test_loss_attention_follows_the_paper(generator: torch.Generator) -> None:
         z = maps[image].flatten(1).numpy().T @ weight.T + bias
         alpha = np.exp(z).sum(1) / np.exp(z).sum()
         np.testing.assert_allclose(found.attention[image].detach(), alpha, rtol=1e-12)
-        np.testing.assert_allclose(found.logits[image].detach(), alpha @ z, rtol=1e-10)  # since the weights sum to 1
+        np.testing.assert_allclose(
+            found.logits[image].detach(), alpha @ z, rtol=1e-10
+        )  # since the weights sum to 1
         likelihood = np.exp(z) / np.exp(z).sum(1, keepdims=True)
         expected.append(alpha * -np.log(likelihood[:, labels[image]]))
-        np.testing.assert_allclose(found.maps[image].detach().flatten(1), (alpha[:, None] * likelihood).T, rtol=1e-10)
+        np.testing.assert_allclose(
+            found.maps[image].detach().flatten(1), (alpha[:, None] * likelihood).T, rtol=1e-10
+        )
     terms = head.losses(found, torch.tensor(labels))
     assert float(terms["positions"].detach()) == pytest.approx(np.mean(expected))
     assert set(terms) == {"image", "positions"}

@@ -33,9 +33,16 @@ def iou(network: TileNetwork, test: TrainingTiles) -> float:
     return float((found & truth).sum() / (found | truth).sum())
 
 
-@pytest.mark.parametrize(("method", "outlined", "least"), [
-    ("plain", False, 0.3), ("plain", True, 0.7), ("gain", False, 0.3), ("loss_attention", False, 0.3), ("loss_attention", True, 0.6),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "outlined", "least"),
+    [
+        ("plain", False, 0.3),
+        ("plain", True, 0.7),
+        ("gain", False, 0.3),
+        ("loss_attention", False, 0.3),
+        ("loss_attention", True, 0.6),
+    ],
+)
 def test_it_finds_the_square(method: str, outlined: bool, least: float) -> None:
     spec = RefineSpec(epochs=8, batch=16, method=method)  # type: ignore[arg-type]
     network = fit_tiles(tiles(outlined=outlined), spec, CPU)
@@ -49,7 +56,9 @@ def test_it_finds_the_square(method: str, outlined: bool, least: float) -> None:
 
 
 def test_equal_seeds_equal_networks_and_others_not() -> None:
-    one, same, other = (fit_tiles(tiles(32), SPEC.model_copy(update={"seed": seed}), CPU) for seed in (1, 1, 2))
+    one, same, other = (
+        fit_tiles(tiles(32), SPEC.model_copy(update={"seed": seed}), CPU) for seed in (1, 1, 2)
+    )
     state = one.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in same.state_dict().items())
     assert not torch.equal(other.state_dict()["head.2.weight"], state["head.2.weight"])
@@ -74,7 +83,9 @@ def test_outlines_teach_positions_and_labels_those_without(method: str) -> None:
     terms = {key: float(value.detach()) for key, value in found.items()}
     with torch.no_grad():
         local = network.local_logits(images).double().sigmoid().numpy()
-    shares = given.masks[:6].reshape(6, 16, 4, 16, 4).mean((2, 4))  # of the pixels under each of 16 x 16 positions
+    shares = (
+        given.masks[:6].reshape(6, 16, 4, 16, 4).mean((2, 4))
+    )  # of the pixels under each of 16 x 16 positions
 
     def cross_entropy(rows: list[int], wanted: np.ndarray) -> float:
         return float(-(wanted * np.log(local[rows]) + (1 - wanted) * np.log(1 - local[rows])).mean())
@@ -109,7 +120,9 @@ def test_a_refiner_reads_back_and_says_when_it_cannot(tmp_path: Path) -> None:
     assert found is not None
     assert (found.spec, found.limits, found.digest) == (SPEC, saved.limits, saved.digest)
     pixels = tiles(3).pixels
-    np.testing.assert_array_equal(tumour_maps(found.network, pixels, 8, 0), tumour_maps(network, pixels, 8, 0))
+    np.testing.assert_array_equal(
+        tumour_maps(found.network, pixels, 8, 0), tumour_maps(network, pixels, 8, 0)
+    )
     assert load_refiner(tmp_path, CPU, "others") is None
     fresh = fit_tiles(tiles(32), SPEC.model_copy(update={"seed": 5}), CPU)
     save_refiner(tmp_path / "b", fresh, SPEC, Limits(0.9, 0.2), "inputs", {})

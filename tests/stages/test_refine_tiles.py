@@ -9,7 +9,14 @@ from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.errors import DataError
 from wsi_mil.spatial.spec import RefineSpec
-from wsi_mil.stages.refine_tiles import Limits, TrainingSlide, _masks, choose_tiles, find_limits, suspicious_rows
+from wsi_mil.stages.refine_tiles import (
+    Limits,
+    TrainingSlide,
+    _masks,
+    choose_tiles,
+    find_limits,
+    suspicious_rows,
+)
 from wsi_mil.stages.run_folder import SlideSource
 from wsi_mil.stages.scored import suspicion
 
@@ -18,7 +25,9 @@ N = len(TILES)
 
 
 def slide(label: int, probabilities: np.ndarray, lesions: tuple[Lesion, ...] | None = None) -> TrainingSlide:
-    return TrainingSlide(SlideSource("s/1", None, None), INFO, TILES, label, probabilities.astype(np.float32), lesions)
+    return TrainingSlide(
+        SlideSource("s/1", None, None), INFO, TILES, label, probabilities.astype(np.float32), lesions
+    )
 
 
 @pytest.fixture
@@ -29,7 +38,9 @@ def rng() -> np.random.Generator:
 def test_limits_are_quantiles_of_normal_slides(rng: np.random.Generator) -> None:
     normal = rng.random(N)
     normal[3] = np.nan
-    found = find_limits([slide(0, normal), slide(1, np.ones(N))], RefineSpec(sure_above=0.9, suspicious_above=0.5))
+    found = find_limits(
+        [slide(0, normal), slide(1, np.ones(N))], RefineSpec(sure_above=0.9, suspicious_above=0.5)
+    )
     assert found.sure == pytest.approx(np.nanquantile(normal.astype(np.float32), 0.9), rel=1e-6)
     assert found.suspicious == pytest.approx(np.nanmedian(normal.astype(np.float32)), rel=1e-6)
     with pytest.raises(DataError, match="no normal training slide"):
@@ -41,7 +52,10 @@ def test_slides_take_turns_and_half_of_the_normal_tiles_are_the_hardest(rng: np.
     small[[4, 9]] = 0.9
     small[5] = np.nan
     chosen = choose_tiles(
-        [slide(1, large), slide(1, small), slide(0, normal)], Limits(0.5, 0.1), RefineSpec(tiles_per_class=20), rng
+        [slide(1, large), slide(1, small), slide(0, normal)],
+        Limits(0.5, 0.1),
+        RefineSpec(tiles_per_class=20),
+        rng,
     )
     tumour = [(tile.slide, tile.row) for tile in chosen if tile.label == 1]
     assert len(tumour) == 20
@@ -56,9 +70,13 @@ def test_slides_take_turns_and_half_of_the_normal_tiles_are_the_hardest(rng: np.
 def test_outlines_overrule_the_slide_model(rng: np.random.Generator) -> None:
     x0, y0 = TILES.coords[10].astype(float)
     width, height = TILES.plan.tile_width0_px, TILES.plan.tile_height0_px
-    outline = Lesion("s/1", "tumour", shapely.MultiPolygon([shapely.box(x0, y0, x0 + 1.25 * width, y0 + height)]))
+    outline = Lesion(
+        "s/1", "tumour", shapely.MultiPolygon([shapely.box(x0, y0, x0 + 1.25 * width, y0 + height)])
+    )
     outlined = slide(1, np.ones(N), (outline,))
-    chosen = choose_tiles([outlined, slide(0, np.zeros(N))], Limits(0.5, 0.1), RefineSpec(tiles_per_class=N), rng)
+    chosen = choose_tiles(
+        [outlined, slide(0, np.zeros(N))], Limits(0.5, 0.1), RefineSpec(tiles_per_class=N), rng
+    )
     assert [tile.row for tile in chosen if tile.label == 1] == [10]  # 11 is a quarter tumour: neither
     assert 11 not in [tile.row for tile in chosen if tile.slide == 0]
     masks = _masks(outlined, [10, 11, 12], 32)

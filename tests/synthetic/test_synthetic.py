@@ -29,14 +29,27 @@ def test_what_is_drawn_is_what_is_annotated() -> None:
     without, plain = painted([])
     assert len(with_lesions.lesions) == 2
     assert not without.lesions
-    truth = rasterize(shapely.union_all([lesion.outline for lesion in with_lesions.lesions]), image.shape[:2], MPP, MPP)
+    truth = rasterize(
+        shapely.union_all([lesion.outline for lesion in with_lesions.lesions]), image.shape[:2], MPP, MPP
+    )
     reach = 4 * 0.45 / MPP + 1  # four sigma of the blur
     import cv2
 
     near = cv2.dilate(truth.astype(np.uint8), np.ones((2 * round(reach) + 1,) * 2, np.uint8)) > 0
     glands = rasterize(
-        shapely.union_all([shapely.Point(g.centre_um).buffer(g.radius_um + 4) for g in without.glands if g not in with_lesions.glands])
-        if len(without.glands) != len(with_lesions.glands) else shapely.Polygon(), image.shape[:2], MPP, MPP)  # fmt: skip
+        shapely.union_all(
+            [
+                shapely.Point(g.centre_um).buffer(g.radius_um + 4)
+                for g in without.glands
+                if g not in with_lesions.glands
+            ]
+        )
+        if len(without.glands) != len(with_lesions.glands)
+        else shapely.Polygon(),
+        image.shape[:2],
+        MPP,
+        MPP,
+    )
     cut = _cut_nuclei(with_lesions, without, image.shape[:2])
     changed = np.abs(image - plain).max(axis=2) > 0
     assert changed[truth].mean() > 0.9
@@ -69,7 +82,9 @@ def test_grades_are_graded() -> None:
 
 
 def test_kinds_follow_the_tnm_limits() -> None:
-    anatomy = draw_anatomy(3000, 2600, [("itc", 1), ("micro", 1)], np.random.default_rng(1), np.random.default_rng(2))
+    anatomy = draw_anatomy(
+        3000, 2600, [("itc", 1), ("micro", 1)], np.random.default_rng(1), np.random.default_rng(2)
+    )
     assert [lesion.kind for lesion in anatomy.lesions] == ["itc", "micro"]
     assert anatomy.lesions[0].diameter_um < 200 < anatomy.lesions[1].diameter_um < 2000
 
@@ -129,7 +144,9 @@ def test_both_libraries_open_them_as_pyramids(cohort: Path) -> None:
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
-    spec = SynthSpec(pairs=1, centres=1, seed=8, width_px=(900, 900), height_px=(700, 700), itc_share=0, macro_share=0)
+    spec = SynthSpec(
+        pairs=1, centres=1, seed=8, width_px=(900, 900), height_px=(700, 700), itc_share=0, macro_share=0
+    )
     for name, workers in (("a", 1), ("b", 2)):
         write_cohort(tmp_path / name, spec, ExecutionSpec(workers=workers))
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
@@ -159,9 +176,14 @@ def test_labels_tell_what_is_there(cohort: Path) -> None:
 
 def test_odd_slides(tmp_path: Path) -> None:
     spec = SynthSpec(
-        pairs=1, centres=1, width_px=(1900, 1900), height_px=(1500, 1500), itc_share=0, macro_share=0,
+        pairs=1,
+        centres=1,
+        width_px=(1900, 1900),
+        height_px=(1500, 1500),
+        itc_share=0,
+        macro_share=0,
         odd=("no_mpp", "flat", "anisotropic", "empty", "pen", "truncated"),
-    )  # fmt: skip
+    )
     write_cohort(tmp_path, spec, ExecutionSpec(workers=1))
     folder = tmp_path / "slides"
     with pytest.raises(ScaleError):

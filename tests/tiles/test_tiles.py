@@ -25,7 +25,9 @@ def info(
 ) -> SlideInfo:
     mpp_x, mpp_y = mpp if isinstance(mpp, tuple) else (mpp, mpp)
     sizes = tuple((int(width / d), int(height / d)) for d in downsamples)
-    return SlideInfo("s", "", sizes, tuple(map(float, downsamples)), mpp_x, mpp_y, "test", None, "v", "r", "1")
+    return SlideInfo(
+        "s", "", sizes, tuple(map(float, downsamples)), mpp_x, mpp_y, "test", None, "v", "r", "1"
+    )
 
 
 def whole(slide: SlideInfo) -> TissueMask:
@@ -128,7 +130,9 @@ def test_tables_that_cannot_be() -> None:
 
     def table(coords: list[list[int]], tissue: float = 1.0) -> TileTable:
         values = np.full(len(coords), tissue, np.float32)
-        return TileTable("s", spec, plan, np.array(coords, np.int32).reshape(-1, 2), values, (1000, 600), (1.0, 1.0))
+        return TileTable(
+            "s", spec, plan, np.array(coords, np.int32).reshape(-1, 2), values, (1000, 600), (1.0, 1.0)
+        )
 
     table([[0, 0], [100, 0], [0, 100]])
     for wrong in ([[0, 100], [0, 0]], [[0, 0], [0, 0]], [[100, 0], [0, 0]]):

@@ -117,7 +117,9 @@ def test_another_spec_means_finding_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keeps_our_member", [True, False])
 @pytest.mark.parametrize("bounds", [None, Bounds(120, 80, 1400, 1000)])
-def test_an_edit_wins_whatever_the_spec(tmp_path: Path, keeps_our_member: bool, bounds: Bounds | None) -> None:
+def test_an_edit_wins_whatever_the_spec(
+    tmp_path: Path, keeps_our_member: bool, bounds: Bounds | None
+) -> None:
     slide, path = disc_slide(bounds=bounds), tmp_path / "t.geojson"
     write_tissue(path, find_tissue(slide, TissueSpec()), slide.info, TissueSpec())
     value = json.loads(path.read_text())
@@ -144,12 +146,16 @@ def test_an_edit_wins_whatever_the_spec(tmp_path: Path, keeps_our_member: bool, 
     assert tissue.polygons.equals(expected)
     assert tissue.mask.sum() * 64 == pytest.approx(100 * 100, rel=0.2)
     picture = draw_preview(read_scaled(slide, 4.0), slide.info, tissue)
-    assert (picture != draw_preview(read_scaled(slide, 4.0), slide.info, find_tissue(slide, TissueSpec()))).any()
+    assert (
+        picture != draw_preview(read_scaled(slide, 4.0), slide.info, find_tissue(slide, TissueSpec()))
+    ).any()
 
 
 def test_polygons_of_another_slide_are_refused_with_both_extents(tmp_path: Path) -> None:
     path = tmp_path / "t.geojson"
     geometry = json.loads(shapely.to_geojson(shapely.box(9000, 9000, 9100, 9100)))
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": geometry}]}))
+    path.write_text(
+        json.dumps({"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": geometry}]})
+    )
     with pytest.raises(DataError, match=r"9000.*1600 x 1100"):
         read_tissue(path, disc_slide().info, TissueSpec())

@@ -51,7 +51,9 @@ def test_resume_gives_the_very_numbers(tmp_path: Path, schedule: str) -> None:
     assert resumed.epoch == whole.epoch
     for name, value in reference.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
-    assert (tmp_path / "whole" / "metrics.csv").read_bytes() == (tmp_path / "parts" / "metrics.csv").read_bytes()
+    assert (tmp_path / "whole" / "metrics.csv").read_bytes() == (
+        tmp_path / "parts" / "metrics.csv"
+    ).read_bytes()
 
 
 def test_a_checkpoint_of_another_training_is_not_used(tmp_path: Path) -> None:
@@ -132,12 +134,23 @@ def test_files_of_a_training(tmp_path: Path) -> None:
     with (tmp_path / "metrics.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    assert set(rows[0]) == {"epoch", "train_loss", "train_bag", "train_kl", "val_loss", "val_auc", "val_accuracy", "lr"}
+    assert set(rows[0]) == {
+        "epoch",
+        "train_loss",
+        "train_bag",
+        "train_kl",
+        "val_loss",
+        "val_auc",
+        "val_accuracy",
+        "lr",
+    }
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    assert [round(e.value, 5) for e in events.Scalars("val_loss")] == [round(float(r["val_loss"]), 5) for r in rows]
+    assert [round(e.value, 5) for e in events.Scalars("val_loss")] == [
+        round(float(r["val_loss"]), 5) for r in rows
+    ]
 
 
 def test_checkpoints_are_never_unpickled(tmp_path: Path) -> None:
@@ -191,7 +204,9 @@ def test_a_bag_shows_each_of_its_views(tmp_path: Path) -> None:
     """Drawn by the training's own generator: all are met, none by the bag without views, and sizes that differ are refused."""
     store = SlideStore(tmp_path / "s.zarr", "s")
     reader = ArrayReader(np.full((64, 96, 3), 90, np.uint8), mpp=1.0, slide_id="s")
-    table = tile_slide(reader.info, find_tissue(reader, TissueSpec(method="whole")), TileSpec(mpp=1.0, size_px=32))
+    table = tile_slide(
+        reader.info, find_tissue(reader, TissueSpec(method="whole")), TileSpec(mpp=1.0, size_px=32)
+    )
     store.write_tiles(table, reader.info, "x")
     for key, value in (("plain", 0), ("one", 1), ("two", 2)):
         with store.write_features(key, 3, {"encoder": {"name": key}, "encoder_digest": "x"}) as writer:

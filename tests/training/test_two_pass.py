@@ -48,7 +48,9 @@ def gradients(model: MaxPooling) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(("name", "params", "outputs"), METHODS)
 @pytest.mark.parametrize("chunk_rows", [64, NOISE_ROWS, 100_000])
-def test_two_passes_give_the_gradients_of_one(name: str, params: dict[str, Any], outputs: int, chunk_rows: int) -> None:
+def test_two_passes_give_the_gradients_of_one(
+    name: str, params: dict[str, Any], outputs: int, chunk_rows: int
+) -> None:
     bags = random_bags()
     one, two = max_pooling(name, params, outputs), max_pooling(name, params, outputs)
     packed = PackedBags.pack(bags)
@@ -178,7 +180,9 @@ def test_mapped_features_are_the_stored_ones(tmp_path: Path, rows: int, unreadab
     rng = np.random.default_rng(1)
     for start, stop in np.sort(rng.integers(0, len(stored) + 1, (20, 2))).tolist():
         if start < stop:
-            np.testing.assert_array_equal(np.concatenate(list(mapped.blocks(start, stop))), stored[start:stop])
+            np.testing.assert_array_equal(
+                np.concatenate(list(mapped.blocks(start, stop))), stored[start:stop]
+            )
 
 
 def test_a_shard_that_is_cut_short_is_told(tmp_path: Path) -> None:
@@ -206,7 +210,9 @@ def test_bags_from_disk_are_bags_from_memory(tmp_path: Path) -> None:
     from_disk, in_memory = [one(bag) for bag, _ in found], [one(bag) for bag in memory]
     for disk, kept in zip(from_disk, in_memory, strict=True):
         torch.testing.assert_close(read_bag(disk).features, kept.features)
-        torch.testing.assert_close(torch.cat([part.clone() for _, part in chunks_of(disk, 333)]), kept.features)
+        torch.testing.assert_close(
+            torch.cat([part.clone() for _, part in chunks_of(disk, 333)]), kept.features
+        )
     batches = [[0, 3], [1], [2, 1, 0]]
     for packed, batch in zip(packed_batches(from_disk, batches), batches, strict=True):
         expected = PackedBags.pack([in_memory[i] for i in batch])
@@ -215,7 +221,8 @@ def test_bags_from_disk_are_bags_from_memory(tmp_path: Path) -> None:
         assert packed.slide_ids == expected.slide_ids
     spec = TrainSpec(epochs=2, lr=1e-3)
     histories = [
-        fit(build_aggregator("abmil", DIM, 1, 0, {}), kind, kind[:2], spec).history for kind in (from_disk, in_memory)
+        fit(build_aggregator("abmil", DIM, 1, 0, {}), kind, kind[:2], spec).history
+        for kind in (from_disk, in_memory)
     ]
     for a, b in zip(*histories, strict=True):
         assert a == pytest.approx(b, rel=1e-4)

@@ -9,5 +9,7 @@ if TYPE_CHECKING:
     from wsi_mil.aggregators.base import Aggregator
     from wsi_mil.aggregators.catalog import build_aggregator, outputs_for
 
-__getattr__ = lazy_door(__name__, {"Aggregator": "base", "build_aggregator": "catalog", "outputs_for": "catalog"})
+__getattr__ = lazy_door(
+    __name__, {"Aggregator": "base", "build_aggregator": "catalog", "outputs_for": "catalog"}
+)
 __all__ = ["AGGREGATORS", "Aggregator", "build_aggregator", "outputs_for"]

@@ -59,7 +59,9 @@ class ABMIL(AttentionAggregator):
         if self.n_outputs > 1:
             return {"bag": F.cross_entropy(output.bag_logits, labels)}
         logits = output.bag_logits[:, 0]
-        logits = logits if logits.dtype == torch.float64 else logits.float()  # 1 - 1e-5 is 1 in half precision
+        logits = (
+            logits if logits.dtype == torch.float64 else logits.float()
+        )  # 1 - 1e-5 is 1 in half precision
         positive = logits.sigmoid().clamp(CLAMP, 1 - CLAMP)
         targets = labels.to(positive.dtype)
         return {"bag": -(targets * positive.log() + (1 - targets) * (1 - positive).log()).mean()}

@@ -56,7 +56,9 @@ class ACMIL(AttentionAggregator):
         each = segment_softmax(raw, bags.lengths)
         weights = each.mean(1, keepdim=True)  # -> (ΣN, 1)
         features = segment_weighted_sum(each, h, bags.lengths)  # -> (B, K, H)
-        branch_logits = torch.stack([head(features[:, k]) for k, head in enumerate(self.branch_classifiers)], 1)
+        branch_logits = torch.stack(
+            [head(features[:, k]) for k, head in enumerate(self.branch_classifiers)], 1
+        )
         extras = {
             "h": h,
             "weights": weights,
@@ -97,5 +99,7 @@ def similarity(attention: Tensor, lengths: Lengths) -> Tensor:
     """Return the mean over bags and pairs of columns of the cosine similarity of attention (ΣN, K)."""
     pairs = list(combinations(range(attention.shape[1]), 2))
     first, second = [a for a, _ in pairs], [b for _, b in pairs]
-    per_bag = [F.cosine_similarity(p[:, first], p[:, second], dim=0).mean() for p in split(attention, lengths)]
+    per_bag = [
+        F.cosine_similarity(p[:, first], p[:, second], dim=0).mean() for p in split(attention, lengths)
+    ]
     return torch.stack(per_bag).mean()

@@ -13,7 +13,9 @@ from wsi_mil.errors import ConfigError, nearest
 NOT_PARAMETERS = ("in_features", "n_outputs", "base")
 
 
-def build_aggregator(name: str, in_features: int, n_outputs: int, seed: int, params: dict[str, Any]) -> Aggregator:
+def build_aggregator(
+    name: str, in_features: int, n_outputs: int, seed: int, params: dict[str, Any]
+) -> Aggregator:
     """Return the aggregator `name` with weights drawn from `seed`; unknown parameters are refused by name.
 
     Of `counterfactual(abmil)` the parameters of both go into `params`: those that the wrapper knows are its own.
@@ -21,7 +23,9 @@ def build_aggregator(name: str, in_features: int, n_outputs: int, seed: int, par
     known = parameters_of(name)
     for key in params:
         if key not in known:
-            raise ConfigError(f"aggregator {name!r} has no parameter {key!r}. Nearest: {nearest(key, list(known))}")
+            raise ConfigError(
+                f"aggregator {name!r} has no parameter {key!r}. Nearest: {nearest(key, list(known))}"
+            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inner = wrapped_method(name)

@@ -29,14 +29,31 @@ class CLAM(AttentionAggregator):
 
     binary_outputs = 2
 
-    def __init__(self, in_features: int, n_outputs: int, hidden: int, attention: int, branches: int, k_sample: int,
-                 bag_weight: float, bag_loss: Loss, instance_loss: Loss, subtyping: bool, dropout: float) -> None:  # fmt: skip
+    def __init__(
+        self,
+        in_features: int,
+        n_outputs: int,
+        hidden: int,
+        attention: int,
+        branches: int,
+        k_sample: int,
+        bag_weight: float,
+        bag_loss: Loss,
+        instance_loss: Loss,
+        subtyping: bool,
+        dropout: float,
+    ) -> None:
         super().__init__(in_features, n_outputs)
         if bag_loss not in ("ce", "svm") or instance_loss not in ("ce", "svm"):
             raise ConfigError(
                 f"clam: bag_loss and instance_loss must be ce or svm, got {bag_loss!r}, {instance_loss!r}"
             )
-        self.k_sample, self.bag_weight, self.subtyping, self.dropout = k_sample, bag_weight, subtyping, dropout
+        self.k_sample, self.bag_weight, self.subtyping, self.dropout = (
+            k_sample,
+            bag_weight,
+            subtyping,
+            dropout,
+        )
         self.bag_loss, self.instance_loss = bag_loss, instance_loss
         self.embed = nn.Linear(in_features, hidden)
         self.attention = AttentionNet(hidden, attention, branches)
@@ -95,8 +112,19 @@ class CLAMSB(CLAM):
         subtyping: bool = False,
         dropout: float = 0.25,
     ) -> None:
-        super().__init__(in_features, n_outputs, hidden, attention, 1, k_sample, bag_weight, bag_loss, instance_loss,
-                         subtyping, dropout)  # fmt: skip
+        super().__init__(
+            in_features,
+            n_outputs,
+            hidden,
+            attention,
+            1,
+            k_sample,
+            bag_weight,
+            bag_loss,
+            instance_loss,
+            subtyping,
+            dropout,
+        )
         self.classifier = nn.Linear(hidden, n_outputs)
 
     def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
@@ -123,8 +151,19 @@ class CLAMMB(CLAM):
         subtyping: bool = False,
         dropout: float = 0.25,
     ) -> None:
-        super().__init__(in_features, n_outputs, hidden, attention, n_outputs, k_sample, bag_weight, bag_loss,
-                         instance_loss, subtyping, dropout)  # fmt: skip
+        super().__init__(
+            in_features,
+            n_outputs,
+            hidden,
+            attention,
+            n_outputs,
+            k_sample,
+            bag_weight,
+            bag_loss,
+            instance_loss,
+            subtyping,
+            dropout,
+        )
         self.classifiers = nn.ModuleList(nn.Linear(hidden, 1) for _ in range(n_outputs))
 
     def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:

@@ -32,7 +32,9 @@ class Counterfactual(AttentionWrapper):
     def __init__(self, base: AttentionAggregator, kind: Kind = "random", effect_weight: float = 1.0) -> None:
         super().__init__(base)
         if kind not in ("random", "uniform", "reversed", "shuffled"):
-            raise ConfigError(f"counterfactual: kind must be random, uniform, reversed or shuffled, got {kind!r}")
+            raise ConfigError(
+                f"counterfactual: kind must be random, uniform, reversed or shuffled, got {kind!r}"
+            )
         self.kind, self.effect_weight = kind, effect_weight
 
     def forward(self, bags: PackedBags) -> AggregatorOutput:
@@ -61,4 +63,6 @@ class Counterfactual(AttentionWrapper):
 def scaled(weights: Tensor) -> Tensor:
     """Return columns of weights (n, K) divided by their sums; a column of zeros becomes uniform."""
     total = weights.sum(0, keepdim=True)
-    return torch.where(total > 0, weights / total.clamp_min(1e-12), torch.full_like(weights, 1 / len(weights)))
+    return torch.where(
+        total > 0, weights / total.clamp_min(1e-12), torch.full_like(weights, 1 / len(weights))
+    )

@@ -41,8 +41,12 @@ class DSMIL(AttentionAggregator):
         if value not in ("identity", "learned"):
             raise ConfigError(f"dsmil: value must be 'identity' or 'learned', got {value!r}")
         self.instance_classifier = nn.Linear(in_features, n_outputs)
-        self.query = nn.Sequential(nn.Linear(in_features, query), nn.ReLU(), nn.Linear(query, query), nn.Tanh())
-        self.value = nn.Sequential(nn.Linear(in_features, in_features), nn.ReLU()) if value == "learned" else None
+        self.query = nn.Sequential(
+            nn.Linear(in_features, query), nn.ReLU(), nn.Linear(query, query), nn.Tanh()
+        )
+        self.value = (
+            nn.Sequential(nn.Linear(in_features, in_features), nn.ReLU()) if value == "learned" else None
+        )
         self.bag_classifier = nn.Conv1d(n_outputs, n_outputs, in_features)
 
     def forward(self, bags: PackedBags) -> AggregatorOutput:

@@ -49,7 +49,9 @@ class FocusMIL(MaxPooling):
         if kl_over not in ("all", "selected"):
             raise ConfigError(f"focus_mil: kl_over must be 'all' or 'selected', got {kl_over!r}")
         self.kl_weight, self.kl_over = kl_weight, kl_over
-        self.encoder = nn.Sequential(nn.Linear(in_features, hidden[0]), nn.ReLU(), nn.Linear(hidden[0], hidden[1]))
+        self.encoder = nn.Sequential(
+            nn.Linear(in_features, hidden[0]), nn.ReLU(), nn.Linear(hidden[0], hidden[1])
+        )
         self.mu = nn.Linear(hidden[1], latent)
         self.logvar = nn.Linear(hidden[1], latent) if variational else None
         self.classifier = nn.Linear(latent, n_outputs)

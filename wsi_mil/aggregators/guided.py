@@ -28,8 +28,14 @@ class Guided(AttentionWrapper):
     Of a bag of one instance nothing remains, so nothing is mined from it.
     """
 
-    def __init__(self, base: AttentionAggregator, mining_weight: float = 1.0, guidance_weight: float = 10.0,
-                 sigma: float = 0.5, omega: float = 10.0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        base: AttentionAggregator,
+        mining_weight: float = 1.0,
+        guidance_weight: float = 10.0,
+        sigma: float = 0.5,
+        omega: float = 10.0,
+    ) -> None:
         super().__init__(base)
         self.mining_weight, self.guidance_weight = mining_weight, guidance_weight
         self.sigma, self.omega = sigma, omega
@@ -59,7 +65,9 @@ class Guided(AttentionWrapper):
         errors = []
         for guess, mark in zip(*(split(v, output.bags.lengths) for v in (attention, truth)), strict=True):
             known = mark >= 0
-            if bool((mark > 0).any()):  # a bag without a marked instance has no place that attention should be at
+            if bool(
+                (mark > 0).any()
+            ):  # a bag without a marked instance has no place that attention should be at
                 errors.append((guess[known] - mark[known].to(guess)).square().mean())
         return torch.stack(errors).mean() if errors else attention.sum() * 0
 

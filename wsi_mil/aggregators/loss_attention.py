@@ -17,7 +17,14 @@ from torch.nn import functional as F
 
 from wsi_mil.aggregators.attention import AttentionAggregator, relu_layers
 from wsi_mil.aggregators.base import classification_loss, positive_scores
-from wsi_mil.bags.segments import Lengths, segment_mean, segment_softmax, segment_sum, segment_weighted_sum, split
+from wsi_mil.bags.segments import (
+    Lengths,
+    segment_mean,
+    segment_softmax,
+    segment_sum,
+    segment_weighted_sum,
+    split,
+)
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError

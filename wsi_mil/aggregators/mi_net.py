@@ -35,7 +35,9 @@ class MiNet(MaxPooling):
     def forward(self, bags: PackedBags, noise: Tensor | None = None) -> AggregatorOutput:
         logits = self.classifier(bags.features)  # (ΣN, D) -> (ΣN, C)
         extras = {"instance_logits": logits}
-        return AggregatorOutput(bags, segment_max(logits, bags.lengths), positive_scores(logits), "logit", extras)
+        return AggregatorOutput(
+            bags, segment_max(logits, bags.lengths), positive_scores(logits), "logit", extras
+        )
 
     def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
         return {"bag": one_vs_rest_loss(output.bag_logits, labels)}

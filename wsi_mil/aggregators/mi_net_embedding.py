@@ -50,7 +50,9 @@ class MiNetEmbedding(Aggregator):
             )
         sizes = tuple(hidden) if hidden else (128, 128, 128) if variant == "residual" else (256, 128, 64)
         if variant == "residual" and len(set(sizes)) > 1:
-            raise ConfigError(f"mi_net_embedding: the residual variant adds layers of equal width, got hidden={sizes}")
+            raise ConfigError(
+                f"mi_net_embedding: the residual variant adds layers of equal width, got hidden={sizes}"
+            )
         self.pooling, self.variant, self.dropout = pooling, variant, dropout
         widths = [in_features, *sizes]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
@@ -76,7 +78,11 @@ class MiNetEmbedding(Aggregator):
         return [self.classifiers[0](last)]
 
     def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        terms = [classification_loss(value, labels) for key, value in output.extras.items() if key.startswith("bag_")]
+        terms = [
+            classification_loss(value, labels)
+            for key, value in output.extras.items()
+            if key.startswith("bag_")
+        ]
         return {"bag": torch.stack(terms).mean()}
 
 
@@ -84,4 +90,8 @@ def pool(values: Tensor, lengths: Lengths, pooling: Pooling) -> Tensor:
     """Return (B, H) the pooled values (ΣN, H) of each bag."""
     if pooling == "max":
         return segment_max(values, lengths)
-    return segment_mean(values, lengths) if pooling == "mean" else segment_logmeanexp(values, lengths, sharpness=1.0)
+    return (
+        segment_mean(values, lengths)
+        if pooling == "mean"
+        else segment_logmeanexp(values, lengths, sharpness=1.0)
+    )

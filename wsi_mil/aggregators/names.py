@@ -54,7 +54,11 @@ def matching_aggregators(patterns: Sequence[str]) -> list[str]:
     names: dict[str, None] = {}
     for pattern in patterns:
         # fnmatchcase: parentheses and underscores as they are; only * and ? are patterns
-        found = list(METHODS) if pattern == "all" else [name for name in AGGREGATORS if fnmatchcase(name, pattern)]
+        found = (
+            list(METHODS)
+            if pattern == "all"
+            else [name for name in AGGREGATORS if fnmatchcase(name, pattern)]
+        )
         if not found:
             _ = AGGREGATORS[pattern]
             found = [pattern]

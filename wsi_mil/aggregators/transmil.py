@@ -53,7 +53,9 @@ class TransMIL(Aggregator):
         self.class_token = nn.Parameter(torch.randn(1, 1, hidden))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(3))
         self.layers = nn.ModuleList(
-            NystromAttention(dim=hidden, dim_head=hidden // heads, heads=heads, num_landmarks=landmarks or hidden // 2)
+            NystromAttention(
+                dim=hidden, dim_head=hidden // heads, heads=heads, num_landmarks=landmarks or hidden // 2
+            )
             for _ in range(2)
         )
         self.position = nn.ModuleList(
@@ -85,10 +87,14 @@ class TransMIL(Aggregator):
         # the iterated pseudo-inverse loses its way in half precision
         with torch.autocast(tokens.device.type, enabled=False):
             tokens = tokens if tokens.dtype == torch.float64 else tokens.float()
-            update, (left, inverse, right) = self.layers[number](self.norms[number](tokens), return_attn_matrices=True)
+            update, (left, inverse, right) = self.layers[number](
+                self.norms[number](tokens), return_attn_matrices=True
+            )
         count = tokens.shape[1]
         with torch.no_grad():
-            row = left[0, :, -count, None] @ inverse[0] @ right[0]  # (heads, 1, m) ... -> (heads, 1, padded tokens)
+            row = (
+                left[0, :, -count, None] @ inverse[0] @ right[0]
+            )  # (heads, 1, m) ... -> (heads, 1, padded tokens)
         return tokens + self.drop(update, self.dropout), row[:, 0, -count:]
 
     def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:

@@ -14,7 +14,9 @@ class AttentionWrapper(Aggregator):
 
     def __init__(self, base: AttentionAggregator) -> None:
         if not isinstance(base, AttentionAggregator):
-            raise ModelError(f"{type(base).__name__} does not expose its attention weights: it cannot be wrapped")
+            raise ModelError(
+                f"{type(base).__name__} does not expose its attention weights: it cannot be wrapped"
+            )
         super().__init__(base.in_features, base.n_outputs)
         self.base = base
 
@@ -26,7 +28,11 @@ class AttentionWrapper(Aggregator):
     @staticmethod
     def with_extras(output: AggregatorOutput, extras: dict[str, Tensor]) -> AggregatorOutput:
         return AggregatorOutput(
-            output.bags, output.bag_logits, output.instance_scores, output.score_kind, {**output.extras, **extras}
+            output.bags,
+            output.bag_logits,
+            output.instance_scores,
+            output.score_kind,
+            {**output.extras, **extras},
         )
 
     def probabilities(self, bag_logits: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ from wsi_mil.lazy import lazy_door
 if TYPE_CHECKING:
     from wsi_mil.bags.dataset import BagSource, StoredBag, load_bag, read_bag
 
-__getattr__ = lazy_door(__name__, dict.fromkeys(("BagSource", "StoredBag", "load_bag", "read_bag"), "dataset"))
+__getattr__ = lazy_door(
+    __name__, dict.fromkeys(("BagSource", "StoredBag", "load_bag", "read_bag"), "dataset")
+)
 __all__ = [
     "BagSource",
     "Fold",

@@ -40,7 +40,9 @@ def _reference(path: Path, rows: list[list[str]], class_names: tuple[str, ...] |
         if not any(row):
             continue
         if len(row) < 2 or row[1].lower() not in BINARY:
-            raise DataError(f"{path}, line {line}: expected `slide,Normal` or `slide,Tumor`, got {','.join(row)!r}")
+            raise DataError(
+                f"{path}, line {line}: expected `slide,Normal` or `slide,Tumor`, got {','.join(row)!r}"
+            )
         slide_id = _without_ending(row[0])
         labels[slide_id] = SlideLabel(slide_id, BINARY.index(row[1].lower()), slide_id, split="test")
     return labels, _two_or_all(path, names, BINARY)

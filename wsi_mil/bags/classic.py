@@ -28,7 +28,9 @@ def read_classic(path: Path) -> list[Bag]:
         raise DataError(f"no file {path}")
     features, bag_of_row, labels = readers[path.suffix](path)
     if set(labels.values()) - {0, 1}:
-        raise DataError(f"{path.name}: bag labels must be 0 (or -1) and 1, found {sorted(set(labels.values()))}")
+        raise DataError(
+            f"{path.name}: bag labels must be 0 (or -1) and 1, found {sorted(set(labels.values()))}"
+        )
     values = torch.from_numpy(features).float()
     if not torch.isfinite(values).all():
         raise DataError(f"{path.name}: features hold NaN or infinity")
@@ -39,7 +41,9 @@ def _from_csv(path: Path) -> Table:
     try:
         rows = np.loadtxt(path, delimiter=",", ndmin=2)
     except ValueError as error:
-        raise DataError(f"{path.name}: expected numbers (bag label, bag number, features...): {error}") from error
+        raise DataError(
+            f"{path.name}: expected numbers (bag label, bag number, features...): {error}"
+        ) from error
     return _table(path, rows[:, 2:], rows[:, 1], rows[:, 0])
 
 
@@ -59,21 +63,31 @@ def _from_mat(path: Path) -> Table:
         names = value.dtype.names or ()
         if {"data", "nlab", "ident"} <= set(names):
             found = value[0, 0]
-            positive = [str(np.asarray(n).item()).strip() for n in found["lablist"][0, 0].ravel()].index("positive") + 1
+            positive = [str(np.asarray(n).item()).strip() for n in found["lablist"][0, 0].ravel()].index(
+                "positive"
+            ) + 1
             bags = found["ident"]["milbag"][0, 0].ravel()
             return _table(path, found["data"], bags, found["nlab"].ravel() == positive)
         if value.dtype == object and value.ndim == 2 and value.shape[1] == 2:
             sizes = [len(row) for row in value[:, 0]]
             labels = [int(np.asarray(label).item()) for label in value[:, 1]]
-            return _table(path, np.concatenate(list(value[:, 0])), np.repeat(range(len(sizes)), sizes),
-                          np.repeat(labels, sizes))  # fmt: skip
-    raise DataError(f"{path.name}: neither a PRTools MIL data set nor a cell array of bags; it holds {sorted(values)}")
+            return _table(
+                path,
+                np.concatenate(list(value[:, 0])),
+                np.repeat(range(len(sizes)), sizes),
+                np.repeat(labels, sizes),
+            )
+    raise DataError(
+        f"{path.name}: neither a PRTools MIL data set nor a cell array of bags; it holds {sorted(values)}"
+    )
 
 
 def _table(path: Path, features: NDArray[Any], bag_of_row: NDArray[Any], label_of_row: NDArray[Any]) -> Table:
     """Check and return; a bag is positive if its rows say so (PRTools labels instances: one positive row suffices)."""
     bags = bag_of_row.astype(np.int64)
     if len(features) != len(bags) or len(bags) != len(label_of_row):
-        raise DataError(f"{path.name}: {len(features)} instances, {len(bags)} bag numbers, {len(label_of_row)} labels")
+        raise DataError(
+            f"{path.name}: {len(features)} instances, {len(bags)} bag numbers, {len(label_of_row)} labels"
+        )
     labels = {int(number): int(max(label_of_row[bags == number].max(), 0)) for number in np.unique(bags)}
     return np.asarray(features, np.float64), bags, labels

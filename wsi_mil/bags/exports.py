@@ -71,8 +71,13 @@ def tile_attributes(slide: ExportedSlide) -> dict[str, Any]:
     return values
 
 
-def _write_h5(path: Path, features: NDArray[np.float32] | None, coords: NDArray[np.int64], of_coords: dict[str, Any],
-              of_features: dict[str, Any]) -> Path:  # fmt: skip
+def _write_h5(
+    path: Path,
+    features: NDArray[np.float32] | None,
+    coords: NDArray[np.int64],
+    of_coords: dict[str, Any],
+    of_features: dict[str, Any],
+) -> Path:
     with write_aside(path) as aside, open_h5(aside, "w") as file:
         if features is not None:
             file.create_dataset("features", data=features)

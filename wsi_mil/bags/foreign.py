@@ -84,7 +84,11 @@ def tile_table(
     """
     if None in (bag.patch_px, bag.patch0_px, bag.overlap_px, bag.tile_mpp):
         raise ConfigError(f"{bag.source}: complete the bag first (Asked.complete)")
-    patch_px, patch0_px, overlap_px = int(bag.patch_px or 0), float(bag.patch0_px or 0), int(bag.overlap_px or 0)
+    patch_px, patch0_px, overlap_px = (
+        int(bag.patch_px or 0),
+        float(bag.patch0_px or 0),
+        int(bag.overlap_px or 0),
+    )
     tile_mpp = float(bag.tile_mpp or 0)
     if not 0 <= overlap_px < patch_px:
         raise DataError(f"{bag.source}: an overlap of {overlap_px} px does not fit tiles of {patch_px} px")
@@ -100,7 +104,9 @@ def tile_table(
     corners = bag.coords[order]
     repeated = np.zeros(len(order), bool)
     repeated[1:] = (corners[1:] == corners[:-1]).all(1)
-    inside = (corners >= 0).all(1) & (corners + patch0_px <= np.array([info.width_px, info.height_px]) + 1).all(1)
+    inside = (corners >= 0).all(1) & (
+        corners + patch0_px <= np.array([info.width_px, info.height_px]) + 1
+    ).all(1)
     rows = order[inside & ~repeated]
     if len(order) and not inside.any():
         raise DataError(
@@ -139,7 +145,9 @@ def _check_spacing(bag: ForeignBag, step0_px: float) -> None:
 
 def _info_without_slide(bag: ForeignBag, mpp: float) -> SlideInfo:
     if bag.slide_size_px is None:
-        raise ConfigError(f"{bag.source} does not say the slide's size: give --slides FOLDER, where the slides are")
+        raise ConfigError(
+            f"{bag.source} does not say the slide's size: give --slides FOLDER, where the slides are"
+        )
     return SlideInfo(
         bag.slide_id,
         "",
@@ -163,7 +171,9 @@ def find_bags(folder: Path, layout: str) -> dict[str, Callable[[], ForeignBag]]:
     readers = {"trident": _trident, "clam": _clam}
     found = readers[layout](folder) if folder.is_dir() else {}
     if not found:
-        expected = {"trident": "<slide>.h5 files", "clam": "h5_files/ or pt_files/ (and patches/ for pt)"}[layout]
+        expected = {"trident": "<slide>.h5 files", "clam": "h5_files/ or pt_files/ (and patches/ for pt)"}[
+            layout
+        ]
         raise DataError(f"no {layout} features in {folder}: expected {expected}")
     return dict(sorted(found.items()))
 
@@ -221,7 +231,9 @@ def _read_h5(slide_id: str, path: Path, coords_path: Path | None = None) -> Fore
     if coords_path is not None:
         own, more = _read_coords(coords_path)
         if coords is not None and not np.array_equal(np.sort(coords, axis=0), np.sort(own, axis=0)):
-            raise DataError(f"{path} and {coords_path} hold different coordinates: features of another tiling")
+            raise DataError(
+                f"{path} and {coords_path} hold different coordinates: features of another tiling"
+            )
         coords, attributes = own if coords is None else coords, more | attributes
     if coords is None:
         raise DataError(f"{path} has no dataset 'coords', and there is no patches/{slide_id}.h5 that has")
@@ -252,17 +264,26 @@ def _read_coords(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
 
 def _matrix(values: Any) -> NDArray[np.float32]:
     features = np.asarray(values, np.float32)
-    return features[0] if features.ndim == 3 and len(features) == 1 else features  # some writers keep a batch axis
+    return (
+        features[0] if features.ndim == 3 and len(features) == 1 else features
+    )  # some writers keep a batch axis
 
 
-def _bag(slide_id: str, path: Path, features: NDArray[np.float32], coords: NDArray[Any], attributes: Mapping[str, Any]
-         ) -> ForeignBag:  # fmt: skip
+def _bag(
+    slide_id: str,
+    path: Path,
+    features: NDArray[np.float32],
+    coords: NDArray[Any],
+    attributes: Mapping[str, Any],
+) -> ForeignBag:
     if coords.ndim != 2 or coords.shape[1] != 2 or not np.issubdtype(coords.dtype, np.number):
         raise DataError(
             f"{path}: coords are {coords.dtype} of shape {coords.shape}, expected (N, 2) numbers: x, y of corners"
         )
     if not np.array_equal(coords, np.rint(coords)):
-        raise DataError(f"{path}: coords are no whole numbers: not level-0 pixels (STAMP, for one, writes µm)")
+        raise DataError(
+            f"{path}: coords are no whole numbers: not level-0 pixels (STAMP, for one, writes µm)"
+        )
     patch_px, patch0_px = _number(attributes, "patch_size"), _number(attributes, "patch_size_level0")
     level, downsample = _number(attributes, "patch_level"), attributes.get("downsample")
     if patch0_px is None and patch_px is not None and downsample is not None and level is not None:
@@ -286,7 +307,9 @@ def _bag(slide_id: str, path: Path, features: NDArray[np.float32], coords: NDArr
         overlap_px=None if overlap_px is None else round(overlap_px),
         slide_size_px=None if size[0] is None or size[1] is None else (round(size[0]), round(size[1])),
         tile_mpp=_number(attributes, "tile_mpp") or _number(attributes, "patch_spacing_um_px"),
-        encoder=encoder.decode() if isinstance(encoder, bytes) else (str(encoder) if encoder is not None else None),
+        encoder=encoder.decode()
+        if isinstance(encoder, bytes)
+        else (str(encoder) if encoder is not None else None),
     )
 
 

@@ -40,11 +40,18 @@ def read_labels(path: Path, class_names: tuple[str, ...] | None = None) -> Label
         reader.fieldnames = columns
         id_column = next((name for name in ID_COLUMNS if name in columns), None)
         if id_column is None or "label" not in columns:
-            raise DataError(f"{path}: expected the columns slide and label, found {columns or 'an empty file'}")
-        rows = [(line, {k: (v or "").strip() for k, v in row.items() if k}) for line, row in enumerate(reader, start=2)]
+            raise DataError(
+                f"{path}: expected the columns slide and label, found {columns or 'an empty file'}"
+            )
+        rows = [
+            (line, {k: (v or "").strip() for k, v in row.items() if k})
+            for line, row in enumerate(reader, start=2)
+        ]
     problems = []
     seen = Counter(row[id_column] for _, row in rows)
-    problems += [f"slide {name!r} stands in {count} rows" for name, count in seen.items() if name and count > 1]
+    problems += [
+        f"slide {name!r} stands in {count} rows" for name, count in seen.items() if name and count > 1
+    ]
     problems += [f"line {line}: no slide id" for line, row in rows if not row[id_column]]
     found = sorted({row["label"] for _, row in rows if row["label"]}, key=_label_order)
     names = class_names or tuple(found)
@@ -59,7 +66,9 @@ def read_labels(path: Path, class_names: tuple[str, ...] | None = None) -> Label
         slide_id = row[id_column]
         label = names.index(row["label"]) if row["label"] in names else None
         patient = row.get("patient") or row.get("case_id") or slide_id
-        labels[slide_id] = SlideLabel(slide_id, label, patient, row.get("centre", ""), row.get("split", ""), mpp)
+        labels[slide_id] = SlideLabel(
+            slide_id, label, patient, row.get("centre", ""), row.get("split", ""), mpp
+        )
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise DataError(f"{path}: " + "; ".join(problems[:5]) + more)

@@ -26,7 +26,9 @@ class SplitSpec(Spec):
     `seeds`: every fold is trained so many times from other weights."""
 
     kind: Literal["holdout", "kfold", "column", "centre"] = "holdout"
-    test_centres: tuple[str, ...] = Field((), description="values of the labels' centre column, for kind=centre")
+    test_centres: tuple[str, ...] = Field(
+        (), description="values of the labels' centre column, for kind=centre"
+    )
     folds: int = Field(5, ge=2)
     test_share: float = Field(0.3, gt=0, lt=1)
     val_share: float = Field(0.2, gt=0, lt=1, description="of what is not test")
@@ -109,7 +111,9 @@ def make_split(labels: Sequence[SlideLabel], spec: SplitSpec) -> Split:
             f"all {len(rows)} labelled slides are of one class ({next(iter(classes), 'none')}): training needs at least two"
         )
     if spec.kind == "column" and spec.repeats > 1 and any(_part(row) == "val" for row in rows):
-        raise ConfigError("split.repeats: the split column says one split; use split.seeds to train it several times")
+        raise ConfigError(
+            "split.repeats: the split column says one split; use split.seeds to train it several times"
+        )
     draw = {"column": _from_column, "centre": _from_centres}.get(spec.kind, _drawn)
     folds = []
     for repeat in range(spec.repeats):
@@ -120,7 +124,9 @@ def make_split(labels: Sequence[SlideLabel], spec: SplitSpec) -> Split:
 
 
 def _drawn(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> list[Fold]:
-    patients = Counter({label: len({r.patient for r in rows if r.label == label}) for label in {r.label for r in rows}})
+    patients = Counter(
+        {label: len({r.patient for r in rows if r.label == label}) for label in {r.label for r in rows}}
+    )
     parts = spec.folds if spec.kind == "kfold" else round(1 / spec.test_share)
     label, fewest = patients.most_common()[-1]
     if fewest < max(parts, 3):
@@ -171,7 +177,9 @@ PART_NAMES = {part: part for part in PARTS} | {
 def _part(row: SlideLabel) -> str:
     part = PART_NAMES.get(row.split.lower())
     if part is None:
-        raise DataError(f"slide {row.slide_id!r}: split column says {row.split!r}, expected train, val or test")
+        raise DataError(
+            f"slide {row.slide_id!r}: split column says {row.split!r}, expected train, val or test"
+        )
     return part
 
 
@@ -207,4 +215,6 @@ def _check(fold: Fold, rows: Sequence[SlideLabel], number: int) -> None:
             )
         for row in members:
             if seen.setdefault(row.patient, part) != part:
-                raise DataError(f"fold {number}: patient {row.patient!r} is in {seen[row.patient]!r} and in {part!r}")
+                raise DataError(
+                    f"fold {number}: patient {row.patient!r} is in {seen[row.patient]!r} and in {part!r}"
+                )

@@ -21,14 +21,17 @@ EXIT_VERDICT = 4
     help="Test a method on bags with a known shortcut: a name, a pattern, all, or package.module:Class. Repeatable.",
 )
 @click.option(
-    "--model", help="Ask a trained model of RUN about its own held-out slides; may be left out if RUN has one."
+    "--model",
+    help="Ask a trained model of RUN about its own held-out slides; may be left out if RUN has one.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Folder for audit.json and its page or picture; default for a model: RUN/audit/<model>.",
 )
-@click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Trainings of each bag test.")
+@click.option(
+    "--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Trainings of each bag test."
+)
 @click.option(
     "--slides",
     default=8,
@@ -38,18 +41,30 @@ EXIT_VERDICT = 4
 )
 @click.option("--workers", default=0, show_default=True, help="Processes for the bag tests; 0: one per core.")
 @click.option(
-    "--require", type=click.Choice(["pass"]), help="Leave with exit code 4 unless every verdict is pass: for CI."
+    "--require",
+    type=click.Choice(["pass"]),
+    help="Leave with exit code 4 unless every verdict is pass: for CI.",
 )
 @click.pass_context
 def command(
-    context: click.Context, run: Path | None, overrides: tuple[str, ...], aggregator: tuple[str, ...], model: str | None,
-    out: Path | None, seeds: int, slides: int, workers: int, require: str | None,
-) -> None:  # fmt: skip
+    context: click.Context,
+    run: Path | None,
+    overrides: tuple[str, ...],
+    aggregator: tuple[str, ...],
+    model: str | None,
+    out: Path | None,
+    seeds: int,
+    slides: int,
+    workers: int,
+    require: str | None,
+) -> None:
     """Does it see tumour, or a shortcut? With --aggregator: a method, on bags whose shortcut is known, without slides. With RUN: a
     trained model, by what-if questions about slides that it was not trained on: tumour removed, highest tiles kept alone, normal tiles
     swapped, stained, repainted. Nothing is trained again."""
     if (run is None) == (not aggregator):
-        raise click.UsageError("Give either RUN (and --model) or --aggregator, not both and not neither.", context)
+        raise click.UsageError(
+            "Give either RUN (and --model) or --aggregator, not both and not neither.", context
+        )
     if run is None:
         verdicts = _audit_methods(aggregator, out, seeds, workers)
     else:
@@ -69,12 +84,21 @@ def _audit_methods(patterns: tuple[str, ...], out: Path | None, seeds: int, work
     tests = list(rows[0]["tests"])
     click.echo("  ".join([" " * width, f"{'verdict':<11}", *(f"{test:>16}" for test in tests)]))
     for row in rows:
-        cells = [f"{_shown(row['tests'][t]['test_auc']['mean'])} {SHORT[row['tests'][t]['verdict']]}" for t in tests]
-        click.echo("  ".join([f"{row['aggregator']:<{width}}", f"{row['verdict']:<11}", *(f"{c:>16}" for c in cells)]))
+        cells = [
+            f"{_shown(row['tests'][t]['test_auc']['mean'])} {SHORT[row['tests'][t]['verdict']]}"
+            for t in tests
+        ]
+        click.echo(
+            "  ".join(
+                [f"{row['aggregator']:<{width}}", f"{row['verdict']:<11}", *(f"{c:>16}" for c in cells)]
+            )
+        )
     click.echo(
         "AUC on test bags whose shortcut points the other way (add_normal, remove_positive: share of bags); (-): not learned."
     )
-    click.echo("bag_size, centre_signature, position: shortcuts of the whole bag, told, not held against a method.")
+    click.echo(
+        "bag_size, centre_signature, position: shortcuts of the whole bag, told, not held against a method."
+    )
     if out is not None:
         click.echo(f"page: {out / 'audit.html'}")
     return [row["verdict"] for row in rows]
@@ -83,7 +107,9 @@ def _audit_methods(patterns: tuple[str, ...], out: Path | None, seeds: int, work
 SHORT = {"pass": "pass", "fail": "FAIL", "not learned": "(-)"}
 
 
-def _audit_model(run: Path, overrides: tuple[str, ...], model: str | None, slides: int, out: Path | None) -> str:
+def _audit_model(
+    run: Path, overrides: tuple[str, ...], model: str | None, slides: int, out: Path | None
+) -> str:
     from wsi_mil.config import load_config
     from wsi_mil.errors import ConfigError
     from wsi_mil.stages.audit import run_audit
@@ -116,8 +142,12 @@ def _print_model(found: dict[str, Any]) -> None:
         click.echo(f"{name:<14} {did} {what} at {check['axis']} {check['held_at']:g}: {check['verdict']}")
     agrees = found["agreement"]
     auc = _shown(agrees["tile_auc"]["value"]) if "tile_auc" in agrees else "-"
-    click.echo(f"{'agreement':<14} {auc} tile AUC against outlines, mean of {agrees['n']} slides: {agrees['verdict']}")
-    click.echo(f"verdict: {found['verdict']}" + (f" ({', '.join(found['failed'])})" if found["failed"] else ""))
+    click.echo(
+        f"{'agreement':<14} {auc} tile AUC against outlines, mean of {agrees['n']} slides: {agrees['verdict']}"
+    )
+    click.echo(
+        f"verdict: {found['verdict']}" + (f" ({', '.join(found['failed'])})" if found["failed"] else "")
+    )
 
 
 def _shown(value: float | None) -> str:

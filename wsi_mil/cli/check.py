@@ -11,7 +11,8 @@ EXIT_SOME_FAILED = 3
 
 
 @click.command(
-    "check", epilog="Example: wsi-mil check slides/ --tile-mpp 0.5 --tile-px 256; wsi-mil check runs/demo --deep"
+    "check",
+    epilog="Example: wsi-mil check slides/ --tile-mpp 0.5 --tile-px 256; wsi-mil check runs/demo --deep",
 )
 @click.argument("slides", type=PATH_OR_URL)
 @click.option(
@@ -22,7 +23,9 @@ EXIT_SOME_FAILED = 3
 @click.option("--tile-mpp", default=0.5, show_default=True, help="µm/px of the tiles to predict.")
 @click.option("--tile-px", default=256, show_default=True, help="Side of the tiles to predict.")
 @click.option(
-    "--deep", is_flag=True, help="Of a run folder: read every byte of the features and compare with its digest."
+    "--deep",
+    is_flag=True,
+    help="Of a run folder: read every byte of the features and compare with its digest.",
 )
 @click.pass_context
 def command(

@@ -23,7 +23,9 @@ def config_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
 def qupath_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--qupath-version and --qupath-bounds: short for the configuration's `qupath` block."""
     bounds = "Does QuPath crop slides to their bounds? auto: where a slide has them; on: demand them; off: opened with --no-crop."
-    function = click.option("--qupath-bounds", type=click.Choice(["auto", "on", "off"]), help=bounds)(function)
+    function = click.option("--qupath-bounds", type=click.Choice(["auto", "on", "off"]), help=bounds)(
+        function
+    )
     version = "Form of GeoJSON: 0.4 for QuPath 0.4 and later, 0.3 for 0.3.x."
     return click.option("--qupath-version", type=click.Choice(["0.3", "0.4"]), help=version)(function)
 
@@ -34,8 +36,12 @@ def qupath_overrides(version: str | None, bounds: str | None) -> tuple[str, ...]
     return tuple(f"{key}={value}" for key, value in given.items() if value is not None)
 
 
-def load_or_plan(config: Path, overrides: tuple[str, ...], dry_run: bool,
-                 change: Callable[[RunConfig], RunConfig] = lambda config: config) -> RunConfig | None:  # fmt: skip
+def load_or_plan(
+    config: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    change: Callable[[RunConfig], RunConfig] = lambda config: config,
+) -> RunConfig | None:
     """Return the configuration, changed by the verb's own options; for a dry run print the plan and return None."""
     loaded = change(load_config(config, overrides))
     if not dry_run:
@@ -51,7 +57,8 @@ def finish(summary: RunSummary, where: Path, quiet: bool = False) -> int:
     if summary.failed:
         slides = sorted({row.slide_id for row in summary.failed})
         click.echo(
-            f"{len(slides)} slide{'s' if len(slides) != 1 else ''} failed; see {where / 'outcomes.csv'}", err=True
+            f"{len(slides)} slide{'s' if len(slides) != 1 else ''} failed; see {where / 'outcomes.csv'}",
+            err=True,
         )
         return EXIT_SOME_FAILED
     if not quiet and not any(summary.work.values()):

@@ -12,25 +12,44 @@ EPILOG = "Example: wsi-mil import runs/uni trident/20x_256px_0px_overlap/feature
 @click.command("import", epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("features", type=click.Path(path_type=Path))
-@click.option("--layout", required=True, type=click.Choice(["trident", "clam"]), help="What made the features.")
+@click.option(
+    "--layout", required=True, type=click.Choice(["trident", "clam"]), help="What made the features."
+)
 @click.option("--labels", type=click.Path(path_type=Path), help="CSV with the columns slide,label.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Folder of lesion outlines, for evaluation.")
+@click.option(
+    "--annotations", type=click.Path(path_type=Path), help="Folder of lesion outlines, for evaluation."
+)
 @click.option(
     "--slides",
     type=click.Path(path_type=Path),
     help="The slides: their size and scale are checked against the features, heatmaps show them.",
 )
 @click.option("--encoder", help="Name of the encoder, where the files do not say it.")
-@click.option("--tile-px", type=int, help="Side of a tile in the encoder's pixels, where the files do not say it.")
+@click.option(
+    "--tile-px", type=int, help="Side of a tile in the encoder's pixels, where the files do not say it."
+)
 @click.option("--tile-level0-px", type=float, help="The same side in level-0 pixels.")
 @click.option(
-    "--tile-mpp", type=float, help="µm per tile pixel: no layout but ours says it. 0.5 for what is sold as 20x."
+    "--tile-mpp",
+    type=float,
+    help="µm per tile pixel: no layout but ours says it. 0.5 for what is sold as 20x.",
 )
 @click.option("--overlap-px", type=int, help="Overlap of neighbouring tiles in the encoder's pixels.")
 @click.pass_context
-def command(context: click.Context, run: Path, features: Path, layout: str, labels: Path | None, annotations: Path | None,
-            slides: Path | None, encoder: str | None, tile_px: int | None, tile_level0_px: float | None,
-            tile_mpp: float | None, overlap_px: int | None) -> None:  # fmt: skip
+def command(
+    context: click.Context,
+    run: Path,
+    features: Path,
+    layout: str,
+    labels: Path | None,
+    annotations: Path | None,
+    slides: Path | None,
+    encoder: str | None,
+    tile_px: int | None,
+    tile_level0_px: float | None,
+    tile_mpp: float | None,
+    overlap_px: int | None,
+) -> None:
     """Take features that another tool made (folder FEATURES) into the run folder RUN.
 
     What the files do not say is asked for, never guessed; what contradicts them, or the slides, is refused.

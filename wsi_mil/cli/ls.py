@@ -35,7 +35,10 @@ def command(what: str, pattern: str) -> None:
         from wsi_mil.stages.run_folder import RunFolder
 
         run = RunFolder(Path(what))
-        names = [f"{stage}: {run.ledger.summary(stage)}" for stage in sorted({row.stage for row in run.ledger.rows()})]
+        names = [
+            f"{stage}: {run.ledger.summary(stage)}"
+            for stage in sorted({row.stage for row in run.ledger.rows()})
+        ]
     else:
         raise ConfigError(f"{what!r} is neither encoders, aggregators, readers nor a run folder")
     if names:

@@ -7,7 +7,9 @@ import click
 from wsi_mil.cli.common import config_arguments
 
 
-@click.command("poison", epilog="Example: wsi-mil poison runs/demo --kind noise --coverage 0.15 split.kind=kfold")
+@click.command(
+    "poison", epilog="Example: wsi-mil poison runs/demo --kind noise --coverage 0.15 split.kind=kfold"
+)
 @config_arguments
 @click.option(
     "--kind",
@@ -28,13 +30,23 @@ from wsi_mil.cli.common import config_arguments
     help="These instead of the configuration's models: a name, a pattern, all, or package.module:Class. Repeatable.",
 )
 @click.option(
-    "--no-control", is_flag=True, help="Leave out the trainings with every slide poisoned: a third of the time."
+    "--no-control",
+    is_flag=True,
+    help="Leave out the trainings with every slide poisoned: a third of the time.",
 )
 @click.pass_context
 def command(
-    context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool, kind: str | None, coverage: float | None,
-    strength: float | None, placement: str | None, aggregator: tuple[str, ...], no_control: bool,
-) -> None:  # fmt: skip
+    context: click.Context,
+    config: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    kind: str | None,
+    coverage: float | None,
+    strength: float | None,
+    placement: str | None,
+    aggregator: tuple[str, ...],
+    no_control: bool,
+) -> None:
     """Train the models of RUN (a run folder or a configuration) on clean slides, and again with a poison on normal slides; test both
     with the poison on tumour slides. Tells which models follow the poison instead of the tumour. Slides are stained as they are
     read; what is not touched keeps its features. Every fold, repeat and seed of `split` is a training: with one there is no interval."""
@@ -65,7 +77,10 @@ def command(
     if not study.trained:
         click.echo("nothing to do: everything is up to date")
     report = loaded.run / "report.html"
-    click.echo(f"table, figure, places for QuPath: {study.folder}" + (f"; report: {report}" if report.exists() else ""))
+    click.echo(
+        f"table, figure, places for QuPath: {study.folder}"
+        + (f"; report: {report}" if report.exists() else "")
+    )
     lost = [row for row in study.problems if row.status == "failed"]
     if lost:
         click.echo(f"{len(lost)} slides could not be poisoned; see {loaded.run / 'outcomes.csv'}", err=True)

@@ -9,20 +9,34 @@ from wsi_mil.cli.common import finish, qupath_options
 from wsi_mil.remote import Location
 
 
-@click.command("predict", epilog="Example: wsi-mil predict runs/demo/models/focus_mil new_slides/ --out predictions")
+@click.command(
+    "predict", epilog="Example: wsi-mil predict runs/demo/models/focus_mil new_slides/ --out predictions"
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("slides", type=PATH_OR_URL)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for predictions, heatmaps, report.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder for predictions, heatmaps, report."
+)
 @click.option("--mpp", type=float, help="µm/px for slides that do not say theirs.")
-@click.option("--weights", help="The encoder's checkpoint on this machine, if it is elsewhere than at training.")
+@click.option(
+    "--weights", help="The encoder's checkpoint on this machine, if it is elsewhere than at training."
+)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--workers", default=0, show_default=True, help="Processes for tiling; 0: one per core.")
 @qupath_options
 @click.pass_context
 def command(
-    context: click.Context, model: Path, slides: Location, out: Path, mpp: float | None, weights: str | None, device: str,
-    workers: int, qupath_version: str | None, qupath_bounds: str | None,
-) -> None:  # fmt: skip
+    context: click.Context,
+    model: Path,
+    slides: Location,
+    out: Path,
+    mpp: float | None,
+    weights: str | None,
+    device: str,
+    workers: int,
+    qupath_version: str | None,
+    qupath_bounds: str | None,
+) -> None:
     """Take SLIDES (a folder or one file, or a URL) that nobody labelled through the whole path with MODEL (its folder)."""
     from wsi_mil.contracts.qupath import QuPathSpec
     from wsi_mil.execution import ExecutionSpec

@@ -23,6 +23,7 @@ def command(run: Path, url: str) -> None:
         found = push(RunFolder(run), url)
     if found.incomplete:
         click.echo(
-            f"{len(found.incomplete)} stores are not whole and stay here: {', '.join(found.incomplete[:5])}", err=True
+            f"{len(found.incomplete)} stores are not whole and stay here: {', '.join(found.incomplete[:5])}",
+            err=True,
         )
     click.echo(f"{url}: {found.copied} copied, {found.same} were there")

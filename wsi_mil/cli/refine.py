@@ -22,7 +22,9 @@ from wsi_mil.cli.common import finish
     help="Outlines of training slides (QuPath GeoJSON, ASAP XML) to learn from; a few are enough.",
 )
 @click.pass_context
-def command(context: click.Context, run: Path, overrides: tuple[str, ...], model: str, polygons: Path | None) -> None:
+def command(
+    context: click.Context, run: Path, overrides: tuple[str, ...], model: str, polygons: Path | None
+) -> None:
     """From tiles to pixels: train a small network on tiles of RUN (a run folder or its configuration) that the model is sure of, and write
     pixel-level maps of suspicious tiles into the heatmaps and finer contours into the GeoJSON. Ends with Dice and FROC before and after, where
     outlines of held-out slides are known.
@@ -43,8 +45,13 @@ def command(context: click.Context, run: Path, overrides: tuple[str, ...], model
 
 def table(found: dict[str, Any]) -> str:
     """Return Dice and FROC before and after as aligned text."""
-    lines = [f"{found['model']}, {found['test_slides']} held-out slides".ljust(44) + " tiles  refined  difference"]
-    names = {"own": "pixel Dice, the model's threshold", "validation": "pixel Dice, threshold of validation slides"}
+    lines = [
+        f"{found['model']}, {found['test_slides']} held-out slides".ljust(44) + " tiles  refined  difference"
+    ]
+    names = {
+        "own": "pixel Dice, the model's threshold",
+        "validation": "pixel Dice, threshold of validation slides",
+    }
     rows = [(names[rule], values) for rule, values in found["dice"].items()] + [("FROC", found["froc"])]
     for label, row in rows:
         low, high = row["low"], row["high"]

@@ -11,8 +11,14 @@ from wsi_mil.cli.common import config_arguments, finish, load_or_plan, qupath_op
 @config_arguments
 @qupath_options
 @click.pass_context
-def command(context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool, qupath_version: str | None,
-            qupath_bounds: str | None) -> None:  # fmt: skip
+def command(
+    context: click.Context,
+    config: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    qupath_version: str | None,
+    qupath_bounds: str | None,
+) -> None:
     """Run the whole pipeline of CONFIG (a YAML file, or a run folder); what is up to date is left alone."""
     from wsi_mil.stages.pipeline import run_pipeline
 

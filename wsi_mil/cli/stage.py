@@ -101,7 +101,8 @@ def _print_comparison(run: Path) -> None:
     for row in table:
         click.echo(
             "  ".join(
-                text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
+                text.ljust(w) if i == 0 else text.rjust(w)
+                for i, (text, w) in enumerate(zip(row, widths, strict=True))
             )
         )
 

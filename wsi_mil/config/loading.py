@@ -76,7 +76,11 @@ def with_trained(config: RunConfig) -> RunConfig:
     saved = config.run / "config.yaml"
     if not saved.is_file():
         return config
-    before = {name: own for name, own in load_config(saved).models.items() if (config.run / "models" / name).is_dir()}
+    before = {
+        name: own
+        for name, own in load_config(saved).models.items()
+        if (config.run / "models" / name).is_dir()
+    }
     return config.model_copy(update={"models": {**before, **config.models}})
 
 

@@ -42,7 +42,9 @@ class SlidesConfig(Spec):
     labels: Path | None = None
     annotations: Path | None = None
     reader: str = "auto"
-    mpp: float | None = Field(None, gt=0, description="µm/px for slides that do not say theirs, or say it wrongly")
+    mpp: float | None = Field(
+        None, gt=0, description="µm/px for slides that do not say theirs, or say it wrongly"
+    )
     class_names: tuple[str, ...] | None = None
 
 
@@ -50,7 +52,9 @@ class RunConfig(Spec):
     """One run: from slides to report, in the folder `run`."""
 
     run: Path
-    seed: int = Field(0, ge=0, description="of split, training and bootstrap, where they do not set their own")
+    seed: int = Field(
+        0, ge=0, description="of split, training and bootstrap, where they do not set their own"
+    )
     slides: SlidesConfig = SlidesConfig()
     synthetic: SynthSpec | None = Field(None, description="make this cohort if slides.folder is not given")
     tissue: TissueSpec = TissueSpec()

@@ -26,7 +26,9 @@ class Bag:
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or len(self.features) == 0:
-            raise DataError(f"bag {self.slide_id!r} must hold at least one instance, got {tuple(self.features.shape)}")
+            raise DataError(
+                f"bag {self.slide_id!r} must hold at least one instance, got {tuple(self.features.shape)}"
+            )
         if self.instance_labels is not None and self.instance_labels.shape != (len(self.features),):
             raise DataError(
                 f"bag {self.slide_id!r} has {len(self.features)} instances and instance labels of shape "
@@ -93,7 +95,9 @@ class PackedBags:
         if self.features.device == self.labels.device == torch.device(device):
             return self
         marks = None if self.instance_labels is None else self.instance_labels.to(device)
-        return PackedBags(self.features.to(device), self.offsets, self.labels.to(device), self.slide_ids, marks)
+        return PackedBags(
+            self.features.to(device), self.offsets, self.labels.to(device), self.slide_ids, marks
+        )
 
     @classmethod
     def pack(cls, bags: list[Bag]) -> "PackedBags":

@@ -24,10 +24,16 @@ class Outcome:
 
     def __post_init__(self) -> None:
         if self.status in ("failed", "skipped") and not self.reason:
-            raise DataError(f"outcome of {self.slide_id!r} in {self.stage!r} is {self.status} without a reason")
+            raise DataError(
+                f"outcome of {self.slide_id!r} in {self.stage!r} is {self.status} without a reason"
+            )
 
     def as_row(self) -> dict[str, str]:
-        row = {key: str(value) for key, value in asdict(self).items() if key not in ("counts", "seconds", "reused")}
+        row = {
+            key: str(value)
+            for key, value in asdict(self).items()
+            if key not in ("counts", "seconds", "reused")
+        }
         row["counts"] = " ".join(f"{name}={number}" for name, number in sorted(self.counts.items()))
         row["seconds"] = f"{self.seconds:.2f}"
         return row

@@ -25,7 +25,11 @@ class AggregatorOutput:
 
     def __post_init__(self) -> None:
         bags, instances = len(self.bags), len(self.bags.features)
-        if self.bag_logits.ndim != 2 or len(self.bag_logits) != bags or self.instance_scores.shape != (instances,):
+        if (
+            self.bag_logits.ndim != 2
+            or len(self.bag_logits) != bags
+            or self.instance_scores.shape != (instances,)
+        ):
             raise DataError(
                 f"expected bag_logits ({bags}, C) and instance_scores ({instances},), got "
                 f"{tuple(self.bag_logits.shape)} and {tuple(self.instance_scores.shape)}"

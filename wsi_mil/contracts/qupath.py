@@ -44,7 +44,11 @@ class QuPathFrame:
 
     def header(self) -> dict[str, Any]:
         """Return what a file says of its frame."""
-        return {"bounds_mode": self.mode, "bounds_offset_px": list(self.offset_px), "frame_size_px": list(self.size_px)}
+        return {
+            "bounds_mode": self.mode,
+            "bounds_offset_px": list(self.offset_px),
+            "frame_size_px": list(self.size_px),
+        }
 
 
 def qupath_frame(info: SlideInfo, mode: BoundsMode = "auto") -> QuPathFrame:

@@ -32,7 +32,9 @@ class SlideScores:
 
     def __post_init__(self) -> None:
         if self.tile_scores.shape != (len(self.coords),):
-            raise DataError(f"scores of {self.slide_id!r}: {self.tile_scores.shape} for {len(self.coords)} tiles")
+            raise DataError(
+                f"scores of {self.slide_id!r}: {self.tile_scores.shape} for {len(self.coords)} tiles"
+            )
         if not 0 <= self.probability <= 1:
             raise DataError(f"scores of {self.slide_id!r}: probability {self.probability} is not in [0, 1]")
 

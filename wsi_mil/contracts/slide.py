@@ -42,9 +42,13 @@ class SlideInfo:
                 f"{len(self.level_downsamples)} downsamples; the file's pyramid is broken: export the slide again"
             )
         if not (self.mpp_x > 0 and self.mpp_y > 0):
-            raise SlideError(f"slide {self.slide_id!r}: mpp must be positive, got {self.mpp_x}, {self.mpp_y} µm/px")
+            raise SlideError(
+                f"slide {self.slide_id!r}: mpp must be positive, got {self.mpp_x}, {self.mpp_y} µm/px"
+            )
         if min(min(size) for size in self.level_sizes_px) < 1:
-            raise SlideError(f"slide {self.slide_id!r}: a level has no pixels, sizes are {self.level_sizes_px}")
+            raise SlideError(
+                f"slide {self.slide_id!r}: a level has no pixels, sizes are {self.level_sizes_px}"
+            )
 
     @property
     def width_px(self) -> int:

@@ -83,7 +83,9 @@ class TileTable:
     def __post_init__(self) -> None:
         where = f"tile table of slide {self.slide_id!r}"
         if self.coords.ndim != 2 or self.coords.shape[1] != 2 or self.coords.dtype != np.int32:
-            raise DataError(f"{where}: coords must be (N, 2) int32, got {self.coords.shape} {self.coords.dtype}")
+            raise DataError(
+                f"{where}: coords must be (N, 2) int32, got {self.coords.shape} {self.coords.dtype}"
+            )
         if self.tissue.shape != (len(self.coords),):
             raise DataError(f"{where}: {len(self.coords)} coords but tissue of shape {self.tissue.shape}")
         if len(self.coords) == 0:
@@ -97,7 +99,9 @@ class TileTable:
         width, height = self.slide_size_px
         right, lower = x0.max() + self.plan.tile_width0_px, y0.max() + self.plan.tile_height0_px
         if min(x0.min(), y0.min()) < 0 or right > width + 1 or lower > height + 1:
-            raise DataError(f"{where}: tiles reach ({right:.1f}, {lower:.1f}) px of a slide of {width} x {height} px")
+            raise DataError(
+                f"{where}: tiles reach ({right:.1f}, {lower:.1f}) px of a slide of {width} x {height} px"
+            )
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -112,4 +116,6 @@ class TileTable:
                 "id": self.slide_id,
             }
         )
-        return digest_bytes(head.encode(), self.coords.astype("<i4").tobytes(), self.tissue.astype("<f4").tobytes())
+        return digest_bytes(
+            head.encode(), self.coords.astype("<i4").tobytes(), self.tissue.astype("<f4").tobytes()
+        )

@@ -28,4 +28,6 @@ class TissueMask:
         if self.mask.ndim != 2 or self.mask.dtype != np.bool_:
             raise DataError(f"a tissue mask is a 2-D boolean array, got {self.mask.ndim}-D {self.mask.dtype}")
         if min(self.scale_x_px, self.scale_y_px, self.mpp) <= 0:
-            raise DataError(f"scale of a tissue mask must be positive, got {self.scale_x_px}, {self.scale_y_px} px")
+            raise DataError(
+                f"scale of a tissue mask must be positive, got {self.scale_x_px}, {self.scale_y_px} px"
+            )

@@ -66,7 +66,9 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"execution.device={name!r} is no device: say auto, cpu, cuda, cuda:1 or mps") from error
+        raise ConfigError(
+            f"execution.device={name!r} is no device: say auto, cpu, cuda, cuda:1 or mps"
+        ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"execution.device={name!r}: torch sees {torch.cuda.device_count()} CUDA devices (driver? docker --gpus all? "

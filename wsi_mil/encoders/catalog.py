@@ -25,7 +25,9 @@ def build_encoder(spec: EncoderSpec, device: str = "auto") -> Encoder:
     target = pick_device(device)
     if colon:
         if not model:
-            raise ConfigError(f"encoder.name={spec.name!r} names no model: write for example {family}:resnet18")
+            raise ConfigError(
+                f"encoder.name={spec.name!r} names no model: write for example {family}:resnet18"
+            )
         builder: Builder = FAMILIES.load(family)
     else:
         builder = ENCODERS.load(spec.name)

@@ -83,4 +83,6 @@ def names_of_today(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     def next_stage(found: re.Match[str]) -> str:
         return f"layers.{int(found[1]) + 1}.downsample."
 
-    return {re.sub(r"^layers\.(\d)\.downsample\.", next_stage, key): tensor for key, tensor in tensors.items()}
+    return {
+        re.sub(r"^layers\.(\d)\.downsample\.", next_stage, key): tensor for key, tensor in tensors.items()
+    }

@@ -68,7 +68,9 @@ class TorchEngine:
                     raise
                 self._most = max(min(self._most, len(images)) // 2, 1)
                 self._fixed = self._most if self._fixed else None
-                logger().warning("encoder: out of memory on the device, going on with batches of %d", self._most)
+                logger().warning(
+                    "encoder: out of memory on the device, going on with batches of %d", self._most
+                )
                 torch.cuda.empty_cache()
 
     def _batch(self, images: Tensor) -> Tensor:
@@ -94,7 +96,9 @@ class OpenVinoEngine:
     def _compiled(self) -> Any:
         try:
             with torch.inference_mode(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what torch thinks of being traced is no business of our user
+                warnings.simplefilter(
+                    "ignore"
+                )  # what torch thinks of being traced is no business of our user
                 model = self._openvino.convert_model(
                     self._trunk, example_input=torch.zeros(self._shape), input=[self._shape]
                 )

@@ -36,7 +36,11 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
         if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
             continue
         convolution, norm = modules[str(before.target)], modules[str(node.target)]
-        if type(convolution) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or norm.running_mean is None:
+        if (
+            type(convolution) is not nn.Conv2d
+            or type(norm) is not nn.BatchNorm2d
+            or norm.running_mean is None
+        ):
             continue
         if calls.count(before.target) > 1 or calls.count(node.target) > 1:
             continue

@@ -35,13 +35,17 @@ class NetworkEncoder(Encoder):
         resize_px: int | None = None,
     ) -> None:
         if spec.precision == "fp16" and device.type == "cpu":
-            raise ConfigError("encoder.precision=fp16 is a hundred times slower than bf16 on a CPU: use bf16 or fp32")
+            raise ConfigError(
+                "encoder.precision=fp16 is a hundred times slower than bf16 on a CPU: use bf16 or fp32"
+            )
         self.device = device
         self._input_px = input_px
         self._resize_px = resize_px or input_px
         self._interpolation = interpolation
         # pixels lie as rows of (x, channel): normalising whole rows is one vectorised pass, in any other order it is five times slower
-        scale, shift = (torch.tensor(values).repeat(input_px) for values in (_over(255, std), _shifts(mean, std)))
+        scale, shift = (
+            torch.tensor(values).repeat(input_px) for values in (_over(255, std), _shifts(mean, std))
+        )
         self._scale, self._shift = scale.to(device), shift.to(device)
         self._engine = make_engine(spec, trunk.eval(), device, input_px)
         self.identity = {
@@ -171,7 +175,9 @@ def build_torchvision(spec: EncoderSpec, device: torch.device) -> NetworkEncoder
         return model  # type: ignore[no-any-return]
 
     trunk = _with_weights(spec, create)
-    return NetworkEncoder(spec, trunk, device, mean=IMAGENET_MEAN, std=IMAGENET_STD, input_px=spec.input_px or 224)
+    return NetworkEncoder(
+        spec, trunk, device, mean=IMAGENET_MEAN, std=IMAGENET_STD, input_px=spec.input_px or 224
+    )
 
 
 def _with_weights(spec: EncoderSpec, create: Callable[[bool], nn.Module]) -> nn.Module:

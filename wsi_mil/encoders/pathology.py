@@ -136,7 +136,9 @@ def names_of_timm(tensors: Mapping[str, Tensor], layout: str) -> dict[str, Tenso
             parts = [tensors.get(key.replace("query", part)) for part in ("query", "key", "value")]
             if not all(part is not None for part in parts):
                 raise EncoderError(f"the checkpoint has {key} without its key and value")
-            found[f"blocks.{match[1]}.attn.qkv.{match[2]}"] = torch.cat([part for part in parts if part is not None])
+            found[f"blocks.{match[1]}.attn.qkv.{match[2]}"] = torch.cat(
+                [part for part in parts if part is not None]
+            )
             continue
         for pattern, name in VIT.items():
             renamed, count = re.subn(pattern, name, key)

@@ -21,22 +21,33 @@ class EncoderSpec(Spec):
     compile: bool = False
     batch_size: int = Field(64, ge=1)
     max_unreadable: float = Field(
-        0.05, ge=0, le=1, description="a slide fails if its file does not give more than this share of its tiles"
+        0.05,
+        ge=0,
+        le=1,
+        description="a slide fails if its file does not give more than this share of its tiles",
     )
-    any_mpp: bool = Field(False, description="take tiles of another scale than a published encoder was made for")
+    any_mpp: bool = Field(
+        False, description="take tiles of another scale than a published encoder was made for"
+    )
     revision: str | None = Field(
         None, description="commit, tag or branch of the hub's repository; None: its main branch"
     )
     stain: Literal["none", "macenko", "reinhard"] = Field(
-        "none", description="give every slide the stains of a reference slide first; found in a sample of its tiles"
+        "none",
+        description="give every slide the stains of a reference slide first; found in a sample of its tiles",
     )
     views: int = Field(
-        0, ge=0, le=16, description="augmented views (turns, flips, other stains) stored beside the plain features"
+        0,
+        ge=0,
+        le=16,
+        description="augmented views (turns, flips, other stains) stored beside the plain features",
     )
     view_stain_strength: float = Field(
         0.3, ge=0, le=1, description="how far the stains of views go: 1 is up to 25 degrees and 60 %"
     )
-    view: int = Field(0, ge=0, le=16, description="set by `views`: which one these features are, 0 the plain ones")
+    view: int = Field(
+        0, ge=0, le=16, description="set by `views`: which one these features are, 0 the plain ones"
+    )
     seed: int = 0
     alias: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]+$", description="the name on disk")
 

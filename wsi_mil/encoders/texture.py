@@ -47,7 +47,9 @@ class TextureEncoder(Encoder):
         rgb = pixels.to(self.device).float()  # (B, H, W, 3)
         if self.input_px is not None:
             size = (self.input_px, self.input_px)
-            rgb = F.interpolate(rgb.permute(0, 3, 1, 2), size, mode="bilinear", antialias=True).permute(0, 2, 3, 1)
+            rgb = F.interpolate(rgb.permute(0, 3, 1, 2), size, mode="bilinear", antialias=True).permute(
+                0, 2, 3, 1
+            )
         density = -torch.log10((rgb + 1.0) / 256.0)
         stains = density @ self._unmix  # (B, H, W, 3)
         channels = torch.stack([stains[..., 0], stains[..., 1], density.mean(-1)], 1)  # -> (B, 3, H, W)

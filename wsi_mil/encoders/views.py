@@ -35,7 +35,12 @@ class View:
 
     @classmethod
     def of(cls, spec: EncoderSpec) -> "View":
-        return cls(spec.stain, spec.view, spec.view_stain_strength if spec.view else 0.0, spec.seed if spec.view else 0)
+        return cls(
+            spec.stain,
+            spec.view,
+            spec.view_stain_strength if spec.view else 0.0,
+            spec.seed if spec.view else 0,
+        )
 
     @property
     def identity(self) -> dict[str, object]:

@@ -18,7 +18,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     .npz is read without pickle; .pth with torch's tensors-only reader, which refuses everything else.
     """
     if not path.exists():
-        raise EncoderError(f"no checkpoint at {path}: give encoder.weights=PATH to one of {', '.join(SUFFIXES)}")
+        raise EncoderError(
+            f"no checkpoint at {path}: give encoder.weights=PATH to one of {', '.join(SUFFIXES)}"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -32,9 +34,15 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             for wrapper in ("state_dict", "model", "teacher", "student"):
                 if isinstance(value, dict) and isinstance(value.get(wrapper), dict):
                     value = value[wrapper]
-            return {key.removeprefix("module."): tensor for key, tensor in value.items() if isinstance(tensor, Tensor)}
+            return {
+                key.removeprefix("module."): tensor
+                for key, tensor in value.items()
+                if isinstance(tensor, Tensor)
+            }
     except Exception as error:
-        raise EncoderError(f"{path} is not a readable checkpoint ({type(error).__name__}: {error})") from error
+        raise EncoderError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}: {error})"
+        ) from error
     raise EncoderError(f"{path}: a checkpoint ends in one of {', '.join(SUFFIXES)}, not {path.suffix!r}")
 
 

@@ -64,7 +64,9 @@ def read_annotations(
     return lesions
 
 
-def _read(path: Path, info: SlideInfo | None, bounds: BoundsMode) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
+def _read(
+    path: Path, info: SlideInfo | None, bounds: BoundsMode
+) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
     """Polygons of tumour and of what is taken out of it."""
     if path.suffix in (".tif", ".tiff"):
         if info is None:
@@ -105,7 +107,9 @@ def _read_asap(path: Path) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
         polygon = Polygon(ring)
         # a self-crossing outline is filled where its winding number is not zero
         shape = (
-            polygonal(polygon) if polygon.is_valid else polygonal(polygon.buffer(0) if _simple(ring) else _wound(ring))
+            polygonal(polygon)
+            if polygon.is_valid
+            else polygonal(polygon.buffer(0) if _simple(ring) else _wound(ring))
         )
         (plus if group in TUMOUR_GROUPS else minus).append(shape)
     return plus, minus

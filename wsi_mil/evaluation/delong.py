@@ -66,7 +66,9 @@ def estimate_auc(truth: NDArray[np.bool_], scores: NDArray[np.floating], level: 
     """
     positive, negative = _components(truth, scores)
     auc = float(positive.mean())
-    variance = _covariance(positive, positive) / len(positive) + _covariance(negative, negative) / len(negative)
+    variance = _covariance(positive, positive) / len(positive) + _covariance(negative, negative) / len(
+        negative
+    )
     half = NormalDist().inv_cdf((1 + level) / 2)
     se = math.sqrt(variance)
     logit = (math.nan, math.nan)
@@ -90,9 +92,15 @@ def compare_aucs(
     z = difference / math.sqrt(variance) if variance > 0 else math.nan
     half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance)
     return AucComparison(
-        float(p1.mean()), float(p2.mean()), difference, covariance, variance, z,
-        math.erfc(abs(z) / math.sqrt(2)), (difference - half, difference + half),
-    )  # fmt: skip
+        float(p1.mean()),
+        float(p2.mean()),
+        difference,
+        covariance,
+        variance,
+        z,
+        math.erfc(abs(z) / math.sqrt(2)),
+        (difference - half, difference + half),
+    )
 
 
 def _components(
@@ -104,7 +112,9 @@ def _components(
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     m, n = int(truth.sum()), int((~truth).sum())
     if min(m, n) < 2:
-        raise DataError(f"the variance of an AUC needs two slides of each class, got {m} positive and {n} negative")
+        raise DataError(
+            f"the variance of an AUC needs two slides of each class, got {m} positive and {n} negative"
+        )
     if not np.isfinite(scores).all():
         raise DataError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are not finite")
     ranks = rankdata(scores)

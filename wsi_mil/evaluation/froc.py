@@ -79,7 +79,9 @@ def evaluation_mask(
         return _empty(tumour.shape, mpp, radius, mode)
     rows, columns = window
     # beyond the window there is background only, joined to the border: nothing in it changes a label inside
-    distance = cv2.distanceTransform((~tumour[rows, columns]).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = cv2.distanceTransform(
+        (~tumour[rows, columns]).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )
     # squared distances are whole numbers: rounding undoes the single precision of the transform
     squared = np.rint(distance.astype(np.float64) ** 2)
     grown = squared < radius**2 if mode == "official" else squared <= radius**2
@@ -145,7 +147,9 @@ def match_detections(
     """
     for probability, y, x in points:
         if not (math.isfinite(probability) and math.isfinite(y) and math.isfinite(x)):
-            raise DataError(f"slide {slide_id!r}: a detection ({probability}, row {y}, column {x}) is not finite")
+            raise DataError(
+                f"slide {slide_id!r}: a detection ({probability}, row {y}, column {x}) is not finite"
+            )
     if mask is None:
         return Matches(tuple(p for p, _, _ in points), (), 0, tuple(range(len(points))))
     best = [0.0] * mask.count
@@ -211,7 +215,9 @@ def froc_curve(matches: Sequence[Matches], mode: FrocMode = "official") -> FrocC
     if lesions == 0:
         nan = np.full(len(thresholds) + 1, np.nan)
         none = (math.nan,) * len(FP_PER_SLIDE)
-        return FrocCurve(thresholds, false_positives, nan, none, math.nan, 0, len(matches), "no lesion to find")
+        return FrocCurve(
+            thresholds, false_positives, nan, none, math.nan, 0, len(matches), "no lesion to find"
+        )
     sensitivity = np.append(n_tp, 0) / lesions
     at = tuple(float(v) for v in np.interp(FP_PER_SLIDE, false_positives[::-1], sensitivity[::-1]))
     return FrocCurve(thresholds, false_positives, sensitivity, at, float(np.mean(at)), lesions, len(matches))

@@ -45,7 +45,9 @@ def lesion_regions(
     regions = tuple(Polygon(part.exterior) for part in shapely.get_parts(grown) if isinstance(part, Polygon))
     # a region inside a filled hole belongs to what surrounds it
     merged = list(shapely.get_parts(shapely.union_all(regions)))
-    ordered = tuple(sorted((p for p in merged if isinstance(p, Polygon)), key=lambda p: (p.bounds[1], p.bounds[0])))
+    ordered = tuple(
+        sorted((p for p in merged if isinstance(p, Polygon)), key=lambda p: (p.bounds[1], p.bounds[0]))
+    )
     return LesionRegions(ordered, tuple(major_axis(region) < isolated_um for region in ordered))
 
 
@@ -72,12 +74,16 @@ def match_in_regions(
     anything that is not finite."""
     points = np.asarray(points_um, np.float64).reshape(-1, 3)
     if not np.isfinite(points).all():
-        raise DataError(f"slide {slide_id!r}: {int((~np.isfinite(points)).any(1).sum())} detections are not finite")
+        raise DataError(
+            f"slide {slide_id!r}: {int((~np.isfinite(points)).any(1).sum())} detections are not finite"
+        )
     if regions is None or not regions.regions:
         return Matches(tuple(points[:, 0].tolist()), (), 0, tuple(range(len(points))))
     best = np.zeros(len(regions.regions))
     hits: NDArray[np.intp]
-    which, hits = shapely.STRtree(regions.regions).query(shapely.points(points[:, 1:]), predicate="intersects")
+    which, hits = shapely.STRtree(regions.regions).query(
+        shapely.points(points[:, 1:]), predicate="intersects"
+    )
     np.maximum.at(best, hits, points[which, 0])
     best[np.array(regions.isolated)] = 0
     missed = np.setdiff1d(np.arange(len(points)), which)

@@ -38,7 +38,9 @@ def bootstrap_interval(
     return Interval(value, float(low), float(high), len(defined))
 
 
-def draws_of_groups(groups: Sequence[str], rng: np.random.Generator, draws: int) -> Iterator[NDArray[np.intp]]:
+def draws_of_groups(
+    groups: Sequence[str], rng: np.random.Generator, draws: int
+) -> Iterator[NDArray[np.intp]]:
     """Yield the rows of as many groups as there are, drawn with replacement, `draws` times."""
     unique, inverse = np.unique(np.asarray(groups), return_inverse=True)
     members = [np.flatnonzero(inverse == g) for g in range(len(unique))]

@@ -28,7 +28,9 @@ class LabelledTiles:
     def readable(self) -> "LabelledTiles":
         """Return the tiles that have a score."""
         finite = np.isfinite(self.scores)
-        return replace(self, truth=self.truth[finite], scores=self.scores[finite], predicted=self.predicted[finite])
+        return replace(
+            self, truth=self.truth[finite], scores=self.scores[finite], predicted=self.predicted[finite]
+        )
 
 
 def tile_overlap(table: TileTable, lesions: Sequence[Lesion]) -> NDArray[np.float64]:
@@ -54,7 +56,9 @@ def tile_centres(table: TileTable, lesions: Sequence[Lesion]) -> NDArray[np.bool
     return np.asarray(shapely.contains_xy(area, centres[:, 0], centres[:, 1]), np.bool_)
 
 
-def patch_metrics(slides: Sequence[LabelledTiles], rng: np.random.Generator, draws: int = 200) -> dict[str, Any]:
+def patch_metrics(
+    slides: Sequence[LabelledTiles], rng: np.random.Generator, draws: int = 200
+) -> dict[str, Any]:
     """Return auc, auprc (average precision), f1 over all tiles of all slides, with 95 % intervals over groups; `per_slide`:
     the mean of each, and of Dice, over the slides where it is defined. Undefined: NaN, and `reasons` says why.
 
@@ -78,7 +82,10 @@ def patch_metrics(slides: Sequence[LabelledTiles], rng: np.random.Generator, dra
     for name, metric in METRICS.items():
         values = [value for slide in slides if slide.truth.any() and not math.isnan(value := metric(slide))]
         label = "dice" if name == "f1" else name
-        result["per_slide"][label] = {"mean": float(np.mean(values)) if values else math.nan, "n_slides": len(values)}
+        result["per_slide"][label] = {
+            "mean": float(np.mean(values)) if values else math.nan,
+            "n_slides": len(values),
+        }
     return {**result, "intervals": intervals, "reasons": reasons}
 
 
@@ -96,7 +103,8 @@ def pooled(
 
     def statistic(rows: NDArray[np.intp]) -> float:
         columns = [
-            np.concatenate([getattr(slides[r], name) for r in rows]) for name in ("truth", "scores", "predicted")
+            np.concatenate([getattr(slides[r], name) for r in rows])
+            for name in ("truth", "scores", "predicted")
         ]
         return metric(LabelledTiles("pooled", "", *columns))
 

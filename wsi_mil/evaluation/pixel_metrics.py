@@ -29,9 +29,12 @@ class PixelCounts:
 
 
 def pixel_counts(
-    values: NDArray[np.float32], scale_xy_px: tuple[float, float], lesions: Sequence[Lesion], thresholds: NDArray[np.float64],
+    values: NDArray[np.float32],
+    scale_xy_px: tuple[float, float],
+    lesions: Sequence[Lesion],
+    thresholds: NDArray[np.float64],
     pixel_um2: float = 1.0,
-) -> PixelCounts:  # fmt: skip
+) -> PixelCounts:
     """Return the counts of a raster (rows, columns), NaN where there is no score, at or above each threshold.
 
     A pixel of the raster covers `scale_xy_px` level-0 pixels and is tumour if its centre lies in a lesion.
@@ -46,7 +49,9 @@ def pixel_counts(
     scores = np.nan_to_num(values, nan=-1.0)
 
     def at_least(chosen: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.asarray((len(chosen) - np.searchsorted(np.sort(chosen), thresholds)) * pixel_um2, np.float64)
+        return np.asarray(
+            (len(chosen) - np.searchsorted(np.sort(chosen), thresholds)) * pixel_um2, np.float64
+        )
 
     return PixelCounts(at_least(scores.ravel()), at_least(scores[truth]), float(truth.sum()) * pixel_um2)
 
@@ -54,4 +59,6 @@ def pixel_counts(
 def pooled_counts(parts: Sequence[PixelCounts]) -> PixelCounts:
     """Return the counts of several slides together."""
     called = np.sum([part.called for part in parts], 0)
-    return PixelCounts(called, np.sum([part.hits for part in parts], 0), float(sum(part.tumour for part in parts)))
+    return PixelCounts(
+        called, np.sum([part.hits for part in parts], 0), float(sum(part.tumour for part in parts))
+    )

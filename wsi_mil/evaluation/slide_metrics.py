@@ -61,14 +61,22 @@ def slide_metrics(
 
     `predicted` comes from thresholds chosen on other slides. Undefined metrics are NaN; `reasons` says why.
     """
-    truth, scores, positive = np.asarray(labels) > 0, np.asarray(probabilities, np.float64), np.asarray(predicted, bool)
+    truth, scores, positive = (
+        np.asarray(labels) > 0,
+        np.asarray(probabilities, np.float64),
+        np.asarray(predicted, bool),
+    )
     statistics = {
         "auc": lambda rows: auc(truth[rows], scores[rows]),
         "average_precision": lambda rows: average_precision(truth[rows], scores[rows]),
         "accuracy": lambda rows: accuracy(truth[rows], positive[rows]),
         "f1": lambda rows: f1(truth[rows], positive[rows]),
     }
-    result: dict[str, Any] = {"n": len(truth), "n_positive": int(truth.sum()), "confusion": confusion(truth, positive)}
+    result: dict[str, Any] = {
+        "n": len(truth),
+        "n_positive": int(truth.sum()),
+        "confusion": confusion(truth, positive),
+    }
     intervals, reasons = {}, {}
     for name, statistic in statistics.items():
         interval = bootstrap_interval(statistic, groups, rng, draws)

@@ -46,24 +46,42 @@ def make_cluster(spec: ClusterSpec) -> Any:
         try:
             from dask_kubernetes.operator import KubeCluster, make_cluster_spec
         except ImportError as error:
-            raise ConfigError("execution.cluster.kind=kubernetes needs: pip install 'wsi-mil[kubernetes]'") from error
-        limits = {"cpu": spec.cores, "memory": spec.memory, **({"nvidia.com/gpu": spec.gpus} if spec.gpus else {})}
-        found = make_cluster_spec(name="wsi-mil", image=spec.image, n_workers=0, resources={"limits": limits},
-                                  worker_command=["dask-worker", "--nthreads", str(spec.cores), *resources])  # fmt: skip
+            raise ConfigError(
+                "execution.cluster.kind=kubernetes needs: pip install 'wsi-mil[kubernetes]'"
+            ) from error
+        limits = {
+            "cpu": spec.cores,
+            "memory": spec.memory,
+            **({"nvidia.com/gpu": spec.gpus} if spec.gpus else {}),
+        }
+        found = make_cluster_spec(
+            name="wsi-mil",
+            image=spec.image,
+            n_workers=0,
+            resources={"limits": limits},
+            worker_command=["dask-worker", "--nthreads", str(spec.cores), *resources],
+        )
         return KubeCluster(custom_cluster_spec=found, namespace=spec.namespace)
     try:
         import dask_jobqueue
     except ImportError as error:
-        raise ConfigError(f"execution.cluster.kind={spec.kind} needs: pip install 'wsi-mil[cluster]'") from error
+        raise ConfigError(
+            f"execution.cluster.kind={spec.kind} needs: pip install 'wsi-mil[cluster]'"
+        ) from error
     kind = getattr(dask_jobqueue, JOBQUEUE[spec.kind])
     # one task at a time in a worker: a slide uses all of its cores
     return kind(
-        cores=spec.cores, processes=1, memory=spec.memory, walltime=spec.walltime, queue=spec.queue,
-        job_extra_directives=_directives(spec), job_script_prologue=spec.prologue,
+        cores=spec.cores,
+        processes=1,
+        memory=spec.memory,
+        walltime=spec.walltime,
+        queue=spec.queue,
+        job_extra_directives=_directives(spec),
+        job_script_prologue=spec.prologue,
         worker_extra_args=["--nthreads", "1", *resources],
         scheduler_options={"dashboard_address": ":0"},  # another run on this host has the usual port
         **({"account": spec.account} if spec.account else {}),
-    )  # fmt: skip
+    )
 
 
 def _directives(spec: ClusterSpec) -> list[str]:

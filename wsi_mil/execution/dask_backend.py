@@ -83,7 +83,9 @@ def map_on_dask(
                 running.add(submit(following))
             try:
                 outcome, elsewhere, address = future.result()
-            except Exception as error:  # the function itself never raises: the worker or the connection was lost
+            except (
+                Exception
+            ) as error:  # the function itself never raises: the worker or the connection was lost
                 reason = f"a Dask worker was lost ({type(error).__name__}: {error}); run again to resume"
                 yield Outcome(job.slide_id, stage, "failed", " ".join(reason.split()))
                 continue
@@ -95,11 +97,17 @@ def map_on_dask(
                 continue
             tried.setdefault(job.slide_id, set()).add(address)
             others = [
-                worker for worker in client.scheduler_info(n_workers=-1)["workers"] if worker not in tried[job.slide_id]
+                worker
+                for worker in client.scheduler_info(n_workers=-1)["workers"]
+                if worker not in tried[job.slide_id]
             ]
             if others and len(tried[job.slide_id]) <= spec.retries:
                 logger().warning(
-                    "%s: %s failed on %s (%s): another worker tries", stage, job.slide_id, address, outcome.reason
+                    "%s: %s failed on %s (%s): another worker tries",
+                    stage,
+                    job.slide_id,
+                    address,
+                    outcome.reason,
                 )
                 running.add(submit(job, workers=others))
                 continue

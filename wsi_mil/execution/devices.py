@@ -14,7 +14,9 @@ OnDevice = Callable[[Iterator[J], str], Iterator[Outcome]]
 """(jobs as they are asked for, device) -> outcomes; a module-level function, or a partial of one."""
 
 
-def map_on_devices(function: OnDevice[J], jobs: Sequence[J], devices: Sequence[str], stage: str) -> Iterator[Outcome]:
+def map_on_devices(
+    function: OnDevice[J], jobs: Sequence[J], devices: Sequence[str], stage: str
+) -> Iterator[Outcome]:
     """Yield the outcome of every job, as they come. Raises WsiMilError for what stops a whole device (an encoder that cannot be had).
 
     A process killed from outside fails the slides that it held; the others go on, and take what is left.

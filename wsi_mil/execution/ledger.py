@@ -54,7 +54,9 @@ class Ledger:
         """Return e.g. '36 done, 1 failed' for one stage."""
         counts = Counter(row.status for row in self.rows(stage))
         return ", ".join(
-            f"{counts[status]} {status}" for status in ("done", "empty", "skipped", "failed") if counts[status]
+            f"{counts[status]} {status}"
+            for status in ("done", "empty", "skipped", "failed")
+            if counts[status]
         )
 
 
@@ -62,5 +64,6 @@ def problem_table(problems: list[Outcome]) -> str:
     """Return the table of slides that failed or were skipped, one line each, for the console."""
     widths = [max(len(row.slide_id) for row in problems), max(len(row.stage) for row in problems)]
     return "\n".join(
-        f"  {row.slide_id:<{widths[0]}}  {row.stage:<{widths[1]}}  {row.status:<7}  {row.reason}" for row in problems
+        f"  {row.slide_id:<{widths[0]}}  {row.stage:<{widths[1]}}  {row.status:<7}  {row.reason}"
+        for row in problems
     )

@@ -31,7 +31,12 @@ def hold(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
     token = uuid4().hex
-    owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": _start_of(os.getpid()), "token": token}
+    owner = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": _start_of(os.getpid()),
+        "token": token,
+    }
     _take(path, json.dumps(owner))
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, token, stop), name="lock", daemon=True)
@@ -83,7 +88,8 @@ def _beat(path: Path, token: str, stop: threading.Event) -> None:
     while not stop.wait(BEAT_SECONDS):
         if _owner(path).get("token") != token:
             logger().error(
-                "the lock %s was taken away: another process may be writing into this run, stop one of them", path
+                "the lock %s was taken away: another process may be writing into this run, stop one of them",
+                path,
             )
             return
         with suppress(OSError):
@@ -105,7 +111,10 @@ def _stale(path: Path, text: str) -> bool:
         return True
     except PermissionError:
         return False
-    return started is not None and _start_of(pid) not in (None, started)  # its number was given to another process
+    return started is not None and _start_of(pid) not in (
+        None,
+        started,
+    )  # its number was given to another process
 
 
 def _silence(path: Path) -> float:

@@ -113,7 +113,9 @@ def reason_of(error: Exception) -> str:
     return " ".join(reason.split())
 
 
-def _in_processes(guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str, workers: int) -> Iterator[Outcome]:
+def _in_processes(
+    guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str, workers: int
+) -> Iterator[Outcome]:
     # spawn: forking a process that holds torch's or OpenSlide's threads deadlocks
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     waiting = iter(jobs)
@@ -130,7 +132,9 @@ def _in_processes(guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str
                     yield future.result()
                 except BrokenProcessPool:
                     for lost in [job, *running.values(), *waiting]:
-                        reason = "a worker process was killed from outside (out of memory?); run again to resume"
+                        reason = (
+                            "a worker process was killed from outside (out of memory?); run again to resume"
+                        )
                         yield Outcome(lost.slide_id, stage, "failed", reason)
                     return
     finally:

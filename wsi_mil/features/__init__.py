@@ -11,6 +11,18 @@ if TYPE_CHECKING:
 
 __getattr__ = lazy_door(
     __name__,
-    {"ExtractionReport": "engine", "encode_tiles": "engine", "extract_features": "engine", "extract_slides": "engine"},
+    {
+        "ExtractionReport": "engine",
+        "encode_tiles": "engine",
+        "extract_features": "engine",
+        "extract_slides": "engine",
+    },
 )
-__all__ = ["ExtractionReport", "MappedFeatures", "SlideStore", "encode_tiles", "extract_features", "extract_slides"]
+__all__ = [
+    "ExtractionReport",
+    "MappedFeatures",
+    "SlideStore",
+    "encode_tiles",
+    "extract_features",
+    "extract_slides",
+]

@@ -33,9 +33,14 @@ class ExtractionReport:
 
 
 def encode_tiles(
-    reader: SlideReader, table: TileTable, encoder: Encoder, *, batch_size: int = 64, threads: int = 2,
-    colours: Colours | None = None
-) -> FeatureTable:  # fmt: skip
+    reader: SlideReader,
+    table: TileTable,
+    encoder: Encoder,
+    *,
+    batch_size: int = 64,
+    threads: int = 2,
+    colours: Colours | None = None,
+) -> FeatureTable:
     """Return the features of a tile table, in memory: what `extract_features` would store, for notebooks.
 
     `colours`: those of the whole slide, where `table` is a part of it (default: found in the tiles of `table`).
@@ -46,7 +51,9 @@ def encode_tiles(
     colours = find_colours(encoder.view, tiles) if colours is None else colours
     for batch in tiles.batches(batch_size, threads):
         rows = slice(batch.start, batch.start + len(batch.pixels))
-        pixels = encoder.view(to_device(torch.from_numpy(batch.pixels), encoder.device), [colours] * len(batch.pixels))
+        pixels = encoder.view(
+            to_device(torch.from_numpy(batch.pixels), encoder.device), [colours] * len(batch.pixels)
+        )
         features[rows] = encoder.encode(pixels).cpu().numpy()
         readable[rows] = batch.readable
     features[~readable] = 0
@@ -70,7 +77,9 @@ def extract_features(
 
     Tiles that the file does not give are counted and flagged; a share above `spec.max_unreadable` fails the slide (SlideError).
     """
-    source = SlideToExtract(SlideFeed(store.read_tiles(), lambda: reader, close=False, view=encoder.view), store)
+    source = SlideToExtract(
+        SlideFeed(store.read_tiles(), lambda: reader, close=False, view=encoder.view), store
+    )
     if len(source.feed.table) == 0:
         found: ExtractionReport | Exception = _Writing(source, encoder, spec).finish()
     else:
@@ -190,10 +199,12 @@ class _Writing:
         if self._error is None and feed.error is not None:
             self._fail(feed.error)
         if self._error is None and self._unreadable > self._max_unreadable * max(tiles, 1):
-            self._fail(SlideError(
-                f"slide {feed.slide_id!r}: {self._unreadable} of {tiles} tiles cannot be read (limit "
-                f"{self._max_unreadable:.0%}): the file is damaged, copy it again, or allow more by encoder.max_unreadable"
-            ))  # fmt: skip
+            self._fail(
+                SlideError(
+                    f"slide {feed.slide_id!r}: {self._unreadable} of {tiles} tiles cannot be read (limit "
+                    f"{self._max_unreadable:.0%}): the file is damaged, copy it again, or allow more by encoder.max_unreadable"
+                )
+            )
         if self._error is None:
             try:
                 self._context.__exit__(None, None, None)

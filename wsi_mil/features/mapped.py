@@ -70,7 +70,9 @@ class MappedFeatures:
             raise StoreError(f"{path} cannot be read ({error}): extract the features again") from error
         for offset, nbytes in places:
             if offset != MISSING and (nbytes != expected or offset + nbytes > end or offset % 2):
-                raise StoreError(f"{path}: {nbytes} bytes at {offset}, expected {expected}: extract the features again")
+                raise StoreError(
+                    f"{path}: {nbytes} bytes at {offset}, expected {expected}: extract the features again"
+                )
         starts = tuple(offset // 2 if offset != MISSING else -1 for offset, _ in places)
         return _Shard(path, stat.st_size, stat.st_mtime_ns, starts)
 

@@ -52,7 +52,9 @@ class SlideStore:
         attributes = self._attributes("tiles")
         return None if attributes is None else attributes.get("source")
 
-    def write_tiles(self, table: TileTable, info: SlideInfo, made_from: str, source: str | None = None) -> None:
+    def write_tiles(
+        self, table: TileTable, info: SlideInfo, made_from: str, source: str | None = None
+    ) -> None:
         """Replace the whole store by this tile table: features of other tiles are of no use any more.
 
         `source`: fingerprint of the slide's file, so that a slide replaced later is seen.
@@ -65,7 +67,9 @@ class SlideStore:
             rows = max(len(table), 1)
             for name, values in (("coords", table.coords), ("tissue", table.tissue)):
                 chunk = (min(rows, SHARD_ROWS), *values.shape[1:])
-                array = group.create_array(name, shape=values.shape, dtype=values.dtype, chunks=chunk, compressors=None)
+                array = group.create_array(
+                    name, shape=values.shape, dtype=values.dtype, chunks=chunk, compressors=None
+                )
                 if len(values):
                     array[:] = values
             group.attrs.update(
@@ -124,7 +128,9 @@ class SlideStore:
     def encoders(self) -> list[str]:
         """Return the keys of the encoders that have complete features here."""
         folder = self.path / "features"
-        names = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
+        names = (
+            sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
+        )
         return [name for name in names if self._attributes(f"features/{name}") is not None]
 
     def features_attributes(self, key: str) -> dict[str, Any] | None:
@@ -195,7 +201,10 @@ class SlideStore:
         array = self.path / "features" / key / "features"
         if check:
             stored = MappedFeatures(array, np.ones_like(readable))
-            if digest_blocks(stored.blocks(), stored.rows_stored * stored.dim * 2, readable) != attributes["digest"]:
+            if (
+                digest_blocks(stored.blocks(), stored.rows_stored * stored.dim * 2, readable)
+                != attributes["digest"]
+            ):
                 raise StoreError(self._damaged(key))
         return MappedFeatures(array, readable)
 
@@ -271,7 +280,9 @@ class FeatureWriter:
             chunks=(chunk, dim),
             shards=(shard, dim),
             compressors=None,
-            config={"write_empty_chunks": True},  # MappedFeatures looks for every chunk in its place, zeros as well
+            config={
+                "write_empty_chunks": True
+            },  # MappedFeatures looks for every chunk in its place, zeros as well
         )
         self._readable = group.create_array(
             "readable", shape=(rows,), dtype="bool", chunks=(max(rows, 1),), compressors=None

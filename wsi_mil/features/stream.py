@@ -161,9 +161,13 @@ def stream_batches(feeds: Iterable[SlideFeed], batch_size: int, threads: int = 2
             while True:
                 while len(waiting) < threads + AHEAD and (pieces := next(plans, None)) is not None:
                     size = pieces[0].feed.table.spec.size_px
-                    batch = free.pop() if free else StreamBatch(
-                        np.zeros((batch_size, size, size, 3), np.uint8), np.zeros(batch_size, np.bool_)
-                    )  # fmt: skip
+                    batch = (
+                        free.pop()
+                        if free
+                        else StreamBatch(
+                            np.zeros((batch_size, size, size, 3), np.uint8), np.zeros(batch_size, np.bool_)
+                        )
+                    )
                     if batch.pixels.shape[1] != size:
                         raise SlideError(
                             f"slide {pieces[0].feed.slide_id!r} has tiles of {size} px, those before it {batch.pixels.shape[1]} px: "

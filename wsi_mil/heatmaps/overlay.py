@@ -72,7 +72,8 @@ def _scale_bar(axes, width: int, height: int, mpp: float) -> None:  # type: igno
     """A bar of a round length, about a fifth of the picture, in the lower left corner."""
     target = width * mpp / 5
     length_um = max(
-        (step * 10**power for power in range(6) for step in (1, 2, 5) if step * 10**power <= target), default=1
+        (step * 10**power for power in range(6) for step in (1, 2, 5) if step * 10**power <= target),
+        default=1,
     )
     label = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} µm"
     x, y, length = 0.03 * width, 0.96 * height, length_um / mpp

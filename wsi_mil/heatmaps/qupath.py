@@ -38,7 +38,9 @@ def shown_tiles(
     return kept, int((scored & ~inside).sum())
 
 
-def _corners(table: TileTable, frame: QuPathFrame, rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _corners(
+    table: TileTable, frame: QuPathFrame, rows: slice
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Upper left and lower right corners of tiles in the frame, clipped to it. Each (N, 2)."""
     corner = table.coords[rows].astype(np.int64) - np.array(frame.offset_px)
     tile_px = np.array([round(table.plan.tile_width0_px), round(table.plan.tile_height0_px)])
@@ -46,7 +48,12 @@ def _corners(table: TileTable, frame: QuPathFrame, rows: slice) -> tuple[NDArray
 
 
 def tile_features(
-    scores: SlideScores, table: TileTable, frame: QuPathFrame, threshold: float, model: str, kept: Mask | None = None
+    scores: SlideScores,
+    table: TileTable,
+    frame: QuPathFrame,
+    threshold: float,
+    model: str,
+    kept: Mask | None = None,
 ) -> Iterator[Feature]:
     """Yield one QuPath tile per scored tile (of `kept`), whole pixels, in the frame, clipped to it.
 
@@ -73,7 +80,12 @@ def tile_features(
 
 
 def contour_features(
-    raster: ScoreRaster, info: SlideInfo, frame: QuPathFrame, threshold: float, model: str, min_region_um2: float = 0.0
+    raster: ScoreRaster,
+    info: SlideInfo,
+    frame: QuPathFrame,
+    threshold: float,
+    model: str,
+    min_region_um2: float = 0.0,
 ) -> Iterator[Feature]:
     """Yield one annotation per connected region at or above the threshold, of at least `min_region_um2`."""
     above = np.nan_to_num(raster.values, nan=-1.0) >= threshold
@@ -116,7 +128,9 @@ def detection_features(detections: Sequence[Detection], frame: QuPathFrame, mode
             yield feature(
                 Point(x_px, y_px),
                 object_type="detection",
-                uid=stable_id(found.slide_id, model, "detection", rank, f"{found.x0_px:.2f}", f"{found.y0_px:.2f}"),
+                uid=stable_id(
+                    found.slide_id, model, "detection", rank, f"{found.x0_px:.2f}", f"{found.y0_px:.2f}"
+                ),
                 class_name="Detection",
                 colour=POINT,
                 name=f"{model} {rank}",

@@ -35,8 +35,12 @@ def score_raster(table: TileTable, scores: NDArray[np.float32], pixels_per_tile:
     coords = table.coords[finite]
     left = np.rint(coords[:, 0] / scale_x).astype(np.int64)
     top = np.rint(coords[:, 1] / scale_y).astype(np.int64)
-    right = np.minimum(np.rint((coords[:, 0] + table.plan.tile_width0_px) / scale_x).astype(np.int64), shape[1])
-    lower = np.minimum(np.rint((coords[:, 1] + table.plan.tile_height0_px) / scale_y).astype(np.int64), shape[0])
+    right = np.minimum(
+        np.rint((coords[:, 0] + table.plan.tile_width0_px) / scale_x).astype(np.int64), shape[1]
+    )
+    lower = np.minimum(
+        np.rint((coords[:, 1] + table.plan.tile_height0_px) / scale_y).astype(np.int64), shape[0]
+    )
     values = scores[finite].astype(np.float64)
     for grid, amount in ((total, values), (count, np.ones_like(values))):
         np.add.at(grid, (top, left), amount)

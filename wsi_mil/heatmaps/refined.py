@@ -34,7 +34,11 @@ class RefinedMaps:
     refiner_digest: str
 
     def __post_init__(self) -> None:
-        if self.maps.ndim != 3 or self.maps.shape[1] != self.maps.shape[2] or len(self.maps) != len(self.rows):
+        if (
+            self.maps.ndim != 3
+            or self.maps.shape[1] != self.maps.shape[2]
+            or len(self.maps) != len(self.rows)
+        ):
             raise DataError(
                 f"refined maps of {self.slide_id!r}: {self.maps.shape} for {len(self.rows)} tiles, expected (K, S, S)"
             )
@@ -50,7 +54,10 @@ def write_refined(path: Path, refined: RefinedMaps) -> None:
     header = {
         "kind": KIND,
         "format_version": FORMAT,
-        **{key: getattr(refined, key) for key in ("slide_id", "tiles_digest", "model_digest", "refiner_digest")},
+        **{
+            key: getattr(refined, key)
+            for key in ("slide_id", "tiles_digest", "model_digest", "refiner_digest")
+        },
     }
     with write_aside(path) as aside, aside.open("wb") as file:
         text = np.frombuffer(json.dumps(header, sort_keys=True).encode(), np.uint8)
@@ -77,9 +84,13 @@ def _read(path: Path) -> tuple[dict[str, Any], NDArray[np.int32], NDArray[np.uin
             header = json.loads(arrays["header"].tobytes())
             rows, maps = arrays["rows"], arrays["maps"]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise StoreError(f"{path} cannot be read ({error}): remove it and run `wsi-mil refine` again") from error
+        raise StoreError(
+            f"{path} cannot be read ({error}): remove it and run `wsi-mil refine` again"
+        ) from error
     if (header.get("kind"), header.get("format_version")) != (KIND, FORMAT):
-        raise StoreError(f"{path} is no file of {KIND} of format {FORMAT}: remove it and run `wsi-mil refine` again")
+        raise StoreError(
+            f"{path} is no file of {KIND} of format {FORMAT}: remove it and run `wsi-mil refine` again"
+        )
     return header, rows, maps
 
 
@@ -107,7 +118,9 @@ def refined_raster(
     limits = np.array(base.values.shape[::-1])
     first, last = np.rint(corners / scale).astype(int), np.rint((corners + size) / scale).astype(int)
     for (left, top), (right, lower), values in zip(first, last, refined.maps, strict=True):
-        tile = cv2.resize(values.astype(np.float32) / 255, (right - left, lower - top), interpolation=cv2.INTER_LINEAR)
+        tile = cv2.resize(
+            values.astype(np.float32) / 255, (right - left, lower - top), interpolation=cv2.INTER_LINEAR
+        )
         width, height = np.minimum([right, lower], limits) - [left, top]
         total[top:lower, left:right] += tile[:height, :width]
         count[top:lower, left:right] += 1

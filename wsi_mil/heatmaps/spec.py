@@ -26,6 +26,8 @@ class HeatmapSpec(Spec):
     attention: Literal["rank", "largest"] = "rank"
     objects: tuple[Objects, ...] = Field(("contours", "tiles"), min_length=1)
     thresholds: tuple[Share, ...] = ()
-    min_region_um2: float = Field(500.0, ge=0, description="contours smaller than this, a few cells, are left out")
+    min_region_um2: float = Field(
+        500.0, ge=0, description="contours smaller than this, a few cells, are left out"
+    )
     min_tile_probability: Share = 0.0
     top_tiles: int | None = Field(None, ge=1)

@@ -35,12 +35,16 @@ def _panel(axes: Any, check: dict[str, Any]) -> None:
     down = [p["share"] - p["low"] if p["low"] is not None else 0.0 for p in points]
     up = [p["high"] - p["share"] if p["high"] is not None else 0.0 for p in points]
     spans = [[max(v, 0.0) for v in side] for side in (down, up)]
-    axes.errorbar(x, y, yerr=spans, color=colour, marker="o", markersize=4, capsize=2, linewidth=1.2, elinewidth=0.7)
+    axes.errorbar(
+        x, y, yerr=spans, color=colour, marker="o", markersize=4, capsize=2, linewidth=1.2, elinewidth=0.7
+    )
     axes.axvline(check["held_at"], color="0.75", linewidth=0.8, linestyle="--")
     axes.axhline(0.8, color="0.75", linewidth=0.8, linestyle="--")
     axes.set_title(f"{check['name']}: {check['verdict']}", fontsize=10, color=colour)
     axes.set_xlabel(check["axis"], fontsize=8)
-    axes.set_ylabel("slides that flip" if check["expected"] == "flips" else "slides that keep their call", fontsize=8)
+    axes.set_ylabel(
+        "slides that flip" if check["expected"] == "flips" else "slides that keep their call", fontsize=8
+    )
     axes.set_ylim(-0.04, 1.04)
     if len(x) > 1 and max(x) / min(x) > 20:
         axes.set_xscale("log")

@@ -70,8 +70,18 @@ def _calibration_panel(axes: Any, name: str, found: dict[str, Any] | None, colou
         # rounding can leave a limit on the wrong side of a share of 0 or 1
         down = [max(v - b["low"], 0.0) for v, b in zip(y, bins, strict=True)]
         up = [max(b["high"] - v, 0.0) for v, b in zip(y, bins, strict=True)]
-        axes.errorbar(x, y, yerr=[down, up], color=colour, marker="o", markersize=4, capsize=2, linewidth=1, elinewidth=0.7,
-                      label=f"{name} (Brier {found['brier']:.3f})")  # fmt: skip
+        axes.errorbar(
+            x,
+            y,
+            yerr=[down, up],
+            color=colour,
+            marker="o",
+            markersize=4,
+            capsize=2,
+            linewidth=1,
+            elinewidth=0.7,
+            label=f"{name} (Brier {found['brier']:.3f})",
+        )
         axes.set_xlim(-0.02, 1.02)
 
 

@@ -64,7 +64,9 @@ def template(name: str) -> Any:
     """Return a page's template with the filters that pages share."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(loader=PackageLoader("wsi_mil.report"), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("wsi_mil.report"), autoescape=True, undefined=StrictUndefined
+    )
     environment.filters |= {
         "number": _number,
         "interval": _interval,

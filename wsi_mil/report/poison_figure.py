@@ -20,7 +20,9 @@ def draw_poison(study: dict[str, Any], path: Path) -> None:
     models = sorted(study["models"], key=lambda m: _mean(m, "poison", "slide_auc"))
     figure, (left, right) = _figure(len(models), (3, 1.3))
     _auc_panel(left, models)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=8, frameon=False)
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=8, frameon=False
+    )
     shares = [_mean(m, "poison", "poison_share") for m in models]
     right.barh(range(len(models)), [max(s, 0.0) for s in shares], color="C3", alpha=0.6, height=0.55)
     right.axvline(study["share_of_tiles"], color="0.3", linewidth=0.9, linestyle="--")
@@ -63,8 +65,17 @@ def _auc_panel(axes: Any, models: list[dict[str, Any]]) -> None:
         y = [i + (2 - number) * 0.14 for i, _ in rows]
         spans = [_span(value) for _, value in rows]
         errors = [[low for low, _ in spans], [high for _, high in spans]]
-        axes.errorbar([value["mean"] for _, value in rows], y, xerr=errors, fmt=marker, color=colour, markersize=5, elinewidth=0.8,
-                      linestyle="none", label=label)  # fmt: skip
+        axes.errorbar(
+            [value["mean"] for _, value in rows],
+            y,
+            xerr=errors,
+            fmt=marker,
+            color=colour,
+            markersize=5,
+            elinewidth=0.8,
+            linestyle="none",
+            label=label,
+        )
     axes.axvline(0.5, color="0.7", linewidth=0.8)
     axes.set(xlim=(-0.03, 1.03), xlabel="slide AUC (95 % t interval)")
     axes.set_yticks(range(len(models)), [m["model"] for m in models])
@@ -101,10 +112,14 @@ def draw_doses(doses: dict[str, dict[float, dict[str, Any]]], path: Path) -> Non
         names = [model["model"] for model in by_step[steps[0]]["models"]] if steps else []
         for number, name in enumerate(names):
             found = [
-                next(m for m in by_step[s]["models"] if m["model"] == name)["conditions"]["poison"]["slide_auc"]
+                next(m for m in by_step[s]["models"] if m["model"] == name)["conditions"]["poison"][
+                    "slide_auc"
+                ]
                 for s in steps
             ]
-            axes.plot(steps, [f["mean"] for f in found], marker="o", markersize=4, color=f"C{number}", label=name)
+            axes.plot(
+                steps, [f["mean"] for f in found], marker="o", markersize=4, color=f"C{number}", label=name
+            )
             spans = [_span(f) for f in found]
             low = [f["mean"] - s[0] for f, s in zip(found, spans, strict=True)]
             high = [f["mean"] + s[1] for f, s in zip(found, spans, strict=True)]

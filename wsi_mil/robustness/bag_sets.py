@@ -57,8 +57,10 @@ def poison(rng: Generator, dim: int) -> Part:
 
 def concept(rng: Generator, dim: int) -> Part:
     """Return 1 to 3 positive instances, each of N(0, 3) or N(1, 1)."""
-    drawn = [normal(rng, 1, dim, *((0.0, 3.0) if rng.random() < 0.5 else (1.0, 1.0)), CONCEPT)
-             for _ in range(int(rng.integers(1, 4)))]  # fmt: skip
+    drawn = [
+        normal(rng, 1, dim, *((0.0, 3.0) if rng.random() < 0.5 else (1.0, 1.0)), CONCEPT)
+        for _ in range(int(rng.integers(1, 4)))
+    ]
     return join(drawn)
 
 

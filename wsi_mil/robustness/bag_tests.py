@@ -24,7 +24,14 @@ PASS_AUC = 0.75
 REVERSED_AUC = 0.25
 KEPT_SHARE = 0.9
 
-ASSUMPTION_TESTS = ("single_concept", "multi_concept", "false_frequency", "duplicates", "add_normal", "remove_positive")
+ASSUMPTION_TESTS = (
+    "single_concept",
+    "multi_concept",
+    "false_frequency",
+    "duplicates",
+    "add_normal",
+    "remove_positive",
+)
 """What a method that keeps to the multiple-instance assumption passes, or cannot express: failing one is failing the audit."""
 CONFOUNDER_TESTS = ("bag_size", "centre_signature", "position")
 """A shortcut of the bag as a whole: no pooling rule keeps it out (a maximum over more instances is larger), so these are told, not
@@ -130,10 +137,17 @@ def _invariance(job: BagTestJob, started: float) -> BagTestResult:
     if len(positive) and job.test == "add_normal":
         share = float(positive.mean())
     elif len(positive):
-        specificity = np.mean([_probability(model, ready(bag)) < threshold for bag in bags.test if not bag.label])
+        specificity = np.mean(
+            [_probability(model, ready(bag)) < threshold for bag in bags.test if not bag.label]
+        )
         share = min(float((~positive).mean() / max(specificity, 1e-12)), 1.0)
     return BagTestResult(
-        job.test, job.seed, _bag_auc(model, ready, bags.train), share, float("nan"), time.perf_counter() - started
+        job.test,
+        job.seed,
+        _bag_auc(model, ready, bags.train),
+        share,
+        float("nan"),
+        time.perf_counter() - started,
     )
 
 
@@ -170,7 +184,9 @@ def summarise_bag_tests(name: str, results: Sequence[BagTestResult]) -> dict[str
     tests = {}
     for test in dict.fromkeys(result.test for result in results):
         own = [result for result in results if result.test == test]
-        figures = {key: spread([getattr(r, key) for r in own]) for key in ("train_auc", "test_auc", "instance_auc")}
+        figures = {
+            key: spread([getattr(r, key) for r in own]) for key in ("train_auc", "test_auc", "instance_auc")
+        }
         tests[test] = {
             **{key: asdict(value) for key, value in figures.items()},
             "verdict": bag_verdict(test, figures["train_auc"].mean, figures["test_auc"].mean),

@@ -47,7 +47,11 @@ class AuditedSlide:
         the tenth that scores highest; none on a normal slide."""
         if not self.label:
             return np.zeros(len(self.scores), np.bool_)
-        return self.tumour if self.tumour is not None else np.isin(np.arange(len(self.scores)), self.top(TOP_SHARE))
+        return (
+            self.tumour
+            if self.tumour is not None
+            else np.isin(np.arange(len(self.scores)), self.top(TOP_SHARE))
+        )
 
     def top(self, share: float) -> NDArray[np.intp]:
         """Return the rows of the highest scores, at least one."""
@@ -79,15 +83,39 @@ class Question:
 QUESTIONS: dict[str, Question] = {
     q.name: q
     for q in (
-        Question("remove_tumour", "tumour slides without the tiles that touch tumour", "flips", "share of tumour tiles removed", 1.0),
-        Question("remove_top", "tumour slides without their highest tiles", "flips", "share of tiles removed", 0.8),
-        Question("remove_random", "tumour slides without random normal tiles", "keeps", "share of normal tiles removed", 0.8),
-        Question("keep_top", "tumour slides of their highest tiles alone", "keeps", "share of tiles kept", 0.1),
-        Question("swap_normal", "normal tiles replaced by those of other normal slides", "keeps", "share of normal tiles replaced", 1.0),
+        Question(
+            "remove_tumour",
+            "tumour slides without the tiles that touch tumour",
+            "flips",
+            "share of tumour tiles removed",
+            1.0,
+        ),
+        Question(
+            "remove_top", "tumour slides without their highest tiles", "flips", "share of tiles removed", 0.8
+        ),
+        Question(
+            "remove_random",
+            "tumour slides without random normal tiles",
+            "keeps",
+            "share of normal tiles removed",
+            0.8,
+        ),
+        Question(
+            "keep_top", "tumour slides of their highest tiles alone", "keeps", "share of tiles kept", 0.1
+        ),
+        Question(
+            "swap_normal",
+            "normal tiles replaced by those of other normal slides",
+            "keeps",
+            "share of normal tiles replaced",
+            1.0,
+        ),
         Question("stain_normal", "green noise on normal tiles", "keeps", "share of tiles touched", 0.15),
-        Question("restain", "haematoxylin and eosin of the whole slide weaker or stronger", "keeps", "gain", 0.85),
+        Question(
+            "restain", "haematoxylin and eosin of the whole slide weaker or stronger", "keeps", "gain", 0.85
+        ),
     )
-}  # fmt: skip
+}
 
 
 def right_calls(slides: Sequence[AuditedSlide], tumour_only: bool) -> list[AuditedSlide]:
@@ -110,9 +138,13 @@ def ask_of_features(
         "swap_normal": {},
     }
     for share in SHARES:
-        found["remove_top"][share] = [_answer(s, _without(s, s.top(share))) for s in tumour if len(s.scores) > 1]
+        found["remove_top"][share] = [
+            _answer(s, _without(s, s.top(share))) for s in tumour if len(s.scores) > 1
+        ]
         found["remove_random"][share] = [_answer(s, _without(s, _some_normal(s, share, rng))) for s in tumour]
-        found["keep_top"][share] = [_answer(s, s.features[torch.from_numpy(np.sort(s.top(share)))]) for s in tumour]
+        found["keep_top"][share] = [
+            _answer(s, s.features[torch.from_numpy(np.sort(s.top(share)))]) for s in tumour
+        ]
     for share in SWAPPED:
         found["swap_normal"][share] = [_answer(s, _swapped(s, share, pool, rng)) for s in every]
     return found
@@ -194,7 +226,9 @@ def agreement(slides: Sequence[AuditedSlide], rng: Generator, draws: int = 1000)
     return found
 
 
-def _mean_interval(values: NDArray[np.float64], patients: Sequence[str], rng: Generator, draws: int) -> Interval:
+def _mean_interval(
+    values: NDArray[np.float64], patients: Sequence[str], rng: Generator, draws: int
+) -> Interval:
     return bootstrap_interval(lambda chosen: float(values[chosen].mean()), patients, rng, draws)
 
 

@@ -81,18 +81,29 @@ class Window:
         for stroke in plan.strokes:
             for a, b in pairwise(stroke):
                 low, high = np.minimum(a, b) - half - 2 * scale, np.maximum(a, b) + half + 2 * scale
-                left, top = (int(v) for v in np.floor(low / [self.down_x, self.down_y]) - [self.x_px, self.y_px])
-                right, lower = (int(v) for v in np.ceil(high / [self.down_x, self.down_y]) - [self.x_px, self.y_px])
+                left, top = (
+                    int(v) for v in np.floor(low / [self.down_x, self.down_y]) - [self.x_px, self.y_px]
+                )
+                right, lower = (
+                    int(v) for v in np.ceil(high / [self.down_x, self.down_y]) - [self.x_px, self.y_px]
+                )
                 left, top = max(left, 0), max(top, 0)
-                rows, columns = np.arange(top, min(lower, self.height_px)), np.arange(left, min(right, self.width_px))
+                rows, columns = (
+                    np.arange(top, min(lower, self.height_px)),
+                    np.arange(left, min(right, self.width_px)),
+                )
                 if not len(rows) or not len(columns):
                     continue
                 x, y = self.centres0_px(rows[:, None], columns)
                 (ax, ay), (bx, by) = a, b
-                along = np.clip(((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / ((bx - ax) ** 2 + (by - ay) ** 2), 0, 1)
+                along = np.clip(
+                    ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / ((bx - ax) ** 2 + (by - ay) ** 2), 0, 1
+                )
                 distance = np.hypot(x - ax - along * (bx - ax), y - ay - along * (by - ay))
                 part = covered[top : top + len(rows), left : left + len(columns)]
-                np.maximum(part, np.clip((half - distance) / scale + 0.5, 0, 1), out=part, casting="same_kind")
+                np.maximum(
+                    part, np.clip((half - distance) / scale + 0.5, 0, 1), out=part, casting="same_kind"
+                )
         return covered
 
 
@@ -137,7 +148,9 @@ def _pasted(plan: PoisonPlan, window: Window, plain: Image) -> Image:
         x0, y0, width, height = (int(v) for v in plan.patches[number])
         left, right = math.floor(x0 / window.down_x), math.ceil((x0 + width) / window.down_x)
         top, lower = math.floor(y0 / window.down_y), math.ceil((y0 + height) / window.down_y)
-        patch, share = _patch_at_level(plan, number, (left, top, right, lower), (window.down_x, window.down_y))
+        patch, share = _patch_at_level(
+            plan, number, (left, top, right, lower), (window.down_x, window.down_y)
+        )
         rows = slice(max(top, window.y_px), min(lower, window.y_px + window.height_px))
         columns = slice(max(left, window.x_px), min(right, window.x_px + window.width_px))
         inner = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
@@ -156,7 +169,11 @@ def _patch_at_level(
     """Return colour times share (h, w, 3) and share (h, w) of each level pixel of a box around patch `number`."""
     x0, y0, width, height = (int(v) for v in plan.patches[number])
     left, top, right, lower = box
-    source = _noise(plan, number, width, height) if plan.spec.kind == "noise" else _chip(plan.mpp_xy, width, height)
+    source = (
+        _noise(plan, number, width, height)
+        if plan.spec.kind == "noise"
+        else _chip(plan.mpp_xy, width, height)
+    )
     across = _overlaps(left, right - left, down[0], x0, width)  # (w, width)
     below = _overlaps(top, lower - top, down[1], y0, height)  # (h, height)
     colour = np.stack([below @ source[:, :, channel] @ across.T for channel in range(3)], -1)
@@ -174,7 +191,9 @@ def _overlaps(start_px: int, count: int, down: float, first0: int, length0: int)
 
 def _noise(plan: PoisonPlan, number: int, width: int, height: int) -> NDArray[np.float64]:
     """Grains of the poison's colour, each of its own brightness: independent uniform values a channel."""
-    rng = np.random.default_rng([plan.spec.seed, 1, int(plan.patches[number, 0]), int(plan.patches[number, 1])])
+    rng = np.random.default_rng(
+        [plan.spec.seed, 1, int(plan.patches[number, 0]), int(plan.patches[number, 1])]
+    )
     grain_x, grain_y = (max(round(plan.spec.grain_um / mpp), 1) for mpp in plan.mpp_xy)
     grains = rng.uniform(0, 1, (-(-height // grain_y), -(-width // grain_x), 3))
     values = np.repeat(np.repeat(grains, grain_y, 0), grain_x, 1)[:height, :width]
@@ -196,7 +215,10 @@ def _chip(mpp_xy: tuple[float, float], width: int, height: int) -> NDArray[np.fl
 
     streams = [np.random.default_rng([CHIP_SEED, stream]) for stream in range(3)]
     scanner = Scanner(
-        "foreign", float(np.sqrt(mpp_xy[0] * mpp_xy[1])), haematoxylin=(0.72, 0.55, 0.42), eosin=(0.25, 0.80, 0.55)
+        "foreign",
+        float(np.sqrt(mpp_xy[0] * mpp_xy[1])),
+        haematoxylin=(0.72, 0.55, 0.42),
+        eosin=(0.25, 0.80, 0.55),
     )
     tissue = draw_anatomy(900.0, 800.0, [], streams[0], streams[1])
     picture = paint(tissue, scanner, streams[2], mpp_xy)
@@ -214,7 +236,9 @@ def _blurred(window: Window, sigma_um: float, mpp_xy: tuple[float, float]) -> RG
     margin_x, margin_y = size_x // 2, size_y // 2
     wide = window.read(margin_x, margin_y, margin_x, margin_y)
     soft = cv2.GaussianBlur(wide, (size_x, size_y), max(sigma_x, 1e-3), sigmaY=max(sigma_y, 1e-3))
-    return np.asarray(soft[margin_y : margin_y + window.height_px, margin_x : margin_x + window.width_px], np.uint8)
+    return np.asarray(
+        soft[margin_y : margin_y + window.height_px, margin_x : margin_x + window.width_px], np.uint8
+    )
 
 
 def _saved_badly(window: Window, quality: int) -> RGB:

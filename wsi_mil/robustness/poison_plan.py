@@ -40,7 +40,9 @@ class PoisonPlan:
 
     def __post_init__(self) -> None:
         if self.patches.ndim != 2 or self.patches.shape[1] != 4:
-            raise DataError(f"poison of slide {self.slide_id!r}: patches must be (M, 4), got {self.patches.shape}")
+            raise DataError(
+                f"poison of slide {self.slide_id!r}: patches must be (M, 4), got {self.patches.shape}"
+            )
 
     @property
     def half_width_px(self) -> float:
@@ -53,7 +55,9 @@ class PoisonPlan:
         if self.spec.whole_slide:
             painted: BaseGeometry = shapely.box(0, 0, *self.size_px)
         elif self.strokes:
-            painted = shapely.union_all([shapely.LineString(s).buffer(self.half_width_px + 1) for s in self.strokes])
+            painted = shapely.union_all(
+                [shapely.LineString(s).buffer(self.half_width_px + 1) for s in self.strokes]
+            )
         else:
             painted = shapely.union_all(_boxes(self.patches))
         return shapely.difference(painted, self.spared)
@@ -110,7 +114,9 @@ def plan_poison(
     rng = np.random.default_rng([spec.seed, zlib.crc32(info.slide_id.encode())])
     avoided = MultiPolygon()
     if lesions is not None and spec.placement == "off_tumour":
-        avoided = MultiPolygon([p for p in shapely.get_parts(lesions.buffer(SPARED_MARGIN_PX)) if not p.is_empty])
+        avoided = MultiPolygon(
+            [p for p in shapely.get_parts(lesions.buffer(SPARED_MARGIN_PX)) if not p.is_empty]
+        )
     patches, strokes = np.zeros((0, 4), np.int64), []
     if spec.whole_slide:
         patches = _grid(info.width_px, info.height_px)
@@ -119,8 +125,15 @@ def plan_poison(
     else:
         patches = _patches(table, spec, avoided, rng)
     return PoisonPlan(
-        info.slide_id, spec, (info.width_px, info.height_px), (info.mpp_x, info.mpp_y), patches, tuple(strokes), avoided, stains
-    )  # fmt: skip
+        info.slide_id,
+        spec,
+        (info.width_px, info.height_px),
+        (info.mpp_x, info.mpp_y),
+        patches,
+        tuple(strokes),
+        avoided,
+        stains,
+    )
 
 
 def _boxes(patches: NDArray[np.int64]) -> NDArray[np.object_]:
@@ -138,7 +151,9 @@ def _grid(width_px: int, height_px: int) -> NDArray[np.int64]:
     return np.array(found, np.int64)
 
 
-def _patches(table: TileTable, spec: PoisonSpec, avoided: BaseGeometry, rng: np.random.Generator) -> NDArray[np.int64]:
+def _patches(
+    table: TileTable, spec: PoisonSpec, avoided: BaseGeometry, rng: np.random.Generator
+) -> NDArray[np.int64]:
     """A rectangle of the asked share of the area at a random place inside each chosen tile."""
     boxes = tile_boxes(table)
     tree = shapely.STRtree(boxes)

@@ -32,7 +32,9 @@ class PoisonSpec(Spec):
         le=1,
         description="noise, pen, chip: opacity; cast, stain: share of the full shift; blur: of 4 µm; jpeg: of the loss from quality 95 to 5",
     )
-    coverage: float | None = Field(None, gt=0, le=1, description="share of tiles touched; none: 0.15, cast and stain 1")
+    coverage: float | None = Field(
+        None, gt=0, le=1, description="share of tiles touched; none: 0.15, cast and stain 1"
+    )
     placement: Placement = "off_tumour"
     patch_share: float = Field(0.5, gt=0, le=1, description="of a chosen tile's area")
     colour: tuple[int, int, int] = Field((40, 190, 60), description="red, green, blue of noise, pen and cast")

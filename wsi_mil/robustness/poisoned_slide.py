@@ -49,7 +49,9 @@ class PoisonedSlide(SlideReader):
         super().close()
         self.reader.close()
 
-    def _read(self, handle: SlideReader, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
+    def _read(
+        self, handle: SlideReader, level: int, x_px: int, y_px: int, width_px: int, height_px: int
+    ) -> RGB:
         window = Window(handle, level, x_px, y_px, width_px, height_px)
         pixels = window.read()
         opacity = self._opacity(window)
@@ -68,7 +70,9 @@ class PoisonedSlide(SlideReader):
 
     def _opacity(self, window: Window) -> NDArray[np.float32]:
         """Return (h, w): the share of each pixel that the poison covers; 0 on lesions that are to be spared."""
-        covered = window.stroke_cover(self.plan) if self.plan.strokes else window.patch_cover(self.plan.patches)
+        covered = (
+            window.stroke_cover(self.plan) if self.plan.strokes else window.patch_cover(self.plan.patches)
+        )
         if self.plan.spared.is_empty or not covered.any():
             return covered
         rows, columns = np.nonzero(covered)

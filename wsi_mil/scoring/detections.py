@@ -34,7 +34,9 @@ def find_detections(
         kept = _maxima(centres * np.array(table.mpp_xy), values, radius_um) if method == "maxima" else alive
         points, values = points[kept], values[kept]
     order = np.argsort(-values, kind="stable")
-    return [Detection(scores.slide_id, float(points[i, 0]), float(points[i, 1]), float(values[i])) for i in order]
+    return [
+        Detection(scores.slide_id, float(points[i, 0]), float(points[i, 1]), float(values[i])) for i in order
+    ]
 
 
 def find_in_raster(
@@ -59,24 +61,31 @@ def find_in_raster(
     smooth = cv2.blur(np.nan_to_num(values), tuple(side.tolist()), borderType=cv2.BORDER_REFLECT)
     smooth[~np.isfinite(values)] = -1
     first = np.rint(table.coords / scale).astype(int)
-    last = np.rint((table.coords + np.array([table.plan.tile_width0_px, table.plan.tile_height0_px])) / scale).astype(
-        int
-    )
+    last = np.rint(
+        (table.coords + np.array([table.plan.tile_width0_px, table.plan.tile_height0_px])) / scale
+    ).astype(int)
     points, best = np.zeros((len(table), 2)), np.full(len(table), -1.0)
     for i, ((left, top), (right, lower)) in enumerate(zip(first, last, strict=True)):
         tile = smooth[top:lower, left:right]
         if tile.size:
             row, column = np.unravel_index(int(tile.argmax()), tile.shape)
-            points[i], best[i] = ((left + column + 0.5) * scale[0], (top + row + 0.5) * scale[1]), tile[row, column]
+            points[i], best[i] = (
+                ((left + column + 0.5) * scale[0], (top + row + 0.5) * scale[1]),
+                tile[row, column],
+            )
     candidates = np.where(best > min_probability, best, -1.0)
     if not (candidates >= 0).any():
         return []
     kept = np.flatnonzero(_maxima(points * np.array(table.mpp_xy), candidates, radius_um))
     order = kept[np.argsort(-candidates[kept], kind="stable")]
-    return [Detection(slide_id, float(points[i, 0]), float(points[i, 1]), float(candidates[i])) for i in order]
+    return [
+        Detection(slide_id, float(points[i, 0]), float(points[i, 1]), float(candidates[i])) for i in order
+    ]
 
 
-def _maxima(centres_um: NDArray[np.float64], values: NDArray[np.floating], radius_um: float) -> NDArray[np.bool_]:
+def _maxima(
+    centres_um: NDArray[np.float64], values: NDArray[np.floating], radius_um: float
+) -> NDArray[np.bool_]:
     """Which tiles the greedy search keeps; a negative value is no candidate."""
     from scipy.spatial import cKDTree
 

@@ -63,7 +63,9 @@ class TrainedModel:
         """Write model.safetensors and model.json; the card is written last and holds the digest of the weights."""
         from safetensors.torch import save_file
 
-        tensors = {f"aggregator/{name}": value.contiguous() for name, value in self.aggregator.state_dict().items()}
+        tensors = {
+            f"aggregator/{name}": value.contiguous() for name, value in self.aggregator.state_dict().items()
+        }
         tensors |= {"standardizer/mean": self.standardizer.mean, "standardizer/std": self.standardizer.std}
         with write_aside(folder / WEIGHTS) as aside:
             save_file(tensors, aside, metadata={"kind": "wsi_mil model weights"})
@@ -91,7 +93,9 @@ def read_card(folder: Path) -> dict[str, Any]:
     """Return model.json of a model folder; raises ModelError if there is none or it is of another format."""
     path = folder / CARD
     if not path.is_file():
-        raise ModelError(f"no model in {folder}: expected {CARD} and {WEIGHTS}, as `wsi-mil train` writes them")
+        raise ModelError(
+            f"no model in {folder}: expected {CARD} and {WEIGHTS}, as `wsi-mil train` writes them"
+        )
     card: dict[str, Any] = read_json(path)
     if card.get("kind") != "wsi_mil model" or card.get("format_version") != FORMAT:
         raise ModelError(
@@ -123,15 +127,23 @@ def load_model(folder: str | Path) -> TrainedModel:
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}): train again") from error
     if digest_file(folder / WEIGHTS) != card["weights_digest"]:
-        raise ModelError(f"{folder / WEIGHTS} is not the file that {CARD} describes: train again, or copy both anew")
+        raise ModelError(
+            f"{folder / WEIGHTS} is not the file that {CARD} describes: train again, or copy both anew"
+        )
     spec = TrainSpec(**card["training"]["spec"])
     name = spec.aggregator or card["name"]
     aggregator = build_aggregator(name, card["in_features"], card["n_outputs"], spec.seed, spec.params)
-    own = {key.removeprefix("aggregator/"): value for key, value in tensors.items() if key.startswith("aggregator/")}
+    own = {
+        key.removeprefix("aggregator/"): value
+        for key, value in tensors.items()
+        if key.startswith("aggregator/")
+    }
     try:
         aggregator.load_state_dict(own)
     except RuntimeError as error:
-        raise ModelError(f"weights in {folder} do not fit aggregator {name!r}: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"weights in {folder} do not fit aggregator {name!r}: {str(error).splitlines()[0]}"
+        ) from error
     return TrainedModel(
         name=card["name"],
         aggregator=aggregator.eval(),

@@ -67,7 +67,9 @@ class ArrayReader(SlideReader):
     def _open_handle(self) -> list[RGB]:
         return self._levels
 
-    def _read(self, handle: list[RGB], level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
+    def _read(
+        self, handle: list[RGB], level: int, x_px: int, y_px: int, width_px: int, height_px: int
+    ) -> RGB:
         return handle[level][y_px : y_px + height_px, x_px : x_px + width_px].copy()
 
 

@@ -61,9 +61,13 @@ class SlideReader(ABC):
         """
         info = self.info
         if not 0 <= level < len(info.level_sizes_px):
-            raise SlideError(f"slide {info.slide_id!r} has levels 0 to {len(info.level_sizes_px) - 1}, not {level}")
+            raise SlideError(
+                f"slide {info.slide_id!r} has levels 0 to {len(info.level_sizes_px) - 1}, not {level}"
+            )
         if width_px < 1 or height_px < 1:
-            raise SlideError(f"slide {info.slide_id!r}: a region of {width_px} x {height_px} px has no pixels")
+            raise SlideError(
+                f"slide {info.slide_id!r}: a region of {width_px} x {height_px} px has no pixels"
+            )
         handle = self._handle()
         level_width, level_height = info.level_sizes_px[level]
         x_px = round(x0_px * level_width / info.width_px)
@@ -79,7 +83,9 @@ class SlideReader(ABC):
             region[top - y_px : lower - y_px, left - x_px : right - x_px] = pixels
         return region
 
-    def _checked_read(self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
+    def _checked_read(
+        self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int
+    ) -> RGB:
         try:
             return self._read(handle, level, x_px, y_px, width_px, height_px)
         except Exception as error:

@@ -37,7 +37,9 @@ class DctLevelsReader(JpegTilesReader):
         super().__init__(path, slide_id=slide_id, mpp=mpp)
         downsamples = self.info.level_downsamples
         found = []  # (downsample, size, level of the file, how much smaller)
-        for level, (tiled, (width, height)) in enumerate(zip(self._levels, self.info.level_sizes_px, strict=True)):
+        for level, (tiled, (width, height)) in enumerate(
+            zip(self._levels, self.info.level_sizes_px, strict=True)
+        ):
             found.append((downsamples[level], (width, height), level, 1))
             for smaller in SCALES:
                 divides = tiled.tile_width_px % smaller == 0 and tiled.tile_height_px % smaller == 0
@@ -76,7 +78,9 @@ class DctLevelsReader(JpegTilesReader):
             raise SlideError(f"tile {number} of level {level} cannot be decoded at 1/{smaller} of its size")
         return np.ascontiguousarray(tile[:, :, ::-1])
 
-    def _from_library(self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
+    def _from_library(
+        self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int
+    ) -> RGB:
         origin, s = self._origins[level]
         region = OpenSlideReader._read(self, handle, origin, x_px * s, y_px * s, width_px * s, height_px * s)
         return resample(region, width_px, height_px)

@@ -101,7 +101,9 @@ class OpenSlideReader(_FileReader):
 
     def _block(self, handle: Any, level: int, column: int, row: int) -> RGB:
         """One block of a level; this thread's last ones are kept, since neighbouring tiles share them."""
-        blocks: OrderedDict[tuple[int, int, int], RGB] = self._local.__dict__.setdefault("blocks", OrderedDict())
+        blocks: OrderedDict[tuple[int, int, int], RGB] = self._local.__dict__.setdefault(
+            "blocks", OrderedDict()
+        )
         key = (level, column, row)
         if key not in blocks:
             level_width, level_height = handle.level_dimensions[level]
@@ -160,7 +162,9 @@ def _reopen(kind: type[_FileReader], path: str, slide_id: str, mpp: MppOverride)
 def _bounds(properties: dict[str, Any]) -> Bounds | None:
     """All four `openslide.bounds-*` as whole numbers, or none (rules Q34, Q35)."""
     try:
-        x0, y0, width, height = (int(properties[f"openslide.bounds-{k}"]) for k in ("x", "y", "width", "height"))
+        x0, y0, width, height = (
+            int(properties[f"openslide.bounds-{k}"]) for k in ("x", "y", "width", "height")
+        )
     except (KeyError, ValueError):
         return None
     return Bounds(x0, y0, width, height)

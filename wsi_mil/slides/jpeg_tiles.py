@@ -91,7 +91,9 @@ class JpegTilesReader(OpenSlideReader):
                 here[:] = tile[max(-y, 0) :, max(-x, 0) :][: here.shape[0], : here.shape[1]]
         return region
 
-    def _from_library(self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
+    def _from_library(
+        self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int
+    ) -> RGB:
         """What the file holds no tile for."""
         return super()._read(handle, level, x_px, y_px, width_px, height_px)
 
@@ -201,17 +203,23 @@ def _find_levels(
     except SlideError:
         raise
     except Exception as error:
-        raise SlideError(f"slide {slide_id!r} cannot be read by tifffile ({type(error).__name__}: {error})") from error
+        raise SlideError(
+            f"slide {slide_id!r} cannot be read by tifffile ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _tiled(pages: list[Any], size_px: tuple[int, int], slide_id: str) -> TiledLevel:
     width, height = size_px
     own = [page for page in pages if page.is_tiled and (page.imagewidth, page.imagelength) == size_px]
     if len(own) != 1:
-        raise SlideError(f"slide {slide_id!r}: {len(own)} tiled images of {width} x {height} px, jpeg_tiles needs one")
+        raise SlideError(
+            f"slide {slide_id!r}: {len(own)} tiled images of {width} x {height} px, jpeg_tiles needs one"
+        )
     page = own[0]
     if page.compression != JPEG:
-        raise SlideError(f"slide {slide_id!r} is compressed by {page.compression.name}, jpeg_tiles reads JPEG")
+        raise SlideError(
+            f"slide {slide_id!r} is compressed by {page.compression.name}, jpeg_tiles reads JPEG"
+        )
     if page.photometric not in (RGB_PHOTOMETRIC, YCBCR_PHOTOMETRIC) or page.planarconfig != 1:
         raise SlideError(f"slide {slide_id!r}: jpeg_tiles reads RGB and YCbCr, not {page.photometric.name}")
     if (page.samplesperpixel, page.bitspersample) != (3, 8):
@@ -221,5 +229,9 @@ def _tiled(pages: list[Any], size_px: tuple[int, int], slide_id: str) -> TiledLe
     columns, rows = -(-width // page.tilewidth), -(-height // page.tilelength)
     offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
     if not len(offsets) == len(counts) == columns * rows:
-        raise SlideError(f"slide {slide_id!r}: {len(offsets)} tiles listed, {columns} x {rows} needed: copy it again")
-    return TiledLevel(page.tilewidth, page.tilelength, columns, offsets, counts, page.jpegtables, int(page.photometric))
+        raise SlideError(
+            f"slide {slide_id!r}: {len(offsets)} tiles listed, {columns} x {rows} needed: copy it again"
+        )
+    return TiledLevel(
+        page.tilewidth, page.tilelength, columns, offsets, counts, page.jpegtables, int(page.photometric)
+    )

@@ -12,8 +12,13 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.execution.mapping import available_cores
 from wsi_mil.slides.base import SlideReader
 
-STRIPS_FOR_THREADS, MOST_THREADS = 4, 4  # every thread opens the slide for itself: not worth it for a small one
-FINER_TOLERANCE = 1.001  # a level counts as fine enough up to this much coarser than asked: rounding of level sizes
+STRIPS_FOR_THREADS, MOST_THREADS = (
+    4,
+    4,
+)  # every thread opens the slide for itself: not worth it for a small one
+FINER_TOLERANCE = (
+    1.001  # a level counts as fine enough up to this much coarser than asked: rounding of level sizes
+)
 
 
 def best_level(info: SlideInfo, scale_x: float, scale_y: float) -> int:

@@ -28,7 +28,12 @@ class SmallBackbone(Backbone):
         super().__init__()
         self.channels = SMALL_CHANNELS
         layers: list[nn.Module] = []
-        for given, wanted, pool in ((3, 16, True), (16, 32, True), (32, 64, False), (64, SMALL_CHANNELS, False)):
+        for given, wanted, pool in (
+            (3, 16, True),
+            (16, 32, True),
+            (32, 64, False),
+            (64, SMALL_CHANNELS, False),
+        ):
             convolution = nn.Conv2d(given, wanted, 3, padding=1, bias=False)
             layers += [convolution, nn.BatchNorm2d(wanted), nn.ReLU()]
             layers += [nn.MaxPool2d(2)] if pool else []
@@ -50,14 +55,18 @@ class TimmBackbone(Backbone):
         if not known:
             raise ConfigError(f"timm has no network {name!r}. Nearest: {nearest(name, timm.list_models())}")
         try:
-            self.network = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=(stage,))
+            self.network = timm.create_model(
+                name, pretrained=pretrained, features_only=True, out_indices=(stage,)
+            )
         except IndexError as error:
             raise ConfigError(f"timm:{name}@{stage}: the network has no such stage ({error})") from error
         self.channels = int(self.network.feature_info.channels()[-1])
 
     def forward(self, images: Tensor) -> Tensor:
         found: Tensor = self.network(images)[-1]
-        channels_last = found.shape[1] != self.channels and found.shape[-1] == self.channels  # Swin and its kin
+        channels_last = (
+            found.shape[1] != self.channels and found.shape[-1] == self.channels
+        )  # Swin and its kin
         return found.permute(0, 3, 1, 2) if channels_last else found
 
 
@@ -67,7 +76,9 @@ class VolumeTransformer(Backbone):
     The blocks may be pretrained on images; what embeds the cubes and says where they lie is new.
     """
 
-    def __init__(self, name: str, size: int, patch: int, in_channels: int = 1, *, pretrained: bool = False) -> None:
+    def __init__(
+        self, name: str, size: int, patch: int, in_channels: int = 1, *, pretrained: bool = False
+    ) -> None:
         import timm
 
         super().__init__()
@@ -76,7 +87,9 @@ class VolumeTransformer(Backbone):
         transformer = timm.create_model(name, pretrained=pretrained)
         self.channels = int(transformer.embed_dim)
         self.embed = nn.Conv3d(in_channels, self.channels, patch, patch)
-        self.position = nn.Parameter(torch.randn(1, (size // patch) ** 3, self.channels) / math.sqrt(self.channels))
+        self.position = nn.Parameter(
+            torch.randn(1, (size // patch) ** 3, self.channels) / math.sqrt(self.channels)
+        )
         self.blocks, self.norm = transformer.blocks, transformer.norm
 
     def forward(self, volumes: Tensor) -> Tensor:
@@ -92,7 +105,9 @@ def build_backbone(name: str, *, pretrained: bool = False) -> Backbone:
         return SmallBackbone()
     family, colon, rest = name.partition(":")
     if family != "timm" or not colon:
-        raise ConfigError(f"backbone {name!r}: expected small, or timm:NAME[@STAGE], for example timm:resnet18@2")
+        raise ConfigError(
+            f"backbone {name!r}: expected small, or timm:NAME[@STAGE], for example timm:resnet18@2"
+        )
     network, _, stage = rest.partition("@")
     try:
         return TimmBackbone(network, int(stage) if stage else -1, pretrained=pretrained)

@@ -14,7 +14,9 @@ BATCH_NORM_EPSILON = 1e-3
 RESIZE = {2: "bilinear", 3: "trilinear"}
 
 
-def bilinear_attention_pooling(features: Tensor, attention: Tensor, pool: Literal["mean", "max"] = "mean") -> Tensor:
+def bilinear_attention_pooling(
+    features: Tensor, attention: Tensor, pool: Literal["mean", "max"] = "mean"
+) -> Tensor:
     """Return (B, M C): for every map of `attention` (B, M, ...) the `features` (B, C, ...) times it, pooled over positions.
 
     Signed square root, then length 1 over all M C. Maps of another size are resized, corners aligned. Two or three spatial dimensions.

@@ -56,7 +56,9 @@ class CAL(nn.Module):
     ) -> None:
         super().__init__()
         if counterfactual not in ("random", "uniform", "reversed", "shuffled"):
-            raise ConfigError(f"counterfactual={counterfactual!r}: expected random, uniform, reversed or shuffled")
+            raise ConfigError(
+                f"counterfactual={counterfactual!r}: expected random, uniform, reversed or shuffled"
+            )
         self.backbone = backbone
         self.attentions = AttentionMaps(channels, maps, dimensions)
         self.fc = nn.Linear(maps * channels, classes, bias=False)
@@ -73,7 +75,9 @@ class CAL(nn.Module):
         fake = self.fake_attention(attention) if fake is None else fake
         logits = self.fc(SCALE * features)
         effect = logits - self.fc(SCALE * bilinear_attention_pooling(values, fake))
-        return CALOutput(logits, effect, features, attention, self._class_maps(features, attention, images.shape[2:]))
+        return CALOutput(
+            logits, effect, features, attention, self._class_maps(features, attention, images.shape[2:])
+        )
 
     def fake_attention(self, attention: Tensor) -> Tensor:
         """Return counterfactual maps; outside training all ones, as the published code does (plain average pooling)."""
@@ -88,7 +92,9 @@ class CAL(nn.Module):
             return attention.flatten(1).amax(1).view(-1, *[1] * (attention.ndim - 1)) - attention
         return attention[torch.randperm(len(attention), generator=self.generator)]
 
-    def losses(self, output: CALOutput, labels: Tensor, augmented: Sequence[CALOutput] = ()) -> dict[str, Tensor]:
+    def losses(
+        self, output: CALOutput, labels: Tensor, augmented: Sequence[CALOutput] = ()
+    ) -> dict[str, Tensor]:
         """Return the terms of the loss; `augmented`: the outputs of crops and drops of the same images, in their order.
 
         raw: CE / 3; effect: CE over images, crops and drops together; augmented: 2/3 CE of crops and drops; centre.
@@ -109,7 +115,9 @@ class CAL(nn.Module):
         centres = F.normalize(self.centres[labels], dim=1)
         loss = (features - centres).square().sum() / len(features)
         if self.training:
-            self.centres.index_add_(0, labels, CENTRE_RATE * (features - centres).detach().to(self.centres.dtype))
+            self.centres.index_add_(
+                0, labels, CENTRE_RATE * (features - centres).detach().to(self.centres.dtype)
+            )
         return loss
 
     def pick_probabilities(self, attention: Tensor) -> Tensor:
@@ -122,7 +130,9 @@ class CAL(nn.Module):
             self.pick_probabilities(attention).cpu(), 2, replacement=True, generator=self.generator
         )
         rows = torch.arange(len(images))
-        one, other = (attention.detach()[rows, picks[:, column].to(attention.device)][:, None] for column in (0, 1))
+        one, other = (
+            attention.detach()[rows, picks[:, column].to(attention.device)][:, None] for column in (0, 1)
+        )
         theta_crop, theta_drop = (self._between(len(images), *limits) for limits in (CROP_THETA, DROP_THETA))
         return crop(images, one, theta_crop, CROP_PAD), drop(images, other, theta_drop)
 
@@ -130,7 +140,9 @@ class CAL(nn.Module):
         return (low + (high - low) * torch.rand(count, generator=self.generator)).tolist()
 
     @torch.inference_mode()
-    def predict(self, images: Tensor, crops: Sequence[tuple[float, float]] = TEST_CROPS, flip: bool = True) -> Tensor:
+    def predict(
+        self, images: Tensor, crops: Sequence[tuple[float, float]] = TEST_CROPS, flip: bool = True
+    ) -> Tensor:
         """Return (B, K) logits, averaged over the images, crops to the mean map (theta, padding), and all of it mirrored."""
         found = []
         for view in (images, images.flip(-1)) if flip else (images,):
@@ -167,5 +179,7 @@ def crop(images: Tensor, attention: Tensor, theta: Sequence[float], pad: float) 
 def drop(images: Tensor, attention: Tensor, theta: Sequence[float]) -> Tensor:
     """Return each image (B, C, H, W) with 0 where its map (B, 1, h, w) reaches `theta` of its maximum."""
     resized = F.interpolate(attention, images.shape[2:], mode="bilinear", align_corners=True)
-    limits = attention.flatten(1).amax(1) * torch.tensor(theta, dtype=attention.dtype, device=attention.device)
+    limits = attention.flatten(1).amax(1) * torch.tensor(
+        theta, dtype=attention.dtype, device=attention.device
+    )
     return images * (resized < limits.view(-1, 1, 1, 1))

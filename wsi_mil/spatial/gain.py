@@ -112,10 +112,16 @@ class GAIN(nn.Module):
             terms = {"classification": F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))}
         else:
             terms = {"classification": F.cross_entropy(logits, labels)}
-        scores = (widened(output.masked_logits).softmax(1) * output.targets).sum(1) / output.targets.sum(1).clamp_min(1)
+        scores = (widened(output.masked_logits).softmax(1) * output.targets).sum(1) / output.targets.sum(
+            1
+        ).clamp_min(1)
         terms["mining"] = self.alpha * scores.sum() / max(len(scores), 1)
         if masks is not None:
-            chosen = torch.ones(len(masks), dtype=torch.bool, device=masks.device) if has_mask is None else has_mask
+            chosen = (
+                torch.ones(len(masks), dtype=torch.bool, device=masks.device)
+                if has_mask is None
+                else has_mask
+            )
             wanted = chosen[output.rows]
             if masks.shape[2:] != output.maps.shape[2:]:
                 raise DataError(

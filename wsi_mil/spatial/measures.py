@@ -40,10 +40,15 @@ def localise(maps: Tensor, truth: Tensor, grid: tuple[int, int]) -> Localisation
     pointing = truth.flatten(1).gather(1, flat.argmax(1, keepdim=True))[:, 0]
     coarse = F.adaptive_avg_pool2d(maps[:, None], grid)[:, 0].flatten(1).argmax(1)
     rows, columns = coarse // grid[1], coarse % grid[1]
-    top_position = torch.stack([
-        _share_in_box(truth[i], (r * height / grid[0], c * width / grid[1]), (height / grid[0], width / grid[1])) >= INSIDE
-        for i, (r, c) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True))
-    ])  # fmt: skip
+    top_position = torch.stack(
+        [
+            _share_in_box(
+                truth[i], (r * height / grid[0], c * width / grid[1]), (height / grid[0], width / grid[1])
+            )
+            >= INSIDE
+            for i, (r, c) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True))
+        ]
+    )
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     found = ((flat - low) > THRESHOLD * (high - low)).view_as(truth)
     union = (found | truth).flatten(1).sum(1)

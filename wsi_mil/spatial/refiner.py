@@ -34,7 +34,12 @@ class Refiner:
 
 
 def save_refiner(
-    folder: Path, network: TileNetwork, spec: RefineSpec, limits: Limits, made_from: str, counts: dict[str, int]
+    folder: Path,
+    network: TileNetwork,
+    spec: RefineSpec,
+    limits: Limits,
+    made_from: str,
+    counts: dict[str, int],
 ) -> Refiner:
     """Write refiner.safetensors and refiner.json into a model's folder; the card comes last and holds the digest of the weights."""
     from safetensors.torch import save_file

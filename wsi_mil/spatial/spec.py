@@ -20,7 +20,9 @@ class RefineSpec(Spec):
     """
 
     method: RefineMethod = "plain"
-    backbone: str = Field("small", description="small, or timm:NAME[@STAGE] for the feature maps of a timm network")
+    backbone: str = Field(
+        "small", description="small, or timm:NAME[@STAGE] for the feature maps of a timm network"
+    )
     pretrained: bool = Field(False, description="of a timm network: fetch its weights")
     mpp: float = Field(2.0, gt=0, description="µm per pixel that the network sees")
     map_mpp: float = Field(4.0, gt=0, description="µm per pixel of the maps")

@@ -135,7 +135,9 @@ def fit_tiles(tiles: TrainingTiles, spec: RefineSpec, device: torch.device) -> T
             images, masks = _augmented(network, tiles, chosen, generator, device)
             labels = torch.from_numpy(tiles.labels[chosen]).to(device)
             known = torch.from_numpy(tiles.has_mask[chosen]).to(device)
-            terms = network.losses(images, labels, masks, known, mining=epoch >= CLASSIFICATION_ONLY * spec.epochs)
+            terms = network.losses(
+                images, labels, masks, known, mining=epoch >= CLASSIFICATION_ONLY * spec.epochs
+            )
             loss = torch.stack(list(terms.values())).sum()
             if not torch.isfinite(loss):
                 raise ModelError(
@@ -175,7 +177,9 @@ def _augmented(
 
 
 @torch.inference_mode()
-def tumour_maps(network: TileNetwork, pixels: NDArray[np.uint8], side_px: int, margin_px: int) -> NDArray[np.float32]:
+def tumour_maps(
+    network: TileNetwork, pixels: NDArray[np.uint8], side_px: int, margin_px: int
+) -> NDArray[np.float32]:
     """Return probabilities (B, side_px, side_px) for the inside of windows (B, W, W, 3) uint8 that show `margin_px` map pixels more on
     every side. Logits are interpolated, not probabilities: borders stay sharp."""
     whole = side_px + 2 * margin_px

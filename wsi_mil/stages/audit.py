@@ -101,7 +101,11 @@ def audited_slides(context: RunContext, name: str) -> tuple[list[AuditedSlide], 
     run, config = context.run, context.config
     if not run.slide_scores(name).exists():
         raise DataError(f"model {name!r} of {run.path} has no scores: run `wsi-mil score` first")
-    rows = [r for r in read_slide_scores(run.slide_scores(name))[0] if r["part"] == "test" and r["label"] is not None]
+    rows = [
+        r
+        for r in read_slide_scores(run.slide_scores(name))[0]
+        if r["part"] == "test" and r["label"] is not None
+    ]
     if not rows:
         raise DataError(f"no test slide of model {name!r} has both a label and a score: see outcomes.csv")
     by_fold = {fold: load_model(run.model(name, fold)) for fold in sorted({row["fold"] for row in rows})}
@@ -120,14 +124,24 @@ def audited_slides(context: RunContext, name: str) -> tuple[list[AuditedSlide], 
             tumour = (tile_overlap(run.store(slide_id).read_tiles(), lesions) > 0)[table.readable]
         label = int(row["label"] > 0)
         slides.append(
-            AuditedSlide(slide_id, row["patient"], label, row["threshold"], _features(model, table), scores, tumour,
-                         partial(_probability, model))
-        )  # fmt: skip
+            AuditedSlide(
+                slide_id,
+                row["patient"],
+                label,
+                row["threshold"],
+                _features(model, table),
+                scores,
+                tumour,
+                partial(_probability, model),
+            )
+        )
         models[slide_id] = model
     return slides, models
 
 
-def lesions_of(run: RunFolder, annotations: AnnotationFolder | None, slide_id: str, label: int) -> list[Lesion] | None:
+def lesions_of(
+    run: RunFolder, annotations: AnnotationFolder | None, slide_id: str, label: int
+) -> list[Lesion] | None:
     """Return a slide's lesions: none of a normal one, None of a tumour slide without outline."""
     if not label:
         return []
@@ -164,12 +178,15 @@ def ask_of_pixels(
     chosen = [s for label in (0, 1) for s in [r for r in right if r.label == label][:count]]
     sources = {source.slide_id: source for source in context.slides}
     specs = [("stain_normal", c, PoisonSpec(coverage=c)) for c in COVERAGES]
-    specs += [("restain", g, PoisonSpec(kind="stain", stain_gains=(g, g), placement="anywhere")) for g in GAINS]
+    specs += [
+        ("restain", g, PoisonSpec(kind="stain", stain_gains=(g, g), placement="anywhere")) for g in GAINS
+    ]
     for slide in progress(chosen, total=len(chosen), label="audit, pixels"):
         try:
             with _open(context, sources[slide.slide_id]) as reader:
                 values = [
-                    slide.score(_repainted(context, slide, models[slide.slide_id], reader, spec)) for *_, spec in specs
+                    slide.score(_repainted(context, slide, models[slide.slide_id], reader, spec))
+                    for *_, spec in specs
                 ]
         except WsiMilError as error:
             skipped[slide.slide_id] = str(error)
@@ -182,7 +199,9 @@ def ask_of_pixels(
 
 
 def _open(context: RunContext, source: SlideSource) -> SlideReader:
-    return open_slide(source.file, slide_id=source.slide_id, reader=context.config.slides.reader, mpp=source.mpp)
+    return open_slide(
+        source.file, slide_id=source.slide_id, reader=context.config.slides.reader, mpp=source.mpp
+    )
 
 
 def _repainted(
@@ -202,8 +221,13 @@ def _repainted(
     if not len(rows):
         return slide.features
     encoder = shared_encoder(model.encoder, context.config.execution.device)
-    part = encode_tiles(painted, tiles_at(table, rows), encoder, batch_size=model.encoder.batch_size,
-                        threads=context.config.execution.resolved_threads())  # fmt: skip
+    part = encode_tiles(
+        painted,
+        tiles_at(table, rows),
+        encoder,
+        batch_size=model.encoder.batch_size,
+        threads=context.config.execution.resolved_threads(),
+    )
     values, readable_rows = features.features.copy(), features.readable.copy()
     values[rows], readable_rows[rows] = part.features, part.readable
     return _features(model, replace(features, features=values, readable=readable_rows))

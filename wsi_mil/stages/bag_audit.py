@@ -44,7 +44,9 @@ def run_bag_audit(
             "seeds": list(range(seeds)),
             "training": TRAINING.model_dump(mode="json"),
             "thresholds": {"learned_auc": LEARNED_AUC, "pass_auc": PASS_AUC, "kept_share": KEPT_SHARE},
-            "aggregators": [summarise_bag_tests(name, [r for job, r in rows if job.name == name]) for name in names],
+            "aggregators": [
+                summarise_bag_tests(name, [r for job, r in rows if job.name == name]) for name in names
+            ],
         }
     )
     if out is not None:

@@ -80,6 +80,8 @@ def table(rows: Sequence[CheckRow]) -> str:
     ]
     widths = [max(len(line[i]) for line in [header, *cells]) for i in range(len(header) - 1)]
     return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
+        "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]
+        ).rstrip()
         for line in [header, *cells]
     )

@@ -33,7 +33,9 @@ def check_store(store: SlideStore, deep: bool) -> StoreRow:
         tiles = len(table)
         keys = store.encoders()
         folder = store.path / "features"
-        broken = [p.name for p in folder.iterdir() if p.is_dir() and p.name not in keys] if folder.is_dir() else []
+        broken = (
+            [p.name for p in folder.iterdir() if p.is_dir() and p.name not in keys] if folder.is_dir() else []
+        )
         if broken:
             return StoreRow(
                 store.slide_id,
@@ -44,10 +46,15 @@ def check_store(store: SlideStore, deep: bool) -> StoreRow:
         for key in keys:
             attributes = store.features_attributes(key) or {}
             unreadable = int(attributes["rows"]) - int(attributes["readable_rows"])
-            features.append(f"{key} ({attributes['rows']}{f', {unreadable} unreadable' if unreadable else ''})")
+            features.append(
+                f"{key} ({attributes['rows']}{f', {unreadable} unreadable' if unreadable else ''})"
+            )
             if attributes["tiles_digest"] != table.digest():
                 return StoreRow(
-                    store.slide_id, tiles, tuple(features), f"features {key} are of other tiles: run `wsi-mil extract`"
+                    store.slide_id,
+                    tiles,
+                    tuple(features),
+                    f"features {key} are of other tiles: run `wsi-mil extract`",
                 )
             if deep:
                 store.read_features(key)
@@ -55,7 +62,9 @@ def check_store(store: SlideStore, deep: bool) -> StoreRow:
         return StoreRow(store.slide_id, tiles, tuple(features), str(error))
     except Exception as error:  # whatever Zarr says about bytes that it cannot read
         remedy = f"remove {store.path}, then run `wsi-mil tile` and `wsi-mil extract`"
-        return StoreRow(store.slide_id, tiles, tuple(features), f"cannot be read ({reason_of(error)}): {remedy}")
+        return StoreRow(
+            store.slide_id, tiles, tuple(features), f"cannot be read ({reason_of(error)}): {remedy}"
+        )
     return StoreRow(store.slide_id, tiles, tuple(features))
 
 
@@ -73,5 +82,6 @@ def store_table(rows: Sequence[StoreRow]) -> str:
     ]
     widths = [max(len(line[i]) for line in cells) for i in range(3)]
     return "\n".join(
-        "  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]]).rstrip() for line in cells
+        "  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]]).rstrip()
+        for line in cells
     )

@@ -53,7 +53,9 @@ def run_compare(config: RunConfig, first: str, second: str) -> dict[str, Any]:
         "slide": _slide_level(rows[0], rows[1], rng, spec.bootstrap),
     }
     if config.annotations is not None:
-        truth = [read_truth(run, name, model, spec) for name, model in zip((first, second), found, strict=True)]
+        truth = [
+            read_truth(run, name, model, spec) for name, model in zip((first, second), found, strict=True)
+        ]
         known = sorted({s.slide_id for s in truth[0][0]} & {s.slide_id for s in truth[1][0]})
         slides = [[{s.slide_id: s for s in part}[slide_id] for slide_id in known] for part, _ in truth]
         result |= _annotated_levels(slides[0], slides[1], rng, spec)
@@ -67,7 +69,9 @@ def by_id(rows: Sequence[Row]) -> dict[str, Row]:
     return {row["slide_id"]: row for row in rows}
 
 
-def _slide_level(first: Sequence[Row], second: Sequence[Row], rng: np.random.Generator, draws: int) -> dict[str, Any]:
+def _slide_level(
+    first: Sequence[Row], second: Sequence[Row], rng: np.random.Generator, draws: int
+) -> dict[str, Any]:
     truth = np.array([row["label"] > 0 for row in first])
     scores = [np.array([row["probability"] for row in rows], np.float64) for rows in (first, second)]
     called = [np.array([row["predicted"] for row in rows], bool) for rows in (first, second)]
@@ -90,7 +94,10 @@ def _slide_level(first: Sequence[Row], second: Sequence[Row], rng: np.random.Gen
 
 
 def _annotated_levels(
-    first: Sequence[HeldOutSlide], second: Sequence[HeldOutSlide], rng: np.random.Generator, spec: EvaluationSpec
+    first: Sequence[HeldOutSlide],
+    second: Sequence[HeldOutSlide],
+    rng: np.random.Generator,
+    spec: EvaluationSpec,
 ) -> dict[str, Any]:
     tiles = [[slide.tiles.readable() for slide in slides] for slides in (first, second)]
     patients = [slide.patient for slide in first]

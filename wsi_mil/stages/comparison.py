@@ -12,8 +12,18 @@ from wsi_mil.scoring.model import read_card
 from wsi_mil.stages.run_folder import RunFolder
 
 METRICS = ("auc", "balanced_accuracy", "accuracy")
-COLUMNS = ("model", "fold", "repeat", "seed_number", "kept_epoch", "val_auc", "val_loss", "threshold",
-           *(f"test_{name}" for name in METRICS), "test_slides")  # fmt: skip
+COLUMNS = (
+    "model",
+    "fold",
+    "repeat",
+    "seed_number",
+    "kept_epoch",
+    "val_auc",
+    "val_loss",
+    "threshold",
+    *(f"test_{name}" for name in METRICS),
+    "test_slides",
+)
 
 
 def write_comparison(run: RunFolder, names: Sequence[str], folds: int) -> Path:
@@ -25,7 +35,9 @@ def write_comparison(run: RunFolder, names: Sequence[str], folds: int) -> Path:
         for number in range(folds):
             card = read_card(run.model(name, number))
             training = card["training"]
-            row = {key: training[key] for key in ("fold", "repeat", "seed_number", "kept_epoch", "test_slides")}
+            row = {
+                key: training[key] for key in ("fold", "repeat", "seed_number", "kept_epoch", "test_slides")
+            }
             row |= {key: training["metrics"].get(key, math.nan) for key in ("val_auc", "val_loss")}
             row |= {f"test_{key}": training["test"].get(key, math.nan) for key in METRICS}
             writer.writerow({"model": name, "threshold": card["threshold"]["value"], **row})
@@ -44,14 +56,31 @@ def summarise(path: Path) -> list[list[str]]:
     for name in dict.fromkeys(row["model"] for row in rows):
         own = [row for row in rows if row["model"] == name]
         numbers = {
-            key: spread([float(row[key]) for row in own]) for key in ("test_auc", "test_balanced_accuracy", "val_auc")
+            key: spread([float(row[key]) for row in own])
+            for key in ("test_auc", "test_balanced_accuracy", "val_auc")
         }
         auc, balanced, val = (numbers[key] for key in ("test_auc", "test_balanced_accuracy", "val_auc"))
         interval = "-" if math.isnan(auc.low) else f"{auc.low:.3f} to {min(auc.high, 1):.3f}"
-        found.append((auc.mean, [name, str(len(own)), _number(auc.mean), _number(auc.std), interval,
-                                 _number(balanced.mean), _number(balanced.std), _number(val.mean)]))  # fmt: skip
+        found.append(
+            (
+                auc.mean,
+                [
+                    name,
+                    str(len(own)),
+                    _number(auc.mean),
+                    _number(auc.std),
+                    interval,
+                    _number(balanced.mean),
+                    _number(balanced.std),
+                    _number(val.mean),
+                ],
+            )
+        )
     header = ["model", "trainings", "test AUC", "sd", "95 % interval", "balanced accuracy", "sd", "val AUC"]
-    return [header, *(row for _, row in sorted(found, key=lambda pair: -pair[0] if pair[0] == pair[0] else 1))]
+    return [
+        header,
+        *(row for _, row in sorted(found, key=lambda pair: -pair[0] if pair[0] == pair[0] else 1)),
+    ]
 
 
 def _number(value: float) -> str:

@@ -36,8 +36,9 @@ FORMAT = 2
 BAND_DRAWS = 200  # bands are looked at, not quoted
 
 
-def run_evaluate(run: RunFolder, name: str, split: Split, annotations: AnnotationFolder | None, spec: EvaluationSpec
-                 ) -> bool:  # fmt: skip
+def run_evaluate(
+    run: RunFolder, name: str, split: Split, annotations: AnnotationFolder | None, spec: EvaluationSpec
+) -> bool:
     """Write evaluation/<name>/metrics.json, curves.json and curves.png; return whether there was work to do."""
     found = held_out(run, name, split, annotations, spec)
     rows, inputs, folder = found.rows, found.inputs_digest, run.evaluation(name)
@@ -64,7 +65,9 @@ def run_evaluate(run: RunFolder, name: str, split: Split, annotations: Annotatio
         curves["froc"] = curve
     write_json(folder / "curves.json", without_nan(curves))
     (folder / "curves.png").unlink(missing_ok=True)
-    draw_curves({name: without_nan(curves | {"calibration": metrics["slide"]["calibration"]})}, folder / "curves.png")
+    draw_curves(
+        {name: without_nan(curves | {"calibration": metrics["slide"]["calibration"]})}, folder / "curves.png"
+    )
     write_json(done, without_nan(metrics))
     return True
 
@@ -82,7 +85,9 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _slide_level(rows: Sequence[dict[str, Any]], spec: EvaluationSpec, rng: np.random.Generator) -> dict[str, Any]:
+def _slide_level(
+    rows: Sequence[dict[str, Any]], spec: EvaluationSpec, rng: np.random.Generator
+) -> dict[str, Any]:
     """Pooled over all test slides, and for several folds also fold by fold."""
     result = slide_metrics(
         [row["label"] for row in rows],
@@ -120,7 +125,9 @@ def _truth_and_scores(rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.nd
     return np.array([row["label"] > 0 for row in rows]), np.array([row["probability"] for row in rows])
 
 
-def _slide_curves(rows: Sequence[dict[str, Any]], spec: EvaluationSpec, rng: np.random.Generator) -> dict[str, Any]:
+def _slide_curves(
+    rows: Sequence[dict[str, Any]], spec: EvaluationSpec, rng: np.random.Generator
+) -> dict[str, Any]:
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     truth, scores = _truth_and_scores(rows)
@@ -143,8 +150,9 @@ def _slide_curves(rows: Sequence[dict[str, Any]], spec: EvaluationSpec, rng: np.
     }
 
 
-def _annotated_levels(run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec, rng: np.random.Generator
-                      ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:  # fmt: skip
+def _annotated_levels(
+    run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec, rng: np.random.Generator
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Patch metrics and FROC over the slides whose truth is known; their detections go to files as the script reads them."""
     slides, without = read_truth(run, name, found, spec)
     tiles = [slide.tiles for slide in slides]

@@ -33,7 +33,9 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
     with hold(config.run):
         context = open_run(config)
     run, key = context.run, config.encoder.key
-    having = [slide_id for slide_id in context.slide_ids if run.store(slide_id).features_attributes(key) is not None]
+    having = [
+        slide_id for slide_id in context.slide_ids if run.store(slide_id).features_attributes(key) is not None
+    ]
     if not having:
         raise DataError(f"no slide of {run.path} has {key} features: run `wsi-mil extract` first")
     if left := len(context.slide_ids) - len(having):
@@ -74,7 +76,10 @@ def _slide(run: RunFolder, config: RunConfig, slide_id: str, labels: LabelTable 
         if path.exists():
             scores = read_tile_scores(path)
             if scores.tiles_digest == table.digest():
-                columns |= {f"score_{name}": scores.tile_scores, f"scaled_{name}": scores.tile_probabilities()}
+                columns |= {
+                    f"score_{name}": scores.tile_scores,
+                    f"scaled_{name}": scores.tile_probabilities(),
+                }
     return ExportedSlide(info, table, features, row.label if row else None, truth, columns)
 
 

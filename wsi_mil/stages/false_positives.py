@@ -20,7 +20,9 @@ SHOWN, CROP_PX, TILES_WIDE = 12, 210, 3
 OUTLINE = (255, 210, 0)
 
 
-def false_positive_crops(run: RunFolder, name: str, sources: Sequence[SlideSource], reader: str) -> list[Crop]:
+def false_positive_crops(
+    run: RunFolder, name: str, sources: Sequence[SlideSource], reader: str
+) -> list[Crop]:
     """Return pictures of the most probable false positives of a model, most probable first.
 
     Of slides that are not at hand, or cannot be read any more, there is none.
@@ -32,7 +34,9 @@ def false_positive_crops(run: RunFolder, name: str, sources: Sequence[SlideSourc
         rows = [row for row, _ in zip(csv.DictReader(handle), range(SHOWN), strict=False)]
     by_id = {source.slide_id: source for source in sources}
     crops = []
-    for slide_id, group in groupby(sorted(rows, key=lambda row: row["slide_id"]), key=lambda row: row["slide_id"]):
+    for slide_id, group in groupby(
+        sorted(rows, key=lambda row: row["slide_id"]), key=lambda row: row["slide_id"]
+    ):
         source = by_id.get(slide_id)
         if source is None or source.path is None:
             continue

@@ -37,8 +37,15 @@ from wsi_mil.tissue.files import read_outline, tissue_features
 GEOJSON = {"0.3": "geojson", "0.4": "geojson.gz"}
 
 
-def run_heatmap(run: RunFolder, name: str, slides: Sequence[SlideSource], reader: str, spec: HeatmapSpec,
-                evaluation: EvaluationSpec, qupath: QuPathSpec) -> int:  # fmt: skip
+def run_heatmap(
+    run: RunFolder,
+    name: str,
+    slides: Sequence[SlideSource],
+    reader: str,
+    spec: HeatmapSpec,
+    evaluation: EvaluationSpec,
+    qupath: QuPathSpec,
+) -> int:
     """Draw the heatmaps of one model; return how many slides needed work."""
     rows, _ = read_slide_scores(run.slide_scores(name))
     by_id = {row["slide_id"]: row for row in rows if row["part"] in spec.parts}
@@ -67,7 +74,9 @@ def run_heatmap(run: RunFolder, name: str, slides: Sequence[SlideSource], reader
             return Outcome(slide_id, f"heatmap {name}", "done", "", {}, digest, reused=True)
         slide = _read(run, name, slide_id, row["threshold"], spec, refined is not None)
         _write_overlay(run, name, sources[slide_id], reader, spec, slide)
-        write_score_pyramid(run.heatmap(name, slide_id, "ome.tif"), slide.picture, slide.info, f"{slide_id} {name}")
+        write_score_pyramid(
+            run.heatmap(name, slide_id, "ome.tif"), slide.picture, slide.info, f"{slide_id} {name}"
+        )
         counts = _write_geojson(run, name, slide, spec, evaluation, qupath)
         index[slide_id] = digest
         seconds = time.perf_counter() - started
@@ -117,14 +126,17 @@ def _read(
     return ScoredSlide(info, table, scores, raster, picture, label, spec.thresholds or (own,))
 
 
-def _write_overlay(run: RunFolder, name: str, source: SlideSource, reader: str, spec: HeatmapSpec, drawn: ScoredSlide
-                   ) -> None:  # fmt: skip
+def _write_overlay(
+    run: RunFolder, name: str, source: SlideSource, reader: str, spec: HeatmapSpec, drawn: ScoredSlide
+) -> None:
     info, scores = drawn.info, drawn.scores
     longer = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
     mpp = max(longer / spec.overlay_px, info.mpp)
     if source.path is None:  # imported features: the scores on a blank sheet
         thumbnail = np.full(
-            (round(info.height_px * info.mpp_y / mpp), round(info.width_px * info.mpp_x / mpp), 3), 255, np.uint8
+            (round(info.height_px * info.mpp_y / mpp), round(info.width_px * info.mpp_x / mpp), 3),
+            255,
+            np.uint8,
         )
     else:
         with open_slide(source.path, slide_id=source.slide_id, reader=reader, mpp=source.mpp) as slide:
@@ -135,8 +147,14 @@ def _write_overlay(run: RunFolder, name: str, source: SlideSource, reader: str, 
         aside.write_bytes(picture)
 
 
-def _write_geojson(run: RunFolder, name: str, drawn: ScoredSlide, spec: HeatmapSpec, evaluation: EvaluationSpec,
-                   qupath: QuPathSpec) -> dict[str, int]:  # fmt: skip
+def _write_geojson(
+    run: RunFolder,
+    name: str,
+    drawn: ScoredSlide,
+    spec: HeatmapSpec,
+    evaluation: EvaluationSpec,
+    qupath: QuPathSpec,
+) -> dict[str, int]:
     """Write the objects that `spec` names; return how many there are, and how many tiles lie outside QuPath's frame."""
     info, table, scores = drawn.info, drawn.table, drawn.scores
     frame = qupath_frame(info, qupath.bounds)

@@ -87,7 +87,9 @@ def _annotation(annotations: AnnotationFolder | None, row: Row) -> Path | None:
     return annotations.find(row["slide_id"]) if annotations is not None and row["label"] > 0 else None
 
 
-def read_truth(run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec) -> tuple[list[HeldOutSlide], list[str]]:
+def read_truth(
+    run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec
+) -> tuple[list[HeldOutSlide], list[str]]:
     """Return the slides whose truth is known (normal ones, and tumour ones with annotations), and the ids of the others."""
     slides, without = [], []
     for row in progress(found.rows, total=len(found.rows), label=f"evaluate {name}"):
@@ -103,11 +105,16 @@ def read_truth(run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec) 
     return slides, without
 
 
-def _slide(run: RunFolder, name: str, row: Row, path: Path | None, spec: EvaluationSpec, bounds: BoundsMode
-           ) -> HeldOutSlide:  # fmt: skip
+def _slide(
+    run: RunFolder, name: str, row: Row, path: Path | None, spec: EvaluationSpec, bounds: BoundsMode
+) -> HeldOutSlide:
     slide_id = row["slide_id"]
     store = run.store(slide_id)
-    info, table, scores = store.read_info(), store.read_tiles(), read_tile_scores(run.tile_scores(name, slide_id))
+    info, table, scores = (
+        store.read_info(),
+        store.read_tiles(),
+        read_tile_scores(run.tile_scores(name, slide_id)),
+    )
     check_scores(scores, table)
     lesions = read_annotations(path, slide_id, info, bounds) if path else []
     if spec.patch_truth == "centre":
@@ -150,7 +157,9 @@ def match_slide(
         matches = match_in_regions(points, regions, info.slide_id)
         if regions is None:
             return matches, ()
-        places = [(region.centroid.x / info.mpp_x, region.centroid.y / info.mpp_y) for region in regions.regions]
+        places = [
+            (region.centroid.x / info.mpp_x, region.centroid.y / info.mpp_y) for region in regions.regions
+        ]
         lengths_um = [major_axis(region) for region in regions.regions]
         return matches, _described(info.slide_id, places, lengths_um, regions.isolated, matches)
     scale_x, scale_y = spec.froc_mask_mpp / info.mpp_x, spec.froc_mask_mpp / info.mpp_y
@@ -164,7 +173,9 @@ def match_slide(
     matches = match_detections(points, mask, info.slide_id)
     places = [((column + 0.5) * scale_x, (row + 0.5) * scale_y) for row, column in mask.centres_px]
     isolated = [number in mask.isolated for number in range(1, len(mask.axes_px) + 1)]
-    return matches, _described(info.slide_id, places, [axis * mask.mpp for axis in mask.axes_px], isolated, matches)
+    return matches, _described(
+        info.slide_id, places, [axis * mask.mpp for axis in mask.axes_px], isolated, matches
+    )
 
 
 def _described(

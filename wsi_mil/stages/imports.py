@@ -68,7 +68,9 @@ def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
     with hold(run_folder):
         write_json(run_folder / "provenance.json", provenance(config))
         save_config(config, run_folder / "config.yaml")
-        write_json(run_folder / "import.json", {"kind": "import", "layout": source.layout, "encoder": encoder})
+        write_json(
+            run_folder / "import.json", {"kind": "import", "layout": source.layout, "encoder": encoder}
+        )
         run.ledger.keep_only(set(found))
 
         def one(slide_id: str) -> Outcome:
@@ -81,17 +83,30 @@ def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
 def _tile_spec(bag: ForeignBag) -> TileSpec:
     size_px, overlap_px = int(bag.patch_px or 0), int(bag.overlap_px or 0)
     stride_px = size_px - overlap_px
-    return TileSpec(mpp=float(bag.tile_mpp or 0), size_px=size_px, stride_px=stride_px, min_tissue_fraction=0.0)
+    return TileSpec(
+        mpp=float(bag.tile_mpp or 0), size_px=size_px, stride_px=stride_px, min_tissue_fraction=0.0
+    )
 
 
-def _import_one(run: RunFolder, slide_id: str, read: Callable[[], ForeignBag], slide: Location | None, labels: LabelTable | None,
-                source: ImportSource, config: RunConfig) -> Outcome:  # fmt: skip
+def _import_one(
+    run: RunFolder,
+    slide_id: str,
+    read: Callable[[], ForeignBag],
+    slide: Location | None,
+    labels: LabelTable | None,
+    source: ImportSource,
+    config: RunConfig,
+) -> Outcome:
     started = time.perf_counter()
     bag = source.asked.complete(read())
     if (spec := _tile_spec(bag)) != config.tiles:
-        raise DataError(f"{bag.source}: its tiles are {_told(spec)}, those of the first file {_told(config.tiles)}")
+        raise DataError(
+            f"{bag.source}: its tiles are {_told(spec)}, those of the first file {_told(config.tiles)}"
+        )
     if bag.encoder not in (None, config.encoder.name.partition(":")[2]) and source.encoder is None:
-        raise DataError(f"{bag.source} was made by {bag.encoder}, the first file by {config.encoder.name[9:]}")
+        raise DataError(
+            f"{bag.source} was made by {bag.encoder}, the first file by {config.encoder.name[9:]}"
+        )
     info = None
     if slide is not None:
         with open_slide(slide, slide_id=slide_id, mpp=labels.mpp_of(slide_id) if labels else None) as opened:

@@ -22,7 +22,12 @@ def lesion_rows(slides: Sequence[HeldOutSlide]) -> list[dict[str, Any]]:
     rows = []
     for slide in slides:
         for lesion in slide.lesions:
-            values = (slide.slide_id, round(lesion.x0_px, 1), round(lesion.y0_px, 1), round(lesion.length_um, 1))
+            values = (
+                slide.slide_id,
+                round(lesion.x0_px, 1),
+                round(lesion.y0_px, 1),
+                round(lesion.length_um, 1),
+            )
             found = not lesion.isolated and lesion.probability >= slide.threshold
             more = (not lesion.isolated, lesion.probability, slide.threshold, found)
             rows.append(dict(zip(LESION_COLUMNS, (*values, *more), strict=True)))

@@ -140,10 +140,16 @@ def _manifest(folder: Path, rest: bool) -> Manifest:
     """The files of a unit; `rest`: of the run but for its stores, its lock and what is hidden."""
     if not folder.is_dir():
         return {}
-    tops = [path for path in folder.iterdir() if not (rest and (path.name == "slides" or path.name.startswith(".")))]
+    tops = [
+        path
+        for path in folder.iterdir()
+        if not (rest and (path.name == "slides" or path.name.startswith(".")))
+    ]
     paths = [path for top in tops for path in (top.rglob("*") if top.is_dir() else [top])]
     kept = [
-        p for p in paths if p.is_file() and not p.name.endswith(TEMPORARY) and not (rest and p.name.startswith("."))
+        p
+        for p in paths
+        if p.is_file() and not p.name.endswith(TEMPORARY) and not (rest and p.name.startswith("."))
     ]
     return {path.relative_to(folder).as_posix(): digest_file(path) for path in sorted(kept)}
 

@@ -37,7 +37,9 @@ def patient_stages(run: RunFolder, name: str, truth: Mapping[str, str]) -> list[
     nodes: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for row in read_slide_scores(run.slide_scores(name))[0]:
         if row["part"] == "test" and row["patient"] in truth:
-            length_um = longest_region_um(run, name, row["slide_id"], row["threshold"]) if row["predicted"] else 0.0
+            length_um = (
+                longest_region_um(run, name, row["slide_id"], row["threshold"]) if row["predicted"] else 0.0
+            )
             nodes[row["patient"]].append((row["slide_id"], node_class(bool(row["predicted"]), length_um)))
     result = []
     for patient, found in sorted(nodes.items()):
@@ -49,7 +51,11 @@ def patient_stages(run: RunFolder, name: str, truth: Mapping[str, str]) -> list[
 def longest_region_um(run: RunFolder, name: str, slide_id: str, threshold: float) -> float:
     """Return the major axis in µm of the longest connected region of tiles at or above the threshold, 0 if none is."""
     store = run.store(slide_id)
-    table, info, scores = store.read_tiles(), store.read_info(), read_tile_scores(run.tile_scores(name, slide_id))
+    table, info, scores = (
+        store.read_tiles(),
+        store.read_info(),
+        read_tile_scores(run.tile_scores(name, slide_id)),
+    )
     check_scores(scores, table)
     if scores.score_kind == "attention":
         threshold = ATTENTION_THRESHOLD
@@ -59,7 +65,9 @@ def longest_region_um(run: RunFolder, name: str, slide_id: str, threshold: float
     return max((major_axis(Polygon(region.exterior)) for region in regions), default=0.0)
 
 
-def stage_agreement(patients: list[PatientStage], rng: np.random.Generator, draws: int = 1000) -> dict[str, Any]:
+def stage_agreement(
+    patients: list[PatientStage], rng: np.random.Generator, draws: int = 1000
+) -> dict[str, Any]:
     """Return the quadratic weighted kappa of predicted and true stages with its bootstrap interval over patients."""
     truth, predicted = [p.truth for p in patients], [p.predicted for p in patients]
     interval = bootstrap_interval(

@@ -33,7 +33,9 @@ class RunContext:
 
     def require_labels(self) -> LabelTable:
         if self.labels is None:
-            raise DataError("training and evaluation need labels: give slides.labels=PATH (a CSV with slide,label)")
+            raise DataError(
+                "training and evaluation need labels: give slides.labels=PATH (a CSV with slide,label)"
+            )
         return self.labels
 
 
@@ -71,7 +73,9 @@ def _slide_files(run: RunFolder, config: RunConfig) -> dict[str, Location | None
     else:
         files = find_slides(config.slide_folder)
         if not files:
-            raise DataError(f"no slide below {config.slide_folder}: expected files such as .svs, .tiff, .ndpi, .mrxs")
+            raise DataError(
+                f"no slide below {config.slide_folder}: expected files such as .svs, .tiff, .ndpi, .mrxs"
+            )
     paths: dict[str, Location | None] = {file.slide_id: file.path for file in files}
     if config.imported:
         paths = {slide_id: paths.get(slide_id) for slide_id in run.stored_slides()}
@@ -121,7 +125,9 @@ def _account_for_labels(context: RunContext) -> None:
     run.ledger.keep_only({*context.slide_ids, *(labels.rows if labels else ())})
     if labels is None or context.config.labels_path is None:
         return
-    without_slide, without_label = check_against_slides(labels, set(context.slide_ids), context.config.labels_path)
+    without_slide, without_label = check_against_slides(
+        labels, set(context.slide_ids), context.config.labels_path
+    )
     for row in run.ledger.rows("labels"):
         if row.slide_id not in without_slide and row.slide_id not in without_label:
             run.ledger.forget(row.slide_id, "labels")
@@ -129,7 +135,9 @@ def _account_for_labels(context: RunContext) -> None:
         reason = f"label without slide: no file of this id below {context.config.slide_folder}"
         run.ledger.put(Outcome(slide_id, "labels", "failed", reason))
     for slide_id in without_label:
-        run.ledger.put(Outcome(slide_id, "labels", "skipped", "slide without label: scored, but not trained on"))
+        run.ledger.put(
+            Outcome(slide_id, "labels", "skipped", "slide without label: scored, but not trained on")
+        )
     run.ledger.save()
 
 
@@ -139,8 +147,15 @@ def stage_tile(context: RunContext) -> int:
     config = context.config
     if config.imported:
         return 0
-    return run_tile(context.run, context.slides, config.slides.reader, config.tissue, config.tiles, config.qupath,
-                    config.execution)  # fmt: skip
+    return run_tile(
+        context.run,
+        context.slides,
+        config.slides.reader,
+        config.tissue,
+        config.tiles,
+        config.qupath,
+        config.execution,
+    )
 
 
 def stage_extract(context: RunContext) -> int:
@@ -157,8 +172,15 @@ def stage_train(context: RunContext) -> int:
     from wsi_mil.stages.train import load_or_make_split, run_train, training_set
 
     config, run = context.config, context.run
-    data = training_set(run, context.require_labels(), config.tissue, config.tiles, config.encoder,
-                        config.annotations, config.evaluation.patch_overlap)  # fmt: skip
+    data = training_set(
+        run,
+        context.require_labels(),
+        config.tissue,
+        config.tiles,
+        config.encoder,
+        config.annotations,
+        config.evaluation.patch_overlap,
+    )
     split = load_or_make_split(run, data, config.split)
     models = {name: config.train_spec(name) for name in config.models}
     trained = run_train(run, data, split, models, config.execution)
@@ -175,7 +197,9 @@ def _saved_split(context: RunContext) -> Split:
 def stage_score(context: RunContext) -> int:
     from wsi_mil.stages.score import run_score
 
-    return run_score(context.run, list(context.config.models), context.labels, _saved_split(context), context.slide_ids)
+    return run_score(
+        context.run, list(context.config.models), context.labels, _saved_split(context), context.slide_ids
+    )
 
 
 def stage_heatmap(context: RunContext) -> int:
@@ -187,7 +211,13 @@ def _draw(context: RunContext, name: str) -> int:
 
     config = context.config
     return run_heatmap(
-        context.run, name, context.slides, config.slides.reader, config.heatmaps, config.evaluation, config.qupath
+        context.run,
+        name,
+        context.slides,
+        config.slides.reader,
+        config.heatmaps,
+        config.evaluation,
+        config.qupath,
     )
 
 
@@ -196,14 +226,19 @@ def stage_evaluate(context: RunContext) -> int:
 
     context.require_labels()
     split, config = _saved_split(context), context.config
-    return sum(run_evaluate(context.run, name, split, config.annotations, config.evaluation) for name in config.models)
+    return sum(
+        run_evaluate(context.run, name, split, config.annotations, config.evaluation)
+        for name in config.models
+    )
 
 
 def stage_report(context: RunContext) -> int:
     from wsi_mil.stages.report import run_report
 
     config = context.config
-    return int(run_report(context.run, context.slides, config.slides.reader, context.labels, list(config.models)))
+    return int(
+        run_report(context.run, context.slides, config.slides.reader, context.labels, list(config.models))
+    )
 
 
 STAGES: dict[str, Callable[[RunContext], int]] = {
@@ -266,7 +301,9 @@ def refine_run(config: RunConfig, name: str) -> tuple[RunSummary, dict[str, Any]
         raise StoreError(f"no run in {config.run}: run `wsi-mil run` first")
     if not run.slide_scores(name).exists():
         scored = sorted(path.parent.name for path in (config.run / "scores").glob("*/slides.parquet"))
-        raise DataError(f"model {name!r} has no scores in {config.run}; scored models: {', '.join(scored) or 'none'}")
+        raise DataError(
+            f"model {name!r} has no scores in {config.run}; scored models: {', '.join(scored) or 'none'}"
+        )
     refuse_before_saving(config.refine)
     with hold(config.run):
         context = open_run(config)
@@ -282,7 +319,9 @@ def refine_run(config: RunConfig, name: str) -> tuple[RunSummary, dict[str, Any]
         )
         work = {"refine": run_refine(inputs, name, _saved_split(context))}
         work["heatmap"] = _draw(context, name)
-        found = compare_refined(run, name, config.annotations, config.evaluation) if config.annotations else None
+        found = (
+            compare_refined(run, name, config.annotations, config.evaluation) if config.annotations else None
+        )
         work["report"] = stage_report(context)
         for stage, count in work.items():
             logger().info("%-9s %s", stage, _told(context, stage, count))
@@ -310,10 +349,14 @@ def plan(config: RunConfig) -> list[str]:
     tiled = sum(run.store(s.slide_id).tiles_digest() is not None for s in slides)
     extracted = sum(run.store(s.slide_id).features_attributes(config.encoder.key) is not None for s in slides)
     lines.append(f"slides       {len(slides)} below {config.slide_folder}")
-    lines.append(f"tile         {tiled} have tiles; asked: {config.tiles.size_px} px at {config.tiles.mpp:g} µm/px")
+    lines.append(
+        f"tile         {tiled} have tiles; asked: {config.tiles.size_px} px at {config.tiles.mpp:g} µm/px"
+    )
     lines.append(f"extract      {extracted} have {config.encoder.key} features")
     trained = [name for name in config.models if (run.path / "models" / name).is_dir()]
-    lines.append(f"train        models {', '.join(config.models)}; trained before: {', '.join(trained) or 'none'}")
+    lines.append(
+        f"train        models {', '.join(config.models)}; trained before: {', '.join(trained) or 'none'}"
+    )
     if config.execution.cluster is not None:
         lines += config.execution.cluster.plan()
     lines.append(f"configuration digest {digest_json(config.model_dump(mode='json'))}")

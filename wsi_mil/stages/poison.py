@@ -32,7 +32,17 @@ from wsi_mil.stages.train import TrainingSet, side_by_side, training_set
 FORMAT = 1
 IN_MEMORY_BYTES = 1 << 30
 METRICS = ("slide_auc", "patch_auc", "froc", "poison_share", "poison_top")
-COLUMNS = ("model", "arm", "condition", "fold", *METRICS, "train_auc", "val_auc", "last_val_auc", "kept_epoch")
+COLUMNS = (
+    "model",
+    "arm",
+    "condition",
+    "fold",
+    *METRICS,
+    "train_auc",
+    "val_auc",
+    "last_val_auc",
+    "kept_epoch",
+)
 
 
 @dataclass(frozen=True)
@@ -85,9 +95,20 @@ def run_poison(config: RunConfig, arms: Sequence[Arm] = TRAINING_ARMS) -> Poison
 def _slides_with_both(context: RunContext) -> TrainingSet:
     """The labelled slides that have clean and poisoned features."""
     config, run = context.config, context.run
-    data = training_set(run, context.require_labels(), config.tissue, config.tiles, config.encoder, config.annotations)
-    both = run_poison_features(run, context.slides, data.labels, config.slides.reader, config.annotations, config.poison,
-                               config.encoder, config.execution, config.qupath)  # fmt: skip
+    data = training_set(
+        run, context.require_labels(), config.tissue, config.tiles, config.encoder, config.annotations
+    )
+    both = run_poison_features(
+        run,
+        context.slides,
+        data.labels,
+        config.slides.reader,
+        config.annotations,
+        config.poison,
+        config.encoder,
+        config.execution,
+        config.qupath,
+    )
     labels = {s: data.labels[s] for s in both}
     lost = sorted(set(data.labels) - set(both))
     if lost:
@@ -102,8 +123,15 @@ def _slides_with_both(context: RunContext) -> TrainingSet:
         raise DataError(
             f"poison needs normal and tumour slides, {len(labels)} slides are left: {next(iter(sorted(reasons)), '')}"
         )
-    return TrainingSet(labels, data.class_names, {s: data.features_digests[s] for s in both}, data.tissue, data.tiles,
-                       data.encoder, data.annotations)  # fmt: skip
+    return TrainingSet(
+        labels,
+        data.class_names,
+        {s: data.features_digests[s] for s in both},
+        data.tissue,
+        data.tiles,
+        data.encoder,
+        data.annotations,
+    )
 
 
 def _jobs(context: RunContext, data: TrainingSet, split: Split, arms: Sequence[Arm]) -> list[PoisonTraining]:
@@ -111,7 +139,9 @@ def _jobs(context: RunContext, data: TrainingSet, split: Split, arms: Sequence[A
     spec, key = config.poison, config.encoder.key
     device = str(pick_device(config.execution.device))
     folder = poison_folder(run, spec)
-    outlines = {s: path for s in data.labels if data.annotations and (path := data.annotations.find(s)) is not None}
+    outlines = {
+        s: path for s in data.labels if data.annotations and (path := data.annotations.find(s)) is not None
+    }
     digests = {s: _digest(run, spec, key, s) for s in data.labels}
     rows = sum(int((run.store(s).features_attributes(key) or {})["rows"]) for s in data.labels)
     dim = int((run.store(next(iter(data.labels))).features_attributes(key) or {})["dim"])
@@ -127,22 +157,35 @@ def _jobs(context: RunContext, data: TrainingSet, split: Split, arms: Sequence[A
                     "spec": train.model_dump(mode="json"),
                     "fold": [number, fold.train, fold.val, fold.test],
                     "features": [digests[s] for part in (fold.train, fold.val, fold.test) for s in part],
-                    "labels": [data.labels[s].label for part in (fold.train, fold.val, fold.test) for s in part],
+                    "labels": [
+                        data.labels[s].label for part in (fold.train, fold.val, fold.test) for s in part
+                    ],
                     "truth": truth,
                     "evaluation": config.evaluation.digest(),
                 }
             )
             jobs += [
                 PoisonTraining(
-                    run=run.path, poison=spec, name=name, spec=train, arm=arm, fold=fold, number=number,
-                    labels=data.labels, classes=len(data.class_names), encoder=config.encoder,
-                    evaluation=config.evaluation, outlines=outlines,
-                    bounds=data.annotations.bounds if data.annotations else "auto", device=device,
-                    in_memory=2 * 4 * rows * dim < IN_MEMORY_BYTES, inputs=digest_json([inputs, arm]),
+                    run=run.path,
+                    poison=spec,
+                    name=name,
+                    spec=train,
+                    arm=arm,
+                    fold=fold,
+                    number=number,
+                    labels=data.labels,
+                    classes=len(data.class_names),
+                    encoder=config.encoder,
+                    evaluation=config.evaluation,
+                    outlines=outlines,
+                    bounds=data.annotations.bounds if data.annotations else "auto",
+                    device=device,
+                    in_memory=2 * 4 * rows * dim < IN_MEMORY_BYTES,
+                    inputs=digest_json([inputs, arm]),
                     result=folder / "trainings" / f"{name}_{arm}_fold{number}.json",
                 )
                 for arm in arms
-            ]  # fmt: skip
+            ]
     return jobs
 
 
@@ -157,7 +200,9 @@ def _is_done(job: PoisonTraining) -> bool:
 
 def _touched(run: RunFolder, spec: PoisonSpec, key: str, data: TrainingSet) -> float:
     """The share of tiles that carry poison, mean over slides."""
-    counts = [(poisoned_store(run, spec, s).features_attributes(key) or {})["poison"]["counts"] for s in data.labels]
+    counts = [
+        (poisoned_store(run, spec, s).features_attributes(key) or {})["poison"]["counts"] for s in data.labels
+    ]
     return float(sum(c["poisoned"] / max(c["tiles"], 1) for c in counts) / len(counts))
 
 
@@ -175,7 +220,9 @@ def summarise_poison(
             if not measured:
                 continue
             values[condition] = [_number(m["slide_auc"]) for m in measured]
-            conditions[condition] = {key: asdict(spread([_number(m[key]) for m in measured])) for key in METRICS}
+            conditions[condition] = {
+                key: asdict(spread([_number(m[key]) for m in measured])) for key in METRICS
+            }
         entry: dict[str, Any] = {"model": name, "aggregator": own[0]["aggregator"], "conditions": conditions}
         entry["score_kind"] = next(iter(own[0]["conditions"].values()))["score_kind"]
         for arm in dict.fromkeys(row["arm"] for row in own):

@@ -79,7 +79,9 @@ def poison_one(job: PoisonJob) -> Outcome:
     made_from = digest_json([job.spec.digest(), attributes["digest"], attributes["tiles_digest"], outline])
     found = store.features_attributes(key)
     if found is not None and found["poison"]["made_from"] == made_from:
-        return Outcome(job.slide_id, "poison", "done", "", found["poison"]["counts"], found["digest"], reused=True)
+        return Outcome(
+            job.slide_id, "poison", "done", "", found["poison"]["counts"], found["digest"], reused=True
+        )
     table, features = clean.read_tiles(), clean.read_features(key)
     lesions = None
     if needs_outline and job.outline:
@@ -93,8 +95,13 @@ def poison_one(job: PoisonJob) -> Outcome:
         if len(rows):
             # stains are normalised as in the clean slide: its other tiles keep the features that they have
             part = encode_tiles(
-                poisoned, tiles_at(table, rows), encoder, batch_size=job.encoder.batch_size, threads=job.threads, colours=tuple(map(ColourMap.from_lists, attributes.get("colours", []))),
-            )  # fmt: skip
+                poisoned,
+                tiles_at(table, rows),
+                encoder,
+                batch_size=job.encoder.batch_size,
+                threads=job.threads,
+                colours=tuple(map(ColourMap.from_lists, attributes.get("colours", []))),
+            )
             values[rows], readable[rows] = part.features, part.readable
         if job.preview:
             _write_preview(poison_folder(run, job.spec) / "previews" / f"{job.slide_id}.jpg", poisoned)
@@ -126,7 +133,9 @@ def _write_places(job: PoisonJob, poisoned: PoisonedSlide) -> None:
     if not area.is_empty:
         uid = stable_id(info.slide_id, "poison", job.spec.digest())
         items = [
-            feature(area, object_type="annotation", uid=uid, class_name="Poison", colour=POISON_COLOUR, name=title)
+            feature(
+                area, object_type="annotation", uid=uid, class_name="Poison", colour=POISON_COLOUR, name=title
+            )
         ]
     header = {
         "kind": "poison",
@@ -149,11 +158,21 @@ def _write_preview(path: Path, poisoned: PoisonedSlide) -> None:
         aside.write_bytes(encoded.tobytes())
 
 
-def run_poison_features(run: RunFolder, slides: Sequence[SlideSource], labels: Mapping[str, SlideLabel], reader: str,
-                        annotations: AnnotationFolder | None, spec: PoisonSpec, encoder: EncoderSpec,
-                        execution: ExecutionSpec, qupath: QuPathSpec) -> list[str]:  # fmt: skip
+def run_poison_features(
+    run: RunFolder,
+    slides: Sequence[SlideSource],
+    labels: Mapping[str, SlideLabel],
+    reader: str,
+    annotations: AnnotationFolder | None,
+    spec: PoisonSpec,
+    encoder: EncoderSpec,
+    execution: ExecutionSpec,
+    qupath: QuPathSpec,
+) -> list[str]:
     """Make the poisoned features of all labelled slides that have clean ones; return the ids of those that have both."""
-    shared_encoder(encoder, execution.device)  # an encoder that cannot be had is the run's error, not each slide's
+    shared_encoder(
+        encoder, execution.device
+    )  # an encoder that cannot be had is the run's error, not each slide's
     usable = [s for s in slides if s.slide_id in labels]
     shown = [s.slide_id for s in usable if labels[s.slide_id].label == 0][: PREVIEWS // 2]
     shown += [s.slide_id for s in usable if labels[s.slide_id].label][: PREVIEWS // 2]
@@ -183,4 +202,9 @@ def run_poison_features(run: RunFolder, slides: Sequence[SlideSource], labels: M
 def _is_current(run: RunFolder, spec: PoisonSpec, key: str, slide_id: str) -> bool:
     row = run.ledger.get(slide_id, "poison")
     attributes = poisoned_store(run, spec, slide_id).features_attributes(key)
-    return attributes is not None and row is not None and row.status == "done" and attributes["readable_rows"] > 0
+    return (
+        attributes is not None
+        and row is not None
+        and row.status == "done"
+        and attributes["readable_rows"] > 0
+    )

@@ -8,17 +8,39 @@ Study = Mapping[str, Any]
 
 def method_table(studies: Mapping[str, Study]) -> str:
     """Return a Markdown table: slide AUC in every condition, patch AUC and FROC clean and poisoned, what lies on poison, verdict."""
-    head = ["cohort", "method", "slide AUC, clean", "training only", "test only", "**poison**", "all alike",
-            "patch AUC, clean", "poison", "FROC, clean", "poison", "score on poison", "top on poison", "verdict"]  # fmt: skip
+    head = [
+        "cohort",
+        "method",
+        "slide AUC, clean",
+        "training only",
+        "test only",
+        "**poison**",
+        "all alike",
+        "patch AUC, clean",
+        "poison",
+        "FROC, clean",
+        "poison",
+        "score on poison",
+        "top on poison",
+        "verdict",
+    ]
     rows = []
     for cohort, study in studies.items():
         for model in sorted(study["models"], key=lambda m: -value_of(m, "poison", "slide_auc")):
-            slide = [_spread(model, c, "slide_auc") for c in ("none", "train_only", "test_only", "poison", "alike")]
+            slide = [
+                _spread(model, c, "slide_auc") for c in ("none", "train_only", "test_only", "poison", "alike")
+            ]
             others = [
                 _mean(model, c, key)
-                for c, key in (("none", "patch_auc"), ("poison", "patch_auc"), ("none", "froc"), ("poison", "froc"),
-                               ("poison", "poison_share"), ("poison", "poison_top"))
-            ]  # fmt: skip
+                for c, key in (
+                    ("none", "patch_auc"),
+                    ("poison", "patch_auc"),
+                    ("none", "froc"),
+                    ("poison", "froc"),
+                    ("poison", "poison_share"),
+                    ("poison", "poison_top"),
+                )
+            ]
             rows.append([cohort, model["model"], *slide, *others, model.get("verdict", "-")])
     return _markdown(head, rows)
 
@@ -26,13 +48,20 @@ def method_table(studies: Mapping[str, Study]) -> str:
 def verdict_rows(study: Study) -> list[str]:
     """Return the study as lines for a terminal: a row per model, and what the words mean."""
     width = max(12, *(len(model["model"]) for model in study["models"]))
-    keys = [("clean", "none", "slide_auc"), ("poisoned", "poison", "slide_auc"), ("patch", "none", "patch_auc"), ("poisoned", "poison", "patch_auc"),
-            ("on poison", "poison", "poison_share")]  # fmt: skip
+    keys = [
+        ("clean", "none", "slide_auc"),
+        ("poisoned", "poison", "slide_auc"),
+        ("patch", "none", "patch_auc"),
+        ("poisoned", "poison", "patch_auc"),
+        ("on poison", "poison", "poison_share"),
+    ]
     rows = ["  ".join([f"{'slide AUC:':<{width}}", *(f"{title:>15}" for title, _, _ in keys), "verdict"])]
     for model in study["models"]:
         cells = [_spread(model, condition, key) for _, condition, key in keys]
         rows.append(
-            "  ".join([f"{model['model']:<{width}}", *(f"{cell:>15}" for cell in cells), model.get("verdict", "-")])
+            "  ".join(
+                [f"{model['model']:<{width}}", *(f"{cell:>15}" for cell in cells), model.get("verdict", "-")]
+            )
         )
     share = study["share_of_tiles"]
     return [*rows, f"poison lies on {share:.1%} of the tiles; ±: half the 95 % t interval over trainings"]
@@ -56,7 +85,9 @@ def ablation_table(studies: Mapping[str, Study], names: Sequence[str]) -> str:
         for name in (n for n in names if n in by_name):
             model = by_name[name]
             trained = [_interval(model.get(f"train_auc_{arm}")) for arm in ("none", "normal")]
-            clean, poisoned = ([_spread(model, c, k) for k in ("slide_auc", "patch_auc")] for c in ("none", "poison"))
+            clean, poisoned = (
+                [_spread(model, c, k) for k in ("slide_auc", "patch_auc")] for c in ("none", "poison")
+            )
             rows.append([cohort, name, trained[0], *clean, trained[1], *poisoned])
     return _markdown(head, rows)
 

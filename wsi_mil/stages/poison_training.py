@@ -91,9 +91,13 @@ def poison_train_one(job: PoisonTraining) -> dict[str, Any]:
     model = build_aggregator(name, train[0].dim, outputs, spec.seed, spec.params)
     ready = {s: standardizer(bag) for s, bag in bags.items()}  # type: ignore[call-overload]
     fitted = fit(
-        model, [ready[s] for s in job.fold.train], [ready[s] for s in job.fold.val], spec, device=job.device,
+        model,
+        [ready[s] for s in job.fold.train],
+        [ready[s] for s in job.fold.val],
+        spec,
+        device=job.device,
         label=f"poison {job.name} {job.arm} {job.number}",
-    )  # fmt: skip
+    )
     model.cpu().eval()
     on_train = [slide_probability(model, ready[s]) for s in job.fold.train]
     found: dict[str, Any] = {
@@ -131,7 +135,14 @@ def measure(job: PoisonTraining, model: Aggregator, standardizer: Standardizer, 
         poisoned = is_poisoned(arm, label)
         bag = standardizer(_bag(job, slide_id, poisoned))  # type: ignore[call-overload]
         slide = _test_slide(
-            job.run, job.poison, job.encoder, slide_id, job.outlines.get(slide_id), job.bounds, label, job.evaluation
+            job.run,
+            job.poison,
+            job.encoder,
+            slide_id,
+            job.outlines.get(slide_id),
+            job.bounds,
+            label,
+            job.evaluation,
         )
         probability, instances, kind = score_bag(model, bag)
         probabilities.append(float(1 - probability[0]))
@@ -146,9 +157,9 @@ def measure(job: PoisonTraining, model: Aggregator, standardizer: Standardizer, 
         truths.append(slide.truth[readable])
         values.append(comparable_scores(scores)[readable])
         matches.append(
-            match_slide(detections_of(scores, slide.table, job.evaluation), slide.info, slide.lesions, job.evaluation)[
-                0
-            ]
+            match_slide(
+                detections_of(scores, slide.table, job.evaluation), slide.info, slide.lesions, job.evaluation
+            )[0]
         )
     return {
         "slide_auc": _auc(job, job.fold.test, probabilities),
@@ -203,8 +214,16 @@ def _cached_readable(path: Path, slide_id: str, key: str) -> NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=CACHED_SLIDES)
-def _test_slide(run: Path, poison: PoisonSpec, encoder: EncoderSpec, slide_id: str, outline: Path | None,
-                bounds: BoundsMode, label: int, spec: EvaluationSpec) -> TestSlide:  # fmt: skip
+def _test_slide(
+    run: Path,
+    poison: PoisonSpec,
+    encoder: EncoderSpec,
+    slide_id: str,
+    outline: Path | None,
+    bounds: BoundsMode,
+    label: int,
+    spec: EvaluationSpec,
+) -> TestSlide:
     """Truth and places of one slide, once a process. The places are planned again: the same spec gives the same ones."""
     store = RunFolder(run).store(slide_id)
     table, info = store.read_tiles(), store.read_info()

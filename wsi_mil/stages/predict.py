@@ -81,14 +81,18 @@ def predict_slides(
         }
         scored = [slide_id for slide_id in ids if scores_are_current(run, model.name, model, slide_id)]
         rows = [score_row(run, model.name, model, 0, slide_id, "unlabelled", None) for slide_id in scored]
-        write_slide_scores(run.slide_scores(model.name), rows, {"model": model.name, "split_digest": "", "folds": 1})
+        write_slide_scores(
+            run.slide_scores(model.name), rows, {"model": model.name, "split_digest": "", "folds": 1}
+        )
         _write_predictions(out / "predictions.csv", rows, model.name)
         refiner = load_refiner(fold_folder(model_folder), pick_device(execution.device))
         if refiner is not None:  # the model was refined: new slides get pixel-level maps, too
             by_id = {source.slide_id: source for source in sources}
             refine = partial(refine_slide, run, model.name, refiner, model, "auto")
             work["refine"] = each(f"refine {model.name}", scored, lambda i: refine(by_id[i]), run)
-        work["heatmap"] = run_heatmap(run, model.name, sources, "auto", config.heatmaps, config.evaluation, qupath)
+        work["heatmap"] = run_heatmap(
+            run, model.name, sources, "auto", config.heatmaps, config.evaluation, qupath
+        )
         work["report"] = int(run_report(run, sources, "auto", None, [model.name]))
         for stage, count in work.items():
             logger().info("%-9s %s", stage, f"{count} worked on" if count else "up to date")
@@ -102,6 +106,13 @@ def _write_predictions(path: Path, rows: list[dict[str, Any]], model: str) -> No
     for row in rows:
         called = "positive" if row["predicted"] else "negative"
         writer.writerow(
-            [row["slide_id"], f"{row['probability']:.6f}", f"{row['threshold']:.6f}", called, row["tiles"], model]
+            [
+                row["slide_id"],
+                f"{row['probability']:.6f}",
+                f"{row['threshold']:.6f}",
+                called,
+                row["tiles"],
+                model,
+            ]
         )
     write_text(path, text.getvalue())

@@ -101,9 +101,13 @@ def _refiner(inputs: RefineInputs, name: str, number: int, fold: Fold, model: Tr
     chosen = choose_tiles(slides, limits, inputs.spec, np.random.default_rng(inputs.spec.seed))
     tiles = read_training_tiles(slides, chosen, inputs.reader, inputs.spec)
     logger().info(
-        "refine %s, fold %d: %d tumour and %d normal tiles, %d of them with outlines", name, number, int(tiles.labels.sum()),
-        int((1 - tiles.labels).sum()), int(tiles.has_mask.sum()),
-    )  # fmt: skip
+        "refine %s, fold %d: %d tumour and %d normal tiles, %d of them with outlines",
+        name,
+        number,
+        int(tiles.labels.sum()),
+        int((1 - tiles.labels).sum()),
+        int(tiles.has_mask.sum()),
+    )
     network = fit_tiles(tiles, inputs.spec, inputs.device)
     counts = {
         "tumour": int(tiles.labels.sum()),
@@ -130,7 +134,9 @@ def _training_slide(
         scores = score_features(model, store.read_features(model.encoder.key))
     check_scores(scores, table)
     lesions = tuple(read_annotations(outline, slide_id, info, inputs.bounds)) if outline else None
-    return TrainingSlide(inputs.sources[slide_id], info, table, int(label.label > 0), suspicion(scores), lesions)
+    return TrainingSlide(
+        inputs.sources[slide_id], info, table, int(label.label > 0), suspicion(scores), lesions
+    )
 
 
 def refine_slide(

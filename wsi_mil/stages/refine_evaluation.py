@@ -44,7 +44,9 @@ class ComparedSlide:
     matches: dict[str, Matches]
 
 
-def compare_refined(run: RunFolder, name: str, annotations: AnnotationFolder, spec: EvaluationSpec) -> dict[str, Any]:
+def compare_refined(
+    run: RunFolder, name: str, annotations: AnnotationFolder, spec: EvaluationSpec
+) -> dict[str, Any]:
     """Write evaluation/<name>/refine.json and return it: pixel Dice and FROC on the test slides, with and without refinement, and their
     difference with its interval over patients.
 
@@ -77,14 +79,18 @@ def compare_refined(run: RunFolder, name: str, annotations: AnnotationFolder, sp
             return pooled_dice([test[i] for i in rows], form, None if chosen is None else chosen[form])
 
         result["dice"][rule] = asdict(
-            paired_bootstrap(lambda r: dice("refined", r), lambda r: dice("tiles", r), patients, rng, spec.bootstrap)
+            paired_bootstrap(
+                lambda r: dice("refined", r), lambda r: dice("tiles", r), patients, rng, spec.bootstrap
+            )
         )
 
     def froc(form: str, rows: np.ndarray) -> float:
         return froc_curve([test[i].matches[form] for i in rows], spec.froc_mode).score
 
     result["froc"] = asdict(
-        paired_bootstrap(lambda r: froc("refined", r), lambda r: froc("tiles", r), patients, rng, spec.bootstrap)
+        paired_bootstrap(
+            lambda r: froc("refined", r), lambda r: froc("tiles", r), patients, rng, spec.bootstrap
+        )
     )
     found: dict[str, Any] = without_nan(result)
     write_json(run.evaluation(name) / "refine.json", found)
@@ -122,12 +128,19 @@ def _compared(
     counts = {}
     for form, raster in rasters.items():
         area = raster.scale_x_px * info.mpp_x * raster.scale_y_px * info.mpp_y
-        counts[form] = pixel_counts(raster.values, (raster.scale_x_px, raster.scale_y_px), lesions, thresholds, area)
+        counts[form] = pixel_counts(
+            raster.values, (raster.scale_x_px, raster.scale_y_px), lesions, thresholds, area
+        )
     shown = rasters["refined"]
     points = find_in_raster(
-        slide_id, shown.values, (shown.scale_x_px, shown.scale_y_px), table, radius_um=spec.detection_radius_um, smooth_um=SMOOTH_UM,
+        slide_id,
+        shown.values,
+        (shown.scale_x_px, shown.scale_y_px),
+        table,
+        radius_um=spec.detection_radius_um,
+        smooth_um=SMOOTH_UM,
         min_probability=spec.min_probability,
-    )  # fmt: skip
+    )
     detections = {"tiles": detections_of(scores, table, spec), "refined": points}
     matches = {form: match_slide(found, info, lesions, spec)[0] for form, found in detections.items()}
     return ComparedSlide(slide_id, row["patient"], row["part"], own, row["model_digest"], counts, matches)

@@ -50,9 +50,13 @@ def find_limits(slides: Sequence[TrainingSlide], spec: RefineSpec) -> Limits:
     """Return the limits: quantiles of the tiles of the normal training slides. Raises DataError if there is none."""
     normal = [slide.suspicion[np.isfinite(slide.suspicion)] for slide in slides if slide.label == NORMAL]
     if not normal:
-        raise DataError("refine: no normal training slide to tell from which tile probability on a tile is suspicious")
+        raise DataError(
+            "refine: no normal training slide to tell from which tile probability on a tile is suspicious"
+        )
     values = np.concatenate(normal)
-    sure, suspicious = (float(np.quantile(values, share)) for share in (spec.sure_above, spec.suspicious_above))
+    sure, suspicious = (
+        float(np.quantile(values, share)) for share in (spec.sure_above, spec.suspicious_above)
+    )
     return Limits(sure, suspicious)
 
 
@@ -93,7 +97,9 @@ def choose_tiles(
 
 def _evenly(rows: Sequence[NDArray[np.int64]], most: int) -> list[tuple[int, int]]:
     """At most `most` (slide, row), the slides in turn, so that one large tumour does not stand for all."""
-    turns = sorted((turn, number, int(row)) for number, part in enumerate(rows) for turn, row in enumerate(part))
+    turns = sorted(
+        (turn, number, int(row)) for number, part in enumerate(rows) for turn, row in enumerate(part)
+    )
     return [(number, row) for _, number, row in turns[:most]]
 
 
@@ -105,10 +111,14 @@ def read_training_tiles(
     for tile in chosen:
         by_slide.setdefault(tile.slide, []).append(tile)
 
-    def read(item: tuple[int, list[ChosenTile]]) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
+    def read(
+        item: tuple[int, list[ChosenTile]],
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
         slide, rows = slides[item[0]], [tile.row for tile in item[1]]
         plan = plan_windows(slide.info, slide.table.spec, mpp=spec.mpp, map_mpp=spec.map_mpp, margin_um=0)
-        with open_slide(slide.source.file, slide_id=slide.info.slide_id, reader=reader, mpp=slide.source.mpp) as opened:
+        with open_slide(
+            slide.source.file, slide_id=slide.info.slide_id, reader=reader, mpp=slide.source.mpp
+        ) as opened:
             pixels, readable = read_windows(opened, slide.table, rows, plan)
         return pixels, readable, _masks(slide, rows, plan.size_px)
 
@@ -120,7 +130,9 @@ def read_training_tiles(
     has_mask = np.array([slides[tile.slide].lesions is not None for tile in tiles], np.bool_)
     if not readable.all():
         logger().warning(
-            "refine: %d of %d training tiles could not be read and are left out", (~readable).sum(), len(readable)
+            "refine: %d of %d training tiles could not be read and are left out",
+            (~readable).sum(),
+            len(readable),
         )
     return TrainingTiles(pixels[readable], labels[readable], masks[readable], has_mask[readable])
 

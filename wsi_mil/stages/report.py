@@ -21,11 +21,18 @@ from wsi_mil.stages.run_folder import RunFolder, SlideSource
 PAGE = 7  # changes with the page's form: reports of earlier versions are written again
 
 
-def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labels: LabelTable | None,
-               names: Sequence[str]) -> bool:  # fmt: skip
+def run_report(
+    run: RunFolder,
+    sources: Sequence[SlideSource],
+    reader: str,
+    labels: LabelTable | None,
+    names: Sequence[str],
+) -> bool:
     """Write report.html; return False if it is up to date."""
     names = [name for name in names if run.slide_scores(name).exists()]
-    scores = {name: {row["slide_id"]: row for row in read_slide_scores(run.slide_scores(name))[0]} for name in names}
+    scores = {
+        name: {row["slide_id"]: row for row in read_slide_scores(run.slide_scores(name))[0]} for name in names
+    }
     metrics = {name: _metrics(run, name) for name in names}
     provenance = read_json(run.path / "provenance.json")
     comparison = summarise(run.comparison) if run.comparison.exists() else []
@@ -37,7 +44,9 @@ def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labe
     known = sorted({*(source.slide_id for source in sources), *(row.slide_id for row in run.ledger.rows())})
     inputs = digest_json(
         {
-            "ledger": [{k: v for k, v in row.as_row().items() if k != "seconds"} for row in run.ledger.rows()],
+            "ledger": [
+                {k: v for k, v in row.as_row().items() if k != "seconds"} for row in run.ledger.rows()
+            ],
             "scores": {name: digest_file(run.slide_scores(name)) for name in names},
             "metrics": metrics,
             "refinements": refinements,
@@ -56,10 +65,18 @@ def run_report(run: RunFolder, sources: Sequence[SlideSource], reader: str, labe
     for row in run.ledger.rows():
         outcomes.setdefault(row.slide_id, []).append(row)
     slides = [_slide(run, slide_id, labels, scores, outcomes.get(slide_id, [])) for slide_id in known]
-    stages = {stage: f"{stage}: {run.ledger.summary(stage)}" for stage in ("tile", "extract") if run.ledger.rows(stage)}
+    stages = {
+        stage: f"{stage}: {run.ledger.summary(stage)}"
+        for stage in ("tile", "extract")
+        if run.ledger.rows(stage)
+    }
     models = [
         ReportModel(
-            name, found, _missed(run, name), false_positive_crops(run, name, sources, reader), refinements.get(name)
+            name,
+            found,
+            _missed(run, name),
+            false_positive_crops(run, name, sources, reader),
+            refinements.get(name),
         )
         if found
         else ReportModel(name, None)
@@ -153,7 +170,9 @@ def _slide(
 ) -> ReportSlide:
     row = labels.rows.get(slide_id) if labels else None
     tiled = run.ledger.get(slide_id, "tile")
-    worst = next((o.status for s in ("failed", "empty", "skipped") for o in outcomes if o.status == s), "done")
+    worst = next(
+        (o.status for s in ("failed", "empty", "skipped") for o in outcomes if o.status == s), "done"
+    )
     try:
         info = run.store(slide_id).read_info()
         size, mpp = f"{info.width_px} x {info.height_px}", f"{info.mpp_x:.4g} ({info.mpp_source})"

@@ -64,7 +64,9 @@ def run_score(
                 for slide_id, part in _members(fold, folds, number, slide_ids).items()
                 if run.store(slide_id).features_attributes(model.encoder.key) is not None
             }
-            worked += each(f"score {name}", sorted(members), lambda i, m=model, n=name: score_one(run, n, m, i), run)  # type: ignore[misc]
+            worked += each(
+                f"score {name}", sorted(members), lambda i, m=model, n=name: score_one(run, n, m, i), run
+            )  # type: ignore[misc]
             for slide_id, part in sorted(members.items()):
                 if not scores_are_current(run, name, model, slide_id):
                     continue
@@ -84,8 +86,15 @@ def _members(fold: Fold, folds: Sequence[Fold], number: int, slide_ids: Sequence
     return members
 
 
-def score_row(run: RunFolder, name: str, model: TrainedModel, number: int, slide_id: str, part: str,
-               labels: LabelTable | None) -> dict[str, Any]:  # fmt: skip
+def score_row(
+    run: RunFolder,
+    name: str,
+    model: TrainedModel,
+    number: int,
+    slide_id: str,
+    part: str,
+    labels: LabelTable | None,
+) -> dict[str, Any]:
     """Return one row of slides.parquet for a slide that has tile scores."""
     scores = read_tile_scores(run.tile_scores(name, slide_id))
     label = labels.rows.get(slide_id) if labels else None

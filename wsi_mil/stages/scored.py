@@ -16,7 +16,9 @@ from wsi_mil.scoring import find_detections
 from wsi_mil.spatial.refiner import CARD
 from wsi_mil.stages.run_folder import RunFolder
 
-ATTENTION_THRESHOLD = 0.5  # of the slide's largest weight: attention has no unit that a threshold could be chosen in
+ATTENTION_THRESHOLD = (
+    0.5  # of the slide's largest weight: attention has no unit that a threshold could be chosen in
+)
 
 
 def check_scores(scores: SlideScores, table: TileTable) -> None:
@@ -39,7 +41,11 @@ def current_refined(run: RunFolder, name: str, row: dict[str, Any]) -> str | Non
     refiner = (
         read_json(card)["weights_digest"] if card.exists() else header["refiner_digest"]
     )  # predictions have no models
-    wanted = {"model_digest": row["model_digest"], "tiles_digest": row["tiles_digest"], "refiner_digest": refiner}
+    wanted = {
+        "model_digest": row["model_digest"],
+        "tiles_digest": row["tiles_digest"],
+        "refiner_digest": refiner,
+    }
     if any(header[key] != value for key, value in wanted.items()):
         logger().warning(
             "the refined maps of %s are of an older model or refiner, or of other tiles, and left out: run `wsi-mil refine` again",

@@ -124,7 +124,9 @@ def shared_encoder(spec: EncoderSpec, device: str) -> "Encoder":
     from wsi_mil.encoders.views import View
 
     plain = spec.model_copy(update={"stain": "none", "view": 0, "views": 0})
-    return build_encoder(spec, device) if spec == plain else shared_encoder(plain, device).seen_as(View.of(spec))
+    return (
+        build_encoder(spec, device) if spec == plain else shared_encoder(plain, device).seen_as(View.of(spec))
+    )
 
 
 def extract_one(job: ExtractJob) -> Outcome:
@@ -206,20 +208,32 @@ def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
         counts = {"tiles": len(tiles), "unreadable": int(found["rows"] - found["readable_rows"])}
         return Outcome(job.slide_id, job.stage, "done", "", counts, found["digest"], reused=True)
     if store.source() not in (None, fingerprint(job.source.file)):
-        raise DataError(f"slide {job.slide_id!r}: its file is not the one that was tiled: run `wsi-mil tile` first")
-    opening = partial(open_slide, job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp)
+        raise DataError(
+            f"slide {job.slide_id!r}: its file is not the one that was tiled: run `wsi-mil tile` first"
+        )
+    opening = partial(
+        open_slide, job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp
+    )
     return SlideToExtract(SlideFeed(tiles, opening, view=encoder.view), store)
 
 
-def run_tile(run: RunFolder, slides: Sequence[SlideSource], reader: str, tissue: TissueSpec, tiles: TileSpec,
-             qupath: QuPathSpec, execution: ExecutionSpec) -> int:  # fmt: skip
+def run_tile(
+    run: RunFolder,
+    slides: Sequence[SlideSource],
+    reader: str,
+    tissue: TissueSpec,
+    tiles: TileSpec,
+    qupath: QuPathSpec,
+    execution: ExecutionSpec,
+) -> int:
     """Tile all slides; return how many needed work."""
     jobs = [TileJob(s.slide_id, s, reader, run.path, tissue, tiles, qupath) for s in slides]
     return account(run, "tile", map_slides(tile_one, jobs, stage="tile", spec=execution), len(jobs))
 
 
-def run_extract(run: RunFolder, slides: Sequence[SlideSource], reader: str, encoder: EncoderSpec,
-                execution: ExecutionSpec) -> int:  # fmt: skip
+def run_extract(
+    run: RunFolder, slides: Sequence[SlideSource], reader: str, encoder: EncoderSpec, execution: ExecutionSpec
+) -> int:
     """Extract features of all slides that have tiles, the plain ones and then each view; return how many needed work.
 
     Locally, one process feeds the encoder of each device and the threads read: a second copy of the network would gain nothing.
@@ -233,7 +247,9 @@ def run_extract(run: RunFolder, slides: Sequence[SlideSource], reader: str, enco
     torch.set_num_threads(threads)
     tiled = [s for s in slides if run.store(s.slide_id).tiles_digest() is not None]
     if tiled and execution.backend == "local" and not devices:
-        shared_encoder(encoder, execution.device)  # an encoder that cannot be had is the run's error, not each slide's
+        shared_encoder(
+            encoder, execution.device
+        )  # an encoder that cannot be had is the run's error, not each slide's
     worked = 0
     for spec in (encoder, *encoder.augmented):
         jobs = [

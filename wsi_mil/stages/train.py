@@ -70,8 +70,15 @@ class TrainingJob:
         return f"{self.name} fold {self.number}"
 
 
-def training_set(run: RunFolder, labels: LabelTable, tissue: TissueSpec, tiles: TileSpec, encoder: EncoderSpec,
-                 annotations: AnnotationFolder | None = None, patch_overlap: float = 0.5) -> TrainingSet:  # fmt: skip
+def training_set(
+    run: RunFolder,
+    labels: LabelTable,
+    tissue: TissueSpec,
+    tiles: TileSpec,
+    encoder: EncoderSpec,
+    annotations: AnnotationFolder | None = None,
+    patch_overlap: float = 0.5,
+) -> TrainingSet:
     """Return the labelled slides that have features; a slide without is passed over, as its outcome says."""
     digests = {}
     for slide_id, row in sorted(labels.rows.items()):
@@ -79,9 +86,13 @@ def training_set(run: RunFolder, labels: LabelTable, tissue: TissueSpec, tiles: 
         if attributes is not None and attributes["readable_rows"] > 0:
             digests[slide_id] = str(attributes["digest"])
     if not digests:
-        raise DataError(f"no labelled slide has {encoder.key} features in {run.path}: run `wsi-mil extract` first")
+        raise DataError(
+            f"no labelled slide has {encoder.key} features in {run.path}: run `wsi-mil extract` first"
+        )
     usable = {slide_id: labels.rows[slide_id] for slide_id in digests}
-    return TrainingSet(usable, labels.class_names, digests, tissue, tiles, encoder, annotations, patch_overlap)
+    return TrainingSet(
+        usable, labels.class_names, digests, tissue, tiles, encoder, annotations, patch_overlap
+    )
 
 
 def load_or_make_split(run: RunFolder, data: TrainingSet, spec: SplitSpec) -> Split:
@@ -96,20 +107,25 @@ def load_or_make_split(run: RunFolder, data: TrainingSet, spec: SplitSpec) -> Sp
     return made
 
 
-def run_train(run: RunFolder, data: TrainingSet, split: Split, models: Mapping[str, TrainSpec],
-              execution: ExecutionSpec) -> int:  # fmt: skip
+def run_train(
+    run: RunFolder, data: TrainingSet, split: Split, models: Mapping[str, TrainSpec], execution: ExecutionSpec
+) -> int:
     """Train every model on every fold; return how many trainings were needed.
 
     A training that fails does not stop the others; afterwards the first reason is raised (WsiMilError).
     """
     device = str(pick_device(execution.device))
     jobs = [
-        _job(run, name, spec, data, split, n, device) for name, spec in models.items() for n in range(len(split.folds))
+        _job(run, name, spec, data, split, n, device)
+        for name, spec in models.items()
+        for n in range(len(split.folds))
     ]
     waiting = [job for job in jobs if not is_trained(run, job)]
     results = run_jobs(train_one, waiting, spec=side_by_side(execution, len(jobs), device))
     failed = []
-    for job, told in zip(waiting, progress(results, total=len(waiting), label="train", unit="model"), strict=True):
+    for job, told in zip(
+        waiting, progress(results, total=len(waiting), label="train", unit="model"), strict=True
+    ):
         logger().info("  %s: %s", job.title, told.text)
         if told.failed:
             failed.append(f"{job.title}: {told.text}")
@@ -152,7 +168,11 @@ def _job(
             "labels": [data.labels[slide_id].label for slide_id in members],
             "class_names": data.class_names,
             "made_with": [data.tissue.digest(), data.tiles.digest(), data.encoder.digest()],
-            **({"views": [_view_digests(run, data, slide_id) for slide_id in fold.train]} if spec.views else {}),
+            **(
+                {"views": [_view_digests(run, data, slide_id) for slide_id in fold.train]}
+                if spec.views
+                else {}
+            ),
             "outlines": [digest_file(path) for path in (_outline(data, s) for s in annotated) if path],
         }
     )
@@ -165,7 +185,9 @@ def annotated_slides(name: str, spec: TrainSpec, data: TrainingSet, fold: Fold) 
     if spec.annotated_share == 0:
         return ()
     if not (spec.aggregator or name).startswith("guided("):
-        raise ConfigError(f"models.{name}.annotated_share: only guided(...) aggregators use outlines; leave it at 0")
+        raise ConfigError(
+            f"models.{name}.annotated_share: only guided(...) aggregators use outlines; leave it at 0"
+        )
     if data.annotations is None:
         raise ConfigError(f"models.{name}.annotated_share needs outlines: give slides.annotations=FOLDER")
     having = [s for s in fold.train if data.labels[s].label and _outline(data, s) is not None]
@@ -205,7 +227,9 @@ def train_one(job: TrainingJob) -> Told:
 
 def _train(job: TrainingJob) -> Told:
     run, fold, data = RunFolder(job.run), job.fold, job.data
-    bags = {s: _bag(run, data, s, s in job.annotated) for part in (fold.train, fold.val, fold.test) for s in part}
+    bags = {
+        s: _bag(run, data, s, s in job.annotated) for part in (fold.train, fold.val, fold.test) for s in part
+    }
     if job.spec.views:
         bags |= {s: replace(bags[s], views=_views(run, data, s)) for s in fold.train}
     train, val = [bags[i] for i in fold.train], [bags[i] for i in fold.val]

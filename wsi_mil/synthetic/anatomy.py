@@ -138,7 +138,9 @@ def _tissue(width_um: float, height_um: float, rng: Generator) -> BaseGeometry:
     for order in range(2, 9):
         radius += 0.16 / order * rng.normal() * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
     half = 0.43 * np.array([width_um, height_um])
-    main = Polygon(centre + np.clip(radius, 0.7, 1.08)[:, None] * half * np.stack([np.cos(angle), np.sin(angle)], 1))
+    main = Polygon(
+        centre + np.clip(radius, 0.7, 1.08)[:, None] * half * np.stack([np.cos(angle), np.sin(angle)], 1)
+    )
     hole = _blob(centre + rng.uniform(-0.2, 0.2, 2) * half, rng.uniform(90, 160), aspect, 0.3, rng)
     frame = shapely.box(0, 0, width_um, height_um).buffer(-20)
     return shapely.intersection(shapely.difference(main.buffer(0), hole), frame)
@@ -237,13 +239,23 @@ def _normal_nuclei(
     lymph = _jittered_grid(tissue.bounds, 9.0, rng)
     lymph = lymph[_inside(lymph, follicle_area)]
     groups.append(
-        _make(lymph, rng, radius=3.0, spread=0.08, aspect=(1.0, 1.2), darkness=(0.7, 0.9), clumping=(0.1, 0.3))
+        _make(
+            lymph, rng, radius=3.0, spread=0.08, aspect=(1.0, 1.2), darkness=(0.7, 0.9), clumping=(0.1, 0.3)
+        )
     )
     # reactive zones: crowded, enlarged, basophilic, yet even and smooth: what a model must not take for a tumour
     reactive = _jittered_grid(tissue.bounds, 9.6, rng)
     reactive = reactive[_inside(reactive, reactive_area) & ~_inside(reactive, follicle_area)]
     groups.append(
-        _make(reactive, rng, radius=3.7, spread=0.07, aspect=(1.0, 1.35), darkness=(0.5, 0.75), clumping=(0.2, 0.4))
+        _make(
+            reactive,
+            rng,
+            radius=3.7,
+            spread=0.07,
+            aspect=(1.0, 1.35),
+            darkness=(0.5, 0.75),
+            clumping=(0.2, 0.4),
+        )
     )
     # stroma: sparse spindle cells and single lymphocytes
     stroma = _jittered_grid(tissue.bounds, 17.0, rng)

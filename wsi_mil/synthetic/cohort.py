@@ -35,7 +35,9 @@ class SynthSpec(Spec):
     width_px: tuple[int, int] = (4200, 5600)
     height_px: tuple[int, int] = (3400, 4600)
     itc_share: float = Field(0.1, ge=0, le=1, description="tumour slides that hold isolated cells only")
-    macro_share: float = Field(0.15, ge=0, le=1, description="tumour slides with a macrometastasis where it fits")
+    macro_share: float = Field(
+        0.15, ge=0, le=1, description="tumour slides with a macrometastasis where it fits"
+    )
     odd: tuple[Odd, ...] = ()
 
 
@@ -142,7 +144,9 @@ def write_cohort(folder: Path, spec: SynthSpec, execution: ExecutionSpec | None 
             f"{folder} holds another synthetic cohort (see {stamp.name}): remove it or choose another folder"
         )
     plans = plan_cohort(spec)
-    jobs = map_slides(partial(_write_slide, folder), plans, stage="synth", spec=execution or ExecutionSpec(workers=1))
+    jobs = map_slides(
+        partial(_write_slide, folder), plans, stage="synth", spec=execution or ExecutionSpec(workers=1)
+    )
     outcomes = list(progress(jobs, total=len(plans), label="synth"))
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
@@ -174,7 +178,9 @@ def _write_slide(folder: Path, plan: SlidePlan) -> Outcome:
         empty=plan.odd == "empty",
     )
     if plan.lesions and not anatomy.lesions:
-        raise DataError(f"no room for a lesion on a slide of {plan.width_px} x {plan.height_px} px: make slides larger")
+        raise DataError(
+            f"no room for a lesion on a slide of {plan.width_px} x {plan.height_px} px: make slides larger"
+        )
     path = _slide_path(folder, plan)
     factor = 0 if plan.odd == "flat" else plan.scanner.pyramid_factor
     write_pyramid(

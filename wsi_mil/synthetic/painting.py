@@ -104,7 +104,9 @@ def _window(
     left, top = max(int(x0 / mpp_x), 0), max(int(y0 / mpp_y), 0)
     right, lower = min(int(x1 / mpp_x) + 2, shape[1]), min(int(y1 / mpp_y) + 2, shape[0])
     moved = shapely.transform(outline, lambda xy: xy - [left * mpp_x, top * mpp_y])
-    return (slice(top, lower), slice(left, right)), rasterize(moved, (lower - top, right - left), mpp_x, mpp_y)
+    return (slice(top, lower), slice(left, right)), rasterize(
+        moved, (lower - top, right - left), mpp_x, mpp_y
+    )
 
 
 def _smooth_noise(shape: tuple[int, int], cell_px: float, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -125,7 +127,9 @@ def _eosin(
     texture += 4 * cv2.resize(fibre, half[::-1])
     canvas = np.clip(texture, 12, 90).astype(np.uint8)
     canvas[~rasterize(anatomy.tissue, half, 2 * mpp_x, 2 * mpp_y)] = 0
-    canvas = np.asarray(cv2.resize(canvas, (half[1] * 2, half[0] * 2), interpolation=cv2.INTER_LINEAR), np.uint8)
+    canvas = np.asarray(
+        cv2.resize(canvas, (half[1] * 2, half[0] * 2), interpolation=cv2.INTER_LINEAR), np.uint8
+    )
     canvas = np.ascontiguousarray(canvas[: shape[0], : shape[1]])
     for gland in anatomy.glands:
         x, y = gland.centre_um[0] / mpp_x, gland.centre_um[1] / mpp_y
@@ -146,7 +150,9 @@ def _nuclei(
         _draw(clump, group, scale, 255 * np.clip(group.clumping, 0, 1))
         spots = group.keep(group.nucleolus_um > 0)
         radius = np.repeat(spots.nucleolus_um[:, None], 2, axis=1)
-        bodies = Nuclei(spots.centre_um, radius, spots.angle, spots.darkness, spots.clumping, spots.nucleolus_um)
+        bodies = Nuclei(
+            spots.centre_um, radius, spots.angle, spots.darkness, spots.clumping, spots.nucleolus_um
+        )
         _draw(body, bodies, scale, np.full(len(radius), 150.0))
     grain = _smooth_noise((512, 512), 1.1 * float(scale[0]), rng)
     grain -= grain.mean()
@@ -155,17 +161,23 @@ def _nuclei(
             window = (slice(top, top + 512), slice(left, left + 512))
             part = body[window].astype(np.float32)
             rows, columns = part.shape
-            part *= 1 + 0.55 * (clump[window].astype(np.float32) / 255) * np.clip(grain[:rows, :columns], -1.4, 1.4)
+            part *= 1 + 0.55 * (clump[window].astype(np.float32) / 255) * np.clip(
+                grain[:rows, :columns], -1.4, 1.4
+            )
             body[window] = np.clip(part, 0, 225).astype(np.uint8)
     return body
 
 
-def _draw(canvas: NDArray[np.uint8], nuclei: Nuclei, scale: NDArray[np.float64], value: NDArray[np.float64]) -> None:
+def _draw(
+    canvas: NDArray[np.uint8], nuclei: Nuclei, scale: NDArray[np.float64], value: NDArray[np.float64]
+) -> None:
     turn = np.linspace(0, 2 * np.pi, VERTICES, endpoint=False)
     a = nuclei.axes_um[:, :1] * np.cos(turn)
     b = nuclei.axes_um[:, 1:] * np.sin(turn)
     cos, sin = np.cos(nuclei.angle)[:, None], np.sin(nuclei.angle)[:, None]
-    outline = np.stack([a * cos - b * sin, a * sin + b * cos], axis=2) + nuclei.centre_um[:, None]  # (n, V, 2) µm
+    outline = (
+        np.stack([a * cos - b * sin, a * sin + b * cos], axis=2) + nuclei.centre_um[:, None]
+    )  # (n, V, 2) µm
     points = np.rint((outline * scale - 0.5) * (1 << SHIFT)).astype(np.int32)
     for polygon, grey in zip(points, np.rint(value).astype(int).tolist(), strict=True):
         cv2.fillConvexPoly(canvas, polygon, grey, cv2.LINE_AA, SHIFT)
@@ -187,7 +199,9 @@ def _develop(haematoxylin: NDArray[np.uint8], eosin: NDArray[np.uint8], scanner:
 def _scan(image: RGB, scanner: Scanner, rng: np.random.Generator) -> RGB:
     sigma = max(scanner.blur_um / scanner.mpp, 0.3)
     image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
-    noise = np.rint(rng.normal(0, scanner.noise, (613, 769, 3))).astype(np.int16)  # odd sizes: no visible period
+    noise = np.rint(rng.normal(0, scanner.noise, (613, 769, 3))).astype(
+        np.int16
+    )  # odd sizes: no visible period
     for top in range(0, len(image), 613):
         for left in range(0, image.shape[1], 769):
             part = image[top : top + 613, left : left + 769]

@@ -65,9 +65,13 @@ def write_asap(path: Path, outlines: Sequence[tuple[str, shapely.Polygon]]) -> N
     annotations = ElementTree.SubElement(root, "Annotations")
     for name, polygon in outlines:
         attributes = {"Name": name, "Type": "Polygon", "PartOfGroup": "Tumor", "Color": "#F4FA58"}
-        node = ElementTree.SubElement(ElementTree.SubElement(annotations, "Annotation", attributes), "Coordinates")
+        node = ElementTree.SubElement(
+            ElementTree.SubElement(annotations, "Annotation", attributes), "Coordinates"
+        )
         for order, (x, y) in enumerate(polygon.exterior.coords[:-1]):
-            ElementTree.SubElement(node, "Coordinate", {"Order": str(order), "X": f"{x:.4f}", "Y": f"{y:.4f}"})
+            ElementTree.SubElement(
+                node, "Coordinate", {"Order": str(order), "X": f"{x:.4f}", "Y": f"{y:.4f}"}
+            )
     groups = ElementTree.SubElement(root, "AnnotationGroups")
     ElementTree.SubElement(groups, "Group", {"Name": "Tumor", "PartOfGroup": "None", "Color": "#00ff00"})
     ElementTree.indent(root)
@@ -88,4 +92,6 @@ def write_truth_geojson(path: Path, slide_id: str, outlines: Sequence[tuple[str,
         )
         for number, (name, polygon) in enumerate(outlines)
     ]
-    write_features(path, features, {"kind": "truth", "format": 1, "slide_id": slide_id, "bounds_offset_px": [0, 0]})
+    write_features(
+        path, features, {"kind": "truth", "format": 1, "slide_id": slide_id, "bounds_offset_px": [0, 0]}
+    )

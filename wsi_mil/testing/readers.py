@@ -34,7 +34,9 @@ class ReaderSuite(ABC):
     def test_sizes_are_width_height(self) -> None:
         with self.open() as slide:
             assert slide.info.level_sizes_px == tuple((t.shape[1], t.shape[0]) for t in self.truth())
-            assert slide.info.width_px != slide.info.height_px, "a suite on a square slide cannot see swapped axes"
+            assert slide.info.width_px != slide.info.height_px, (
+                "a suite on a square slide cannot see swapped axes"
+            )
 
     def test_region_at_level_0(self) -> None:
         with self.open() as slide:
@@ -76,7 +78,9 @@ class ReaderSuite(ABC):
     def test_pickles_to_an_equal_slide(self) -> None:
         with self.open() as slide, pickle.loads(pickle.dumps(slide)) as again:
             assert again.info == slide.info
-            np.testing.assert_array_equal(again.read_region(3, 5, 0, 20, 9), slide.read_region(3, 5, 0, 20, 9))
+            np.testing.assert_array_equal(
+                again.read_region(3, 5, 0, 20, 9), slide.read_region(3, 5, 0, 20, 9)
+            )
 
     def test_threads_share_a_slide_not_a_handle(self) -> None:
         truth = self.truth()[0]
@@ -88,7 +92,10 @@ class ReaderSuite(ABC):
                 rng = np.random.default_rng(seed)
                 handles.add(id(slide._handle()))
                 for _ in range(20):
-                    x, y = int(rng.integers(0, truth.shape[1] - 16)), int(rng.integers(0, truth.shape[0] - 16))
+                    x, y = (
+                        int(rng.integers(0, truth.shape[1] - 16)),
+                        int(rng.integers(0, truth.shape[0] - 16)),
+                    )
                     found = slide.read_region(x, y, 0, 16, 16).astype(int)
                     if np.abs(found - truth[y : y + 16, x : x + 16]).max() > self.tolerance:
                         wrong.append(f"{x},{y}")

@@ -26,7 +26,10 @@ def tissue_fractions(
     top = np.clip(coords[:, 1] / tissue.scale_y_px, 0, rows)
     lower = np.clip((coords[:, 1] + height0_px) / tissue.scale_y_px, 0, rows)
     covered = (
-        _at(integral, lower, right) - _at(integral, top, right) - _at(integral, lower, left) + _at(integral, top, left)
+        _at(integral, lower, right)
+        - _at(integral, top, right)
+        - _at(integral, lower, left)
+        + _at(integral, top, left)
     )
     area = width0_px * height0_px / (tissue.scale_x_px * tissue.scale_y_px)
     return np.clip(covered / area, 0, 1).astype(np.float32)

@@ -56,7 +56,9 @@ class TileReader:
             try:
                 while True:
                     while len(waiting) < threads + ahead and (start := next(starts, None)) is not None:
-                        waiting.append(pool.submit(self._read_batch, start, min(start + batch_size, len(self.table))))
+                        waiting.append(
+                            pool.submit(self._read_batch, start, min(start + batch_size, len(self.table)))
+                        )
                     if not waiting:
                         return
                     yield waiting.pop(0).result()

@@ -25,7 +25,9 @@ class WindowPlan:
     reading: ReadPlan
 
 
-def plan_windows(info: SlideInfo, tiles: TileSpec, *, mpp: float, map_mpp: float, margin_um: float) -> WindowPlan:
+def plan_windows(
+    info: SlideInfo, tiles: TileSpec, *, mpp: float, map_mpp: float, margin_um: float
+) -> WindowPlan:
     """Return how windows are read: about `mpp` µm per pixel, with maps of about `map_mpp`, so that a tile and its margin are whole map pixels.
 
     Raises SlideError if the slide is coarser.
@@ -51,7 +53,9 @@ def read_windows(
     pixels = np.zeros((len(rows), plan.size_px, plan.size_px, 3), np.uint8)
     readable = np.ones(len(rows), np.bool_)
     for i, row in enumerate(rows):
-        x0_px, y0_px = (round(float(c) - m) for c, m in zip(table.coords[row], plan.margin0_xy_px, strict=True))
+        x0_px, y0_px = (
+            round(float(c) - m) for c, m in zip(table.coords[row], plan.margin0_xy_px, strict=True)
+        )
         try:
             part = plan.reading
             region = reader.read_region(x0_px, y0_px, part.level, part.read_width_px, part.read_height_px)

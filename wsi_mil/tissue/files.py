@@ -72,7 +72,9 @@ def write_tissue(
     write_features(path, features, header, qupath.version)
 
 
-def read_tissue(path: Path, info: SlideInfo, spec: TissueSpec, qupath: QuPathSpec | None = None) -> TissueMask | None:
+def read_tissue(
+    path: Path, info: SlideInfo, spec: TissueSpec, qupath: QuPathSpec | None = None
+) -> TissueMask | None:
     """Return the tissue that `path` holds: a user's edit always; our own outline only if made with these specs.
 
     None: the tissue has to be found (again). A file without a note of its frame, as QuPath exports it, is taken to lie in

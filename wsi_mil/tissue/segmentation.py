@@ -69,7 +69,9 @@ def segment(image: RGB, spec: TissueSpec, mpp: float) -> Mask:
     if spec.ink:
         saturation[_ink(hsv)] = 0
     if spec.blur_um > 0:
-        saturation = cv2.GaussianBlur(saturation, (0, 0), max(um_to_px(spec.blur_um, mpp), 0.1)).astype(np.uint8)
+        saturation = cv2.GaussianBlur(saturation, (0, 0), max(um_to_px(spec.blur_um, mpp), 0.1)).astype(
+            np.uint8
+        )
     threshold = spec.saturation_threshold
     if spec.method == "otsu":
         otsu, _ = cv2.threshold(saturation, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)

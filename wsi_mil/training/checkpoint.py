@@ -47,7 +47,9 @@ class Checkpoint:
                 metadata = handle.metadata() or {}
                 flat = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path} is no readable checkpoint ({error}): remove it to start again") from error
+            raise ModelError(
+                f"{path} is no readable checkpoint ({error}): remove it to start again"
+            ) from error
         if metadata.get("format_version") != str(FORMAT):
             raise ModelError(
                 f"{path} has format {metadata.get('format_version')}, this version reads {FORMAT}: remove it"
@@ -63,7 +65,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return an optimiser's state as named tensors: '<parameter number>/<name>'."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{number}/{name}": torch.as_tensor(value) for number, named in state.items() for name, value in named.items()
+        f"{number}/{name}": torch.as_tensor(value)
+        for number, named in state.items()
+        for name, value in named.items()
     }
 
 

@@ -68,13 +68,20 @@ def fit(
     board = _board(folder)
     left = range(run.epoch, spec.epochs)
     for epoch in progress(left, total=len(left), label=label, unit="epoch"):
-        row = {"epoch": epoch + 1.0, **run.train_epoch(train), **(run.validate(val) if val else {}), "lr": run.lr}
+        row = {
+            "epoch": epoch + 1.0,
+            **run.train_epoch(train),
+            **(run.validate(val) if val else {}),
+            "lr": run.lr,
+        }
         run.finish_epoch(row)
         if board is not None:
             for name, value in row.items():
                 board.add_scalar(name, value, epoch + 1)
         stopping = run.out_of_patience() or epoch + 1 == spec.epochs
-        if checkpoint is not None and (stopping or (epoch + 1) % spec.checkpoint_every == 0 or epoch + 1 == stop_after):
+        if checkpoint is not None and (
+            stopping or (epoch + 1) % spec.checkpoint_every == 0 or epoch + 1 == stop_after
+        ):
             run.checkpoint().save(checkpoint)
         if stopping or epoch + 1 == stop_after:
             break
@@ -131,7 +138,9 @@ class _Run:
         """Take one optimiser step per batch; yield its loss terms."""
         if self._in_two_passes(bags, batches):
             for batch in batches:
-                yield self._step([bags[i].slide_id for i in batch], partial(self._two_passes, [bags[i] for i in batch]))
+                yield self._step(
+                    [bags[i].slide_id for i in batch], partial(self._two_passes, [bags[i] for i in batch])
+                )
         else:
             for packed in packed_batches(bags, batches, self.buffers):
                 yield self._step(packed.slide_ids, partial(self._one_pass, packed))
@@ -192,9 +201,9 @@ class _Run:
         rows = self.spec.chunk_rows
         if isinstance(self.model, MaxPooling) and max(len(bag) for bag in bags) > rows:
             for bag in bags:
-                yield score_in_chunks(self.model, bag, chunk_rows=rows, device=self.device, buffers=self.buffers)[0].to(
-                    self.device
-                )
+                yield score_in_chunks(
+                    self.model, bag, chunk_rows=rows, device=self.device, buffers=self.buffers
+                )[0].to(self.device)
             return
         batches: list[list[int]] = []
         filled = rows
@@ -209,7 +218,9 @@ class _Run:
     def finish_epoch(self, row: Row) -> None:
         self.epoch += 1
         self.history.append(row)
-        if self.spec.schedule == "plateau":  # on the training loss, as FocusMIL on Camelyon16: factor 0.1, patience 10
+        if (
+            self.spec.schedule == "plateau"
+        ):  # on the training loss, as FocusMIL on Camelyon16: factor 0.1, patience 10
             lowest, waited = self._plateau
             better = row["train_loss"] < lowest * (1 - 1e-4)
             self._plateau = (row["train_loss"], 0) if better else (lowest, waited + 1)

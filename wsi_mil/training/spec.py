@@ -14,7 +14,9 @@ class TrainSpec(Spec):
 
     aggregator: str | None = Field(None, description="registry name; default: the model's own name")
     params: dict[str, Any] = Field(default_factory=dict)
-    head: Literal["auto", "sigmoid", "softmax"] = Field("auto", description="of two classes; auto: as published")
+    head: Literal["auto", "sigmoid", "softmax"] = Field(
+        "auto", description="of two classes; auto: as published"
+    )
     epochs: int = Field(100, ge=1)
     bags_per_batch: int = Field(3, ge=1)
     optimizer: Literal["adamw", "adam"] = "adamw"
@@ -25,14 +27,19 @@ class TrainSpec(Spec):
     patience: int = Field(0, ge=0, description="0: no early stopping")
     select_by: Literal["val_auc", "val_loss", "last"] = "val_auc"
     standardize: bool = Field(True, description="features to mean 0 and deviation 1 of the training bags")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 on a GPU, fp32 on a CPU"
+    )
     two_pass: Literal["auto", "always", "never"] = Field(
         "auto",
         description="max-pooling only: gradients from the deciding instances alone, exactly; auto: in large batches",
     )
     chunk_rows: int = Field(4096, ge=1, description="instances at a time in two-pass mode")
     annotated_share: float = Field(
-        0.0, ge=0, le=1, description="guided(...) only: share of training slides whose lesion outlines it may see"
+        0.0,
+        ge=0,
+        le=1,
+        description="guided(...) only: share of training slides whose lesion outlines it may see",
     )
     views: bool = Field(
         False,

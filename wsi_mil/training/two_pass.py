@@ -35,9 +35,14 @@ class Maxima:
         return self.features[where], None if self.noise is None else self.noise[where]
 
 
-def backward_in_two_passes(model: MaxPooling, bags: Sequence[BagSource], *, chunk_rows: int,
-                           device: torch.device | str = "cpu", buffers: Buffers | None = None
-                           ) -> dict[str, Tensor]:  # fmt: skip
+def backward_in_two_passes(
+    model: MaxPooling,
+    bags: Sequence[BagSource],
+    *,
+    chunk_rows: int,
+    device: torch.device | str = "cpu",
+    buffers: Buffers | None = None,
+) -> dict[str, Tensor]:
     """Add the gradients of the loss over `bags` to the parameters; return its named terms, detached.
 
     Equal to one pass over the packed bags up to rounding, with the same random numbers.
@@ -55,22 +60,37 @@ def backward_in_two_passes(model: MaxPooling, bags: Sequence[BagSource], *, chun
 
 
 @torch.no_grad()
-def score_in_chunks(model: MaxPooling, bag: BagSource, *, chunk_rows: int, device: torch.device | str = "cpu",
-                    buffers: Buffers | None = None) -> tuple[PackedBags, Tensor]:  # fmt: skip
+def score_in_chunks(
+    model: MaxPooling,
+    bag: BagSource,
+    *,
+    chunk_rows: int,
+    device: torch.device | str = "cpu",
+    buffers: Buffers | None = None,
+) -> tuple[PackedBags, Tensor]:
     """Return a packed bag of the instances that decide (the model's output on it is the bag's), and all scores (N,).
 
     For evaluation: the model must not be in training mode.
     """
     scores, buffers = [], buffers or (Buffer(), Buffer())
     for _, part in chunks_of(bag, chunk_rows, buffers):
-        packed = PackedBags(part.to(device), torch.tensor([0, len(part)]), torch.tensor([bag.label]), (bag.slide_id,))
+        packed = PackedBags(
+            part.to(device), torch.tensor([0, len(part)]), torch.tensor([bag.label]), (bag.slide_id,)
+        )
         scores.append(model(packed).instance_scores.cpu())
     reduced, _ = _reduce([_scan(model, bag, chunk_rows, device, {}, len(bag), buffers)], [bag])
     return reduced, torch.cat(scores)
 
 
-def _scan(model: MaxPooling, bag: BagSource, chunk_rows: int, device: torch.device | str, everywhere: dict[str, Tensor],
-          instances: int, buffers: Buffers) -> Maxima:  # fmt: skip
+def _scan(
+    model: MaxPooling,
+    bag: BagSource,
+    chunk_rows: int,
+    device: torch.device | str,
+    everywhere: dict[str, Tensor],
+    instances: int,
+    buffers: Buffers,
+) -> Maxima:
     """First pass over one bag; terms over every instance are added to the gradients and to `everywhere`."""
     best: Maxima | None = None
     # chunks are whole blocks of noise, so that the noise is that of a single pass
