@@ -19,7 +19,7 @@ from wsi_mil.contracts.scores import Detection
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.evaluation import froc_curve
 from wsi_mil.evaluation.spec import EvaluationSpec
-from wsi_mil.stages.held_out import match_slide
+from wsi_mil.evaluation.truth import match_slide
 
 WIDTH, HEIGHT, MPP = 100_000, 200_000, 0.243
 TUMOUR_SHARE = 49 / 129

@@ -20,8 +20,8 @@ import psutil
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.execution import ExecutionSpec, map_slides
-from wsi_mil.stages.run_folder import RunFolder
-from wsi_mil.stages.slides import account
+from wsi_mil.run.accounting import account
+from wsi_mil.run.folder import RunFolder
 
 TILES = 20_000
 

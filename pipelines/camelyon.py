@@ -11,7 +11,7 @@ from typing import Any
 from wsi_mil.config import RunConfig
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation.intervals import spread
-from wsi_mil.files import read_json, write_text
+from wsi_mil.io.files import read_json, write_text
 from wsi_mil.stages import RunFolder, run_stage
 
 Row = tuple[str, str, str, str, str]  # slide, label, patient, centre, split

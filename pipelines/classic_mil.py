@@ -24,7 +24,7 @@ from wsi_mil.aggregators import build_aggregator, outputs_for
 from wsi_mil.bags.classic import read_classic
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.execution import ExecutionSpec, run_jobs
-from wsi_mil.files import write_text
+from wsi_mil.io.files import write_text
 from wsi_mil.logs import progress, setup_console
 from wsi_mil.training import Standardizer, TrainSpec, fit
 

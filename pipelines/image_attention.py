@@ -26,10 +26,10 @@ from pipelines.image_attention_data import (
     with_colour_shortcut,
 )
 from pipelines.image_attention_methods import METHODS, NEST, Batch, Method
+from wsi_mil.attention2d.measures import localise
 from wsi_mil.errors import DataError
-from wsi_mil.files import write_json, write_text
+from wsi_mil.io.files import write_json, write_text
 from wsi_mil.logs import logger, progress, setup_console
-from wsi_mil.spatial.measures import localise
 
 GRID = (SIDE_PX // 4, SIDE_PX // 4)
 BATCH, LR = 32, 5e-4

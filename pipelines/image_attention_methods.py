@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wsi_mil.spatial import CAL, GAIN, LossAttentionPool2d, grad_cam
-from wsi_mil.spatial.backbones import SMALL_CHANNELS, SmallBackbone
+from wsi_mil.attention2d import CAL, GAIN, LossAttentionPool2d, grad_cam
+from wsi_mil.attention2d.backbones import SMALL_CHANNELS, SmallBackbone
 
 MAPS, NEST = 8, 1
 CLASSIFICATION_ONLY = 0.25

@@ -25,11 +25,11 @@ from torch.nn import functional as F
 from pipelines.image_attention import interval
 from pipelines.image_pooling_data import Pictures, read_cifar, read_tiny_imagenet
 from pipelines.image_pooling_models import GRID, LOSS_ATTENTION, POOLINGS, Pooled
+from wsi_mil.attention2d.measures import localise
+from wsi_mil.attention2d.supervision import box_masks
 from wsi_mil.errors import DataError, WsiMilError
-from wsi_mil.files import read_json, write_json, write_text
+from wsi_mil.io.files import read_json, write_json, write_text
 from wsi_mil.logs import logger, progress, setup_console
-from wsi_mil.spatial.measures import localise
-from wsi_mil.spatial.supervision import box_masks
 
 BATCH, LR = 100, 3e-3
 

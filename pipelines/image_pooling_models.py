@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from wsi_mil.spatial import CAL, LossAttentionPool2d
+from wsi_mil.attention2d import CAL, LossAttentionPool2d
 
 CHANNELS, GRID = 512, (4, 4)
 POOLINGS = ("mean", "max", "attention", "loss-attention", "loss-attention without L3", "CAL")

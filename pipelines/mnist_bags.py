@@ -25,7 +25,7 @@ from wsi_mil.aggregators import Aggregator, build_aggregator
 from wsi_mil.aggregators.front_end import ImageFrontEnd, LeNet
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.execution import ExecutionSpec, run_jobs
-from wsi_mil.files import write_text
+from wsi_mil.io.files import write_text
 from wsi_mil.logs import progress, setup_console
 from wsi_mil.training import TrainSpec, fit
 

@@ -1,7 +1,7 @@
 """Does a method see tumour, or a shortcut? The poison experiment on synthetic slides, colon nuclei and lung mosaics.
 
 Green noise on normal slides of the training set and on tumour slides of the test set, never on tumour, with its controls
-(`wsi_mil.robustness.conditions`). Every method, five trainings in each of three arms; on one cohort also curves over coverage and
+(`wsi_mil.robustness.poison.conditions`). Every method, five trainings in each of three arms; on one cohort also curves over coverage and
 strength. Slides, tiles and features first, then the clock runs.
 
     python pipelines/poison_stain.py configs/poison_stain.yaml --crc FILE.npz --lung FILE.zip --squeezenet WEIGHTS.npz
@@ -17,12 +17,12 @@ from typing import Any
 import pipelines.crc_cells as colon
 import pipelines.lung_mosaic_slides as lung
 from wsi_mil.config import RunConfig, load_config
-from wsi_mil.files import write_json
+from wsi_mil.experiments.poison import run_poison
+from wsi_mil.experiments.poison_tables import ablation_table, dose_table, method_table
+from wsi_mil.io.files import write_json
 from wsi_mil.logs import setup_console
 from wsi_mil.report.poison_figure import draw_cohorts, draw_doses
 from wsi_mil.stages import run_stage
-from wsi_mil.stages.poison import run_poison
-from wsi_mil.stages.poison_tables import ablation_table, dose_table, method_table
 
 KFOLD = {"kind": "kfold", "folds": 5, "val_share": 0.2}
 COHORTS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsi_mil.errors import ConfigError
-from wsi_mil.files import (
+from wsi_mil.io.files import (
     digest_bytes,
     digest_json,
     fingerprint,

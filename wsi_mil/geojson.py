@@ -25,7 +25,7 @@ from shapely.geometry.base import BaseGeometry
 
 from wsi_mil.contracts.qupath import QuPathVersion
 from wsi_mil.errors import DataError
-from wsi_mil.files import write_aside
+from wsi_mil.io.files import write_aside
 
 GRID_PX = 0.01
 NAMESPACE = uuid.UUID("5f0c8d1e-2b34-5a67-9c80-77736d696c00")

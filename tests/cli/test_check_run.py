@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from wsi_mil.cli.main import cli
 from wsi_mil.features import SlideStore
-from wsi_mil.stages.check_run import check_store
+from wsi_mil.run.integrity import check_store
 
 
 def check(*arguments: object) -> Result:

@@ -11,10 +11,10 @@ import pytest
 from wsi_mil.cli.main import main
 from wsi_mil.config.loading import load_config, parse_config
 from wsi_mil.errors import ConfigError, DataError, SlideError
-from wsi_mil.files import fingerprint
+from wsi_mil.interop.object_store import MANIFEST, Mirror, pull, push
+from wsi_mil.io.files import fingerprint
 from wsi_mil.slides import find_slides, open_slide
 from wsi_mil.stages import RunFolder, run_stage
-from wsi_mil.stages.mirror import MANIFEST, Mirror, pull, push
 
 URL = "memory://bucket/slides"
 

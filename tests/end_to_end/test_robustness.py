@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 from wsi_mil.cli.main import cli
 from wsi_mil.config import load_config
 from wsi_mil.errors import ConfigError, DataError, WsiMilError
+from wsi_mil.experiments.poison import run_poison
+from wsi_mil.experiments.poison_features import poison_folder, poisoned_store
 from wsi_mil.geojson import geometry_of, read_features
 from wsi_mil.robustness import PoisonSpec
 from wsi_mil.stages import RunFolder
-from wsi_mil.stages.poison import run_poison
-from wsi_mil.stages.poison_features import poison_folder, poisoned_store
 from wsi_mil.testing.qupath import broken_rules
 
 ROOT = Path(__file__).parents[2]
@@ -276,7 +276,7 @@ def test_a_cheat_leaves_with_exit_code_4(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_how_tos_own_aggregator_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's class, saved as the page says, in at most 30 lines, keeps what the page shows of it."""
-    from wsi_mil.robustness.bag_tests import BagTestJob, bag_verdict, run_bag_test
+    from wsi_mil.robustness.audit.bag_tests import BagTestJob, bag_verdict, run_bag_test
 
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "how-to-audit.md").read_text(), re.DOTALL)
     assert code is not None
@@ -303,8 +303,8 @@ def used_kinds() -> list[Any]:
 @pytest.mark.parametrize("kind", used_kinds())
 def test_every_kind_goes_through_the_real_path(kind: str, run: Path, tmp_path: Path) -> None:
     """Slides are read, stained, encoded: the features of touched tiles move."""
-    from wsi_mil.stages.pipeline import open_run
-    from wsi_mil.stages.poison_features import run_poison_features
+    from wsi_mil.experiments.poison_features import run_poison_features
+    from wsi_mil.run.context import open_run
     from wsi_mil.stages.train import training_set
 
     shutil.copytree(run, tmp_path / "r")

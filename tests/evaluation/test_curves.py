@@ -12,11 +12,11 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.evaluation.bands import FALSE_POSITIVES, band, froc_at, precision_at, roc_at
 from wsi_mil.evaluation.calibration import calibration, wilson
 from wsi_mil.evaluation.froc import Matches, froc_curve
+from wsi_mil.evaluation.lesion_tables import false_positive_rows, found_by_size, lesion_rows
 from wsi_mil.evaluation.patch_metrics import LabelledTiles
 from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.evaluation.truth import HeldOutSlide, match_slide
 from wsi_mil.geojson import polygonal
-from wsi_mil.stages.held_out import HeldOutSlide, match_slide
-from wsi_mil.stages.lesion_tables import false_positive_rows, found_by_size, lesion_rows
 
 shapely = pytest.importorskip("shapely")
 

@@ -20,7 +20,7 @@ from wsi_mil.execution.clusters import ClusterSpec, make_cluster
 from wsi_mil.execution.dask_backend import dask_client
 from wsi_mil.features import SlideStore
 from wsi_mil.slides import open_slide
-from wsi_mil.stages.slides import extract_many, extract_one
+from wsi_mil.stages.extract import extract_many, extract_one
 from wsi_mil.synthetic.writing import write_pyramid
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue

@@ -9,8 +9,8 @@ import pytest
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import ConfigError, DataError, ExecutionError, SlideError
-from wsi_mil.execution import ExecutionSpec, Ledger, map_slides, run_jobs
-from wsi_mil.execution.ledger import problem_table
+from wsi_mil.execution import ExecutionSpec, map_slides, run_jobs
+from wsi_mil.run.outcomes import Ledger, problem_table
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from wsi_mil.cli.main import main
+from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders import EncoderSpec
 from wsi_mil.stages import RunFolder
-from wsi_mil.stages.run_folder import SlideSource
-from wsi_mil.stages.slides import ExtractJob, extract_many
+from wsi_mil.stages.extract import ExtractJob, extract_many
 
 NOBODY = 65534
 pytestmark = pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs POSIX users")

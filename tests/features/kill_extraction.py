@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
+from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.features import SlideStore
-from wsi_mil.stages.run_folder import SlideSource
-from wsi_mil.stages.slides import ExtractJob, extract_many
+from wsi_mil.stages.extract import ExtractJob, extract_many
 
 
 def jobs(slides: Path, stores: Path) -> list[ExtractJob]:

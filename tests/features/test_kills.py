@@ -15,9 +15,9 @@ from tests.features.kill_extraction import jobs
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.errors import StoreError
 from wsi_mil.features import SlideStore
-from wsi_mil.files import fingerprint
+from wsi_mil.io.files import fingerprint
 from wsi_mil.slides import open_slide
-from wsi_mil.stages.slides import extract_many
+from wsi_mil.stages.extract import extract_many
 from wsi_mil.synthetic.writing import write_pyramid
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue
@@ -79,7 +79,7 @@ def test_a_full_disk_fails_the_slide_and_leaves_nothing(slides: Path, tmp_path: 
 
     code = (
         "import sys; from pathlib import Path; from tests.features.kill_extraction import jobs; "
-        "from wsi_mil.stages.slides import extract_many; "
+        "from wsi_mil.stages.extract import extract_many; "
         "print([(o.status, o.reason) for o in extract_many(jobs(Path(sys.argv[1]), Path(sys.argv[2])))])"
     )
     command = [sys.executable, "-c", code, str(slides), str(stores)]

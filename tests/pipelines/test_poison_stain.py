@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipelines import poison_stain
-from wsi_mil.stages.poison_tables import ablation_table, dose_table, method_table, verdict_rows
+from wsi_mil.experiments.poison_tables import ablation_table, dose_table, method_table, verdict_rows
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsi_mil.robustness.bag_sets import (
+from wsi_mil.robustness.audit.bag_sets import (
     BACKGROUND,
     BAG_SETS,
     CONCEPT,

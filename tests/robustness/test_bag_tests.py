@@ -11,8 +11,8 @@ from wsi_mil.aggregators import AGGREGATORS, build_aggregator
 from wsi_mil.aggregators.names import matching_aggregators
 from wsi_mil.errors import ConfigError
 from wsi_mil.registry import OpenRegistry
-from wsi_mil.robustness.bag_sets import BagSizes
-from wsi_mil.robustness.bag_tests import (
+from wsi_mil.robustness.audit.bag_sets import BagSizes
+from wsi_mil.robustness.audit.bag_tests import (
     ASSUMPTION_TESTS,
     CONFOUNDER_TESTS,
     TRAINING,
@@ -140,7 +140,7 @@ def test_entry_points_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_instance_auc_uses_attention_as_tile_scores_do() -> None:
-    from wsi_mil.robustness.bag_tests import _comparable
+    from wsi_mil.robustness.audit.bag_tests import _comparable
 
     np.testing.assert_allclose(_comparable(np.array([0.1, 0.4]), "attention"), [0.25, 1.0])
     np.testing.assert_allclose(_comparable(np.array([-1.0, 4.0]), "logit"), [-1.0, 4.0])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsi_mil.robustness.interventions import (
+from wsi_mil.robustness.audit.interventions import (
     QUESTIONS,
     SHARES,
     AuditedSlide,

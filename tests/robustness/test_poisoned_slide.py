@@ -15,7 +15,7 @@ from shapely import MultiPolygon
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.robustness import PoisonedSlide, PoisonPlan, PoisonSpec, poison_slide
-from wsi_mil.robustness.poison_spec import PoisonKind
+from wsi_mil.robustness.poison.spec import PoisonKind
 from wsi_mil.slides import ArrayReader, SlideReader, open_slide
 from wsi_mil.synthetic.writing import write_pyramid
 from wsi_mil.testing.readers import ReaderSuite

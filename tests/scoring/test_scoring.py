@@ -16,12 +16,12 @@ from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
 from wsi_mil.encoders import EncoderSpec
 from wsi_mil.errors import DataError, ModelError, StoreError
-from wsi_mil.files import digest_bytes
+from wsi_mil.evaluation.detections import find_detections
+from wsi_mil.io.files import digest_bytes
 from wsi_mil.scoring import (
     Threshold,
     TrainedModel,
     choose_threshold,
-    find_detections,
     load_model,
     read_slide_scores,
     read_tile_scores,

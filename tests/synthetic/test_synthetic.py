@@ -10,7 +10,7 @@ import shapely
 from wsi_mil.errors import DataError, ScaleError, SlideError
 from wsi_mil.evaluation import read_annotations
 from wsi_mil.execution import ExecutionSpec
-from wsi_mil.files import digest_file
+from wsi_mil.io.files import digest_file
 from wsi_mil.raster import rasterize
 from wsi_mil.slides import open_slide
 from wsi_mil.synthetic import Scanner, SynthSpec, draw_anatomy, paint, plan_cohort, write_cohort

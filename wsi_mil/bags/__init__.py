@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from wsi_mil.bags.labels import LabelTable, read_labels
-from wsi_mil.bags.slide_label import SlideLabel
 from wsi_mil.bags.splits import Fold, Split, SplitSpec, make_split
+from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.lazy import lazy_door
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import csv
 import re
 from pathlib import Path
 
-from wsi_mil.bags.slide_label import SlideLabel
+from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.errors import DataError
 
 BINARY = ("normal", "tumor")

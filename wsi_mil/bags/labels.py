@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsi_mil.bags.camelyon import read_camelyon
-from wsi_mil.bags.slide_label import SlideLabel
+from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.errors import DataError, nearest
 
 ID_COLUMNS = ("slide", "slide_id")

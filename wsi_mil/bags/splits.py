@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from wsi_mil.bags.slide_label import SlideLabel
+from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError, DataError
-from wsi_mil.files import digest_json, read_json, write_json
+from wsi_mil.io.files import digest_json, read_json, write_json
 
 PARTS = ("train", "val", "test")
 SEED_STEP = 10_000

@@ -2,7 +2,7 @@
 
 import click
 
-from wsi_mil.remote import Location, as_location, is_url
+from wsi_mil.io.remote import Location, as_location, is_url
 
 
 class PathOrUrl(click.ParamType):  # type: ignore[type-arg]

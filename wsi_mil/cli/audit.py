@@ -76,7 +76,7 @@ def command(
 def _audit_methods(patterns: tuple[str, ...], out: Path | None, seeds: int, workers: int) -> list[str]:
     from wsi_mil.aggregators.names import matching_aggregators
     from wsi_mil.execution import ExecutionSpec
-    from wsi_mil.stages.bag_audit import run_bag_audit
+    from wsi_mil.experiments.method_audit import run_bag_audit
 
     found = run_bag_audit(matching_aggregators(patterns), out, seeds, ExecutionSpec(workers=workers))
     rows = found["aggregators"]
@@ -112,7 +112,7 @@ def _audit_model(
 ) -> str:
     from wsi_mil.config import load_config
     from wsi_mil.errors import ConfigError
-    from wsi_mil.stages.audit import run_audit
+    from wsi_mil.experiments.model_audit import run_audit
     from wsi_mil.stages.pipeline import run_stage
 
     config = load_config(run, overrides)

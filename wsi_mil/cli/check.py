@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from wsi_mil.cli.arguments import PATH_OR_URL
-from wsi_mil.remote import Location
+from wsi_mil.io.remote import Location
 
 EXIT_SOME_FAILED = 3
 
@@ -40,7 +40,7 @@ def command(
 ) -> None:
     """Open every slide and print size, levels, scale and its source, bounds, vendor, predicted tiles, problems. Of a run folder:
     look whether the store of every slide is whole."""
-    from wsi_mil.stages.check_run import is_run
+    from wsi_mil.run.integrity import is_run
 
     if isinstance(slides, Path) and is_run(slides):
         context.exit(_check_run(slides, deep))
@@ -76,7 +76,7 @@ def command(
 
 def _check_run(run: Path, deep: bool) -> int:
     from wsi_mil.logs import progress
-    from wsi_mil.stages.check_run import check_store, store_table, stores_of
+    from wsi_mil.run.integrity import check_store, store_table, stores_of
 
     stores = stores_of(run)
     rows = [check_store(store, deep) for store in progress(stores, total=len(stores), label="check")]

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from wsi_mil.config import RunConfig, load_config
-from wsi_mil.execution.ledger import problem_table
-from wsi_mil.stages.pipeline import RunSummary, plan
+from wsi_mil.run.context import RunSummary
+from wsi_mil.run.outcomes import problem_table
+from wsi_mil.stages.plan import plan
 
 EXIT_SOME_FAILED = 3
 

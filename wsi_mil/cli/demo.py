@@ -16,7 +16,7 @@ def command(context: click.Context, overrides: tuple[str, ...]) -> None:
     Takes a few minutes on two cores; needs no download and no GPU. The configuration is configs/demo.yaml.
     """
     from wsi_mil.config import load_config, packaged_config
-    from wsi_mil.files import read_json
+    from wsi_mil.io.files import read_json
     from wsi_mil.stages.pipeline import run_pipeline
 
     config = load_config(packaged_config("demo"), overrides)

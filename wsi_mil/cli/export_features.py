@@ -18,7 +18,7 @@ def command(config: Path, out: Path, layout: str) -> None:
     folders of npy files, lesion labels included where outlines are known. h5ad, zarr: AnnData per slide with scores.
     """
     from wsi_mil.config import load_config
-    from wsi_mil.stages.exports import export_features
+    from wsi_mil.interop.exports import export_features
 
     outcomes = export_features(load_config(config), out, layout)
     tiles = sum(outcome.counts["tiles"] for outcome in outcomes)

@@ -54,8 +54,8 @@ def command(
 
     What the files do not say is asked for, never guessed; what contradicts them, or the slides, is refused.
     """
-    from wsi_mil.bags.foreign import Asked
-    from wsi_mil.stages.imports import ImportSource, import_features
+    from wsi_mil.interop.foreign import Asked
+    from wsi_mil.interop.imports import ImportSource, import_features
 
     asked = Asked(tile_px, tile_level0_px, tile_mpp, overlap_px)
     source = ImportSource(features, layout, labels, annotations, slides, encoder, asked)

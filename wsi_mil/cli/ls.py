@@ -32,7 +32,7 @@ def command(what: str, pattern: str) -> None:
 
         names = [name for name in READERS if fnmatch(name, pattern)]
     elif Path(what).is_dir():
-        from wsi_mil.stages.run_folder import RunFolder
+        from wsi_mil.run.folder import RunFolder
 
         run = RunFolder(Path(what))
         names = [

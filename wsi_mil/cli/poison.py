@@ -52,11 +52,11 @@ def command(
     read; what is not touched keeps its features. Every fold, repeat and seed of `split` is a training: with one there is no interval."""
     from wsi_mil.config import load_config
     from wsi_mil.config.schema import with_aggregators
-    from wsi_mil.robustness.conditions import TRAINING_ARMS
-    from wsi_mil.stages.poison import run_poison
-    from wsi_mil.stages.poison_features import poison_folder
-    from wsi_mil.stages.poison_tables import verdict_rows
-    from wsi_mil.stages.run_folder import RunFolder
+    from wsi_mil.experiments.poison import run_poison
+    from wsi_mil.experiments.poison_features import poison_folder
+    from wsi_mil.experiments.poison_tables import verdict_rows
+    from wsi_mil.robustness.poison.conditions import TRAINING_ARMS
+    from wsi_mil.run.folder import RunFolder
 
     given = {"kind": kind, "coverage": coverage, "strength": strength, "placement": placement}
     options = tuple(f"poison.{key}={value}" for key, value in given.items() if value is not None)

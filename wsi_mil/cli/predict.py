@@ -6,7 +6,7 @@ import click
 
 from wsi_mil.cli.arguments import PATH_OR_URL
 from wsi_mil.cli.common import finish, qupath_options
-from wsi_mil.remote import Location
+from wsi_mil.io.remote import Location
 
 
 @click.command(

@@ -12,8 +12,8 @@ from wsi_mil.cli.arguments import URL
 @click.argument("run", type=click.Path(path_type=Path))
 def command(url: str, run: Path) -> None:
     """Copy a run from an object store into a folder. Stores are whole or absent; every file is compared with its digest."""
-    from wsi_mil.execution.lock import hold
-    from wsi_mil.stages.mirror import pull
+    from wsi_mil.interop.object_store import pull
+    from wsi_mil.run.lock import hold
 
     with hold(run):
         found = pull(url, run)

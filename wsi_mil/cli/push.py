@@ -12,10 +12,10 @@ from wsi_mil.cli.arguments import URL
 @click.argument("url", type=URL)
 def command(run: Path, url: str) -> None:
     """Copy a run folder to an object store. What is there already is left alone; a run that was cut short is gone on with."""
-    from wsi_mil.execution.lock import hold
-    from wsi_mil.stages.check_run import is_run
-    from wsi_mil.stages.mirror import push
-    from wsi_mil.stages.run_folder import RunFolder
+    from wsi_mil.interop.object_store import push
+    from wsi_mil.run.folder import RunFolder
+    from wsi_mil.run.integrity import is_run
+    from wsi_mil.run.lock import hold
 
     if not is_run(run):
         raise click.UsageError(f"{run} is no run folder")

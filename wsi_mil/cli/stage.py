@@ -93,8 +93,8 @@ def _print_differences(config: RunConfig, first: str, second: str) -> None:
 
 
 def _print_comparison(run: Path) -> None:
-    from wsi_mil.stages.comparison import summarise
-    from wsi_mil.stages.run_folder import RunFolder
+    from wsi_mil.run.folder import RunFolder
+    from wsi_mil.run.trainings import summarise
 
     table = summarise(RunFolder(run).comparison)
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
@@ -120,7 +120,7 @@ SHOWN = (
 
 def _print_metrics(run: Path, names: list[str]) -> None:
     """Two lines a model: the figures, and below each its 95 % interval over patients."""
-    from wsi_mil.files import read_json
+    from wsi_mil.io.files import read_json
 
     width = max(14, *(len(name) for name in names))
     click.echo("  ".join([" " * width, *(f"{title:>14}" for title, _, _ in SHOWN)]))

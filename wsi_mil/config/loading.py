@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from wsi_mil.config.schema import RunConfig
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError, nearest
-from wsi_mil.files import write_text
+from wsi_mil.io.files import write_text
 
 SEEDED = ("split", "train", "refine", "evaluation")
 

@@ -16,10 +16,10 @@ from wsi_mil.evaluation.annotations import AnnotationFolder
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.heatmaps.spec import HeatmapSpec
+from wsi_mil.io.remote import Location, as_location
+from wsi_mil.refine.spec import RefineSpec
 from wsi_mil.registry import is_path
-from wsi_mil.remote import Location, as_location
-from wsi_mil.robustness.poison_spec import PoisonSpec
-from wsi_mil.spatial.spec import RefineSpec
+from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.synthetic.cohort import SynthSpec
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training.spec import TrainSpec

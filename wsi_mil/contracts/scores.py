@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from wsi_mil.errors import DataError
 
 DetectionMethod = Literal["maxima", "components", "tiles"]
+ATTENTION_THRESHOLD = 0.5
+"""Of the slide's largest weight: attention has no unit in which a threshold could be chosen."""
 
 
 @dataclass(frozen=True)

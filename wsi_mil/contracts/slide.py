@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from wsi_mil.errors import SlideError
+from wsi_mil.errors import SlideError, StoreError
+from wsi_mil.io.remote import Location
 
 
 @dataclass(frozen=True)
@@ -62,3 +63,20 @@ class SlideInfo:
     def mpp(self) -> float:
         """Geometric mean of mpp_x and mpp_y: the side of a square pixel of the same area."""
         return float((self.mpp_x * self.mpp_y) ** 0.5)
+
+
+@dataclass(frozen=True)
+class SlideSource:
+    """A slide of the run: its id, its file (None: features were imported and the slide is not at hand), and the mpp that
+    overrides the file's (None: the file's own)."""
+
+    slide_id: str
+    path: Location | None
+    mpp: float | tuple[float, float] | None
+
+    @property
+    def file(self) -> Location:
+        """The slide's file. Raises StoreError if it is not at hand."""
+        if self.path is None:
+            raise StoreError(f"the file of slide {self.slide_id!r} is not at hand: give slides.folder=PATH")
+        return self.path

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from wsi_mil.files import digest_json
+from wsi_mil.io.files import digest_json
 
 
 class Spec(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import Field, field_serializer, model_validator
 
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import DataError
-from wsi_mil.files import digest_bytes, digest_json
+from wsi_mil.io.files import digest_bytes, digest_json
 
 
 class TileSpec(Spec):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wsi_mil.encoders.views import View
 from wsi_mil.errors import ConfigError
-from wsi_mil.files import digest_json
+from wsi_mil.io.files import digest_json
 
 
 class Encoder(ABC):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wsi_mil.contracts.scores import Detection
 from wsi_mil.errors import DataError
-from wsi_mil.files import write_text
+from wsi_mil.io.files import write_text
 
 
 def read_detections(path: Path) -> list[Detection]:

@@ -18,7 +18,7 @@ from wsi_mil.encoders.views import Colours
 from wsi_mil.errors import SlideError
 from wsi_mil.features.store import FeatureWriter, SlideStore
 from wsi_mil.features.stream import Piece, SlideFeed, find_colours, stream_batches
-from wsi_mil.files import digest_bytes
+from wsi_mil.io.files import digest_bytes
 from wsi_mil.slides import SlideReader
 from wsi_mil.tiles import TileReader
 

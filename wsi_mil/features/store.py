@@ -21,7 +21,7 @@ from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
 from wsi_mil.errors import StoreError
 from wsi_mil.features.mapped import MappedFeatures
-from wsi_mil.files import digest_bytes, remove, sweep_temporaries, write_aside
+from wsi_mil.io.files import digest_bytes, remove, sweep_temporaries, write_aside
 
 FORMAT = 1
 CHUNK_ROWS = 2048

@@ -6,8 +6,8 @@ import numpy as np
 import tifffile
 
 from wsi_mil.contracts.slide import SlideInfo
-from wsi_mil.files import write_aside
 from wsi_mil.heatmaps.raster import ScoreRaster
+from wsi_mil.io.files import write_aside
 
 LEVELS_FROM_PX = 256
 

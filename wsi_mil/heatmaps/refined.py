@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError, StoreError
-from wsi_mil.files import write_aside
 from wsi_mil.heatmaps.raster import ScoreRaster, score_raster
+from wsi_mil.io.files import write_aside
 
 KIND, FORMAT = "refined maps", 1
 

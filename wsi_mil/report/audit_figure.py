@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from wsi_mil.files import write_aside
+from wsi_mil.io.files import write_aside
 
 COLOURS = {"pass": "#1b6e3c", "fail": "#b3261e", "not measured": "0.5"}
 COLUMNS = 4

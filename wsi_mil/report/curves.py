@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from wsi_mil.files import write_aside
+from wsi_mil.io.files import write_aside
 
 
 def draw_curves(models: dict[str, dict[str, Any]], path: Path) -> None:

@@ -1,6 +1,5 @@
 """Scoring: a model and a slide's features give slide and tile scores, thresholds and detections."""
 
-from wsi_mil.scoring.detections import find_detections
 from wsi_mil.scoring.files import read_slide_scores, read_tile_scores, write_slide_scores, write_tile_scores
 from wsi_mil.scoring.model import TrainedModel, load_model
 from wsi_mil.scoring.scores import score_bag, score_features, slide_probability
@@ -10,7 +9,6 @@ __all__ = [
     "Threshold",
     "TrainedModel",
     "choose_threshold",
-    "find_detections",
     "load_model",
     "read_slide_scores",
     "read_tile_scores",

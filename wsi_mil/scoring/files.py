@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.errors import StoreError
-from wsi_mil.files import write_aside
+from wsi_mil.io.files import write_aside
 
 FORMAT = 1
 META = b"wsi_mil"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from wsi_mil.errors import DataError
-from wsi_mil.remote import Location, below, find_urls, is_url
+from wsi_mil.io.remote import Location, below, find_urls, is_url
 
 SLIDE_SUFFIXES = [
     ".svs",

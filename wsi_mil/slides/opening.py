@@ -3,9 +3,9 @@
 from pathlib import Path, PurePosixPath
 
 from wsi_mil.errors import ScaleError, SlideError
+from wsi_mil.io.remote import Location, filesystem, is_url
 from wsi_mil.logs import logger
 from wsi_mil.registry import Registry
-from wsi_mil.remote import Location, filesystem, is_url
 from wsi_mil.slides.base import SlideReader
 from wsi_mil.slides.file_readers import MppOverride
 

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from wsi_mil.lazy import lazy_door
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages.pipeline import STAGES, run_pipeline, run_stage
-from wsi_mil.stages.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from wsi_mil.stages.predict import predict_slides

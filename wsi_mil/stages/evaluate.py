@@ -15,13 +15,7 @@ from wsi_mil.evaluation.calibration import calibration
 from wsi_mil.evaluation.delong import estimate_auc
 from wsi_mil.evaluation.detection_files import write_detections
 from wsi_mil.evaluation.froc import FP_PER_SLIDE
-from wsi_mil.evaluation.patch_metrics import patch_metrics
-from wsi_mil.evaluation.slide_metrics import auc, average_precision
-from wsi_mil.evaluation.spec import EvaluationSpec
-from wsi_mil.files import read_json, write_json
-from wsi_mil.report.curves import draw_curves
-from wsi_mil.stages.held_out import HeldOut, held_out, read_truth
-from wsi_mil.stages.lesion_tables import (
+from wsi_mil.evaluation.lesion_tables import (
     LESION_COLUMNS,
     POINT_COLUMNS,
     SHOWN,
@@ -30,7 +24,13 @@ from wsi_mil.stages.lesion_tables import (
     lesion_rows,
     write_table,
 )
-from wsi_mil.stages.run_folder import RunFolder
+from wsi_mil.evaluation.patch_metrics import patch_metrics
+from wsi_mil.evaluation.slide_metrics import auc, average_precision
+from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.io.files import read_json, write_json
+from wsi_mil.report.curves import draw_curves
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.held_out import HeldOut, held_out, read_truth
 
 FORMAT = 2
 BAND_DRAWS = 200  # bands are looked at, not quoted

@@ -7,14 +7,15 @@ from itertools import groupby
 import cv2
 import numpy as np
 
+from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import WsiMilError
 from wsi_mil.logs import logger
 from wsi_mil.report import Crop
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.slides import open_slide
 from wsi_mil.slides.base import SlideReader
 from wsi_mil.slides.scaled import best_level, resample
-from wsi_mil.stages.run_folder import RunFolder, SlideSource
 
 SHOWN, CROP_PX, TILES_WIDE = 12, 210, 3
 OUTLINE = (255, 210, 0)

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from shapely import Polygon
 
+from wsi_mil.contracts.scores import ATTENTION_THRESHOLD
 from wsi_mil.evaluation import bootstrap_interval
 from wsi_mil.evaluation.froc_polygons import major_axis
 from wsi_mil.evaluation.pn_stage import node_class, pn_stage, quadratic_kappa
 from wsi_mil.heatmaps import score_raster
 from wsi_mil.raster import polygonize
+from wsi_mil.run.current import check_scores
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
-from wsi_mil.stages.run_folder import RunFolder
-from wsi_mil.stages.scored import ATTENTION_THRESHOLD, check_scores
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,28 @@ from typing import Any
 
 from wsi_mil.config import RunConfig, SlidesConfig, provenance, save_config
 from wsi_mil.contracts.qupath import QuPathSpec
+from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec
-from wsi_mil.execution.lock import hold
-from wsi_mil.files import write_json, write_text
+from wsi_mil.io.files import write_json, write_text
+from wsi_mil.io.remote import Location
 from wsi_mil.logs import logger
-from wsi_mil.remote import Location
+from wsi_mil.refine.refiner import load_refiner
+from wsi_mil.run.accounting import each
+from wsi_mil.run.context import RunSummary
+from wsi_mil.run.current import scores_are_current
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.lock import hold
 from wsi_mil.scoring import load_model, write_slide_scores
 from wsi_mil.scoring.model import fold_folder
 from wsi_mil.slides import find_slides
-from wsi_mil.spatial.refiner import load_refiner
-from wsi_mil.stages.heatmaps import run_heatmap
-from wsi_mil.stages.pipeline import RunSummary
+from wsi_mil.stages.extract import run_extract
+from wsi_mil.stages.heatmap import run_heatmap
 from wsi_mil.stages.refine import refine_slide
 from wsi_mil.stages.report import run_report
-from wsi_mil.stages.run_folder import RunFolder, SlideSource
-from wsi_mil.stages.score import score_one, score_row, scores_are_current
-from wsi_mil.stages.slides import each, run_extract, run_tile
+from wsi_mil.stages.score import score_one, score_row
+from wsi_mil.stages.tile import run_tile
 
 COLUMNS = ["slide", "probability", "threshold", "predicted", "tiles", "model"]
 

@@ -8,32 +8,33 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wsi_mil.attention2d.backbones import build_backbone
 from wsi_mil.bags import Fold, Split
 from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.qupath import BoundsMode
+from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation import AnnotationFolder, read_annotations
-from wsi_mil.files import digest_file, digest_json
+from wsi_mil.evaluation.detections import suspicion
 from wsi_mil.heatmaps.refined import RefinedMaps, read_refined_header, write_refined
+from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger
-from wsi_mil.scoring import TrainedModel, load_model, read_slide_scores, read_tile_scores, score_features
-from wsi_mil.slides import open_slide
-from wsi_mil.spatial.backbones import build_backbone
-from wsi_mil.spatial.refiner import Refiner, load_refiner, save_refiner
-from wsi_mil.spatial.spec import RefineSpec
-from wsi_mil.spatial.tile_network import fit_tiles, tumour_maps
-from wsi_mil.stages.refine_tiles import (
+from wsi_mil.refine.network import fit_tiles, tumour_maps
+from wsi_mil.refine.refiner import Refiner, load_refiner, save_refiner
+from wsi_mil.refine.spec import RefineSpec
+from wsi_mil.refine.tiles import (
     TrainingSlide,
     choose_tiles,
     find_limits,
     read_training_tiles,
     suspicious_rows,
 )
-from wsi_mil.stages.run_folder import RunFolder, SlideSource
-from wsi_mil.stages.score import scores_are_current
-from wsi_mil.stages.scored import check_scores, suspicion
-from wsi_mil.stages.slides import each
+from wsi_mil.run.accounting import each
+from wsi_mil.run.current import check_scores, scores_are_current
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.scoring import TrainedModel, load_model, read_slide_scores, read_tile_scores, score_features
+from wsi_mil.slides import open_slide
 from wsi_mil.tiles.windows import plan_windows, read_windows
 
 MADE_BY = 2

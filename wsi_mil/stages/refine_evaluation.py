@@ -7,22 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from wsi_mil.contracts.scores import ATTENTION_THRESHOLD
 from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.evaluation import AnnotationFolder, froc_curve, read_annotations
+from wsi_mil.evaluation.detections import detections_of, find_in_raster, suspicion
 from wsi_mil.evaluation.froc import Matches
 from wsi_mil.evaluation.paired import paired_bootstrap
 from wsi_mil.evaluation.pixel_metrics import THRESHOLDS, PixelCounts, pixel_counts, pooled_counts
 from wsi_mil.evaluation.spec import EvaluationSpec
-from wsi_mil.files import write_json
+from wsi_mil.evaluation.truth import match_slide
 from wsi_mil.heatmaps import score_raster
 from wsi_mil.heatmaps.refined import read_refined, refined_raster
+from wsi_mil.io.files import write_json
 from wsi_mil.logs import logger, progress
+from wsi_mil.run.current import check_scores, current_refined
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
-from wsi_mil.scoring.detections import find_in_raster
 from wsi_mil.stages.evaluate import without_nan
-from wsi_mil.stages.held_out import match_slide
-from wsi_mil.stages.run_folder import RunFolder
-from wsi_mil.stages.scored import ATTENTION_THRESHOLD, check_scores, current_refined, detections_of, suspicion
 
 SMOOTH_UM = 24.0  # a few cells: one bright nucleus is no lesion
 FORMS = ("tiles", "refined")

@@ -9,14 +9,15 @@ import yaml
 
 from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import StoreError
-from wsi_mil.files import digest_file, digest_json, read_json, write_text
+from wsi_mil.io.files import digest_file, digest_json, read_json, write_text
 from wsi_mil.report import ReportFinding, ReportModel, ReportSlide, draw_curves, render_report
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.trainings import summarise
 from wsi_mil.scoring import read_slide_scores
-from wsi_mil.stages.comparison import summarise
 from wsi_mil.stages.evaluate import FORMAT as METRICS_FORMAT
 from wsi_mil.stages.false_positives import false_positive_crops
-from wsi_mil.stages.run_folder import RunFolder, SlideSource
 
 PAGE = 7  # changes with the page's form: reports of earlier versions are written again
 

@@ -2,28 +2,19 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from wsi_mil.bags import Fold, Split
 from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.files import digest_json
+from wsi_mil.io.files import digest_json
+from wsi_mil.run.accounting import each
+from wsi_mil.run.current import scores_are_current
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import TrainedModel, load_model, score_features, write_slide_scores, write_tile_scores
-from wsi_mil.scoring.files import read_tile_scores, tile_scores_header
-from wsi_mil.stages.run_folder import RunFolder
-from wsi_mil.stages.slides import each
-
-
-def scores_are_current(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> bool:
-    """Whether a slide's tile scores are of this model, and of the features and tiles that its store holds now."""
-    header = tile_scores_header(run.tile_scores(name, slide_id))
-    features = run.store(slide_id).features_attributes(model.encoder.key)
-    if header is None or features is None:
-        return False
-    # equal features may belong to another tile table: an edited outline can change what share of a tile is tissue
-    made_from = (header["model_digest"], header["features_digest"], header["tiles_digest"])
-    return made_from == (model.digest, features["digest"], features["tiles_digest"])
+from wsi_mil.scoring.files import read_tile_scores
 
 
 def score_one(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> Outcome:
@@ -64,9 +55,7 @@ def run_score(
                 for slide_id, part in _members(fold, folds, number, slide_ids).items()
                 if run.store(slide_id).features_attributes(model.encoder.key) is not None
             }
-            worked += each(
-                f"score {name}", sorted(members), lambda i, m=model, n=name: score_one(run, n, m, i), run
-            )  # type: ignore[misc]
+            worked += each(f"score {name}", sorted(members), partial(score_one, run, name, model), run)
             for slide_id, part in sorted(members.items()):
                 if not scores_are_current(run, name, model, slide_id):
                     continue

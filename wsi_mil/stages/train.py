@@ -11,7 +11,7 @@ import torch
 from wsi_mil.aggregators import build_aggregator, outputs_for
 from wsi_mil.bags import Fold, Split, SplitSpec, StoredBag, make_split
 from wsi_mil.bags.labels import LabelTable
-from wsi_mil.bags.slide_label import SlideLabel
+from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.encoders.spec import EncoderSpec
@@ -21,12 +21,12 @@ from wsi_mil.evaluation.slide_metrics import auc
 from wsi_mil.execution import ExecutionSpec, run_jobs
 from wsi_mil.execution.mapping import available_cores
 from wsi_mil.features import MappedFeatures
-from wsi_mil.files import digest_file, digest_json
+from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger, progress
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import TrainedModel, choose_threshold, slide_probability
 from wsi_mil.scoring.model import read_card
 from wsi_mil.scoring.thresholds import Threshold
-from wsi_mil.stages.run_folder import RunFolder
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import Standardizer, TrainSpec, fit
 

@@ -10,8 +10,8 @@ import shapely
 import tifffile
 
 from wsi_mil.contracts.arrays import RGB
-from wsi_mil.files import write_aside
 from wsi_mil.geojson import GRID_PX, feature, polygonal, stable_id, write_features
+from wsi_mil.io.files import write_aside
 
 TILE_PX = 256
 TUMOUR_COLOUR = (200, 0, 0)

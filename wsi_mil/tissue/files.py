@@ -12,7 +12,6 @@ from wsi_mil.contracts.qupath import QuPathFrame, QuPathSpec, qupath_frame
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.errors import DataError
-from wsi_mil.files import digest_bytes, digest_json
 from wsi_mil.geojson import (
     GRID_PX,
     Feature,
@@ -25,6 +24,7 @@ from wsi_mil.geojson import (
     stable_id,
     write_features,
 )
+from wsi_mil.io.files import digest_bytes, digest_json
 from wsi_mil.tissue.segmentation import TissueSpec, mask_from_polygons
 from wsi_mil.units import px2_to_mm2
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wsi_mil.errors import ModelError
-from wsi_mil.files import write_aside
+from wsi_mil.io.files import write_aside
 
 FORMAT = 1
 

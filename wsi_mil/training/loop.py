@@ -17,7 +17,7 @@ from wsi_mil.aggregators.max_pooling import MaxPooling
 from wsi_mil.bags import BagSource, StoredBag
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.errors import ConfigError, DataError
-from wsi_mil.files import write_text
+from wsi_mil.io.files import write_text
 from wsi_mil.logs import progress
 from wsi_mil.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from wsi_mil.training.loading import Buffer, packed_batches

@@ -1,0 +1,136 @@
+"""Points that claim a lesion, from tile scores: three named methods."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_mil.contracts.scores import Detection, DetectionMethod, SlideScores
+from wsi_mil.contracts.tiles import TileTable
+from wsi_mil.evaluation.spec import EvaluationSpec
+
+
+def find_detections(
+    scores: SlideScores,
+    table: TileTable,
+    *,
+    radius_um: float,
+    min_probability: float = 0.0,
+    method: DetectionMethod = "maxima",
+) -> list[Detection]:
+    """Return the points of tiles above `min_probability`, most probable first; equal ones in (y, x) order of tiles.
+
+    maxima: take the centre of the most probable tile left, drop all tiles whose centre lies within `radius_um` of it, go
+    on. components: tiles that touch, by a side or a corner, make one point, the mean of their centres, with their
+    largest probability; the point may lie outside a bent component. tiles: the centre of every tile.
+    """
+    probability = scores.tile_probabilities()
+    alive = np.isfinite(probability) & (probability > min_probability)
+    if not alive.any():
+        return []
+    tile_px = np.array([table.plan.tile_width0_px, table.plan.tile_height0_px])
+    centres = table.coords + tile_px / 2
+    if method == "components":
+        points, values = _components(centres[alive], probability[alive], table)
+    else:
+        points, values = centres, np.where(alive, probability, -1.0)
+        kept = _maxima(centres * np.array(table.mpp_xy), values, radius_um) if method == "maxima" else alive
+        points, values = points[kept], values[kept]
+    order = np.argsort(-values, kind="stable")
+    return [
+        Detection(scores.slide_id, float(points[i, 0]), float(points[i, 1]), float(values[i])) for i in order
+    ]
+
+
+def find_in_raster(
+    slide_id: str,
+    values: NDArray[np.float32],
+    scale_xy_px: tuple[float, float],
+    table: TileTable,
+    *,
+    radius_um: float,
+    smooth_um: float,
+    min_probability: float = 0.0,
+) -> list[Detection]:
+    """Return the points of a pixel-level raster, most probable first: of every tile the place of its largest mean over `smooth_um`, then as
+    `maxima` does with centres.
+
+    `values` (rows, columns), NaN where there is no score; a pixel covers `scale_xy_px` level-0 pixels.
+    """
+    import cv2
+
+    scale = np.array(scale_xy_px)
+    side = np.maximum(np.rint(smooth_um / (scale * np.array(table.mpp_xy))).astype(int), 1)
+    smooth = cv2.blur(np.nan_to_num(values), tuple(side.tolist()), borderType=cv2.BORDER_REFLECT)
+    smooth[~np.isfinite(values)] = -1
+    first = np.rint(table.coords / scale).astype(int)
+    last = np.rint(
+        (table.coords + np.array([table.plan.tile_width0_px, table.plan.tile_height0_px])) / scale
+    ).astype(int)
+    points, best = np.zeros((len(table), 2)), np.full(len(table), -1.0)
+    for i, ((left, top), (right, lower)) in enumerate(zip(first, last, strict=True)):
+        tile = smooth[top:lower, left:right]
+        if tile.size:
+            row, column = np.unravel_index(int(tile.argmax()), tile.shape)
+            points[i], best[i] = (
+                ((left + column + 0.5) * scale[0], (top + row + 0.5) * scale[1]),
+                tile[row, column],
+            )
+    candidates = np.where(best > min_probability, best, -1.0)
+    if not (candidates >= 0).any():
+        return []
+    kept = np.flatnonzero(_maxima(points * np.array(table.mpp_xy), candidates, radius_um))
+    order = kept[np.argsort(-candidates[kept], kind="stable")]
+    return [
+        Detection(slide_id, float(points[i, 0]), float(points[i, 1]), float(candidates[i])) for i in order
+    ]
+
+
+def _maxima(
+    centres_um: NDArray[np.float64], values: NDArray[np.floating], radius_um: float
+) -> NDArray[np.bool_]:
+    """Which tiles the greedy search keeps; a negative value is no candidate."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(centres_um)
+    alive, kept = values >= 0, np.zeros(len(values), bool)
+    for row in np.argsort(-values, kind="stable"):
+        if alive[row]:
+            kept[row] = True
+            alive[tree.query_ball_point(centres_um[row], radius_um)] = False
+    return kept
+
+
+def _components(
+    centres: NDArray[np.float64], values: NDArray[np.floating], table: TileTable
+) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
+    """Mean centre and largest value of each group of tiles that are neighbours on the lattice."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    step0_px = table.spec.step_px * table.spec.mpp / np.array(table.mpp_xy)
+    pairs = cKDTree(centres / step0_px).query_pairs(1.25, p=np.inf, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (len(centres), len(centres)))
+    count, group = connected_components(links, directed=False)
+    sizes = np.bincount(group, minlength=count)
+    points = np.stack([np.bincount(group, centres[:, axis], count) / sizes for axis in (0, 1)], 1)
+    largest = np.full(count, -np.inf)
+    np.maximum.at(largest, group, values)
+    return points, largest
+
+
+def suspicion(scores: SlideScores) -> NDArray[np.float32]:
+    """Return how suspicious each tile is (N,), 0 to 1, comparable between slides: its probability; attention, which reaches its largest
+    weight in a normal slide, too: its share of that weight times the slide's probability."""
+    found = scores.tile_probabilities()
+    return found * np.float32(scores.probability) if scores.score_kind == "attention" else found
+
+
+def detections_of(scores: SlideScores, table: TileTable, spec: EvaluationSpec) -> list[Detection]:
+    """Return the points that FROC counts and QuPath shows."""
+    return find_detections(
+        scores,
+        table,
+        radius_um=spec.detection_radius_um,
+        min_probability=spec.min_probability,
+        method=spec.detections,
+    )

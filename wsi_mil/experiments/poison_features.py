@@ -1,0 +1,212 @@
+"""Features of poisoned slides: tiles that the poison reaches are read and encoded again, the others keep their features."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import shapely
+
+from wsi_mil.contracts.labels import SlideLabel
+from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.qupath import BoundsMode, QuPathSpec, qupath_frame
+from wsi_mil.contracts.slide import SlideSource
+from wsi_mil.contracts.tiles import TileTable
+from wsi_mil.encoders.shared import shared_encoder
+from wsi_mil.encoders.spec import EncoderSpec
+from wsi_mil.errors import DataError, StoreError
+from wsi_mil.evaluation import AnnotationFolder, read_annotations
+from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.features import SlideStore, encode_tiles
+from wsi_mil.geojson import GRID_PX, feature, polygonal, stable_id, write_features
+from wsi_mil.io.files import digest_file, digest_json, write_aside
+from wsi_mil.robustness.poison.slide import PoisonedSlide, poison_slide
+from wsi_mil.robustness.poison.spec import PoisonSpec
+from wsi_mil.run.accounting import account
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.slides import open_slide, read_scaled
+from wsi_mil.stains import ColourMap
+
+PREVIEWS = 4
+PREVIEW_PX = 900
+POISON_COLOUR = (40, 190, 60)
+
+
+@dataclass(frozen=True)
+class PoisonJob:
+    """What `poison_one` needs, in values that pickle. `outline`: the file of the slide's lesions."""
+
+    slide_id: str
+    label: int
+    source: SlideSource
+    reader: str
+    run: Path
+    spec: PoisonSpec
+    encoder: EncoderSpec
+    outline: Path | None
+    bounds: BoundsMode
+    qupath: QuPathSpec
+    device: str
+    threads: int
+    preview: bool
+
+
+def poison_folder(run: RunFolder, spec: PoisonSpec) -> Path:
+    """Return where everything about one poison of a run lies."""
+    return run.path / "poison" / f"{spec.title}-{spec.digest()[:6]}"
+
+
+def poisoned_store(run: RunFolder, spec: PoisonSpec, slide_id: str) -> SlideStore:
+    """Return the store of a poisoned slide: laid out as that of the slide itself, with the same tile table."""
+    return SlideStore(poison_folder(run, spec) / "slides" / f"{slide_id}.zarr", slide_id)
+
+
+def poison_one(job: PoisonJob) -> Outcome:
+    """Write the features of one slide under the poison, unless they are there."""
+    started = time.perf_counter()
+    run, key = RunFolder(job.run), job.encoder.key
+    clean, store = run.store(job.slide_id), poisoned_store(run, job.spec, job.slide_id)
+    attributes = clean.features_attributes(key)
+    if attributes is None:
+        raise StoreError(f"slide {job.slide_id!r} has no {key} features: run `wsi-mil extract`")
+    needs_outline = job.label > 0 and job.spec.placement == "off_tumour"
+    if needs_outline and job.outline is None:
+        raise DataError(
+            f"slide {job.slide_id!r} is labelled tumour and has no outline, so poison cannot be kept off its tumour: give "
+            "slides.annotations, or poison.placement=anywhere"
+        )
+    outline = digest_file(job.outline) if needs_outline and job.outline else ""
+    made_from = digest_json([job.spec.digest(), attributes["digest"], attributes["tiles_digest"], outline])
+    found = store.features_attributes(key)
+    if found is not None and found["poison"]["made_from"] == made_from:
+        return Outcome(
+            job.slide_id, "poison", "done", "", found["poison"]["counts"], found["digest"], reused=True
+        )
+    table, features = clean.read_tiles(), clean.read_features(key)
+    lesions = None
+    if needs_outline and job.outline:
+        read = read_annotations(job.outline, job.slide_id, clean.read_info(), job.bounds)
+        lesions = shapely.union_all([lesion.geometry for lesion in read])
+    encoder = shared_encoder(job.encoder, job.device)
+    with open_slide(job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
+        poisoned = poison_slide(slide, table, job.spec, lesions)
+        values, readable = features.features.copy(), features.readable.copy()
+        rows = np.flatnonzero(poisoned.plan.changed_tiles(table))
+        if len(rows):
+            # stains are normalised as in the clean slide: its other tiles keep the features that they have
+            part = encode_tiles(
+                poisoned,
+                tiles_at(table, rows),
+                encoder,
+                batch_size=job.encoder.batch_size,
+                threads=job.threads,
+                colours=tuple(map(ColourMap.from_lists, attributes.get("colours", []))),
+            )
+            values[rows], readable[rows] = part.features, part.readable
+        if job.preview:
+            _write_preview(poison_folder(run, job.spec) / "previews" / f"{job.slide_id}.jpg", poisoned)
+        _write_places(job, poisoned)
+        touched = int((poisoned.plan.share_of_tiles(table) > 0).sum())
+        counts = {"tiles": len(table), "poisoned": touched, "encoded": len(rows)}
+        store.write_tiles(table, slide.info, clean.made_from() or "")
+    kept = {name: attributes[name] for name in ("encoder", "encoder_digest", "spec")}
+    said = {"spec": job.spec.model_dump(mode="json"), "made_from": made_from, "counts": counts}
+    with store.write_features(key, values.shape[1], {**kept, "poison": said}) as writer:
+        writer.append(values, readable)
+    written = store.features_attributes(key) or {}
+    digest = str(written.get("digest", ""))
+    return Outcome(job.slide_id, "poison", "done", "", counts, digest, time.perf_counter() - started)
+
+
+def tiles_at(table: TileTable, rows: np.ndarray) -> TileTable:
+    """Return the table of some of the tiles, `rows` ascending."""
+    return replace(table, coords=table.coords[rows], tissue=table.tissue[rows])
+
+
+def _write_places(job: PoisonJob, poisoned: PoisonedSlide) -> None:
+    """The poisoned area as GeoJSON in QuPath's frame: drag it onto the slide."""
+    info, title = poisoned.info, job.spec.title
+    frame = qupath_frame(info, job.qupath.bounds)
+    moved = shapely.transform(poisoned.plan.area, lambda xy: xy - np.array(frame.offset_px))
+    area = polygonal(shapely.intersection(moved, shapely.box(0, 0, *frame.size_px)), GRID_PX)
+    items = []
+    if not area.is_empty:
+        uid = stable_id(info.slide_id, "poison", job.spec.digest())
+        items = [
+            feature(
+                area, object_type="annotation", uid=uid, class_name="Poison", colour=POISON_COLOUR, name=title
+            )
+        ]
+    header = {
+        "kind": "poison",
+        "format": 1,
+        "slide_id": info.slide_id,
+        "slide_size_px": [info.width_px, info.height_px],
+        **frame.header(),
+        "spec": job.spec.model_dump(mode="json"),
+    }
+    path = poison_folder(RunFolder(job.run), job.spec) / "places" / f"{info.slide_id}.geojson"
+    write_features(path, items, header, job.qupath.version)
+
+
+def _write_preview(path: Path, poisoned: PoisonedSlide) -> None:
+    info = poisoned.info
+    longer_um = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
+    picture = read_scaled(poisoned, max(longer_um / PREVIEW_PX, info.mpp))
+    with write_aside(path) as aside:
+        _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+        aside.write_bytes(encoded.tobytes())
+
+
+def run_poison_features(
+    run: RunFolder,
+    slides: Sequence[SlideSource],
+    labels: Mapping[str, SlideLabel],
+    reader: str,
+    annotations: AnnotationFolder | None,
+    spec: PoisonSpec,
+    encoder: EncoderSpec,
+    execution: ExecutionSpec,
+    qupath: QuPathSpec,
+) -> list[str]:
+    """Make the poisoned features of all labelled slides that have clean ones; return the ids of those that have both."""
+    shared_encoder(
+        encoder, execution.device
+    )  # an encoder that cannot be had is the run's error, not each slide's
+    usable = [s for s in slides if s.slide_id in labels]
+    shown = [s.slide_id for s in usable if labels[s.slide_id].label == 0][: PREVIEWS // 2]
+    shown += [s.slide_id for s in usable if labels[s.slide_id].label][: PREVIEWS // 2]
+    jobs = [
+        PoisonJob(
+            slide_id=source.slide_id,
+            label=labels[source.slide_id].label or 0,
+            source=source,
+            reader=reader,
+            run=run.path,
+            spec=spec,
+            encoder=encoder,
+            outline=annotations.find(source.slide_id) if annotations else None,
+            bounds=annotations.bounds if annotations else "auto",
+            qupath=qupath,
+            device=execution.device,
+            threads=execution.resolved_threads(),
+            preview=source.slide_id in shown,
+        )
+        for source in usable
+    ]
+    one = execution if execution.backend == "dask" else execution.model_copy(update={"workers": 1})
+    account(run, "poison", map_slides(poison_one, jobs, stage="poison", spec=one), len(jobs))
+    return [job.slide_id for job in jobs if _is_current(run, spec, encoder.key, job.slide_id)]
+
+
+def _is_current(run: RunFolder, spec: PoisonSpec, key: str, slide_id: str) -> bool:
+    row = run.ledger.get(slide_id, "poison")
+    attributes = poisoned_store(run, spec, slide_id).features_attributes(key)
+    return (
+        attributes is not None
+        and row is not None
+        and row.status == "done"
+        and attributes["readable_rows"] > 0
+    )

@@ -1,0 +1,148 @@
+"""Files that are either whole or absent: written under a temporary name, flushed, renamed; and digests."""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wsi_mil.io.remote import Location, remote_version
+
+TEMPORARY = ".tmp"
+DAY_SECONDS = 86_400
+PIECES, PIECE_BYTES = 64, 4096
+
+
+@contextmanager
+def write_aside(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is renamed to `path`, on any error removed.
+
+    An error from the operating system (a full disk, a read-only folder) keeps its type and gains the path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{TEMPORARY}")
+    remove(aside)
+    try:
+        yield aside
+        _flush(aside)
+        if path.is_dir() and not path.is_symlink():
+            # A folder cannot be replaced in one step: the old one goes first, so a kill leaves none, never a half.
+            shutil.rmtree(path)
+        os.replace(aside, path)
+    except BaseException:
+        remove(aside)
+        raise
+
+
+def _flush(path: Path) -> None:
+    if path.is_file():
+        with path.open("rb+") as handle:
+            os.fsync(handle.fileno())
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sweep_temporaries(folder: Path) -> int:
+    """Remove what a killed process left under a temporary name in `folder`; return how many there were."""
+    left = [path for path in folder.glob(f".*{TEMPORARY}") if _owner_is_gone(path)] if folder.is_dir() else []
+    for path in left:
+        remove(path)
+    return len(left)
+
+
+def _host() -> str:
+    """This host's name without dots, which part the fields of a temporary name."""
+    return socket.gethostname().replace(".", "-") or "localhost"
+
+
+def _owner_is_gone(path: Path) -> bool:
+    """A process of this host that has ended; of another host, whose processes cannot be seen, one silent for a day."""
+    fields = path.name.removesuffix(TEMPORARY).split(".")
+    host, pid = fields[-2], fields[-1]
+    if not pid.isdigit() or int(pid) == os.getpid():
+        return False
+    if host != _host():
+        return time.time() - path.stat().st_mtime > DAY_SECONDS
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def fingerprint(path: Location) -> str:
+    """Return a digest of a large file from its size and 64 pieces of 4 KiB spread over it, first and last included: milliseconds,
+    and another slide under the same name is seen. Of a folder: names and sizes. Of a URL: what its server says of the version."""
+    if isinstance(path, str):
+        return digest_json(remote_version(path))
+    if path.is_dir():
+        return digest_json(
+            sorted((str(p.relative_to(path)), p.stat().st_size) for p in path.rglob("*") if p.is_file())
+        )
+    size = path.stat().st_size
+    found = hashlib.sha256(size.to_bytes(8, "little"))
+    with path.open("rb") as file:
+        for number in range(PIECES):
+            file.seek(max(size - PIECE_BYTES, 0) * number // (PIECES - 1))
+            found.update(file.read(PIECE_BYTES))
+    return found.hexdigest()[:16]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with write_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented, sorted JSON without NaN, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON value in `path`."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def digest_bytes(*parts: bytes) -> str:
+    """Return the SHA-256 of `parts`, each counted with its length, in 16 hexadecimal digits.
+
+    >>> digest_bytes(b"ab", b"c") == digest_bytes(b"a", b"bc")
+    False
+    """
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(len(part).to_bytes(8, "little"))
+        total.update(part)
+    return total.hexdigest()[:16]
+
+
+def digest_json(value: Any) -> str:
+    """Return the digest of a value's canonical JSON text (sorted keys, no spaces).
+
+    >>> digest_json({"a": 1, "b": 2}) == digest_json({"b": 2, "a": 1})
+    True
+    """
+    return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def digest_file(path: Path) -> str:
+    """Return the digest of a file's content, read in pieces of 1 MiB."""
+    total = hashlib.sha256()
+    with path.open("rb") as handle:
+        while piece := handle.read(1 << 20):
+            total.update(piece)
+    return total.hexdigest()[:16]

@@ -1,0 +1,94 @@
+"""A trained refiner as two files beside the slide model that it belongs to: weights (safetensors) and a card that says everything else."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import wsi_mil
+from wsi_mil.errors import ModelError
+from wsi_mil.io.files import digest_file, read_json, write_aside, write_json
+from wsi_mil.refine.network import TileNetwork
+from wsi_mil.refine.spec import RefineSpec
+
+WEIGHTS, CARD, FORMAT = "refiner.safetensors", "refiner.json", 1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of tile probabilities (attention: share of the largest weight times the slide's probability): `sure` above which a tile of a tumour slide counts as tumour, `suspicious` above which a tile is refined."""
+
+    sure: float
+    suspicious: float
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """A network in evaluation mode, what it was asked to do, which tiles it looks at; `digest` of its weights."""
+
+    network: TileNetwork
+    spec: RefineSpec
+    limits: Limits
+    digest: str
+
+
+def save_refiner(
+    folder: Path,
+    network: TileNetwork,
+    spec: RefineSpec,
+    limits: Limits,
+    made_from: str,
+    counts: dict[str, int],
+) -> Refiner:
+    """Write refiner.safetensors and refiner.json into a model's folder; the card comes last and holds the digest of the weights."""
+    from safetensors.torch import save_file
+
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    with write_aside(folder / WEIGHTS) as aside:
+        save_file(tensors, aside, metadata={"kind": "wsi_mil refiner"})
+    digest = digest_file(folder / WEIGHTS)
+    card = {
+        "kind": "wsi_mil refiner",
+        "format_version": FORMAT,
+        "producer": f"wsi_mil {wsi_mil.__version__}, torch {torch.__version__}",
+        "spec": spec.model_dump(mode="json"),
+        "made_from": made_from,
+        "limits": asdict(limits),
+        "tiles": counts,
+        "weights_digest": digest,
+    }
+    write_json(folder / CARD, card)
+    return Refiner(network, spec, limits, digest)
+
+
+def load_refiner(folder: Path, device: torch.device, made_from: str | None = None) -> Refiner | None:
+    """Return the refiner in a model's folder; None if there is none, or, where `made_from` is given, if it was made from something else.
+
+    Raises ModelError for files that are broken or do not belong together.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not (folder / CARD).exists():
+        return None
+    card: dict[str, Any] = read_json(folder / CARD)
+    if card.get("format_version") != FORMAT:
+        if made_from is not None:
+            return None
+        raise ModelError(
+            f"{folder / CARD} has format {card.get('format_version')}, this version reads {FORMAT}: refine again"
+        )
+    if made_from is not None and card["made_from"] != made_from:
+        return None
+    remedy = f"remove it and {CARD}, and run `wsi-mil refine` again"
+    try:
+        tensors = load_file(folder / WEIGHTS)
+        if digest_file(folder / WEIGHTS) != card["weights_digest"]:
+            raise ModelError(f"{folder / WEIGHTS} is not the file that {CARD} describes: {remedy}")
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}): {remedy}") from error
+    spec = RefineSpec(**card["spec"])
+    network = TileNetwork(spec.model_copy(update={"pretrained": False}), tensors["mean"], tensors["std"])
+    network.load_state_dict(tensors)
+    return Refiner(network.to(device).eval(), spec, Limits(**card["limits"]), card["weights_digest"])

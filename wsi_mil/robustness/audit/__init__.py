@@ -1,0 +1,1 @@
+"""Audits: what-if questions about a trained model, and sets of bags with a known shortcut."""

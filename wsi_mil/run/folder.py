@@ -1,0 +1,85 @@
+"""Where everything of one run lies. See docs/contracts.md."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from wsi_mil.config.provenance import FORMAT
+from wsi_mil.errors import StoreError
+from wsi_mil.features import SlideStore
+from wsi_mil.io.files import read_json, write_json
+from wsi_mil.run.outcomes import Ledger
+
+
+class RunFolder:
+    """Paths of a run. Raises StoreError if the folder was made by a version with another format."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        stamp = path / "provenance.json"
+        if stamp.exists():
+            found = read_json(stamp)
+            if found.get("kind") != "wsi_mil run" or found.get("format_version") != FORMAT:
+                raise StoreError(
+                    f"{path} was made by {found.get('producer', 'another program')} (format "
+                    f"{found.get('format_version')}), this version reads format {FORMAT}: choose another run folder, or "
+                    "use the version that made it"
+                )
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The run's outcomes, read on first use."""
+        return Ledger(self.path / "outcomes.csv")
+
+    def store(self, slide_id: str) -> SlideStore:
+        return SlideStore(self.path / "slides" / f"{slide_id}.zarr", slide_id)
+
+    def stored_slides(self) -> list[str]:
+        """Return the ids of the slides that have a store, sorted."""
+        folder = self.path / "slides"
+        found = (path for path in folder.rglob("*.zarr") if not path.name.startswith("."))
+        return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in found)
+
+    def tissue(self, slide_id: str) -> Path:
+        return self.path / "tissue" / f"{slide_id}.geojson"
+
+    def preview(self, slide_id: str) -> Path:
+        return self.path / "previews" / f"{slide_id}.jpg"
+
+    def model(self, name: str, fold: int) -> Path:
+        return self.path / "models" / name / f"fold{fold}"
+
+    @property
+    def split(self) -> Path:
+        return self.path / "models" / "split.json"
+
+    def slide_scores(self, name: str) -> Path:
+        return self.path / "scores" / name / "slides.parquet"
+
+    def tile_scores(self, name: str, slide_id: str) -> Path:
+        return self.path / "scores" / name / "tiles" / f"{slide_id}.parquet"
+
+    def heatmap(self, name: str, slide_id: str, suffix: str) -> Path:
+        return self.path / "heatmaps" / name / f"{slide_id}.{suffix}"
+
+    def refined(self, name: str, slide_id: str) -> Path:
+        return self.path / "refined" / name / f"{slide_id}.npz"
+
+    def evaluation(self, name: str) -> Path:
+        return self.path / "evaluation" / name
+
+    @property
+    def comparison(self) -> Path:
+        return self.path / "evaluation" / "comparison.csv"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def read_index(self, name: str) -> dict[str, Any]:
+        """Return heatmaps/<name>/index.json: slide id -> digest of what its heatmap was made from."""
+        path = self.path / "heatmaps" / name / "index.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    def write_index(self, name: str, index: dict[str, Any]) -> None:
+        write_json(self.path / "heatmaps" / name / "index.json", index)

@@ -1,0 +1,85 @@
+"""The held-out slides of a run: their scores, their truth, and what of it is known."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsi_mil.bags import Split
+from wsi_mil.contracts.qupath import BoundsMode
+from wsi_mil.errors import DataError, WsiMilError
+from wsi_mil.evaluation.annotations import AnnotationFolder, read_annotations
+from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.evaluation.truth import HeldOutSlide, Row, held_out_slide
+from wsi_mil.io.files import digest_file, digest_json
+from wsi_mil.logs import logger, progress
+from wsi_mil.run.current import check_scores
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.scoring import read_slide_scores, read_tile_scores
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Test slides of one model: a row of scores each, and the truth of those that have any.
+
+    `inputs_digest`: of all that metrics depend on. `bounds`: the frame of outlines that do not say theirs.
+    """
+
+    rows: tuple[Row, ...]
+    truth_files: dict[str, Path | None]
+    inputs_digest: str
+    bounds: BoundsMode
+
+
+def held_out(
+    run: RunFolder, name: str, split: Split, annotations: AnnotationFolder | None, spec: EvaluationSpec
+) -> HeldOut:
+    """Return the labelled test slides of model `name`. Raises DataError for scores of another split, or none."""
+    rows, header = read_slide_scores(run.slide_scores(name))
+    if header["split_digest"] != split.digest():
+        raise DataError(f"scores of {name!r} were made for another split: run `wsi-mil score` again")
+    rows = [row for row in rows if row["part"] == "test" and row["label"] is not None]
+    if not rows:
+        raise DataError(f"no test slide of model {name!r} has both a label and a score: see outcomes.csv")
+    truth_files = {row["slide_id"]: _annotation(annotations, row) for row in rows}
+    columns = ("slide_id", "label", "probability", "threshold", "tiles_digest")
+    inputs = {
+        "rows": [[row[column] for column in columns] for row in rows],
+        "models": sorted({row["model_digest"] for row in rows}),
+        "truth": {key: digest_file(path) for key, path in truth_files.items() if path},
+        "spec": spec.digest(),
+        "bounds": (bounds := annotations.bounds if annotations else "auto"),
+    }
+    return HeldOut(tuple(rows), truth_files, digest_json(inputs), bounds)
+
+
+def _annotation(annotations: AnnotationFolder | None, row: Row) -> Path | None:
+    return annotations.find(row["slide_id"]) if annotations is not None and row["label"] > 0 else None
+
+
+def read_truth(
+    run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec
+) -> tuple[list[HeldOutSlide], list[str]]:
+    """Return the slides whose truth is known (normal ones, and tumour ones with annotations), and the ids of the others."""
+    slides, without = [], []
+    for row in progress(found.rows, total=len(found.rows), label=f"evaluate {name}"):
+        slide_id, path = row["slide_id"], found.truth_files[row["slide_id"]]
+        if row["label"] > 0 and path is None:
+            without.append(slide_id)
+            continue
+        try:
+            slides.append(_slide(run, name, row, path, spec, found.bounds))
+        except WsiMilError as error:
+            logger().warning("evaluate: %s is left out of patch metrics and FROC: %s", slide_id, error)
+            without.append(slide_id)
+    return slides, without
+
+
+def _slide(
+    run: RunFolder, name: str, row: Row, path: Path | None, spec: EvaluationSpec, bounds: BoundsMode
+) -> HeldOutSlide:
+    slide_id = row["slide_id"]
+    store = run.store(slide_id)
+    info, table = store.read_info(), store.read_tiles()
+    scores = read_tile_scores(run.tile_scores(name, slide_id))
+    check_scores(scores, table)
+    lesions = read_annotations(path, slide_id, info, bounds) if path else []
+    return held_out_slide(row, info, table, scores, lesions, spec)

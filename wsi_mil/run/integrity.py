@@ -1,0 +1,87 @@
+"""check RUN: are the stores of a run whole, and do their bytes match what was written?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsi_mil.errors import WsiMilError
+from wsi_mil.execution.mapping import reason_of
+from wsi_mil.features import SlideStore
+from wsi_mil.run.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class StoreRow:
+    """What one slide's store holds; `problem`: what is wrong with it, and what to do."""
+
+    slide_id: str
+    tiles: int = 0
+    features: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def is_run(path: Path) -> bool:
+    return (path / "provenance.json").exists()
+
+
+def check_store(store: SlideStore, deep: bool) -> StoreRow:
+    """Read a store as training would. `deep`: every byte of its features is read and compared with its digest."""
+    features: list[str] = []
+    tiles = 0
+    try:
+        table = store.read_tiles()
+        tiles = len(table)
+        keys = store.encoders()
+        folder = store.path / "features"
+        broken = (
+            [p.name for p in folder.iterdir() if p.is_dir() and p.name not in keys] if folder.is_dir() else []
+        )
+        if broken:
+            return StoreRow(
+                store.slide_id,
+                tiles,
+                (),
+                f"features {', '.join(sorted(broken))} are not complete: run `wsi-mil extract`",
+            )
+        for key in keys:
+            attributes = store.features_attributes(key) or {}
+            unreadable = int(attributes["rows"]) - int(attributes["readable_rows"])
+            features.append(
+                f"{key} ({attributes['rows']}{f', {unreadable} unreadable' if unreadable else ''})"
+            )
+            if attributes["tiles_digest"] != table.digest():
+                return StoreRow(
+                    store.slide_id,
+                    tiles,
+                    tuple(features),
+                    f"features {key} are of other tiles: run `wsi-mil extract`",
+                )
+            if deep:
+                store.read_features(key)
+    except WsiMilError as error:
+        return StoreRow(store.slide_id, tiles, tuple(features), str(error))
+    except Exception as error:  # whatever Zarr says about bytes that it cannot read
+        remedy = f"remove {store.path}, then run `wsi-mil tile` and `wsi-mil extract`"
+        return StoreRow(
+            store.slide_id, tiles, tuple(features), f"cannot be read ({reason_of(error)}): {remedy}"
+        )
+    return StoreRow(store.slide_id, tiles, tuple(features))
+
+
+def stores_of(path: Path) -> list[SlideStore]:
+    """Return the stores of a run, sorted by slide. Raises StoreError for a folder of another version."""
+    run = RunFolder(path)
+    return [run.store(slide_id) for slide_id in run.stored_slides()]
+
+
+def store_table(rows: Sequence[StoreRow]) -> str:
+    """Return the rows as aligned text, problems last."""
+    header = ("slide", "tiles", "features", "problem")
+    cells = [header] + [
+        (row.slide_id, str(row.tiles), ", ".join(row.features) or "-", row.problem or "-") for row in rows
+    ]
+    widths = [max(len(line[i]) for line in cells) for i in range(3)]
+    return "\n".join(
+        "  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]]).rstrip()
+        for line in cells
+    )

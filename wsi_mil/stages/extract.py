@@ -1,0 +1,171 @@
+"""extract: features of every slide that has tiles."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.slide import SlideSource
+from wsi_mil.encoders.spec import EncoderSpec
+from wsi_mil.errors import DataError
+from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.execution.devices import map_on_devices
+from wsi_mil.execution.mapping import reason_of
+from wsi_mil.features import SlideStore
+from wsi_mil.io.files import fingerprint
+from wsi_mil.run.accounting import account
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.slides import open_slide
+
+if TYPE_CHECKING:
+    from wsi_mil.encoders import Encoder
+    from wsi_mil.features.engine import SlideToExtract
+
+
+@dataclass(frozen=True)
+class ExtractJob:
+    """What `extract_one` needs, in values that pickle."""
+
+    slide_id: str
+    source: SlideSource
+    reader: str
+    store: Path
+    encoder: EncoderSpec
+    device: str
+    threads: int
+
+    @property
+    def stage(self) -> str:
+        return f"extract view {self.encoder.view}" if self.encoder.view else "extract"
+
+
+def extract_one(job: ExtractJob) -> Outcome:
+    """Encode one slide's tiles unless its store holds them already. Raises what stopped it."""
+    [(_, found)] = _extract([job])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def extract_many(jobs: Iterable[ExtractJob], stage: str = "extract") -> Iterator[Outcome]:
+    """Yield the outcome of every slide, the tiles of one after the other going through the encoder in full batches.
+
+    Jobs are of one encoder and device. What stops one slide is its outcome and leaves the others alone.
+    """
+    for slide_id, found in _extract(jobs):
+        yield Outcome(slide_id, stage, "failed", reason_of(found)) if isinstance(found, Exception) else found
+
+
+def extract_on(stage: str, jobs: Iterator[ExtractJob], device: str) -> Iterator[Outcome]:
+    """Extract `jobs` on `device`, in the process that serves it."""
+    import torch
+
+    def placed() -> Iterator[ExtractJob]:
+        for job in jobs:
+            torch.set_num_threads(job.threads)
+            yield replace(job, device=device)
+
+    yield from extract_many(placed(), stage)
+
+
+def _extract(jobs: Iterable[ExtractJob]) -> Iterator[tuple[str, Outcome | Exception]]:
+    settled: list[tuple[str, Outcome | Exception]] = []
+    started: dict[str, float] = {}
+    waiting = iter(jobs)
+    first = next(waiting, None)
+    if first is None:
+        return
+    from wsi_mil.encoders.shared import shared_encoder
+
+    encoder = shared_encoder(first.encoder, first.device)
+
+    def sources() -> Iterator["SlideToExtract"]:
+        for job in chain([first], waiting):
+            started[job.slide_id] = time.perf_counter()
+            try:
+                source = _source(job, encoder)
+            except Exception as error:
+                settled.append((job.slide_id, error))
+                continue
+            if isinstance(source, Outcome):
+                settled.append((job.slide_id, source))
+            else:
+                yield source
+
+    from wsi_mil.features import extract_slides
+
+    for slide_id, found in extract_slides(sources(), encoder, first.encoder, threads=first.threads):
+        yield from settled
+        settled.clear()
+        if isinstance(found, Exception):
+            yield slide_id, found
+        else:
+            counts = {"tiles": found.tiles, "unreadable": found.unreadable}
+            seconds = time.perf_counter() - started[slide_id]
+            yield slide_id, Outcome(slide_id, first.stage, "done", "", counts, found.digest, seconds)
+    yield from settled
+
+
+def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
+    """Where the slide's tiles come from; or its outcome, if there is nothing to do."""
+    from wsi_mil.features.engine import SlideToExtract
+    from wsi_mil.features.stream import SlideFeed
+
+    store = SlideStore(job.store, job.slide_id)
+    tiles = store.read_tiles()
+    if len(tiles) == 0:
+        return Outcome(job.slide_id, job.stage, "empty", "no tiles", {"tiles": 0}, reused=True)
+    found = store.features_attributes(job.encoder.key)
+    if found and (found["encoder_digest"], found["tiles_digest"]) == (encoder.digest, tiles.digest()):
+        counts = {"tiles": len(tiles), "unreadable": int(found["rows"] - found["readable_rows"])}
+        return Outcome(job.slide_id, job.stage, "done", "", counts, found["digest"], reused=True)
+    if store.source() not in (None, fingerprint(job.source.file)):
+        raise DataError(
+            f"slide {job.slide_id!r}: its file is not the one that was tiled: run `wsi-mil tile` first"
+        )
+    opening = partial(
+        open_slide, job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp
+    )
+    return SlideToExtract(SlideFeed(tiles, opening, view=encoder.view), store)
+
+
+def run_extract(
+    run: RunFolder, slides: Sequence[SlideSource], reader: str, encoder: EncoderSpec, execution: ExecutionSpec
+) -> int:
+    """Extract features of all slides that have tiles, the plain ones and then each view; return how many needed work.
+
+    Locally, one process feeds the encoder of each device and the threads read: a second copy of the network would gain nothing.
+    """
+    import torch
+
+    from wsi_mil.encoders.base import pick_devices
+    from wsi_mil.encoders.shared import shared_encoder
+
+    devices = pick_devices(execution.devices)
+    threads = max(execution.resolved_threads() // max(len(devices), 1), 1)
+    torch.set_num_threads(threads)
+    tiled = [s for s in slides if run.store(s.slide_id).tiles_digest() is not None]
+    if tiled and execution.backend == "local" and not devices:
+        shared_encoder(
+            encoder, execution.device
+        )  # an encoder that cannot be had is the run's error, not each slide's
+    worked = 0
+    for spec in (encoder, *encoder.augmented):
+        jobs = [
+            ExtractJob(s.slide_id, s, reader, run.store(s.slide_id).path, spec, execution.device, threads)
+            for s in tiled
+        ]
+        if not jobs:
+            break
+        if execution.backend == "dask":
+            outcomes = map_slides(extract_one, jobs, stage=jobs[0].stage, spec=execution)
+        elif devices:
+            outcomes = map_on_devices(partial(extract_on, jobs[0].stage), jobs, devices, jobs[0].stage)
+        else:
+            outcomes = extract_many(jobs, jobs[0].stage)
+        worked += account(run, jobs[0].stage, outcomes, len(jobs))
+    return worked

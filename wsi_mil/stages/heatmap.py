@@ -1,0 +1,193 @@
+"""heatmap: for every scored slide an overlay, a pyramid and GeoJSON."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.qupath import QuPathSpec, qupath_frame
+from wsi_mil.contracts.scores import ATTENTION_THRESHOLD, SlideScores
+from wsi_mil.contracts.slide import SlideInfo, SlideSource
+from wsi_mil.contracts.tiles import TileTable
+from wsi_mil.errors import DataError
+from wsi_mil.evaluation.detections import detections_of, suspicion
+from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.geojson import Feature, write_features
+from wsi_mil.heatmaps import (
+    contour_features,
+    detection_features,
+    draw_overlay,
+    score_raster,
+    shown_tiles,
+    tile_features,
+    write_score_pyramid,
+)
+from wsi_mil.heatmaps.raster import ScoreRaster
+from wsi_mil.heatmaps.refined import read_refined, refined_raster
+from wsi_mil.heatmaps.spec import HeatmapSpec
+from wsi_mil.io.files import digest_file, digest_json, write_aside
+from wsi_mil.run.accounting import each
+from wsi_mil.run.current import check_scores, current_refined
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.scoring import read_slide_scores, read_tile_scores
+from wsi_mil.slides import open_slide, read_scaled
+from wsi_mil.tissue.files import read_outline, tissue_features
+
+GEOJSON = {"0.3": "geojson", "0.4": "geojson.gz"}
+
+
+def run_heatmap(
+    run: RunFolder,
+    name: str,
+    slides: Sequence[SlideSource],
+    reader: str,
+    spec: HeatmapSpec,
+    evaluation: EvaluationSpec,
+    qupath: QuPathSpec,
+) -> int:
+    """Draw the heatmaps of one model; return how many slides needed work."""
+    rows, _ = read_slide_scores(run.slide_scores(name))
+    by_id = {row["slide_id"]: row for row in rows if row["part"] in spec.parts}
+    sources = {source.slide_id: source for source in slides}
+    index = run.read_index(name)
+    suffixes = ("png", "ome.tif", GEOJSON[qupath.version])
+    if "tissue" in spec.objects and (without := [s for s in by_id if not run.tissue(s).exists()]):
+        raise DataError(
+            f"heatmaps.objects: slide {without[0]!r} has no outline at {run.tissue(without[0])} (imported features have none): "
+            "leave out tissue"
+        )
+    options = [spec.digest(), qupath.digest()]
+    if "detections" in spec.objects:
+        options.append(evaluation.digest())
+
+    def draw(slide_id: str) -> Outcome:
+        started = time.perf_counter()
+        row = by_id[slide_id]
+        made_from = [row[key] for key in ("model_digest", "features_digest", "tiles_digest", "threshold")]
+        if (refined := current_refined(run, name, row)) is not None:
+            made_from.append(refined)
+        outline = [digest_file(run.tissue(slide_id))] if "tissue" in spec.objects else []
+        digest = digest_json([*made_from, *options, *outline])
+        complete = all(run.heatmap(name, slide_id, suffix).exists() for suffix in suffixes)
+        if index.get(slide_id) == digest and complete:
+            return Outcome(slide_id, f"heatmap {name}", "done", "", {}, digest, reused=True)
+        slide = _read(run, name, slide_id, row["threshold"], spec, refined is not None)
+        _write_overlay(run, name, sources[slide_id], reader, spec, slide)
+        write_score_pyramid(
+            run.heatmap(name, slide_id, "ome.tif"), slide.picture, slide.info, f"{slide_id} {name}"
+        )
+        counts = _write_geojson(run, name, slide, spec, evaluation, qupath)
+        index[slide_id] = digest
+        seconds = time.perf_counter() - started
+        return Outcome(slide_id, f"heatmap {name}", "done", "", counts, digest, seconds)
+
+    before = dict(index)
+    try:
+        return each(f"heatmap {name}", sorted(by_id), draw, run)
+    finally:
+        if index != before:
+            run.write_index(name, index)
+
+
+@dataclass(frozen=True)
+class ScoredSlide:
+    """One slide with all that its pictures are drawn from. `raster`: what contours follow; `picture`: what is shown."""
+
+    info: SlideInfo
+    table: TileTable
+    scores: SlideScores
+    raster: ScoreRaster
+    picture: ScoreRaster
+    picture_label: str
+    thresholds: tuple[float, ...]
+
+
+def _read(
+    run: RunFolder, name: str, slide_id: str, own_threshold: float, spec: HeatmapSpec, refined: bool
+) -> ScoredSlide:
+    scores = read_tile_scores(run.tile_scores(name, slide_id))
+    table = run.store(slide_id).read_tiles()
+    check_scores(scores, table)
+    own = ATTENTION_THRESHOLD if scores.score_kind == "attention" else own_threshold
+    raster = score_raster(table, scores.tile_probabilities(), spec.pixels_per_tile)
+    picture, label = raster, "tile probability"
+    if refined:
+        raster = refined_raster(table, suspicion(scores), read_refined(run.refined(name, slide_id)), own)
+        picture, label = raster, "tumour probability, refined in suspicious tiles"
+    elif scores.score_kind == "attention":
+        label = "attention / largest of the slide"
+        if spec.attention == "rank":
+            picture, label = (
+                score_raster(table, scores.tile_ranks(), spec.pixels_per_tile),
+                "attention, rank among the slide's tiles",
+            )
+    info = run.store(slide_id).read_info()
+    return ScoredSlide(info, table, scores, raster, picture, label, spec.thresholds or (own,))
+
+
+def _write_overlay(
+    run: RunFolder, name: str, source: SlideSource, reader: str, spec: HeatmapSpec, drawn: ScoredSlide
+) -> None:
+    info, scores = drawn.info, drawn.scores
+    longer = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
+    mpp = max(longer / spec.overlay_px, info.mpp)
+    if source.path is None:  # imported features: the scores on a blank sheet
+        thumbnail = np.full(
+            (round(info.height_px * info.mpp_y / mpp), round(info.width_px * info.mpp_x / mpp), 3),
+            255,
+            np.uint8,
+        )
+    else:
+        with open_slide(source.path, slide_id=source.slide_id, reader=reader, mpp=source.mpp) as slide:
+            thumbnail = read_scaled(slide, mpp)
+    title = f"{scores.slide_id}   {name}: slide probability {scores.probability:.3f}"
+    picture = draw_overlay(thumbnail, drawn.picture, info, title=title, colour_label=drawn.picture_label)
+    with write_aside(run.heatmap(name, scores.slide_id, "png")) as aside:
+        aside.write_bytes(picture)
+
+
+def _write_geojson(
+    run: RunFolder,
+    name: str,
+    drawn: ScoredSlide,
+    spec: HeatmapSpec,
+    evaluation: EvaluationSpec,
+    qupath: QuPathSpec,
+) -> dict[str, int]:
+    """Write the objects that `spec` names; return how many there are, and how many tiles lie outside QuPath's frame."""
+    info, table, scores = drawn.info, drawn.table, drawn.scores
+    frame = qupath_frame(info, qupath.bounds)
+    kept, outside = shown_tiles(scores, table, frame, spec.min_tile_probability, spec.top_tiles)
+    header = {
+        "kind": "heatmap",
+        "format": 1,
+        "slide_id": scores.slide_id,
+        "model": name,
+        "model_digest": scores.model_digest,
+        "score_kind": scores.score_kind,
+        "slide_probability": float(f"{scores.probability:.6g}"),
+        "objects": list(spec.objects),
+        "thresholds": [float(f"{value:.6g}") for value in drawn.thresholds],
+        "tiles_outside_frame": outside,
+        **frame.header(),
+        "slide_size_px": [info.width_px, info.height_px],
+    }
+
+    def features() -> Iterator[Feature]:
+        if "tissue" in spec.objects:
+            yield from tissue_features(read_outline(run.tissue(scores.slide_id), info, qupath), info, frame)
+        if "contours" in spec.objects:
+            for threshold in drawn.thresholds:
+                yield from contour_features(drawn.raster, info, frame, threshold, name, spec.min_region_um2)
+        if "tiles" in spec.objects:
+            yield from tile_features(scores, table, frame, min(drawn.thresholds), name, kept)
+        if "detections" in spec.objects:
+            yield from detection_features(detections_of(scores, table, evaluation), frame, name)
+
+    for version, suffix in GEOJSON.items():
+        if version != qupath.version:  # two forms side by side would drift apart
+            run.heatmap(name, scores.slide_id, suffix).unlink(missing_ok=True)
+    path = run.heatmap(name, scores.slide_id, GEOJSON[qupath.version])
+    return {"objects": write_features(path, features(), header, qupath.version), "outside_frame": outside}

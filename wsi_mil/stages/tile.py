@@ -1,0 +1,103 @@
+"""tile: tissue, tile grid, outline and preview of every slide."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.qupath import QuPathSpec
+from wsi_mil.contracts.slide import SlideSource
+from wsi_mil.contracts.tiles import TileSpec
+from wsi_mil.errors import DataError
+from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.io.files import digest_json, fingerprint, write_aside
+from wsi_mil.run.accounting import account
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.slides import open_slide, read_scaled
+from wsi_mil.tiles import tile_slide
+from wsi_mil.tissue import TissueSpec, draw_preview, find_tissue, read_tissue, write_tissue
+from wsi_mil.tissue.files import tissue_digest
+
+PREVIEW_PX = 900
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """What `tile_one` needs, in values that pickle."""
+
+    slide_id: str
+    source: SlideSource
+    reader: str
+    run: Path
+    tissue: TissueSpec
+    tiles: TileSpec
+    qupath: QuPathSpec
+
+
+def tile_one(job: TileJob) -> Outcome:
+    """Find the tissue (or read the user's), lay the lattice, write table, outline and preview. A pure function of the
+    job and the files that it names."""
+    started = time.perf_counter()
+    run = RunFolder(job.run)
+    store, outline = run.store(job.slide_id), run.tissue(job.slide_id)
+    with open_slide(job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
+        info = slide.info
+        tissue = read_tissue(outline, info, job.tissue, job.qupath)
+        if tissue is None:
+            write_tissue(outline, find_tissue(slide, job.tissue), info, job.tissue, job.qupath)
+            tissue = read_tissue(outline, info, job.tissue, job.qupath)
+            if tissue is None:
+                raise DataError(f"{outline} does not read back as it was written")
+        source = fingerprint(job.source.file)
+        made_from = digest_json(
+            {
+                "levels": info.level_sizes_px,
+                "mpp": [info.mpp_x, info.mpp_y],
+                "source": source,
+                "tissue": tissue_digest(tissue),
+                "tiles": job.tiles.digest(),
+            }
+        )
+        preview = run.preview(job.slide_id)
+        reused = store.made_from() == made_from and preview.exists()
+        if reused:
+            table = store.read_tiles()
+        else:
+            table = tile_slide(info, tissue, job.tiles)
+            longer = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
+            thumbnail = read_scaled(slide, max(longer / PREVIEW_PX, info.mpp))
+            size0 = (table.plan.tile_width0_px, table.plan.tile_height0_px)
+            picture = draw_preview(thumbnail, info, tissue, table.coords, size0)
+            with write_aside(preview) as aside:
+                _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+                aside.write_bytes(encoded.tobytes())
+            store.write_tiles(table, info, made_from, source)
+    area_um2 = tissue.polygons.area * info.mpp_x * info.mpp_y
+    reason = "" if len(table) else ("no tissue" if tissue.polygons.is_empty else "no tile with enough tissue")
+    return Outcome(
+        job.slide_id,
+        "tile",
+        "done" if len(table) else "empty",
+        reason,
+        {"tiles": len(table), "tissue_um2": round(area_um2)},
+        table.digest(),
+        time.perf_counter() - started,
+        reused,
+    )
+
+
+def run_tile(
+    run: RunFolder,
+    slides: Sequence[SlideSource],
+    reader: str,
+    tissue: TissueSpec,
+    tiles: TileSpec,
+    qupath: QuPathSpec,
+    execution: ExecutionSpec,
+) -> int:
+    """Tile all slides; return how many needed work."""
+    jobs = [TileJob(s.slide_id, s, reader, run.path, tissue, tiles, qupath) for s in slides]
+    return account(run, "tile", map_slides(tile_one, jobs, stage="tile", spec=execution), len(jobs))
