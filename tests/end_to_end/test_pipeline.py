@@ -270,9 +270,9 @@ def test_an_edit_that_changes_no_tile_and_no_feature_is_followed_to_the_end(
         path.write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
         summary = run_pipeline(config_of(run, quick_config))
         assert not summary.problems
-        features = RunFolder(run).store(victim).features_attributes("texture")
+        features = RunFolder(run).store(victim).stored_features("texture")
         assert features is not None
-        digests.append((features["digest"], features["tiles_digest"]))
+        digests.append((features.digest, features.tiles_digest))
     assert digests[0][0] == digests[1][0], "the case shows nothing: the features differ"
     assert digests[0][1] != digests[1][1], "the case shows nothing: the tile table is the same"
     assert (summary.work["score"], summary.work["heatmap"], summary.work["evaluate"]) == (2, 2, 2)

@@ -17,12 +17,12 @@ from wsi_mil.scoring.files import tile_scores_header
 def scores_are_current(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> bool:
     """Whether a slide's tile scores are of this model, and of the features and tiles that its store holds now."""
     header = tile_scores_header(run.tile_scores(name, slide_id))
-    features = run.store(slide_id).features_attributes(model.encoder.key)
+    features = run.store(slide_id).stored_features(model.encoder.key)
     if header is None or features is None:
         return False
     # equal features may belong to another tile table: an edited outline can change what share of a tile is tissue
     made_from = (header["model_digest"], header["features_digest"], header["tiles_digest"])
-    return made_from == (model.digest, features["digest"], features["tiles_digest"])
+    return made_from == (model.digest, features.digest, features.tiles_digest)
 
 
 def check_scores(scores: SlideScores, table: TileTable) -> None:

@@ -78,7 +78,7 @@ def predict_slides(
             "extract": run_extract(run, sources, "auto", encoder, execution),
             "score": each(
                 f"score {model.name}",
-                [i for i in ids if run.store(i).features_attributes(encoder.key) is not None],
+                [i for i in ids if run.store(i).stored_features(encoder.key) is not None],
                 lambda i: score_one(run, model.name, model, i),
                 run,
             ),

@@ -126,7 +126,7 @@ def _training_slide(
     store = run.store(slide_id)
     if label is None or label.label is None or slide_id not in inputs.sources:
         return None
-    if store.features_attributes(model.encoder.key) is None:
+    if store.stored_features(model.encoder.key) is None:
         return None
     info, table = store.read_info(), store.read_tiles()
     if scores_are_current(run, name, model, slide_id):

@@ -21,11 +21,11 @@ def score_one(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> 
     """Score one slide unless its scores are of this model and these features already."""
     started = time.perf_counter()
     store = run.store(slide_id)
-    attributes = store.features_attributes(model.encoder.key)
-    if attributes is None:
+    stored = store.stored_features(model.encoder.key)
+    if stored is None:
         return Outcome(slide_id, f"score {name}", "failed", "its features are gone: run `wsi-mil extract`")
     path = run.tile_scores(name, slide_id)
-    digest = digest_json([model.digest, attributes["digest"], attributes["tiles_digest"]])
+    digest = digest_json([model.digest, stored.digest, stored.tiles_digest])
     if scores_are_current(run, name, model, slide_id):
         return Outcome(slide_id, f"score {name}", "done", "", {}, digest, reused=True)
     table: FeatureTable = store.read_features(model.encoder.key)
@@ -53,7 +53,7 @@ def run_score(
             members = {
                 slide_id: part
                 for slide_id, part in _members(fold, folds, number, slide_ids).items()
-                if run.store(slide_id).features_attributes(model.encoder.key) is not None
+                if run.store(slide_id).stored_features(model.encoder.key) is not None
             }
             worked += each(f"score {name}", sorted(members), partial(score_one, run, name, model), run)
             for slide_id, part in sorted(members.items()):
