@@ -24,7 +24,7 @@ def encode_jpeg(rgb: RGB, quality: int, full_colour: bool = False) -> bytes:
     if full_colour:
         options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(rgb[:, :, ::-1]), options)
-    return encoded.tobytes()
+    return bytes(encoded.tobytes())
 
 
 def write_jpeg(path: Path, rgb: RGB, quality: int) -> None:

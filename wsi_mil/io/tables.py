@@ -96,7 +96,7 @@ def read_csv(path: Path) -> list[Row]:
     Cells missing at the end of a row are empty; cells beyond the header are ignored.
     """
     with path.open(newline="", encoding="utf-8-sig") as handle:
-        return _rows(csv.reader(handle), path)
+        return _rows(handle, path)
 
 
 def parse_csv(text: str, source: Path) -> list[Row]:
@@ -105,11 +105,12 @@ def parse_csv(text: str, source: Path) -> list[Row]:
     >>> parse_csv("slide,auc\\na,0.5\\n", Path("x.csv"))[0].number("auc")
     0.5
     """
-    return _rows(csv.reader(io.StringIO(text)), source)
+    return _rows(io.StringIO(text, newline=""), source)
 
 
-def _rows(reader: "csv._reader", path: Path) -> list[Row]:
-    header = next((cells for cells in reader if cells), [])
+def _rows(lines: Iterable[str], path: Path) -> list[Row]:
+    reader = csv.reader(lines)
+    header: list[str] = next((cells for cells in reader if cells), [])
     return [
         Row(path, reader.line_num, dict(zip(header, [*cells, *[""] * len(header)], strict=False)))
         for cells in reader
