@@ -24,6 +24,7 @@ from wsi_mil.evaluation.truth import comparable_scores
 from wsi_mil.experiments.poison_features import tiles_at
 from wsi_mil.features import encode_tiles
 from wsi_mil.io.files import write_json
+from wsi_mil.io.json import without_nan
 from wsi_mil.logs import logger, progress
 from wsi_mil.report.audit_figure import draw_audit
 from wsi_mil.robustness.audit.interventions import (
@@ -46,7 +47,6 @@ from wsi_mil.run.lock import hold
 from wsi_mil.scoring import TrainedModel, load_model, read_slide_scores, read_tile_scores
 from wsi_mil.scoring.scores import slide_probability
 from wsi_mil.slides import SlideReader, open_slide
-from wsi_mil.stages.evaluate import without_nan
 
 FORMAT = 1
 COVERAGES = (0.05, 0.15, 0.3, 0.6)

@@ -11,9 +11,9 @@ from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.evaluation.comparison import compare_annotated, compare_slides
 from wsi_mil.io.files import write_json
+from wsi_mil.io.json import without_nan
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.held_out import held_out, read_truth
-from wsi_mil.stages.evaluate import without_nan
 
 
 def run_compare(config: RunConfig, first: str, second: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from wsi_mil.evaluation.patch_metrics import patch_metrics
 from wsi_mil.evaluation.slide_metrics import auc, average_precision
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.io.files import read_json, write_json
+from wsi_mil.io.json import without_nan
 from wsi_mil.report.curves import draw_curves
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.held_out import HeldOut, held_out, read_truth
@@ -75,15 +76,6 @@ def run_evaluate(
 
 def _same(found: dict[str, Any], inputs: str) -> bool:
     return found.get("inputs_digest") == inputs and found.get("format_version") == FORMAT
-
-
-def without_nan(value: Any) -> Any:
-    """Return `value` with NaN as None: JSON has no NaN, and a reason stands beside each."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _slide_level(

@@ -19,11 +19,11 @@ from wsi_mil.evaluation.truth import match_slide
 from wsi_mil.heatmaps import score_raster
 from wsi_mil.heatmaps.refined import read_refined, refined_raster
 from wsi_mil.io.files import write_json
+from wsi_mil.io.json import without_nan
 from wsi_mil.logs import logger, progress
 from wsi_mil.run.current import check_scores, current_refined
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
-from wsi_mil.stages.evaluate import without_nan
 
 SMOOTH_UM = 24.0  # a few cells: one bright nucleus is no lesion
 FORMS = ("tiles", "refined")
