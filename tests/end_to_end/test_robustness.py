@@ -258,11 +258,11 @@ def test_what_cannot_be_audited_is_refused_in_one_line(run: Path, tmp_path: Path
 
 
 def test_a_cheat_leaves_with_exit_code_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wsi_mil.robustness import bag_tests
-    from wsi_mil.stages import bag_audit
+    from wsi_mil.experiments import method_audit
+    from wsi_mil.robustness.audit import bag_tests
 
-    monkeypatch.setattr(bag_audit, "TESTS", ("single_concept", "duplicates"))
-    assert set(bag_audit.TESTS) < set(bag_tests.TESTS)
+    monkeypatch.setattr(method_audit, "TESTS", ("single_concept", "duplicates"))
+    assert set(method_audit.TESTS) < set(bag_tests.TESTS)
     printed = call(
         "audit", "--aggregator", CHEAT, "--seeds", 1, "--workers", 1, "--out", tmp_path, "--require", "pass"
     )

@@ -18,6 +18,7 @@ from wsi_mil.execution import run_jobs
 from wsi_mil.experiments.poison_features import poison_folder, poisoned_store, run_poison_features
 from wsi_mil.experiments.poison_training import PoisonTraining, poison_train_one
 from wsi_mil.io.files import digest_file, digest_json, read_json, write_json, write_text
+from wsi_mil.io.json import without_nan
 from wsi_mil.logs import logger, progress
 from wsi_mil.report.poison_figure import draw_poison
 from wsi_mil.robustness.poison.conditions import CONDITIONS, TRAINING_ARMS, Arm, loss_of_auc, poison_verdict
@@ -25,7 +26,6 @@ from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.context import RunContext, open_run
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.lock import hold
-from wsi_mil.stages.evaluate import without_nan
 from wsi_mil.stages.pipeline import stage_extract, stage_tile
 from wsi_mil.stages.report import run_report
 from wsi_mil.stages.train import TrainingSet, side_by_side, training_set
