@@ -87,7 +87,10 @@ def test_only_tiles_that_the_poison_reaches_have_new_features(poisoned: tuple[Pa
         before, after = clean.read_features(key), stained.read_features(key)
         assert stained.read_tiles().digest() == clean.read_tiles().digest()
         differs = (before.features != after.features).any(1)
-        counts = (stained.features_attributes(key) or {})["poison"]["counts"]
+        stored = stained.stored_features(key)
+        assert stored is not None
+        assert stored.origin.poison is not None
+        counts = stored.origin.poison.counts
         assert differs.sum() <= counts["encoded"] < len(differs)
         assert differs.sum() >= counts["poisoned"] > 0
         changed_slides += 1
