@@ -124,7 +124,7 @@ def table_rows(run: RunFolder, form: str, models: list[str]) -> list[list[str]]:
                 f"{min(seeds):.3f} to {max(seeds):.3f}",
                 _shown(patch["auc"], patch["intervals"]["auc"]),
                 _shown(patch["auprc"], patch["intervals"]["auprc"]),
-                _shown(froc["score"], froc["interval"]),
+                _shown(froc["score"], froc["intervals"]["score"]),
             ]
         )
     return rows

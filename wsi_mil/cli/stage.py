@@ -107,32 +107,25 @@ def _print_comparison(run: Path) -> None:
         )
 
 
-SHOWN = (
-    ("slide AUC", "slide", "auc"),
-    ("AP", "slide", "average_precision"),
-    ("accuracy", "slide", "accuracy"),
-    ("F1", "slide", "f1"),
-    ("patch AUC", "patch", "auc"),
-    ("patch AUPRC", "patch", "auprc"),
-    ("FROC", "froc", "score"),
-)
-
-
 def _print_metrics(run: Path, names: list[str]) -> None:
     """Two lines a model: the figures, and below each its 95 % interval over patients."""
-    from wsi_mil.io.files import read_json
+    from wsi_mil.evaluation.metrics_file import read_metrics
+    from wsi_mil.evaluation.table import shown_metrics
 
+    columns = shown_metrics("terminal", "detection")
     width = max(14, *(len(name) for name in names))
-    click.echo("  ".join([" " * width, *(f"{title:>14}" for title, _, _ in SHOWN)]))
+    titles = [entry.short or entry.title for entry in columns]
+    click.echo("  ".join([" " * width, *(f"{title:>14}" for title in titles)]))
     for name in names:
-        metrics = read_json(run / "evaluation" / name / "metrics.json")
+        found = read_metrics(run / "evaluation" / name / "metrics.json")
+        if found is None:
+            continue
         values, intervals = [], []
-        for _, level, key in SHOWN:
-            found = metrics[level]
-            value = found[key]
-            interval = found.get("interval") if level == "froc" else found.get("intervals", {}).get(key)
-            values.append("-" if value is None else f"{value:.3f}")
-            known = interval and interval["low"] is not None
-            intervals.append(f"{interval['low']:.3f}-{interval['high']:.3f}" if known else "")
+        for entry in columns:
+            metric = found.metrics(entry.level)[entry.name]
+            values.append(f"{metric.value:.3f}" if metric.defined else "-")
+            interval = metric.interval
+            defined = interval is not None and interval.defined
+            intervals.append(f"{interval.low:.3f}-{interval.high:.3f}" if interval and defined else "")
         click.echo("  ".join([f"{name:<{width}}", *(f"{text:>14}" for text in values)]))
         click.echo("  ".join([" " * width, *(f"{text:>14}" for text in intervals)]).rstrip())

@@ -43,7 +43,9 @@ def bootstrap_interval(
 def draws_of_groups(
     groups: Sequence[str], rng: np.random.Generator, draws: int
 ) -> Iterator[NDArray[np.intp]]:
-    """Yield the rows of as many groups as there are, drawn with replacement, `draws` times."""
+    """Yield the rows of as many groups as there are, drawn with replacement, `draws` times; nothing without groups."""
+    if not len(groups):
+        return
     unique, inverse = np.unique(np.asarray(groups), return_inverse=True)
     members = [np.flatnonzero(inverse == g) for g in range(len(unique))]
     for _ in range(draws):

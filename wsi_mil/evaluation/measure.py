@@ -12,12 +12,16 @@ from wsi_mil.errors import DataError
 from wsi_mil.evaluation.intervals import Statistic, bootstrap_interval
 from wsi_mil.evaluation.observations import Observations, Rows
 from wsi_mil.evaluation.paired import PairedDifference, paired_bootstrap
-from wsi_mil.evaluation.table import MetricEntry, metrics_at
+from wsi_mil.evaluation.table import Level, MetricEntry, metrics_at
 from wsi_mil.randomness import named_generator
 
 
 def measure(
-    entry: MetricEntry, data: Observations, rng: np.random.Generator, draws: int = 1000, task: TaskKind = "detection"
+    entry: MetricEntry,
+    data: Observations,
+    rng: np.random.Generator,
+    draws: int = 1000,
+    task: TaskKind = "detection",
 ) -> Metric:
     """Return the metric of all slides, with its 95 % bootstrap interval over groups unless `draws` is 0.
 
@@ -56,6 +60,11 @@ def measure_all(
     }
 
 
+def all_undefined(level: Level, reason: str, task: TaskKind = "detection") -> dict[str, Metric]:
+    """Return every metric of a level as undefined for one reason, such as a run without annotations."""
+    return {entry.name: Metric(math.nan, None, reason) for entry in metrics_at(level, task)}
+
+
 def compare_all(
     first: Observations,
     second: Observations,
@@ -72,7 +81,12 @@ def compare_all(
         raise DataError(f"{models[0]} and {models[1]} must be compared on the same slides in the same order")
     return {
         entry.name: compare(
-            entry, first, second, named_generator(seed, *models, first.level, entry.name), entry.draws(draws), task
+            entry,
+            first,
+            second,
+            named_generator(seed, *models, first.level, entry.name),
+            entry.draws(draws),
+            task,
         )
         for entry in metrics_at(first.level, task)
     }
@@ -93,7 +107,11 @@ def compare(
     found = paired_bootstrap(
         _statistic(entry, first), _statistic(entry, second), first.groups, rng, entry.draws(draws)
     )
-    return found if not math.isnan(found.difference) else PairedDifference.undefined(f"undefined: {first.contents()}")
+    return (
+        found
+        if not math.isnan(found.difference)
+        else PairedDifference.undefined(f"undefined: {first.contents()}")
+    )
 
 
 def values(metrics: Mapping[str, Metric]) -> dict[str, float]:

@@ -30,6 +30,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from wsi_mil.contracts.labels import TaskKind
 from wsi_mil.contracts.metric import Interval, Metric
 from wsi_mil.errors import ConfigError, StoreError
 from wsi_mil.evaluation.delong import AucEstimate
@@ -48,6 +49,7 @@ from wsi_mil.evaluation.results import (
     SlideResult,
     WithinSlides,
 )
+from wsi_mil.evaluation.table import Level, metrics_at
 from wsi_mil.io.files import read_json, write_json
 from wsi_mil.io.json import without_nan
 
@@ -62,14 +64,14 @@ def write_metrics(path: Path, found: MetricsFile) -> None:
 def read_metrics(path: Path) -> MetricsFile | None:
     """Return what metrics.json holds; None if there is none or it is of an earlier format.
 
-    Raises StoreError for a file of this format that lacks a key.
+    Raises StoreError for a file that is no JSON, or is of this format and lacks a key.
     """
     if not path.exists():
         return None
-    found = read_json(path)
-    if not isinstance(found, dict) or found.get("format_version") != FORMAT:
-        return None
     try:
+        found = read_json(path)
+        if not isinstance(found, dict) or found.get("format_version") != FORMAT:
+            return None
         return MetricsFile(
             model=found["model"],
             inputs_digest=found["inputs_digest"],
@@ -79,10 +81,27 @@ def read_metrics(path: Path) -> MetricsFile | None:
             froc=_read_froc(found["froc"]),
             task=found["task"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"{path} is damaged ({type(error).__name__}: {error}): remove it and run `wsi-mil evaluate` again"
         ) from error
+
+
+def is_current(path: Path, inputs_digest: str, task: TaskKind) -> bool:
+    """Return whether metrics.json was made from these inputs and holds every metric that the table now has.
+
+    A damaged file is not current.
+    """
+    try:
+        found = read_metrics(path)
+    except StoreError:
+        return False
+    if found is None or found.inputs_digest != inputs_digest or found.task != task:
+        return False
+    levels: tuple[Level, ...] = ("slide", "patch", "lesion")
+    return all(
+        set(found.metrics(level)) == {entry.name for entry in metrics_at(level, task)} for level in levels
+    )
 
 
 def metrics_json(found: MetricsFile) -> dict[str, Any]:
@@ -107,7 +126,9 @@ def calibration_json(found: SlideResult) -> dict[str, Any]:
     """Return the `calibration` of metrics.json, which the figure of curves shows as well."""
     brier = found.metrics["brier"]
     keys = {"start": "from", "stop": "to", "fraction_positive": "share_positive"}
-    bins = [{keys.get(key, key): value for key, value in asdict(part).items()} for part in found.calibration.bins]
+    bins = [
+        {keys.get(key, key): value for key, value in asdict(part).items()} for part in found.calibration.bins
+    ]
     return {
         "brier": brier.value,
         "interval": _interval(brier),
@@ -119,7 +140,9 @@ def calibration_json(found: SlideResult) -> dict[str, Any]:
 
 def _level(metrics: Metrics, facts: Mapping[str, Any]) -> dict[str, Any]:
     if taken := sorted({*facts, "metrics", "intervals", "reasons"} & set(metrics)):
-        raise ConfigError(f"a metric cannot be named {taken[0]!r}: metrics.json has a key of that name. Rename it")
+        raise ConfigError(
+            f"a metric cannot be named {taken[0]!r}: metrics.json has a key of that name. Rename it"
+        )
     return {
         **facts,
         "metrics": list(metrics),

@@ -99,7 +99,7 @@ class SlideObservations(Observations):
 class LabelledTiles:
     """Scores and truth of the tiles (N,) of one slide; NaN is the score of a tile that could not be read.
 
-    called: whether the model calls the tile tumour.
+    called: whether the model calls the tile tumour. score_kind: attention, logit or probability.
     """
 
     slide_id: str
@@ -107,6 +107,7 @@ class LabelledTiles:
     truth: NDArray[np.bool_]
     scores: NDArray[np.float64]
     called: NDArray[np.bool_]
+    score_kind: str = "probability"
 
     def readable(self) -> "LabelledTiles":
         """Return the tiles that have a score."""
@@ -120,7 +121,6 @@ class PatchObservations(Observations):
     """The tiles of slides, all readable; the columns of several slides are joined."""
 
     slides: tuple[LabelledTiles, ...]
-    kind: str = "probability"
 
     level: ClassVar[Level] = "patch"
 
@@ -130,7 +130,7 @@ class PatchObservations(Observations):
 
     @property
     def score_kind(self) -> str:
-        return self.kind
+        return " and ".join(sorted({slide.score_kind for slide in self.slides})) or "probability"
 
     @property
     def n(self) -> int:

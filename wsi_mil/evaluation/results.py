@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from wsi_mil.contracts.labels import TaskKind
 from wsi_mil.contracts.metric import Metric
 from wsi_mil.evaluation.delong import AucEstimate
+from wsi_mil.evaluation.table import Level
 
 Metrics = Mapping[str, Metric]
 """The metrics of one level, by name."""
@@ -155,3 +156,7 @@ class MetricsFile:
     froc: FrocResult
     task: TaskKind = "detection"
 
+    def metrics(self, level: Level) -> Metrics:
+        """Return the metrics of a level, by name; none at pixel level."""
+        levels = {"slide": self.slide.metrics, "patch": self.patch.metrics, "lesion": self.froc.metrics}
+        return levels.get(level, {})

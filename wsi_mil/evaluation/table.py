@@ -51,6 +51,7 @@ COLUMNS: dict[Level, dict[str, str]] = {
 class MetricEntry:
     """One metric.
 
+    title: what people read, with the level where it is not plain; short: the same in at most 14 letters; "": `title`.
     function: returns a float, NaN where the metric is undefined. Its arguments are `needs`, passed by name.
     needs: names out of `COLUMNS[level]`.
     tasks: the kinds of task that it applies to. A run of another task does not list it.
@@ -58,6 +59,7 @@ class MetricEntry:
     both_classes: whether it is undefined unless `truth` holds true and false.
     most_draws: the number of bootstrap draws is at most this; None: as many as `evaluation.bootstrap` says; 0: no
     interval.
+    lower_is_better: whether a smaller value is better. bounds: what a value cannot leave.
     shown_in: the tables for people that have a column for it. Files hold every metric.
     position: where it stands in those tables; smaller comes first.
     within_slide: the name of its mean over slides, patch level only; "": `name`.
@@ -72,8 +74,11 @@ class MetricEntry:
     score_kinds: frozenset[str] | None = None
     both_classes: bool = False
     most_draws: int | None = None
+    lower_is_better: bool = False
+    bounds: tuple[float, float] = (0.0, 1.0)
     shown_in: tuple[ShownIn, ...] = SHOWN_IN
     position: int = 1000
+    short: str = ""
     within_slide: str = ""
 
     def __post_init__(self) -> None:
@@ -105,10 +110,17 @@ def metrics_at(level: Level, task: TaskKind) -> tuple[MetricEntry, ...]:
 def shown_metrics(where: ShownIn, task: TaskKind) -> tuple[MetricEntry, ...]:
     """Return the metrics that a table for people has columns for, in their order.
 
+    The report and the terminal show the levels of metrics.json, which has no pixels; trainings are measured on slides.
+
     >>> [entry.title for entry in shown_metrics("trainings", "detection")]
-    ['AUC', 'balanced accuracy']
+    ['slide AUC', 'balanced accuracy']
     """
-    return tuple(entry for entry in all_metrics() if where in entry.shown_in and task in entry.tasks)
+    levels = ("slide",) if where == "trainings" else ("slide", "patch", "lesion")
+    return tuple(
+        entry
+        for entry in all_metrics()
+        if where in entry.shown_in and task in entry.tasks and entry.level in levels
+    )
 
 
 @cache

@@ -23,9 +23,9 @@ from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.evaluation import froc_curve, read_annotations, tile_overlap
 from wsi_mil.evaluation.detections import detections_of
 from wsi_mil.evaluation.froc import Matches
-from wsi_mil.evaluation.patch_metrics import tile_centres
-from wsi_mil.evaluation.slide_metrics import auc
+from wsi_mil.evaluation.metrics.auc import auc
 from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.evaluation.tile_truth import tile_centres
 from wsi_mil.evaluation.truth import comparable_scores, match_slide
 from wsi_mil.experiments.poison_features import poisoned_store
 from wsi_mil.features import SlideStore

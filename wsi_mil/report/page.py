@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.evaluation.table import MetricEntry
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def render_report(
     title: str,
     slides: Sequence[ReportSlide],
     models: Sequence[ReportModel],
+    columns: Sequence[MetricEntry],
     problems: Sequence[Outcome],
     stages: dict[str, str],
     provenance: dict[str, Any],
@@ -92,7 +94,7 @@ def render_report(
     audits: Sequence[ReportFinding] = (),
     poisons: Sequence[ReportFinding] = (),
 ) -> str:
-    """Return the page. Per model at most `strip` heatmaps are shown, most suspicious slides first. `comparison`: a table of
+    """Return the page. `columns`: the metrics of the table of models. Per model at most `strip` heatmaps are shown, most suspicious slides first. `comparison`: a table of
     all trainings, its header first."""
     strips = {
         model.name: [
@@ -113,6 +115,7 @@ def render_report(
             title=title,
             slides=slides,
             models=models,
+            columns=columns,
             strips=strips,
             problems=problems,
             stages=stages,

@@ -12,15 +12,16 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import StoreError
+from wsi_mil.evaluation.metrics_file import FORMAT as METRICS_FORMAT
+from wsi_mil.evaluation.table import shown_metrics
 from wsi_mil.io.files import digest_file, digest_json, read_json, write_text
 from wsi_mil.report import ReportFinding, ReportModel, ReportSlide, draw_curves, render_report
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.trainings import summarise
 from wsi_mil.scoring import read_slide_scores
-from wsi_mil.stages.evaluate import FORMAT as METRICS_FORMAT
 from wsi_mil.stages.false_positives import false_positive_crops
 
-PAGE = 7  # changes with the page's form: reports of earlier versions are written again
+PAGE = 8  # changes with the page's form: reports of earlier versions are written again
 
 
 def run_report(
@@ -89,6 +90,7 @@ def run_report(
         title=f"wsi_mil report: {run.path.name}",
         slides=slides,
         models=models,
+        columns=shown_metrics("report", "detection"),
         problems=run.ledger.problems(),
         stages=stages,
         provenance=provenance,

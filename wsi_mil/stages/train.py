@@ -1,6 +1,6 @@
 """train: models from features and labels, one training per model and fold, side by side; a table that compares them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,8 @@ from wsi_mil.encoders.base import pick_device
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, DataError, ModelError, StoreError, WsiMilError
 from wsi_mil.evaluation import AnnotationFolder, read_annotations, tile_overlap
-from wsi_mil.evaluation.slide_metrics import auc
+from wsi_mil.evaluation.measure import values
+from wsi_mil.evaluation.slide_level import slide_metrics
 from wsi_mil.execution import ExecutionSpec, run_jobs
 from wsi_mil.execution.mapping import available_cores
 from wsi_mil.features import MappedFeatures
@@ -252,7 +253,8 @@ def _train(job: TrainingJob) -> Told:
     scored = {s: slide_probability(model, standardizer(bags[s])) for s in (*fold.val, *fold.test)}
     truth = {s: int(bags[s].label > 0) for s in scored}
     value = choose_threshold([scored[s] for s in fold.val], [truth[s] for s in fold.val])
-    test = measured([truth[s] for s in fold.test], [scored[s] for s in fold.test], value)
+    scores = np.array([scored[s] for s in fold.test])
+    test = slide_metrics(np.array([truth[s] for s in fold.test]) > 0, scores, scores >= value, draws=0)
     TrainedModel(
         name=job.name,
         aggregator=model,
@@ -272,7 +274,7 @@ def _train(job: TrainingJob) -> Told:
             "kept_epoch": result.epoch,
             "epochs_run": len(result.history),
             "metrics": {key: number for key, number in result.metrics.items() if number == number},
-            "test": {key: number for key, number in test.items() if number == number},
+            "test": values(test),
             "train_slides": len(train),
             "val_slides": len(val),
             "test_slides": len(fold.test),
@@ -284,18 +286,6 @@ def _train(job: TrainingJob) -> Told:
         f"kept epoch {result.epoch} of {len(result.history)} (val AUC {result.metrics.get('val_auc', np.nan):.3f}), "
         f"threshold {value:.3f}"
     )
-
-
-def measured(truth: Sequence[int], probabilities: Sequence[float], threshold: float) -> dict[str, float]:
-    """Return AUC, and accuracy and balanced accuracy at a threshold that was chosen elsewhere."""
-    positive, scores = np.array(truth, bool), np.array(probabilities)
-    called = scores >= threshold
-    sides = [(called[positive == side] == side).mean() for side in (True, False) if (positive == side).any()]
-    return {
-        "auc": auc(positive, scores),
-        "accuracy": float((called == positive).mean()),
-        "balanced_accuracy": float(np.mean(sides)),
-    }
 
 
 @cache

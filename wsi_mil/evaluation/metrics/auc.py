@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_mil.evaluation.table import MetricEntry
+from wsi_mil.evaluation.table import DETECTION, MetricEntry
 
 
 def auc(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
@@ -20,13 +20,14 @@ def auc(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
 
 
 METRICS = (
-    MetricEntry("auc", "slide", "AUC", auc, ("truth", "scores"), both_classes=True, position=10),
+    MetricEntry("auc", "slide", "slide AUC", auc, ("truth", "scores"), both_classes=True, position=10),
     MetricEntry(
         "auc",
         "patch",
         "patch AUC",
         auc,
         ("truth", "scores"),
+        tasks=DETECTION,
         both_classes=True,
         most_draws=200,  # every draw sorts the tiles of all slides
         position=110,

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_mil.evaluation.table import MetricEntry
+from wsi_mil.evaluation.table import DETECTION, MetricEntry
 
 
 def average_precision(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
@@ -28,6 +28,7 @@ METRICS = (
         ("truth", "scores"),
         both_classes=True,
         shown_in=("report", "terminal"),
+        short="AP",
         position=20,
     ),
     MetricEntry(
@@ -36,6 +37,7 @@ METRICS = (
         "patch AUPRC",
         average_precision,
         ("truth", "scores"),
+        tasks=DETECTION,
         both_classes=True,
         most_draws=200,
         position=120,

@@ -25,6 +25,7 @@ METRICS = (
         brier,
         ("truth", "scores"),
         score_kinds=frozenset({"probability"}),
+        lower_is_better=True,
         shown_in=("report",),
         position=310,
     ),

@@ -1,7 +1,7 @@
 """Overlap of the pixels that are called tumour with those that are tumour."""
 
 from wsi_mil.evaluation.pixel_metrics import PixelCounts
-from wsi_mil.evaluation.table import MetricEntry
+from wsi_mil.evaluation.table import DETECTION, MetricEntry
 
 
 def dice(counts: PixelCounts) -> float:
@@ -14,8 +14,4 @@ def dice(counts: PixelCounts) -> float:
     return float(counts.dice()[0])
 
 
-METRICS = (
-    MetricEntry(
-        "dice", "pixel", "pixel Dice", dice, ("counts",), tasks=frozenset({"detection"}), position=410
-    ),
-)
+METRICS = (MetricEntry("dice", "pixel", "pixel Dice", dice, ("counts",), tasks=DETECTION, position=410),)

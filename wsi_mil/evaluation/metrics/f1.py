@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_mil.evaluation.table import MetricEntry
+from wsi_mil.evaluation.table import DETECTION, MetricEntry
 
 
 def f1(truth: NDArray[np.bool_], called: NDArray[np.bool_]) -> float:
@@ -20,15 +20,14 @@ def f1(truth: NDArray[np.bool_], called: NDArray[np.bool_]) -> float:
 
 
 METRICS = (
-    MetricEntry(
-        "f1", "slide", "F1", f1, ("truth", "called"), shown_in=("report", "terminal"), position=40
-    ),
+    MetricEntry("f1", "slide", "F1", f1, ("truth", "called"), shown_in=("report", "terminal"), position=40),
     MetricEntry(
         "f1",
         "patch",
         "patch F1",
         f1,
         ("truth", "called"),
+        tasks=DETECTION,
         both_classes=True,
         most_draws=200,
         shown_in=(),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from wsi_mil.evaluation.froc import Matches, froc_curve
 from wsi_mil.evaluation.spec import FrocMode
-from wsi_mil.evaluation.table import MetricEntry
+from wsi_mil.evaluation.table import DETECTION, MetricEntry
 
 
 def froc_score(matches: Sequence[Matches], froc_mode: FrocMode = "official") -> float:
@@ -23,7 +23,7 @@ METRICS = (
         "FROC",
         froc_score,
         ("matches", "froc_mode"),
-        tasks=frozenset({"detection"}),
+        tasks=DETECTION,
         position=210,
     ),
 )

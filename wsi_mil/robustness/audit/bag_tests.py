@@ -12,7 +12,7 @@ from numpy.random import Generator
 from wsi_mil.aggregators import Aggregator, build_aggregator, outputs_for
 from wsi_mil.contracts.bags import Bag
 from wsi_mil.evaluation.intervals import spread
-from wsi_mil.evaluation.slide_metrics import auc
+from wsi_mil.evaluation.metrics.auc import auc
 from wsi_mil.robustness.audit.bag_sets import BACKGROUND, CONCEPT, BagSet, BagSizes, draw_bag_set, normal
 from wsi_mil.scoring import choose_threshold, score_bag
 from wsi_mil.training import Standardizer, TrainSpec, fit

@@ -14,8 +14,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsi_mil.evaluation.intervals import Interval, bootstrap_interval
-from wsi_mil.evaluation.slide_metrics import auc
+from wsi_mil.contracts.metric import Interval
+from wsi_mil.evaluation.intervals import bootstrap_interval
+from wsi_mil.evaluation.metrics.auc import auc
 
 CheckVerdict = Literal["pass", "fail", "not measured"]
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
@@ -195,7 +196,7 @@ def summarise_check(
         }
         if len(answers):
             interval = _mean_interval(did, [a.patient for a in answers], rng, draws)
-            row |= {"share": interval.value, "low": interval.low, "high": interval.high}
+            row |= {"share": float(did.mean()), "low": interval.low, "high": interval.high}
             row["probability"] = float(np.mean([answer.probability for answer in answers]))
         rows.append(row)
     held = next((row for row in rows if row["x"] == question.held_at), None)
@@ -220,7 +221,7 @@ def agreement(slides: Sequence[AuditedSlide], rng: Generator, draws: int = 1000)
     patients = [s.patient for s in known]
     for key, numbers in values.items():
         interval = _mean_interval(np.array(numbers), patients, rng, draws)
-        found[key] = {"value": interval.value, "low": interval.low, "high": interval.high}
+        found[key] = {"value": float(np.mean(numbers)), "low": interval.low, "high": interval.high}
     if len(known) >= FEWEST_SLIDES:
         found["verdict"] = "pass" if found["tile_auc"]["value"] >= ENOUGH else "fail"
     return found
