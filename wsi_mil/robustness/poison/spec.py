@@ -27,24 +27,26 @@ class PoisonSpec(Spec):
 
     kind: PoisonKind = "noise"
     strength: float = Field(
-        1.0,
+        default=1.0,
         gt=0,
         le=1,
         description="noise, pen, chip: opacity; cast, stain: share of the full shift; blur: of 4 µm; jpeg: of the loss from quality 95 to 5",
     )
     coverage: float | None = Field(
-        None, gt=0, le=1, description="share of tiles touched; none: 0.15, cast and stain 1"
+        default=None, gt=0, le=1, description="share of tiles touched; none: 0.15, cast and stain 1"
     )
     placement: Placement = "off_tumour"
-    patch_share: float = Field(0.5, gt=0, le=1, description="of a chosen tile's area")
-    colour: tuple[int, int, int] = Field((40, 190, 60), description="red, green, blue of noise, pen and cast")
-    grain_um: float = Field(1.0, gt=0, description="size of a grain of noise")
-    width_um: float = Field(60.0, gt=0, description="width of a pen stroke")
+    patch_share: float = Field(default=0.5, gt=0, le=1, description="of a chosen tile's area")
+    colour: tuple[int, int, int] = Field(
+        default=(40, 190, 60), description="red, green, blue of noise, pen and cast"
+    )
+    grain_um: float = Field(default=1.0, gt=0, description="size of a grain of noise")
+    width_um: float = Field(default=60.0, gt=0, description="width of a pen stroke")
     stain_gains: tuple[float, float] | None = Field(
-        None,
+        default=None,
         description="stain: haematoxylin and eosin times these, in place of another laboratory's drawn vectors and gains",
     )
-    seed: int = Field(0, ge=0, description="of places and noise; the colour of a stain, too")
+    seed: int = Field(default=0, ge=0, description="of places and noise; the colour of a stain, too")
 
     @property
     def share(self) -> float:
