@@ -87,7 +87,10 @@ def test_only_tiles_that_the_poison_reaches_have_new_features(poisoned: tuple[Pa
         before, after = clean.read_features(key), stained.read_features(key)
         assert stained.read_tiles().digest() == clean.read_tiles().digest()
         differs = (before.features != after.features).any(1)
-        counts = (stained.features_attributes(key) or {})["poison"]["counts"]
+        stored = stained.stored_features(key)
+        assert stored is not None
+        assert stored.origin.poison is not None
+        counts = stored.origin.poison.counts
         assert differs.sum() <= counts["encoded"] < len(differs)
         assert differs.sum() >= counts["poisoned"] > 0
         changed_slides += 1
@@ -255,11 +258,11 @@ def test_what_cannot_be_audited_is_refused_in_one_line(run: Path, tmp_path: Path
 
 
 def test_a_cheat_leaves_with_exit_code_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wsi_mil.robustness import bag_tests
-    from wsi_mil.stages import bag_audit
+    from wsi_mil.experiments import method_audit
+    from wsi_mil.robustness.audit import bag_tests
 
-    monkeypatch.setattr(bag_audit, "TESTS", ("single_concept", "duplicates"))
-    assert set(bag_audit.TESTS) < set(bag_tests.TESTS)
+    monkeypatch.setattr(method_audit, "TESTS", ("single_concept", "duplicates"))
+    assert set(method_audit.TESTS) < set(bag_tests.TESTS)
     printed = call(
         "audit", "--aggregator", CHEAT, "--seeds", 1, "--workers", 1, "--out", tmp_path, "--require", "pass"
     )
