@@ -58,7 +58,9 @@ def test_a_file_in_the_folder_is_a_kind() -> None:
 
 @pytest.mark.usefixtures("striped")
 def test_a_parameter_must_belong_to_the_kind() -> None:
-    with pytest.raises(ValidationError, match="kind 'stripes' has no parameter 'width'. Known: period, level"):
+    with pytest.raises(
+        ValidationError, match="kind 'stripes' has no parameter 'width'. Known: period, level"
+    ):
         PoisonSpec(kind="stripes", params={"width": 3})
     with pytest.raises(ValidationError, match="kind 'noise' has no parameter 'period'. Known: none"):
         PoisonSpec(params={"period": 3})
@@ -71,7 +73,9 @@ def test_the_command_line_offers_it() -> None:
         "from wsi_mil.cli.main import main\nmain(['poison', '--help'])"
     )
     folder = list(kinds.__path__)[-1]
-    printed = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False)
+    printed = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, check=False
+    )
     assert "|stripes]" in printed.stdout.replace("\n", "").replace(" ", ""), printed.stdout + printed.stderr
 
 

@@ -126,9 +126,7 @@ def test_pixels_do_not_depend_on_how_a_region_is_cut(kind: str, data: st.DataObj
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("reader", ["openslide", "tiffslide"])
-def test_the_same_holds_for_files_with_an_odd_pyramid(
-    kind: str, reader: str, fractional: Path
-) -> None:
+def test_the_same_holds_for_files_with_an_odd_pyramid(kind: str, reader: str, fractional: Path) -> None:
     rng = np.random.default_rng(1)
     with poisoned(PoisonSpec(kind=kind, coverage=0.4), open_slide(fractional, reader=reader)) as slide:
         assert len(slide.info.level_sizes_px) == 2

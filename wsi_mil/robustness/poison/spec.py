@@ -25,7 +25,9 @@ class PoisonSpec(Spec):
     (1.0, 0.15)
     """
 
-    kind: str = Field("noise", description="a module of wsi_mil/robustness/poison/kinds, or package.module:Name")
+    kind: str = Field(
+        "noise", description="a module of wsi_mil/robustness/poison/kinds, or package.module:Name"
+    )
     strength: float = Field(
         1.0,
         gt=0,

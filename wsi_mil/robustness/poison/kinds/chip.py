@@ -20,7 +20,9 @@ class Chip(Poison):
     """Synthetic tissue in another laboratory's colours. Strength is the opacity."""
 
     def paint(self, plan: PoisonPlan, window: Window, pixels: RGB) -> Image:
-        return pasted(plan, window, pixels, lambda _, width, height: foreign_tissue(plan.mpp_xy, width, height))
+        return pasted(
+            plan, window, pixels, lambda _, width, height: foreign_tissue(plan.mpp_xy, width, height)
+        )
 
 
 @lru_cache(maxsize=8)
