@@ -59,10 +59,10 @@ def test_a_file_in_the_folder_is_a_kind() -> None:
 @pytest.mark.usefixtures("striped")
 def test_a_parameter_must_belong_to_the_kind() -> None:
     with pytest.raises(
-        ValidationError, match="kind 'stripes' has no parameter 'width'. Known: period, level"
+        ValidationError, match=r"kind 'stripes' has no parameter 'width'\. Known: period, level"
     ):
         PoisonSpec(kind="stripes", params={"width": 3})
-    with pytest.raises(ValidationError, match="kind 'noise' has no parameter 'period'. Known: none"):
+    with pytest.raises(ValidationError, match=r"kind 'noise' has no parameter 'period'\. Known: none"):
         PoisonSpec(params={"period": 3})
 
 
