@@ -37,7 +37,7 @@ from wsi_mil.robustness.audit.interventions import (
     right_calls,
     summarise_check,
 )
-from wsi_mil.robustness.poison.plan import tile_boxes
+from wsi_mil.robustness.poison.places import tile_boxes
 from wsi_mil.robustness.poison.slide import poison_slide
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.context import RunContext, open_run

@@ -1,21 +1,10 @@
-"""Robustness: does a model see tumour, or a shortcut? Poison on slides, tests of aggregators, interventions on trained models."""
+"""Robustness: does a model react to tumour, or to another signal that goes with the label?
 
-from typing import TYPE_CHECKING
+`poison`: artificial signals painted on slides. `audit`: tests of an aggregator on generated bags, and changes to
+the slides of a trained model. The runs that use them are in `wsi_mil.experiments`.
+"""
 
-from wsi_mil.lazy import lazy_door
-from wsi_mil.robustness.poison.spec import PoisonSpec
+import lazy_loader
 
-if TYPE_CHECKING:
-    from wsi_mil.robustness.poison.plan import PoisonPlan, plan_poison
-    from wsi_mil.robustness.poison.slide import PoisonedSlide, poison_slide
-
-__getattr__ = lazy_door(
-    __name__,
-    {
-        "PoisonPlan": "poison.plan",
-        "PoisonedSlide": "poison.slide",
-        "plan_poison": "poison.plan",
-        "poison_slide": "poison.slide",
-    },
-)
-__all__ = ["PoisonPlan", "PoisonSpec", "PoisonedSlide", "plan_poison", "poison_slide"]
+# The names, and the modules that hold them, are listed in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
