@@ -18,7 +18,7 @@ def plan(config: RunConfig) -> list[str]:
     slides = find_slides(config.slide_folder)
     run = RunFolder(config.run)
     tiled = sum(run.store(s.slide_id).tiles_digest() is not None for s in slides)
-    extracted = sum(run.store(s.slide_id).features_attributes(config.encoder.key) is not None for s in slides)
+    extracted = sum(run.store(s.slide_id).stored_features(config.encoder.key) is not None for s in slides)
     lines.append(f"slides       {len(slides)} below {config.slide_folder}")
     lines.append(
         f"tile         {tiled} have tiles; asked: {config.tiles.size_px} px at {config.tiles.mpp:g} µm/px"
