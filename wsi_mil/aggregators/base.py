@@ -10,8 +10,9 @@ from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.labels import TaskKind
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ModelError
-from wsi_mil.tasks import TaskLoss
+from wsi_mil.tasks import Task, TaskLoss
 from wsi_mil.tasks.base import ClassLoss
+from wsi_mil.tasks.losses import class_probabilities
 
 ALL_TASKS: tuple[TaskKind, ...] = get_args(TaskKind)
 CLASS_TASKS: tuple[TaskKind, ...] = ("detection", "classification")
@@ -71,6 +72,14 @@ class Aggregator(nn.Module, ABC):
         It sums to 1 in a bag as each branch does.
         """
         return weights[:, int(weights.shape[1] > 1 and self.normal_class) :].mean(1)
+
+    def task_loss(self, task: Task) -> TaskLoss:
+        """Return the task's loss in the form that this method takes."""
+        return TaskLoss(task, self.class_loss)
+
+    def probabilities(self, bag_logits: Tensor) -> Tensor:
+        """Return (B, max(C, 2)) class probabilities of (B, C) bag logits; of tasks with class labels only."""
+        return class_probabilities(bag_logits)
 
     def start_epoch(self, epoch: int) -> None:
         """Be told that epoch `epoch` (from 0) of the training begins."""

@@ -16,8 +16,8 @@ from wsi_mil.aggregators.wrapper import AttentionWrapper
 from wsi_mil.bags.segments import split
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
-from wsi_mil.tasks.losses import class_probabilities
 from wsi_mil.tasks import TaskLoss
+from wsi_mil.tasks.losses import class_probabilities
 
 FLOOR = 1e-12
 

@@ -31,7 +31,9 @@ class MaxPool(MaxPooling):
         h = self.embed(bags.features)  # (ΣN, D) -> (ΣN, H)
         logits = self.classifier(segment_max(h, bags.lengths))  # -> (B, C)
         alone = self.classifier(h)
-        return AggregatorOutput(bags, logits, self.positive_scores(alone), "logit", {"instance_logits": alone})
+        return AggregatorOutput(
+            bags, logits, self.positive_scores(alone), "logit", {"instance_logits": alone}
+        )
 
     def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         return {"bag": task_loss(output.bag_logits, targets)}

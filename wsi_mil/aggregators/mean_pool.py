@@ -34,7 +34,9 @@ class MeanPool(Aggregator):
         h = self.drop(self.embed(bags.features), self.dropout)  # (ΣN, D) -> (ΣN, H)
         logits = self.classifier(segment_mean(h, bags.lengths))  # -> (B, C)
         alone = self.classifier(h)
-        return AggregatorOutput(bags, logits, self.positive_scores(alone), "logit", {"instance_logits": alone})
+        return AggregatorOutput(
+            bags, logits, self.positive_scores(alone), "logit", {"instance_logits": alone}
+        )
 
     def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         return {"bag": task_loss(output.bag_logits, targets)}

@@ -79,11 +79,7 @@ class MiNetEmbedding(Aggregator):
         return [self.classifiers[0](last)]
 
     def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
-        terms = [
-            task_loss(value, targets)
-            for key, value in output.extras.items()
-            if key.startswith("bag_")
-        ]
+        terms = [task_loss(value, targets) for key, value in output.extras.items() if key.startswith("bag_")]
         return {"bag": torch.stack(terms).mean()}
 
 

@@ -26,9 +26,7 @@ class AttentionWrapper(Aggregator):
         self.base.generator = self.generator
         return self.base(bags)  # type: ignore[no-any-return]
 
-    def base_loss(
-        self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss
-    ) -> dict[str, Tensor]:
+    def base_loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         """Return the loss terms of the wrapped aggregator, which gets the task's loss in its own form."""
         return self.base.loss(output, targets, TaskLoss(task_loss.task, self.base.class_loss))
 

@@ -250,7 +250,7 @@ def _train(job: TrainingJob) -> Told:
     )
     model.cpu().eval()
     scored = {s: slide_probability(model, standardizer(bags[s])) for s in (*fold.val, *fold.test)}
-    truth = {s: int(bags[s].label > 0) for s in scored}
+    truth = {s: int((data.labels[s].label or 0) > 0) for s in scored}
     value = choose_threshold([scored[s] for s in fold.val], [truth[s] for s in fold.val])
     test = measured([truth[s] for s in fold.test], [scored[s] for s in fold.test], value)
     TrainedModel(
