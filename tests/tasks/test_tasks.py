@@ -16,7 +16,9 @@ def test_class_losses_equal_torch() -> None:
     generator = torch.Generator().manual_seed(0)
     one, three = torch.randn(6, 1, generator=generator), torch.randn(6, 3, generator=generator)
     binary, classes = torch.tensor([0, 1, 1, 0, 1, 0]), torch.tensor([0, 1, 2, 2, 1, 0])
-    torch.testing.assert_close(class_losses(three, classes, "softmax").mean(), F.cross_entropy(three, classes))
+    torch.testing.assert_close(
+        class_losses(three, classes, "softmax").mean(), F.cross_entropy(three, classes)
+    )
     expected = F.binary_cross_entropy_with_logits(one[:, 0], binary.float())
     for form in ("softmax", "one_vs_rest", "clamped"):
         loss = TaskLoss(Detection.of(2), form)  # type: ignore[arg-type]
