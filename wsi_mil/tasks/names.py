@@ -10,7 +10,14 @@ from wsi_mil.tasks.spec import TaskSpec
 
 TASKS = OpenRegistry(
     "task",
-    {"detection": "wsi_mil.tasks.detection:Detection"},
+    {
+        "detection": "wsi_mil.tasks.detection:Detection",
+        "classification": "wsi_mil.tasks.classification:Classification",
+        "ordinal": "wsi_mil.tasks.ordinal:Ordinal",
+        "regression": "wsi_mil.tasks.regression:Regression",
+        "survival": "wsi_mil.tasks.survival:Survival",
+        "discrete_survival": "wsi_mil.tasks.discrete_survival:DiscreteSurvival",
+    },
     group="wsi_mil.tasks",
 )
 
