@@ -251,7 +251,7 @@ def _train(job: TrainingJob) -> Told:
     )
     model.cpu().eval()
     scored = {s: slide_probability(model, standardizer(bags[s])) for s in (*fold.val, *fold.test)}
-    truth = {s: int(bags[s].label > 0) for s in scored}
+    truth = {s: int((data.labels[s].label or 0) > 0) for s in scored}
     value = choose_threshold([scored[s] for s in fold.val], [truth[s] for s in fold.val])
     scores = np.array([scored[s] for s in fold.test])
     test = slide_metrics(np.array([truth[s] for s in fold.test]) > 0, scores, scores >= value, draws=0)

@@ -15,6 +15,7 @@ from wsi_mil.evaluation.intervals import spread
 from wsi_mil.evaluation.metrics.auc import auc
 from wsi_mil.robustness.audit.bag_sets import BACKGROUND, CONCEPT, BagSet, BagSizes, draw_bag_set, normal
 from wsi_mil.scoring import choose_threshold, score_bag
+from wsi_mil.tasks.classes import class_index
 from wsi_mil.training import Standardizer, TrainSpec, fit
 
 BagVerdict = Literal["pass", "fail", "not learned"]
@@ -129,7 +130,7 @@ def _invariance(job: BagTestJob, started: float) -> BagTestResult:
     bags = draw_bag_set("plain", rng, job.sizes)
     model, ready = _trained(job, bags)
     on_train = [_probability(model, ready(bag)) for bag in bags.train]
-    threshold = choose_threshold(on_train, [bag.label for bag in bags.train])
+    threshold = choose_threshold(on_train, [class_index(bag.label) for bag in bags.train])
     found = [bag for bag in bags.test if bag.label and _probability(model, ready(bag)) >= threshold]
     changed = [_changed(bag, bags, job.test, rng) for bag in found]
     positive = np.array([_probability(model, ready(bag)) >= threshold for bag in changed], bool)
