@@ -86,10 +86,10 @@ def _refuse_unknown_names(config: RunConfig) -> None:
     from wsi_mil.aggregators.names import AGGREGATORS
     from wsi_mil.encoders.names import ENCODERS, FAMILIES
     from wsi_mil.encoders.published import refuse_other_scale
-    from wsi_mil.slides.opening import READERS
+    from wsi_mil.slides.opening import check_reader
 
     if config.slides.reader != "auto":
-        _ = READERS[config.slides.reader]
+        check_reader(config.slides.reader)
     family, colon, _name = config.encoder.name.partition(":")
     _ = FAMILIES[family] if colon else ENCODERS[family]
     refuse_other_scale(config.encoder, config.tiles)
