@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from wsi_mil.config import load_config, packaged_config, parse_config, save_config
+from wsi_mil.config import load_config, packaged_config, save_config
+from wsi_mil.config.loading import parse_config
 from wsi_mil.errors import ConfigError
 
 
