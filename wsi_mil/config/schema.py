@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PlainSerializer, PlainValidator
+from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 
 from wsi_mil.bags.splits import SplitSpec
 from wsi_mil.contracts.qupath import QuPathSpec
@@ -73,6 +73,15 @@ class RunConfig(Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     poison: PoisonSpec = PoisonSpec()
     execution: ExecutionSpec = ExecutionSpec()
+
+    @field_validator("encoder")
+    @classmethod
+    def _refuse_a_single_view(cls, encoder: EncoderSpec) -> EncoderSpec:
+        if encoder.view:
+            raise ValueError(
+                f"view={encoder.view} is set by the program: give encoder.views=N and leave it out"
+            )
+        return encoder
 
     def train_spec(self, name: str) -> TrainSpec:
         """Return the settings of one model: `train` with the model's own on top."""

@@ -84,14 +84,13 @@ def _slide_files(run: RunFolder, config: RunConfig) -> dict[str, Location | None
 def _refuse_unknown_names(config: RunConfig) -> None:
     """A name that does not exist is told now, not after hours of extraction."""
     from wsi_mil.aggregators.names import AGGREGATORS
-    from wsi_mil.encoders.names import ENCODERS, FAMILIES
+    from wsi_mil.encoders.names import check_encoder
     from wsi_mil.encoders.published import refuse_other_scale
-    from wsi_mil.slides.opening import READERS
+    from wsi_mil.slides.opening import check_reader
 
     if config.slides.reader != "auto":
-        _ = READERS[config.slides.reader]
-    family, colon, _name = config.encoder.name.partition(":")
-    _ = FAMILIES[family] if colon else ENCODERS[family]
+        check_reader(config.slides.reader)
+    check_encoder(config.encoder.name)
     refuse_other_scale(config.encoder, config.tiles)
     for name in config.models:
         _ = AGGREGATORS[config.train_spec(name).aggregator or name]

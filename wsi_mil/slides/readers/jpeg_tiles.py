@@ -5,7 +5,6 @@ fetched by its offset and decoded once, however many regions touch it, and a lev
 """
 
 import os
-import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.errors import SlideError
-from wsi_mil.slides.file_readers import MppOverride, OpenSlideReader
+from wsi_mil.slides.files import FileReader, MppOverride
+from wsi_mil.slides.openslide_pixels import Blocks, library_version, open_handle, read_pixels
 
 VENDORS = ("aperio", "generic-tiff")
 """Formats whose levels are TIFF directories pixel for pixel: no padding, no overlap, no stage positions."""
@@ -41,13 +41,13 @@ class TiledLevel:
     photometric: int
 
 
-class JpegTilesReader(OpenSlideReader):
+class JpegTilesReader(FileReader):
     """Reads tiled JPEG levels by their raw tiles; raises SlideError, saying why, for a file that is not made of them.
 
     Where a pyramid leaves tiles out, OpenSlide is asked, which knows what to show there.
     """
 
-    name = "jpeg_tiles"
+    name, library = "jpeg_tiles", "openslide"
 
     def __init__(self, path: str, *, slide_id: str, mpp: MppOverride = None) -> None:
         super().__init__(path, slide_id=slide_id, mpp=mpp)
@@ -60,10 +60,13 @@ class JpegTilesReader(OpenSlideReader):
         self._decoded = _Cache(min(ROWS_KEPT * row, CACHE_BYTES))
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
+    def _open_handle(self) -> Any:
+        return open_handle(self._path)
+
     def _version(self) -> str:
         import imagecodecs
 
-        return f"imagecodecs {imagecodecs.__version__}, openslide {super()._version()}"
+        return f"imagecodecs {imagecodecs.__version__}, openslide {library_version()}"
 
     def close(self) -> None:
         if not self._closed and hasattr(self, "_file"):
@@ -75,35 +78,37 @@ class JpegTilesReader(OpenSlideReader):
         left, right = x_px // tiled.tile_width_px, (x_px + width_px - 1) // tiled.tile_width_px
         top, lower = y_px // tiled.tile_height_px, (y_px + height_px - 1) // tiled.tile_height_px
         numbers = np.add.outer(np.arange(top, lower + 1) * tiled.columns, np.arange(left, right + 1))
-        if (tiled.byte_counts[numbers] == 0).any():
-            return self._from_library(handle, level, x_px, y_px, width_px, height_px)
+        if (tiled.byte_counts[numbers] == 0).any():  # the file leaves tiles out
+            blocks: Blocks = self._local.__dict__.setdefault("blocks", Blocks())
+            return read_pixels(handle, blocks, level, x_px, y_px, width_px, height_px)
         whole = (width_px, height_px) == (tiled.tile_width_px, tiled.tile_height_px)
-        if whole and numbers.size == 1:
-            # nothing else of this tile is left to be read: it is handed on and not kept
-            kept = self._decoded.get((level, top, left))
-            return self._decode(level, int(numbers[0, 0])) if kept is None else kept.copy()
+        if whole and numbers.size == 1:  # one tile of the file exactly: it is not kept
+            return self._whole_tile((level, top, left), int(numbers[0, 0]))
         region = np.empty((height_px, width_px, 3), np.uint8)
         for row in range(top, lower + 1):
             for column in range(left, right + 1):
-                tile = self._tile(level, row, column, int(numbers[row - top, column - left]))
                 x, y = column * tiled.tile_width_px - x_px, row * tiled.tile_height_px - y_px
                 here = region[max(y, 0) : y + tiled.tile_height_px, max(x, 0) : x + tiled.tile_width_px]
-                here[:] = tile[max(-y, 0) :, max(-x, 0) :][: here.shape[0], : here.shape[1]]
+                tile = self._borrow((level, row, column), int(numbers[row - top, column - left]))
+                try:
+                    here[:] = tile.pixels[max(-y, 0) :, max(-x, 0) :][: here.shape[0], : here.shape[1]]
+                finally:
+                    self._decoded.give_back(tile)
         return region
 
-    def _from_library(
-        self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int
-    ) -> RGB:
-        """What the file holds no tile for."""
-        return super()._read(handle, level, x_px, y_px, width_px, height_px)
-
-    def _tile(self, level: int, row: int, column: int, number: int) -> RGB:
-        key = (level, row, column)
-        tile = self._decoded.get(key)
+    def _whole_tile(self, key: Key, number: int) -> RGB:
+        tile = self._decoded.borrow(key)
         if tile is None:
-            tile = self._decode(level, number)
-            self._decoded.put(key, tile)
-        return tile
+            return self._decode(key[0], number)
+        try:
+            return tile.pixels.copy()
+        finally:
+            self._decoded.give_back(tile)
+
+    def _borrow(self, key: Key, number: int) -> "_Tile":
+        """Return a decoded tile; the caller gives it back."""
+        tile = self._decoded.borrow(key)
+        return self._decoded.put(key, self._decode(key[0], number)) if tile is None else tile
 
     def _decode(self, level: int, number: int) -> RGB:
         import imagecodecs
@@ -136,54 +141,71 @@ class JpegTilesReader(OpenSlideReader):
         return self._levels[level].photometric == RGB_PHOTOMETRIC and data[6:10] != b"JFIF"
 
 
+@dataclass(eq=False)
+class _Tile:
+    """A decoded tile, how many readers use it now, and whether the cache still holds it."""
+
+    pixels: RGB
+    users: int = 1
+    held: bool = True
+
+
 class _Cache:
     """The last decoded tiles, shared by the threads of a reader.
 
-    The memory of a tile that is dropped takes the next one: fresh pages from the system cost half as much as decoding.
+    A tile is borrowed and given back, so the cache knows which memory nobody uses. The memory of a dropped tile takes
+    the next one: fresh pages from the system cost half as much time as decoding.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._held: OrderedDict[Key, RGB] = OrderedDict()
-        self._free: list[RGB] = []
+        self._held: OrderedDict[Key, _Tile] = OrderedDict()
+        self._free: RGB | None = None
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, key: Key) -> RGB | None:
+    def borrow(self, key: Key) -> _Tile | None:
+        """Return the tile of `key`, to be given back, or None."""
         with self._lock:
             tile = self._held.get(key)
             if tile is not None:
+                tile.users += 1
                 self._held.move_to_end(key)
             return tile
+
+    def give_back(self, tile: _Tile) -> None:
+        """End the use of a tile that `borrow` or `put` returned."""
+        with self._lock:
+            tile.users -= 1
+            self._reuse(tile)
 
     def memory(self, shape: tuple[int, ...]) -> RGB | None:
         """Return an array of `shape` that nobody uses any more, or None."""
         with self._lock:
-            if self._free and self._free[-1].shape == shape:
-                return self._free.pop()
-            return None
+            if self._free is None or self._free.shape != shape:
+                return None
+            found, self._free = self._free, None
+            return found
 
-    def put(self, key: Key, tile: RGB) -> None:
+    def put(self, key: Key, pixels: RGB) -> _Tile:
+        """Keep a newly decoded tile and return it, to be given back; or the one that another thread put first."""
         with self._lock:
-            if key in self._held:  # another thread was as fast
-                return
-            self._held[key] = tile
-            self._bytes += tile.nbytes
+            if key in self._held:
+                tile = self._held[key]
+                tile.users += 1
+                return tile
+            tile = self._held[key] = _Tile(pixels)
+            self._bytes += pixels.nbytes
             while self._bytes > self._limit and len(self._held) > 1:
-                oldest, references = _take_oldest(self._held)
-                self._bytes -= oldest.nbytes
-                if references == ALONE:  # no thread copies from it any more
-                    self._free = [oldest]
+                oldest = self._held.popitem(last=False)[1]
+                oldest.held = False
+                self._bytes -= oldest.pixels.nbytes
+                self._reuse(oldest)
+            return tile
 
-
-def _take_oldest(held: "OrderedDict[Key, RGB]") -> tuple[RGB, int]:
-    """Take out the oldest tile; return it, and how many references to it there were then."""
-    tile = held.popitem(last=False)[1]
-    return tile, sys.getrefcount(tile)
-
-
-ALONE = _take_oldest(OrderedDict({(0, 0, 0): np.empty((1, 1, 3), np.uint8)}))[1]
-"""References to a tile that nobody else holds: measured, since interpreters count their own differently."""
+    def _reuse(self, tile: _Tile) -> None:
+        if not tile.held and tile.users == 0:
+            self._free = tile.pixels
 
 
 def _find_levels(
@@ -235,3 +257,6 @@ def _tiled(pages: list[Any], size_px: tuple[int, int], slide_id: str) -> TiledLe
     return TiledLevel(
         page.tilewidth, page.tilelength, columns, offsets, counts, page.jpegtables, int(page.photometric)
     )
+
+
+READER = JpegTilesReader

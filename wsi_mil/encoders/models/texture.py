@@ -102,4 +102,5 @@ def _soft_histograms(channels: Tensor, low: float = -0.1, high: float = 1.3) -> 
     ]
 
 
+BUILD = TextureEncoder
 assert math.log2(MIN_PX) == SCALES

@@ -86,3 +86,6 @@ def names_of_today(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         re.sub(r"^layers\.(\d)\.downsample\.", next_stage, key): tensor for key, tensor in tensors.items()
     }
+
+
+BUILD = build_ctranspath
