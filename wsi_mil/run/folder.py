@@ -8,7 +8,7 @@ from wsi_mil.config.provenance import FORMAT
 from wsi_mil.errors import StoreError
 from wsi_mil.features import SlideStore
 from wsi_mil.io.files import read_json, write_json
-from wsi_mil.run.outcomes import Ledger
+from wsi_mil.run.outcomes import OutcomeTable
 
 
 class RunFolder:
@@ -27,9 +27,9 @@ class RunFolder:
                 )
 
     @cached_property
-    def ledger(self) -> Ledger:
+    def outcomes(self) -> OutcomeTable:
         """The run's outcomes, read on first use."""
-        return Ledger(self.path / "outcomes.csv")
+        return OutcomeTable(self.path / "outcomes.csv")
 
     def store(self, slide_id: str) -> SlideStore:
         return SlideStore(self.path / "slides" / f"{slide_id}.zarr", slide_id)
