@@ -17,7 +17,7 @@ import numpy as np
 import zarr
 
 from wsi_mil.contracts.tiles import TileSpec
-from wsi_mil.features import SlideStore
+from wsi_mil.features import FeatureOrigin, SlideStore
 from wsi_mil.slides import ArrayReader
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue
@@ -57,9 +57,7 @@ def main() -> None:
         store.write_tiles(table, reader.info, "x")
 
         def write() -> None:
-            with store.write_features(
-                "f", options.dim, {"encoder": {"name": "f"}, "encoder_digest": "x"}
-            ) as writer:
+            with store.write_features("f", options.dim, FeatureOrigin({"name": "f"}, "x")) as writer:
                 for start in range(0, len(values), BATCH):
                     writer.append(values[start : start + BATCH], readable[start : start + BATCH])
 

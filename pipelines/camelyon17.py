@@ -19,8 +19,8 @@ from wsi_mil.config import load_config
 from wsi_mil.errors import WsiMilError
 from wsi_mil.evaluation.intervals import spread
 from wsi_mil.io.files import write_json
+from wsi_mil.io.json import without_nan
 from wsi_mil.logs import setup_console
-from wsi_mil.stages.evaluate import without_nan
 from wsi_mil.stages.patients import patient_stages, stage_agreement
 
 SEEDS = (2021, 2022, 2023, 2024, 2025)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from pkgutil import iter_modules
 from typing import Any
 
 from wsi_mil.errors import ConfigError, nearest
@@ -21,19 +22,24 @@ class Registry(Mapping[str, str]):
         self.kind = kind
         self._entries = dict(entries)
 
+    @property
+    def own(self) -> dict[str, str]:
+        """The names that this package itself offers, each with its `module:attribute`."""
+        return self._entries
+
     def __getitem__(self, name: str) -> str:
-        if name not in self._entries:
+        if name not in self.own:
             raise ConfigError(
-                f"No {self.kind} named {name!r}. Nearest: {nearest(name, list(self._entries))}. "
+                f"No {self.kind} named {name!r}. Nearest: {nearest(name, list(self.own))}. "
                 f"List them with `wsi-mil ls {self.kind}s`."
             )
-        return self._entries[name]
+        return self.own[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self.own)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.own)
 
     def load(self, name: str) -> Any:
         module, attribute = self[name].split(":")
@@ -60,25 +66,25 @@ class OpenRegistry(Registry):
         """Names that installed packages offer, and where each is; our own names come first."""
         if self._offered is None:
             found = entry_points(group=self.group)
-            self._offered = {point.name: point.value for point in found if point.name not in self._entries}
+            self._offered = {point.name: point.value for point in found if point.name not in self.own}
         return self._offered
 
     def __getitem__(self, name: str) -> str:
         if is_path(name):
             return name
-        if name not in self._entries and name in self.offered:
+        if name not in self.own and name in self.offered:
             return self.offered[name]
         return super().__getitem__(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*self._entries, *self.offered])
+        return iter([*self.own, *self.offered])
 
     def __len__(self) -> int:
-        return len(self._entries) + len(self.offered)
+        return len(self.own) + len(self.offered)
 
     def load(self, name: str) -> Any:
         place = self[name]
-        if place == self._entries.get(name):
+        if place == self.own.get(name):
             return super().load(name)
         module, attribute = place.split(":")
         if os.getcwd() not in sys.path:
@@ -91,6 +97,37 @@ class OpenRegistry(Registry):
             ) from error
         except AttributeError as error:
             raise ConfigError(f"{self.kind} {name!r}: module {module!r} has no {attribute!r}") from error
+
+
+class FolderRegistry(OpenRegistry):
+    """A registry whose names are the modules of one package: a file that is added to its folder is found.
+
+    Each module assigns what it offers to `attribute`. Listing the names imports no module. Modules called
+    `base`, and those that start with an underscore, are not entries. Entry points of `group` and
+    `package.module:Name` are found as by OpenRegistry.
+
+    >>> "files" in FolderRegistry("leaf", "wsi_mil.io", "LEAF", "some.group")
+    True
+    """
+
+    def __init__(self, kind: str, package: str, attribute: str, group: str) -> None:
+        super().__init__(kind, {}, group)
+        self.package, self.attribute = package, attribute
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Module name -> `module:attribute`, in alphabetical order, read from the folder at every call."""
+        found = iter_modules(import_module(self.package).__path__)
+        names = sorted(m.name for m in found if not m.ispkg and m.name != "base" and m.name[0] != "_")
+        return {name: f"{self.package}.{name}:{self.attribute}" for name in names}
+
+    def __getitem__(self, name: str) -> str:
+        if name in self or is_path(name):
+            return super().__getitem__(name)
+        raise ConfigError(f"No {self.kind} named {name!r}. Known: {', '.join(self)}.")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in self.offered
 
 
 def is_path(name: str) -> bool:

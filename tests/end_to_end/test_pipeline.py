@@ -168,10 +168,10 @@ def test_kfold_scores_every_slide_by_a_model_that_did_not_see_it(
     run_pipeline(config)
     rows, _ = read_slide_scores(run / "scores" / "mi_net" / "slides.parquet")
     folds = read_json(run / "models" / "split.json")["folds"]
-    assert sorted(row["slide_id"] for row in rows) == sorted(s for fold in folds for s in fold["test"])
+    assert sorted(row.slide_id for row in rows) == sorted(s for fold in folds for s in fold["test"])
     for row in rows:
-        assert row["slide_id"] in folds[row["fold"]]["test"]
-        assert row["slide_id"] not in folds[row["fold"]]["train"]
+        assert row.slide_id in folds[row.fold]["test"]
+        assert row.slide_id not in folds[row.fold]["train"]
     metrics = read_json(run / "evaluation" / "mi_net" / "metrics.json")
     assert len(metrics["slide"]["folds"]["auc"]) == 3
     assert metrics["slide"]["n"] == 18
@@ -213,7 +213,7 @@ def test_scores_of_features_that_are_gone_are_not_listed(
     shutil.rmtree(run / "slides" / "slide_002.zarr")
     run_stage(config_of(run, quick_config), "score")
     rows, _ = read_slide_scores(run / "scores" / "mi_net" / "slides.parquet")
-    assert "slide_002" not in {row["slide_id"] for row in rows}
+    assert "slide_002" not in {row.slide_id for row in rows}
     assert len(rows) == 17
 
 
@@ -245,7 +245,7 @@ def test_three_classes_go_through(
     run_pipeline(parse_config({**quick_config, **changes, "slides": slides, "run": str(run)}))
     for model in ("focus_mil", "abmil_gated"):
         found, _ = read_slide_scores(run / "scores" / model / "slides.parquet")
-        assert {row["label"] for row in found} == {0, 1, 2}
+        assert {row.label for row in found} == {0, 1, 2}
         scores = read_tile_scores(run / "scores" / model / "tiles" / f"{found[0]['slide_id']}.parquet")
         assert len(scores.class_probabilities) == 3
         assert sum(scores.class_probabilities) == pytest.approx(1)
@@ -270,9 +270,9 @@ def test_an_edit_that_changes_no_tile_and_no_feature_is_followed_to_the_end(
         path.write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
         summary = run_pipeline(config_of(run, quick_config))
         assert not summary.problems
-        features = RunFolder(run).store(victim).features_attributes("texture")
+        features = RunFolder(run).store(victim).stored_features("texture")
         assert features is not None
-        digests.append((features["digest"], features["tiles_digest"]))
+        digests.append((features.digest, features.tiles_digest))
     assert digests[0][0] == digests[1][0], "the case shows nothing: the features differ"
     assert digests[0][1] != digests[1][1], "the case shows nothing: the tile table is the same"
     assert (summary.work["score"], summary.work["heatmap"], summary.work["evaluate"]) == (2, 2, 2)

@@ -4,7 +4,6 @@ import gzip
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from click.testing import CliRunner
 
 from wsi_mil.cli.main import cli, main
 from wsi_mil.config import load_config
+from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.heatmaps.refined import read_refined
 from wsi_mil.scoring import read_slide_scores
 from wsi_mil.stages import RunFolder
@@ -31,13 +31,13 @@ def refined(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def rows_of(run: Path) -> list[dict[str, Any]]:
+def rows_of(run: Path) -> list[SlideScoreRow]:
     return read_slide_scores(RunFolder(run).slide_scores("focus_mil"))[0]
 
 
 def test_every_held_out_slide_has_maps_heatmap_and_figures(refined: Path, small_run: Path) -> None:
     folder = RunFolder(refined)
-    parts = {row["slide_id"]: row["part"] for row in rows_of(refined)}
+    parts = {row.slide_id: row.part for row in rows_of(refined)}
     shown = [slide_id for slide_id, part in parts.items() if part == "test"]
     for slide_id, part in parts.items():
         assert folder.refined("focus_mil", slide_id).exists() == (part in ("val", "test")), part
@@ -75,7 +75,7 @@ def test_a_second_time_there_is_nothing_to_do_and_a_changed_setting_is_followed(
     assert not any(summary.work.values())
     summary, after = refine_run(load_config(refined, (*QUICK, "refine.seed=3")), "focus_mil")
     assert summary.work["refine"] == summary.work["heatmap"] + sum(
-        row["part"] == "val" for row in rows_of(refined)
+        row.part == "val" for row in rows_of(refined)
     )
     assert before is not None
     assert after is not None
@@ -104,7 +104,7 @@ def _report(run: Path) -> str:
 
 
 def test_new_slides_are_refined_by_predict(refined: Path, cohort: Path, tmp_path: Path) -> None:
-    slide = next(row["slide_id"] for row in rows_of(refined) if row["part"] == "test" and row["label"])
+    slide = next(row.slide_id for row in rows_of(refined) if row.part == "test" and row.label)
     (tmp_path / "slides").mkdir()
     shutil.copy(cohort / "slides" / f"{slide}.tiff", tmp_path / "slides")
     model = refined / "models" / "focus_mil"
@@ -125,7 +125,7 @@ def test_a_few_outlines_help_to_learn(refined: Path, cohort: Path, tmp_path: Pat
     shutil.copytree(refined, run)
     outlines = tmp_path / "outlines"
     outlines.mkdir()
-    slide = next(row["slide_id"] for row in rows_of(run) if row["part"] == "train" and row["label"])
+    slide = next(row.slide_id for row in rows_of(run) if row.part == "train" and row.label)
     shutil.copy(cohort / "annotations" / f"{slide}.geojson", outlines)
     arguments = ["refine", str(run), "--model", "focus_mil", "--polygons", str(outlines), *QUICK]
     result = CliRunner().invoke(cli, arguments)

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from wsi_mil.experiments.poison import run_poison
 from wsi_mil.experiments.poison_features import poison_folder, poisoned_store
 from wsi_mil.geojson import geometry_of, read_features
 from wsi_mil.robustness import PoisonSpec
+from wsi_mil.robustness.poison.kinds import POISONS
 from wsi_mil.stages import RunFolder
 from wsi_mil.testing.qupath import broken_rules
 
@@ -87,7 +87,10 @@ def test_only_tiles_that_the_poison_reaches_have_new_features(poisoned: tuple[Pa
         before, after = clean.read_features(key), stained.read_features(key)
         assert stained.read_tiles().digest() == clean.read_tiles().digest()
         differs = (before.features != after.features).any(1)
-        counts = (stained.features_attributes(key) or {})["poison"]["counts"]
+        stored = stained.stored_features(key)
+        assert stored is not None
+        assert stored.origin.poison is not None
+        counts = stored.origin.poison.counts
         assert differs.sum() <= counts["encoded"] < len(differs)
         assert differs.sum() >= counts["poisoned"] > 0
         changed_slides += 1
@@ -255,11 +258,11 @@ def test_what_cannot_be_audited_is_refused_in_one_line(run: Path, tmp_path: Path
 
 
 def test_a_cheat_leaves_with_exit_code_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wsi_mil.robustness import bag_tests
-    from wsi_mil.stages import bag_audit
+    from wsi_mil.experiments import method_audit
+    from wsi_mil.robustness.audit import bag_tests
 
-    monkeypatch.setattr(bag_audit, "TESTS", ("single_concept", "duplicates"))
-    assert set(bag_audit.TESTS) < set(bag_tests.TESTS)
+    monkeypatch.setattr(method_audit, "TESTS", ("single_concept", "duplicates"))
+    assert set(method_audit.TESTS) < set(bag_tests.TESTS)
     printed = call(
         "audit", "--aggregator", CHEAT, "--seeds", 1, "--workers", 1, "--out", tmp_path, "--require", "pass"
     )
@@ -296,11 +299,7 @@ def test_an_own_aggregator_trains_like_any_other(run: Path, tmp_path: Path) -> N
     assert (tmp_path / "r" / "scores" / "MeanOfAll" / "slides.parquet").is_file()
 
 
-def used_kinds() -> list[Any]:
-    return ["noise", "pen", "cast", "stain", "blur", "jpeg", "chip"]
-
-
-@pytest.mark.parametrize("kind", used_kinds())
+@pytest.mark.parametrize("kind", list(POISONS))
 def test_every_kind_goes_through_the_real_path(kind: str, run: Path, tmp_path: Path) -> None:
     """Slides are read, stained, encoded: the features of touched tiles move."""
     from wsi_mil.experiments.poison_features import run_poison_features

@@ -277,7 +277,7 @@ def test_another_format_is_refused_by_name(tmp_path: Path) -> None:
 def test_no_store_is_said_plainly(tmp_path: Path) -> None:
     store = SlideStore(tmp_path / "none.zarr", "x")
     assert store.tiles_digest() is None
-    assert store.features_attributes("texture") is None
+    assert store.stored_features("texture") is None
     for call in (store.read_tiles, store.read_info):
         with pytest.raises(StoreError, match="wsi-mil tile"):
             call()

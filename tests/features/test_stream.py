@@ -203,6 +203,7 @@ def test_stains_and_views_do_not_depend_on_company(tmp_path: Path, spec: Encoder
         here = encode_tiles(stained(name), table(name), encoder, batch_size=4)
         assert here.features.tobytes() == found["alone", name]
         assert here.features.tobytes() != encode_tiles(stained(name), table(name), plain).features.tobytes()
-        attributes = SlideStore(tmp_path / "alone" / f"{name}.zarr", name).features_attributes(spec.key) or {}
-        assert len(attributes["colours"]) == 1 + (spec.view > 0)
-        assert attributes["encoder"]["stain"] == spec.stain
+        stored = SlideStore(tmp_path / "alone" / f"{name}.zarr", name).stored_features(spec.key)
+        assert stored is not None
+        assert len(stored.origin.colours) == 1 + (spec.view > 0)
+        assert stored.origin.encoder["stain"] == spec.stain

@@ -1,10 +1,13 @@
 """Thresholds by brute force, models that round-trip and refuse what does not fit, detections by hand."""
 
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from wsi_mil.aggregators import build_aggregator
 from wsi_mil.contracts.features import FeatureTable
-from wsi_mil.contracts.scores import SlideScores
+from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHeader
 from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
 from wsi_mil.encoders import EncoderSpec
 from wsi_mil.errors import DataError, ModelError, StoreError
@@ -167,15 +170,18 @@ def test_tile_scores_read_back(tmp_path: Path) -> None:
     assert (again.score_kind, again.probability, again.model_digest) == ("logit", 0.7, "m")
 
 
+def row_of(slide_id: str, label: int | None, probability: float) -> SlideScoreRow:
+    return SlideScoreRow(
+        slide_id, "p", 0, "test", label, probability, 0.4, probability >= 0.4, 3, "t", "f", "m"
+    )
+
+
 def test_slide_scores_read_back_and_nonsense_is_told(tmp_path: Path) -> None:
-    rows = [
-        {"slide_id": "a", "label": None, "probability": 0.5},
-        {"slide_id": "b", "label": 1, "probability": 0.25},
-    ]
-    write_slide_scores(tmp_path / "s.parquet", rows, {"model": "m"})
+    rows = [row_of("a", None, 0.5), row_of("b", 1, 0.25)]
+    write_slide_scores(tmp_path / "s.parquet", rows, SlideScoresHeader("m", "d", 2))
     found, header = read_slide_scores(tmp_path / "s.parquet")
     assert found == rows
-    assert header["model"] == "m"
+    assert header == SlideScoresHeader("m", "d", 2)
     with pytest.raises(StoreError, match="expected tile scores"):
         read_tile_scores(tmp_path / "s.parquet")
     (tmp_path / "s.parquet").write_bytes(b"junk")
@@ -217,3 +223,38 @@ def test_detections_by_hand() -> None:
     assert len(find_detections(scores, wide, radius_um=60, min_probability=0.05)) == 2
     assert len(find_detections(scores, table, radius_um=1, min_probability=0.05)) == 5
     assert find_detections(scores, table, radius_um=60, min_probability=0.95) == []
+
+
+def test_a_slide_scores_file_has_one_column_per_field_and_keeps_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "s.parquet"
+    write_slide_scores(path, [row_of("a", 0, 0.5)], SlideScoresHeader("m", "d", 1))
+    table = pq.read_table(path)
+    assert table.column_names == [
+        *("slide_id", "patient", "fold", "part", "label", "probability", "threshold", "predicted", "tiles"),
+        *("tiles_digest", "features_digest", "model_digest"),
+    ]
+    header = {"kind": "slide scores", "format_version": 1, "model": "m", "split_digest": "d", "folds": 1}
+    assert table.schema.metadata == {b"wsi_mil": json.dumps(header, sort_keys=True).encode()}
+    written = path.stat().st_mtime_ns
+    write_slide_scores(path, [row_of("a", 0, 0.5)], SlideScoresHeader("m", "d", 1))
+    assert path.stat().st_mtime_ns == written
+    pq.write_table(table.drop_columns(["threshold"]).replace_schema_metadata(table.schema.metadata), path)
+    with pytest.raises(StoreError, match="threshold"):
+        read_slide_scores(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("part", "held out", "part"), ("probability", 1.5, "probability"), ("threshold", math.nan, "NaN")]
+    + [(name, -1, "negative") for name in ("fold", "tiles", "label")],
+)
+def test_a_slide_score_row_refuses_what_cannot_be(field: str, value: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        replace(row_of("a", 1, 0.5), **{field: value})
+
+
+def test_only_a_labelled_row_has_a_class() -> None:
+    assert row_of("a", 2, 0.5).class_index == 2
+    assert [row_of("a", label, 0.5).positive for label in (0, 1)] == [False, True]
+    with pytest.raises(DataError, match="'a' has no label"):
+        row_of("a", None, 0.5).positive  # noqa: B018

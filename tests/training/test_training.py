@@ -13,7 +13,7 @@ from wsi_mil.bags import StoredBag, read_bag
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.errors import DataError, ModelError
-from wsi_mil.features import SlideStore
+from wsi_mil.features import FeatureOrigin, SlideStore
 from wsi_mil.slides import ArrayReader
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue
@@ -209,7 +209,7 @@ def test_a_bag_shows_each_of_its_views(tmp_path: Path) -> None:
     )
     store.write_tiles(table, reader.info, "x")
     for key, value in (("plain", 0), ("one", 1), ("two", 2)):
-        with store.write_features(key, 3, {"encoder": {"name": key}, "encoder_digest": "x"}) as writer:
+        with store.write_features(key, 3, FeatureOrigin({"name": key}, "x")) as writer:
             writer.append(np.full((6, 3), value, np.float16), np.ones(6, bool))
     plain, one, two = (store.map_features(key) for key in ("plain", "one", "two"))
     bag = StoredBag("s", plain, 1, views=(one, two))
@@ -218,7 +218,7 @@ def test_a_bag_shows_each_of_its_views(tmp_path: Path) -> None:
     assert all(drawn.count(value) > 8 for value in (0, 1, 2))
     alone = StoredBag("s", plain, 1)
     assert alone.drawn(generator) is alone
-    with store.write_features("wide", 4, {"encoder": {"name": "wide"}, "encoder_digest": "x"}) as writer:
+    with store.write_features("wide", 4, FeatureOrigin({"name": "wide"}, "x")) as writer:
         writer.append(np.zeros((6, 4), np.float16), np.ones(6, bool))
     with pytest.raises(DataError, match="a view holds 6 x 4 features, the plain ones are 6 x 3"):
         StoredBag("s", plain, 1, views=(store.map_features("wide"),))

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from wsi_mil.cli.common import config_arguments
+from wsi_mil.robustness.poison.kinds import POISONS
 
 
 @click.command(
@@ -13,8 +14,8 @@ from wsi_mil.cli.common import config_arguments
 @config_arguments
 @click.option(
     "--kind",
-    type=click.Choice(["noise", "pen", "cast", "stain", "blur", "jpeg", "chip"]),
-    help="What is put on the slides; default: green noise.",
+    type=click.Choice(list(POISONS)),
+    help="The signal that is painted on the slides; default: green noise.",
 )
 @click.option("--coverage", type=float, help="Share of a slide's tiles that are touched; 1: the whole slide.")
 @click.option("--strength", type=float, help="From just above 0 to 1.")

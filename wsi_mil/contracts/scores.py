@@ -1,5 +1,6 @@
 """Scores of slides and tiles, and points that claim a lesion."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,3 +72,73 @@ class Detection:
     x0_px: float
     y0_px: float
     probability: float
+
+
+PARTS = ("train", "val", "test", "unlabelled")
+
+
+@dataclass(frozen=True)
+class SlideScoreRow:
+    """One slide's row of scores/<model>/slides.parquet.
+
+    fold: number of the model that scored the slide. part: the slide's part of that fold's split, or "unlabelled".
+    label: class index, None where the slide has no label. predicted: whether probability >= threshold.
+    tiles: number of tiles. The digests say which tile table, features and model the scores belong to.
+    """
+
+    slide_id: str
+    patient: str
+    fold: int
+    part: str
+    label: int | None
+    probability: float
+    threshold: float
+    predicted: bool
+    tiles: int
+    tiles_digest: str
+    features_digest: str
+    model_digest: str
+
+    def __post_init__(self) -> None:
+        where = f"slide scores of {self.slide_id!r}"
+        if self.part not in PARTS:
+            raise DataError(f"{where}: part must be one of {', '.join(PARTS)}, got {self.part!r}")
+        if not 0 <= self.probability <= 1:
+            raise DataError(f"{where}: probability must lie in [0, 1], got {self.probability}")
+        if math.isnan(self.threshold):
+            raise DataError(f"{where}: the threshold is NaN")
+        if min(self.fold, self.tiles, 0 if self.label is None else self.label) < 0:
+            raise DataError(
+                f"{where}: fold, tiles and label must not be negative, got {self.fold}, {self.tiles}, {self.label}"
+            )
+
+    @property
+    def class_index(self) -> int:
+        """The label of a labelled slide. Raises DataError if the slide has none."""
+        if self.label is None:
+            raise DataError(f"slide {self.slide_id!r} has no label: score it as part of a labelled split")
+        return self.label
+
+    @property
+    def positive(self) -> bool:
+        """Whether the label is a positive class (any but the first). Raises DataError without a label."""
+        return self.class_index > 0
+
+
+@dataclass(frozen=True)
+class SlideScoresHeader:
+    """What scores/<model>/slides.parquet says of itself.
+
+    model: the model's name. split_digest: of the split that named the parts, empty for predictions of new slides.
+    folds: number of models that scored.
+    """
+
+    model: str
+    split_digest: str
+    folds: int
+
+    def __post_init__(self) -> None:
+        if self.folds < 1:
+            raise DataError(
+                f"slide scores of model {self.model!r}: folds must be at least 1, got {self.folds}"
+            )

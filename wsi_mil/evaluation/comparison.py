@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation import froc_curve
 from wsi_mil.evaluation.delong import compare_aucs
@@ -13,18 +14,18 @@ from wsi_mil.evaluation.paired import Statistic, paired_bootstrap
 from wsi_mil.evaluation.patch_metrics import METRICS, pooled
 from wsi_mil.evaluation.slide_metrics import accuracy, auc, average_precision, f1
 from wsi_mil.evaluation.spec import EvaluationSpec
-from wsi_mil.evaluation.truth import HeldOutSlide, Row
+from wsi_mil.evaluation.truth import HeldOutSlide
 
 PATCH_DRAWS = 200  # pooled patch metrics sort all tiles of all slides in every draw
 
 
 def compare_slides(
-    first: Sequence[Row], second: Sequence[Row], rng: np.random.Generator, draws: int
+    first: Sequence[SlideScoreRow], second: Sequence[SlideScoreRow], rng: np.random.Generator, draws: int
 ) -> dict[str, Any]:
-    truth = np.array([row["label"] > 0 for row in first])
-    scores = [np.array([row["probability"] for row in rows], np.float64) for rows in (first, second)]
-    called = [np.array([row["predicted"] for row in rows], bool) for rows in (first, second)]
-    patients = [row["patient"] for row in first]
+    truth = np.array([row.positive for row in first])
+    scores = [np.array([row.probability for row in rows], np.float64) for rows in (first, second)]
+    called = [np.array([row.predicted for row in rows], bool) for rows in (first, second)]
+    patients = [row.patient for row in first]
 
     def statistics(model: int) -> dict[str, Statistic]:
         return {

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import shapely
 
 from wsi_mil.contracts.lesion import Lesion
-from wsi_mil.contracts.scores import ATTENTION_THRESHOLD, Detection, SlideScores
+from wsi_mil.contracts.scores import ATTENTION_THRESHOLD, Detection, SlideScoreRow, SlideScores
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.evaluation import evaluation_mask, match_detections, tile_overlap
@@ -19,8 +18,6 @@ from wsi_mil.evaluation.froc_polygons import lesion_regions, major_axis, match_i
 from wsi_mil.evaluation.patch_metrics import LabelledTiles, tile_centres
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.raster import rasterize
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class HeldOutSlide:
 
 
 def held_out_slide(
-    row: Row,
+    row: SlideScoreRow,
     info: SlideInfo,
     table: TileTable,
     scores: SlideScores,
@@ -49,18 +46,18 @@ def held_out_slide(
     spec: EvaluationSpec,
 ) -> HeldOutSlide:
     """Return what one slide contributes to patch metrics and FROC. `row`: of slides.parquet."""
-    slide_id = row["slide_id"]
+    slide_id = row.slide_id
     if spec.patch_truth == "centre":
         truth = tile_centres(table, lesions)
     else:
         truth = tile_overlap(table, lesions) >= spec.patch_overlap
     values = comparable_scores(scores)
-    tiles = LabelledTiles(slide_id, row["patient"], truth, values, _predicted(scores, row["threshold"]))
+    tiles = LabelledTiles(slide_id, row.patient, truth, values, _predicted(scores, row.threshold))
     detections = detections_of(scores, table, spec)
     matches, found = match_slide(detections, info, lesions, spec)
-    threshold = ATTENTION_THRESHOLD if scores.score_kind == "attention" else row["threshold"]
+    threshold = ATTENTION_THRESHOLD if scores.score_kind == "attention" else row.threshold
     return HeldOutSlide(
-        slide_id, row["patient"], row["fold"], tiles, tuple(detections), matches, found, float(threshold)
+        slide_id, row.patient, row.fold, tiles, tuple(detections), matches, found, float(threshold)
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from wsi_mil.aggregators import AGGREGATORS
 from wsi_mil.execution import ExecutionSpec, run_jobs
 from wsi_mil.io.files import write_json, write_text
+from wsi_mil.io.json import without_nan
 from wsi_mil.logs import progress
 from wsi_mil.report.audit_page import render_bag_audit
 from wsi_mil.robustness.audit.bag_tests import (
@@ -19,7 +20,6 @@ from wsi_mil.robustness.audit.bag_tests import (
     run_bag_test,
     summarise_bag_tests,
 )
-from wsi_mil.stages.evaluate import without_nan
 
 FORMAT = 1
 

@@ -24,6 +24,7 @@ from wsi_mil.evaluation.truth import comparable_scores
 from wsi_mil.experiments.poison_features import tiles_at
 from wsi_mil.features import encode_tiles
 from wsi_mil.io.files import write_json
+from wsi_mil.io.json import without_nan
 from wsi_mil.logs import logger, progress
 from wsi_mil.report.audit_figure import draw_audit
 from wsi_mil.robustness.audit.interventions import (
@@ -36,7 +37,7 @@ from wsi_mil.robustness.audit.interventions import (
     right_calls,
     summarise_check,
 )
-from wsi_mil.robustness.poison.plan import tile_boxes
+from wsi_mil.robustness.poison.places import tile_boxes
 from wsi_mil.robustness.poison.slide import poison_slide
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.context import RunContext, open_run
@@ -46,7 +47,6 @@ from wsi_mil.run.lock import hold
 from wsi_mil.scoring import TrainedModel, load_model, read_slide_scores, read_tile_scores
 from wsi_mil.scoring.scores import slide_probability
 from wsi_mil.slides import SlideReader, open_slide
-from wsi_mil.stages.evaluate import without_nan
 
 FORMAT = 1
 COVERAGES = (0.05, 0.15, 0.3, 0.6)
@@ -103,33 +103,31 @@ def audited_slides(context: RunContext, name: str) -> tuple[list[AuditedSlide], 
     if not run.slide_scores(name).exists():
         raise DataError(f"model {name!r} of {run.path} has no scores: run `wsi-mil score` first")
     rows = [
-        r
-        for r in read_slide_scores(run.slide_scores(name))[0]
-        if r["part"] == "test" and r["label"] is not None
+        r for r in read_slide_scores(run.slide_scores(name))[0] if r.part == "test" and r.label is not None
     ]
     if not rows:
         raise DataError(f"no test slide of model {name!r} has both a label and a score: see outcomes.csv")
-    by_fold = {fold: load_model(run.model(name, fold)) for fold in sorted({row["fold"] for row in rows})}
+    by_fold = {fold: load_model(run.model(name, fold)) for fold in sorted({row.fold for row in rows})}
     slides, models = [], {}
     for row in progress(rows, total=len(rows), label="audit"):
-        slide_id, model = row["slide_id"], by_fold[row["fold"]]
+        slide_id, model = row.slide_id, by_fold[row.fold]
         if not scores_are_current(run, name, model, slide_id):
             raise DataError(
                 f"scores of slide {slide_id!r} are not of the present model and features: run `wsi-mil score`"
             )
         table = run.store(slide_id).read_features(model.encoder.key)
         scores = comparable_scores(read_tile_scores(run.tile_scores(name, slide_id)))[table.readable]
-        lesions = lesions_of(run, config.annotations, slide_id, row["label"])
+        lesions = lesions_of(run, config.annotations, slide_id, row.class_index)
         tumour = None
         if lesions is not None:
             tumour = (tile_overlap(run.store(slide_id).read_tiles(), lesions) > 0)[table.readable]
-        label = int(row["label"] > 0)
+        label = int(row.positive)
         slides.append(
             AuditedSlide(
                 slide_id,
-                row["patient"],
+                row.patient,
                 label,
-                row["threshold"],
+                row.threshold,
                 _features(model, table),
                 scores,
                 tumour,

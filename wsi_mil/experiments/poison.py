@@ -18,6 +18,7 @@ from wsi_mil.execution import run_jobs
 from wsi_mil.experiments.poison_features import poison_folder, poisoned_store, run_poison_features
 from wsi_mil.experiments.poison_training import PoisonTraining, poison_train_one
 from wsi_mil.io.files import digest_file, digest_json, read_json, write_json, write_text
+from wsi_mil.io.json import without_nan
 from wsi_mil.logs import logger, progress
 from wsi_mil.report.poison_figure import draw_poison
 from wsi_mil.robustness.poison.conditions import CONDITIONS, TRAINING_ARMS, Arm, loss_of_auc, poison_verdict
@@ -25,7 +26,6 @@ from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.context import RunContext, open_run
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.lock import hold
-from wsi_mil.stages.evaluate import without_nan
 from wsi_mil.stages.pipeline import stage_extract, stage_tile
 from wsi_mil.stages.report import run_report
 from wsi_mil.stages.train import TrainingSet, side_by_side, training_set
@@ -144,8 +144,8 @@ def _jobs(context: RunContext, data: TrainingSet, split: Split, arms: Sequence[A
         s: path for s in data.labels if data.annotations and (path := data.annotations.find(s)) is not None
     }
     digests = {s: _digest(run, spec, key, s) for s in data.labels}
-    rows = sum(int((run.store(s).features_attributes(key) or {})["rows"]) for s in data.labels)
-    dim = int((run.store(next(iter(data.labels))).features_attributes(key) or {})["dim"])
+    stored = [found for s in data.labels if (found := run.store(s).stored_features(key)) is not None]
+    rows, dim = sum(found.rows for found in stored), stored[0].dim
     truth = {s: digest_file(path) for s, path in sorted(outlines.items())}
     jobs = []
     for name in config.models:
@@ -192,7 +192,7 @@ def _jobs(context: RunContext, data: TrainingSet, split: Split, arms: Sequence[A
 
 def _digest(run: RunFolder, spec: PoisonSpec, key: str, slide_id: str) -> list[str]:
     stores = (run.store(slide_id), poisoned_store(run, spec, slide_id))
-    return [str((store.features_attributes(key) or {}).get("digest")) for store in stores]
+    return [str(found.digest if (found := store.stored_features(key)) else None) for store in stores]
 
 
 def _is_done(job: PoisonTraining) -> bool:
@@ -201,9 +201,8 @@ def _is_done(job: PoisonTraining) -> bool:
 
 def _touched(run: RunFolder, spec: PoisonSpec, key: str, data: TrainingSet) -> float:
     """The share of tiles that carry poison, mean over slides."""
-    counts = [
-        (poisoned_store(run, spec, s).features_attributes(key) or {})["poison"]["counts"] for s in data.labels
-    ]
+    stored = [poisoned_store(run, spec, s).stored_features(key) for s in data.labels]
+    counts = [found.origin.poison.counts for found in stored if found and found.origin.poison]
     return float(sum(c["poisoned"] / max(c["tiles"], 1) for c in counts) / len(counts))
 
 

@@ -19,7 +19,7 @@ from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.evaluation import AnnotationFolder, read_annotations
 from wsi_mil.execution import ExecutionSpec, map_slides
-from wsi_mil.features import SlideStore, encode_tiles
+from wsi_mil.features import PoisonRecord, SlideStore, encode_tiles
 from wsi_mil.geojson import GRID_PX, feature, polygonal, stable_id, write_features
 from wsi_mil.io.files import digest_file, digest_json, write_aside
 from wsi_mil.robustness.poison.slide import PoisonedSlide, poison_slide
@@ -27,7 +27,6 @@ from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.accounting import account
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.slides import open_slide, read_scaled
-from wsi_mil.stains import ColourMap
 
 PREVIEWS = 4
 PREVIEW_PX = 900
@@ -68,8 +67,8 @@ def poison_one(job: PoisonJob) -> Outcome:
     started = time.perf_counter()
     run, key = RunFolder(job.run), job.encoder.key
     clean, store = run.store(job.slide_id), poisoned_store(run, job.spec, job.slide_id)
-    attributes = clean.features_attributes(key)
-    if attributes is None:
+    original = clean.stored_features(key)
+    if original is None:
         raise StoreError(f"slide {job.slide_id!r} has no {key} features: run `wsi-mil extract`")
     needs_outline = job.label > 0 and job.spec.placement == "off_tumour"
     if needs_outline and job.outline is None:
@@ -78,12 +77,11 @@ def poison_one(job: PoisonJob) -> Outcome:
             "slides.annotations, or poison.placement=anywhere"
         )
     outline = digest_file(job.outline) if needs_outline and job.outline else ""
-    made_from = digest_json([job.spec.digest(), attributes["digest"], attributes["tiles_digest"], outline])
-    found = store.features_attributes(key)
-    if found is not None and found["poison"]["made_from"] == made_from:
-        return Outcome(
-            job.slide_id, "poison", "done", "", found["poison"]["counts"], found["digest"], reused=True
-        )
+    made_from = digest_json([job.spec.digest(), original.digest, original.tiles_digest, outline])
+    found = store.stored_features(key)
+    if found is not None and found.origin.poison is not None and found.origin.poison.made_from == made_from:
+        counts = dict(found.origin.poison.counts)
+        return Outcome(job.slide_id, "poison", "done", "", counts, found.digest, reused=True)
     table, features = clean.read_tiles(), clean.read_features(key)
     lesions = None
     if needs_outline and job.outline:
@@ -102,7 +100,7 @@ def poison_one(job: PoisonJob) -> Outcome:
                 encoder,
                 batch_size=job.encoder.batch_size,
                 threads=job.threads,
-                colours=tuple(map(ColourMap.from_lists, attributes.get("colours", []))),
+                colours=original.origin.colours,
             )
             values[rows], readable[rows] = part.features, part.readable
         if job.preview:
@@ -111,12 +109,12 @@ def poison_one(job: PoisonJob) -> Outcome:
         touched = int((poisoned.plan.share_of_tiles(table) > 0).sum())
         counts = {"tiles": len(table), "poisoned": touched, "encoded": len(rows)}
         store.write_tiles(table, slide.info, clean.made_from() or "")
-    kept = {name: attributes[name] for name in ("encoder", "encoder_digest", "spec")}
-    said = {"spec": job.spec.model_dump(mode="json"), "made_from": made_from, "counts": counts}
-    with store.write_features(key, values.shape[1], {**kept, "poison": said}) as writer:
+    poison = PoisonRecord(job.spec.model_dump(mode="json"), made_from, counts)
+    origin = replace(original.origin, colours=(), poison=poison)
+    with store.write_features(key, values.shape[1], origin) as writer:
         writer.append(values, readable)
-    written = store.features_attributes(key) or {}
-    digest = str(written.get("digest", ""))
+    written = store.stored_features(key)
+    digest = written.digest if written else ""
     return Outcome(job.slide_id, "poison", "done", "", counts, digest, time.perf_counter() - started)
 
 
@@ -203,10 +201,5 @@ def run_poison_features(
 
 def _is_current(run: RunFolder, spec: PoisonSpec, key: str, slide_id: str) -> bool:
     row = run.ledger.get(slide_id, "poison")
-    attributes = poisoned_store(run, spec, slide_id).features_attributes(key)
-    return (
-        attributes is not None
-        and row is not None
-        and row.status == "done"
-        and attributes["readable_rows"] > 0
-    )
+    stored = poisoned_store(run, spec, slide_id).stored_features(key)
+    return stored is not None and row is not None and row.status == "done" and stored.readable_rows > 0

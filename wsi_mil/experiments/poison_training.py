@@ -30,13 +30,13 @@ from wsi_mil.evaluation.truth import comparable_scores, match_slide
 from wsi_mil.experiments.poison_features import poisoned_store
 from wsi_mil.features import SlideStore
 from wsi_mil.io.files import write_json
+from wsi_mil.io.json import without_nan
 from wsi_mil.robustness.poison.conditions import CONDITIONS, Arm, is_poisoned
 from wsi_mil.robustness.poison.plan import plan_poison
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import score_bag
 from wsi_mil.scoring.scores import slide_probability
-from wsi_mil.stages.evaluate import without_nan
 from wsi_mil.training import Standardizer, TrainSpec, fit
 
 CACHED_SLIDES = 4096

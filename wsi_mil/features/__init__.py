@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from wsi_mil.features.mapped import MappedFeatures
 from wsi_mil.features.store import SlideStore
+from wsi_mil.features.stored import FeatureOrigin, PoisonRecord, StoredFeatures
 from wsi_mil.lazy import lazy_door
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ __getattr__ = lazy_door(
 )
 __all__ = [
     "ExtractionReport",
+    "FeatureOrigin",
     "MappedFeatures",
+    "PoisonRecord",
     "SlideStore",
+    "StoredFeatures",
     "encode_tiles",
     "extract_features",
     "extract_slides",

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from wsi_mil.encoders.base import to_device
 from wsi_mil.encoders.views import Colours
 from wsi_mil.errors import SlideError
 from wsi_mil.features.store import FeatureWriter, SlideStore
+from wsi_mil.features.stored import FeatureOrigin
 from wsi_mil.features.stream import Piece, SlideFeed, find_colours, stream_batches
 from wsi_mil.io.files import digest_bytes
 from wsi_mil.slides import SlideReader
@@ -156,14 +156,14 @@ class _Writing:
         self._max_unreadable = spec.max_unreadable
         self._unreadable = 0
         self._error: Exception | None = None
-        attributes: dict[str, Any] = {
-            "encoder": {**encoder.identity, "key": spec.key},
-            "encoder_digest": encoder.digest,
-            "spec": spec.model_dump(mode="json"),
-            **({"colours": [entry.as_lists() for entry in slide.feed.colours]} if slide.feed.colours else {}),
-        }
+        origin = FeatureOrigin(
+            encoder={**encoder.identity, "key": spec.key},
+            encoder_digest=encoder.digest,
+            spec=spec.model_dump(mode="json"),
+            colours=slide.feed.colours,
+        )
         self._context: AbstractContextManager[FeatureWriter] = slide.store.write_features(
-            spec.key, encoder.dim, attributes
+            spec.key, encoder.dim, origin
         )
         self._writer: FeatureWriter | None = None
         try:
@@ -212,5 +212,5 @@ class _Writing:
                 self._error = error
         if self._error is not None:
             return self._error
-        written = self._slide.store.features_attributes(self._key) or {}
-        return ExtractionReport(tiles, self._unreadable, str(written.get("digest", "")))
+        written = self._slide.store.stored_features(self._key)
+        return ExtractionReport(tiles, self._unreadable, written.digest if written else "")

@@ -21,6 +21,7 @@ from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
 from wsi_mil.errors import StoreError
 from wsi_mil.features.mapped import MappedFeatures
+from wsi_mil.features.stored import FeatureOrigin, StoredFeatures
 from wsi_mil.io.files import digest_bytes, remove, sweep_temporaries, write_aside
 
 FORMAT = 1
@@ -133,12 +134,24 @@ class SlideStore:
         )
         return [name for name in names if self._attributes(f"features/{name}") is not None]
 
-    def features_attributes(self, key: str) -> dict[str, Any] | None:
-        """Return what is written beside the features of encoder `key`, or None if there are no complete ones."""
-        return self._attributes(f"features/{key}")
+    def stored_features(self, key: str) -> StoredFeatures | None:
+        """Return the description of the features of encoder `key`, or None if there are no complete ones.
+
+        Raises StoreError for features of another format, or whose description lacks a field.
+        """
+        attributes = self._attributes(f"features/{key}")
+        if attributes is None:
+            return None
+        try:
+            return StoredFeatures.from_attributes(attributes)
+        except (KeyError, TypeError, ValueError, StoreError) as error:
+            raise StoreError(
+                f"features {key!r} of slide {self.slide_id!r} have a damaged description "
+                f"({type(error).__name__}: {error}): remove {self.path}/features/{key} and run `wsi-mil extract`"
+            ) from error
 
     @contextmanager
-    def write_features(self, key: str, dim: int, attributes: dict[str, Any]) -> Iterator["FeatureWriter"]:
+    def write_features(self, key: str, dim: int, origin: FeatureOrigin) -> Iterator["FeatureWriter"]:
         """Yield a writer of rows in order; on leaving, the group is complete and in place, or absent."""
         table = self.read_tiles()
         folder = self.path / "features"
@@ -163,48 +176,46 @@ class SlideStore:
                     "dim": dim,
                     "digest": digest,
                     "producer": f"wsi_mil {wsi_mil.__version__}",
-                    **attributes,
+                    **origin.attributes(),
                     "complete": True,
                 }
             )
 
     def read_features(self, key: str, check: bool = True) -> FeatureTable:
         """Return the features of encoder `key` with their coordinates; `check`: compare with the stored digest."""
-        attributes = self._require(f"features/{key}", f"run `wsi-mil extract` for encoder {key!r}")
+        stored = self._require_features(key)
         group = self._group(f"features/{key}")
         table = self.read_tiles()
-        if attributes["tiles_digest"] != table.digest():
+        if stored.tiles_digest != table.digest():
             raise StoreError(
-                f"features {key!r} of slide {self.slide_id!r} were made from tile table {attributes['tiles_digest']}, "
+                f"features {key!r} of slide {self.slide_id!r} were made from tile table {stored.tiles_digest}, "
                 f"the store now holds {table.digest()}: run `wsi-mil extract`"
             )
         features = np.asarray(group["features"][:])
         readable = np.asarray(group["readable"][:])
-        if check and digest_bytes(features.tobytes(), readable.tobytes()) != attributes["digest"]:
+        if check and digest_bytes(features.tobytes(), readable.tobytes()) != stored.digest:
             raise StoreError(self._damaged(key))
         return FeatureTable(
             slide_id=self.slide_id,
-            encoder=str(attributes["encoder"]["name"]),
-            encoder_digest=str(attributes["encoder_digest"]),
-            tiles_digest=str(attributes["tiles_digest"]),
-            mpp=float(attributes["mpp"]),
+            encoder=str(stored.origin.encoder["name"]),
+            encoder_digest=stored.encoder_digest,
+            tiles_digest=stored.tiles_digest,
+            mpp=stored.mpp,
             features=features,
             coords=table.coords,
             readable=readable,
-            digest=str(attributes["digest"]),
+            digest=stored.digest,
         )
 
     def map_features(self, key: str, check: bool = True) -> MappedFeatures:
         """Return the readable rows of encoder `key` mapped into memory; `check`: compare with the stored digest."""
-        attributes = self._require(f"features/{key}", f"run `wsi-mil extract` for encoder {key!r}")
+        stored = self._require_features(key)
         readable = self.read_readable(key)
         array = self.path / "features" / key / "features"
         if check:
-            stored = MappedFeatures(array, np.ones_like(readable))
-            if (
-                digest_blocks(stored.blocks(), stored.rows_stored * stored.dim * 2, readable)
-                != attributes["digest"]
-            ):
+            whole = MappedFeatures(array, np.ones_like(readable))
+            found = digest_blocks(whole.blocks(), whole.rows_stored * whole.dim * 2, readable)
+            if found != stored.digest:
                 raise StoreError(self._damaged(key))
         return MappedFeatures(array, readable)
 
@@ -251,6 +262,15 @@ class SlideStore:
         if attributes is None:
             raise StoreError(f"slide {self.slide_id!r} has no complete {name} in {self.path}: {remedy}")
         return attributes
+
+    def _require_features(self, key: str) -> StoredFeatures:
+        stored = self.stored_features(key)
+        if stored is None:
+            raise StoreError(
+                f"slide {self.slide_id!r} has no complete features/{key} in {self.path}: "
+                f"run `wsi-mil extract` for encoder {key!r}"
+            )
+        return stored
 
     def remove(self) -> None:
         remove(self.path)

@@ -34,7 +34,7 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
         context = open_run(config)
     run, key = context.run, config.encoder.key
     having = [
-        slide_id for slide_id in context.slide_ids if run.store(slide_id).features_attributes(key) is not None
+        slide_id for slide_id in context.slide_ids if run.store(slide_id).stored_features(key) is not None
     ]
     if not having:
         raise DataError(f"no slide of {run.path} has {key} features: run `wsi-mil extract` first")

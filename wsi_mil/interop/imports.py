@@ -13,6 +13,7 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, DataError
+from wsi_mil.features import FeatureOrigin
 from wsi_mil.interop.foreign import Asked, ForeignBag, find_bags, tile_table
 from wsi_mil.io.files import digest_json, write_json
 from wsi_mil.io.remote import Location
@@ -119,15 +120,16 @@ def _import_one(
     made_from = digest_json(["imported", table.digest(), info.mpp_source])
     if store.made_from() != made_from:
         store.write_tiles(table, info, made_from)
-    before = store.features_attributes(config.encoder.key)
-    attributes = {"encoder": {"name": config.encoder.name}, "encoder_digest": encoder_digest, "spec": {}}
-    with store.write_features(config.encoder.key, features.shape[1], attributes) as writer:
+    before = store.stored_features(config.encoder.key)
+    origin = FeatureOrigin({"name": config.encoder.name}, encoder_digest)
+    with store.write_features(config.encoder.key, features.shape[1], origin) as writer:
         writer.append(features, readable)
-    after = store.features_attributes(config.encoder.key) or {}
-    reused = before is not None and before["digest"] == after["digest"]
+    after = store.stored_features(config.encoder.key)
+    digest = after.digest if after else ""
+    reused = before is not None and before.digest == digest
     counts = {"tiles": len(table), "unreadable": int((~readable).sum()), **left_out}
     seconds = time.perf_counter() - started
-    return Outcome(slide_id, "import", "done", "", counts, str(after["digest"]), seconds, reused)
+    return Outcome(slide_id, "import", "done", "", counts, digest, seconds, reused)
 
 
 def _told(spec: TileSpec) -> str:

@@ -1,8 +1,6 @@
 """What of a run is up to date: scores against tiles and features, refined maps against their model."""
 
-from typing import Any
-
-from wsi_mil.contracts.scores import SlideScores
+from wsi_mil.contracts.scores import SlideScoreRow, SlideScores
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import ModelError
 from wsi_mil.heatmaps.refined import read_refined_header
@@ -17,12 +15,12 @@ from wsi_mil.scoring.files import tile_scores_header
 def scores_are_current(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> bool:
     """Whether a slide's tile scores are of this model, and of the features and tiles that its store holds now."""
     header = tile_scores_header(run.tile_scores(name, slide_id))
-    features = run.store(slide_id).features_attributes(model.encoder.key)
+    features = run.store(slide_id).stored_features(model.encoder.key)
     if header is None or features is None:
         return False
     # equal features may belong to another tile table: an edited outline can change what share of a tile is tissue
     made_from = (header["model_digest"], header["features_digest"], header["tiles_digest"])
-    return made_from == (model.digest, features["digest"], features["tiles_digest"])
+    return made_from == (model.digest, features.digest, features.tiles_digest)
 
 
 def check_scores(scores: SlideScores, table: TileTable) -> None:
@@ -34,20 +32,20 @@ def check_scores(scores: SlideScores, table: TileTable) -> None:
         )
 
 
-def current_refined(run: RunFolder, name: str, row: dict[str, Any]) -> str | None:
+def current_refined(run: RunFolder, name: str, row: SlideScoreRow) -> str | None:
     """Return the digest of the network that made a scored slide's pixel-level maps (`row`: of slides.parquet). None if there are none; with a
     warning if they are of an older model, other tiles, or an older refiner than the one beside the model."""
-    slide_id = row["slide_id"]
+    slide_id = row.slide_id
     header = read_refined_header(run.refined(name, slide_id))
     if header is None:
         return None
-    card = run.model(name, row["fold"]) / CARD
+    card = run.model(name, row.fold) / CARD
     refiner = (
         read_json(card)["weights_digest"] if card.exists() else header["refiner_digest"]
     )  # predictions have no models
     wanted = {
-        "model_digest": row["model_digest"],
-        "tiles_digest": row["tiles_digest"],
+        "model_digest": row.model_digest,
+        "tiles_digest": row.tiles_digest,
         "refiner_digest": refiner,
     }
     if any(header[key] != value for key, value in wanted.items()):

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from wsi_mil.bags import Split
 from wsi_mil.contracts.qupath import BoundsMode
+from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.evaluation.annotations import AnnotationFolder, read_annotations
 from wsi_mil.evaluation.spec import EvaluationSpec
-from wsi_mil.evaluation.truth import HeldOutSlide, Row, held_out_slide
+from wsi_mil.evaluation.truth import HeldOutSlide, held_out_slide
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger, progress
 from wsi_mil.run.current import check_scores
@@ -23,7 +24,7 @@ class HeldOut:
     `inputs_digest`: of all that metrics depend on. `bounds`: the frame of outlines that do not say theirs.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[SlideScoreRow, ...]
     truth_files: dict[str, Path | None]
     inputs_digest: str
     bounds: BoundsMode
@@ -34,16 +35,15 @@ def held_out(
 ) -> HeldOut:
     """Return the labelled test slides of model `name`. Raises DataError for scores of another split, or none."""
     rows, header = read_slide_scores(run.slide_scores(name))
-    if header["split_digest"] != split.digest():
+    if header.split_digest != split.digest():
         raise DataError(f"scores of {name!r} were made for another split: run `wsi-mil score` again")
-    rows = [row for row in rows if row["part"] == "test" and row["label"] is not None]
+    rows = [row for row in rows if row.part == "test" and row.label is not None]
     if not rows:
         raise DataError(f"no test slide of model {name!r} has both a label and a score: see outcomes.csv")
-    truth_files = {row["slide_id"]: _annotation(annotations, row) for row in rows}
-    columns = ("slide_id", "label", "probability", "threshold", "tiles_digest")
+    truth_files = {row.slide_id: _annotation(annotations, row) for row in rows}
     inputs = {
-        "rows": [[row[column] for column in columns] for row in rows],
-        "models": sorted({row["model_digest"] for row in rows}),
+        "rows": [[row.slide_id, row.label, row.probability, row.threshold, row.tiles_digest] for row in rows],
+        "models": sorted({row.model_digest for row in rows}),
         "truth": {key: digest_file(path) for key, path in truth_files.items() if path},
         "spec": spec.digest(),
         "bounds": (bounds := annotations.bounds if annotations else "auto"),
@@ -51,8 +51,8 @@ def held_out(
     return HeldOut(tuple(rows), truth_files, digest_json(inputs), bounds)
 
 
-def _annotation(annotations: AnnotationFolder | None, row: Row) -> Path | None:
-    return annotations.find(row["slide_id"]) if annotations is not None and row["label"] > 0 else None
+def _annotation(annotations: AnnotationFolder | None, row: SlideScoreRow) -> Path | None:
+    return annotations.find(row.slide_id) if annotations is not None and row.positive else None
 
 
 def read_truth(
@@ -61,8 +61,8 @@ def read_truth(
     """Return the slides whose truth is known (normal ones, and tumour ones with annotations), and the ids of the others."""
     slides, without = [], []
     for row in progress(found.rows, total=len(found.rows), label=f"evaluate {name}"):
-        slide_id, path = row["slide_id"], found.truth_files[row["slide_id"]]
-        if row["label"] > 0 and path is None:
+        slide_id, path = row.slide_id, found.truth_files[row.slide_id]
+        if row.positive and path is None:
             without.append(slide_id)
             continue
         try:
@@ -74,9 +74,9 @@ def read_truth(
 
 
 def _slide(
-    run: RunFolder, name: str, row: Row, path: Path | None, spec: EvaluationSpec, bounds: BoundsMode
+    run: RunFolder, name: str, row: SlideScoreRow, path: Path | None, spec: EvaluationSpec, bounds: BoundsMode
 ) -> HeldOutSlide:
-    slide_id = row["slide_id"]
+    slide_id = row.slide_id
     store = run.store(slide_id)
     info, table = store.read_info(), store.read_tiles()
     scores = read_tile_scores(run.tile_scores(name, slide_id))

@@ -44,12 +44,12 @@ def check_store(store: SlideStore, deep: bool) -> StoreRow:
                 f"features {', '.join(sorted(broken))} are not complete: run `wsi-mil extract`",
             )
         for key in keys:
-            attributes = store.features_attributes(key) or {}
-            unreadable = int(attributes["rows"]) - int(attributes["readable_rows"])
-            features.append(
-                f"{key} ({attributes['rows']}{f', {unreadable} unreadable' if unreadable else ''})"
-            )
-            if attributes["tiles_digest"] != table.digest():
+            stored = store.stored_features(key)
+            if stored is None:
+                continue
+            unreadable = f", {stored.unreadable_rows} unreadable" if stored.unreadable_rows else ""
+            features.append(f"{key} ({stored.rows}{unreadable})")
+            if stored.tiles_digest != table.digest():
                 return StoreRow(
                     store.slide_id,
                     tiles,

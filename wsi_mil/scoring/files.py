@@ -1,6 +1,8 @@
 """Scores as Parquet: one table of slides, one table of tiles per slide; digests in the metadata."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsi_mil.contracts.scores import SlideScores
-from wsi_mil.errors import StoreError
+from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHeader
+from wsi_mil.errors import DataError, StoreError
 from wsi_mil.io.files import write_aside
 
 FORMAT = 1
@@ -66,25 +68,36 @@ def tile_scores_header(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def write_slide_scores(path: Path, rows: list[dict[str, Any]], header: dict[str, Any]) -> None:
-    """Write one row per slide: slide_id, patient, fold, part, label, probability, threshold, predicted, ...; an equal file is left alone."""
-    header = {"kind": "slide scores", "format_version": FORMAT, **header}
+def write_slide_scores(path: Path, rows: Sequence[SlideScoreRow], header: SlideScoresHeader) -> None:
+    """Write one row per slide, with the fields of `SlideScoreRow` as columns. A file that already says this is kept."""
     if path.exists() and _same(path, rows, header):
         return
-    _write(path, pa.Table.from_pylist(rows), header)
+    head = {"kind": "slide scores", "format_version": FORMAT, **asdict(header)}
+    _write(path, pa.Table.from_pylist([asdict(row) for row in rows]), head)
 
 
-def _same(path: Path, rows: list[dict[str, Any]], header: dict[str, Any]) -> bool:
+def _same(path: Path, rows: Sequence[SlideScoreRow], header: SlideScoresHeader) -> bool:
     try:
-        return read_slide_scores(path) == (rows, header)
+        return read_slide_scores(path) == (list(rows), header)
     except StoreError:
         return False
 
 
-def read_slide_scores(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the rows and the header of `write_slide_scores`."""
+def read_slide_scores(path: Path) -> tuple[list[SlideScoreRow], SlideScoresHeader]:
+    """Return the rows and the header that `write_slide_scores` wrote.
+
+    Raises StoreError if there is no such file, if it is unreadable, or if a column or a value is wrong.
+    """
     table, header = _read(path, "slide scores")
-    return table.to_pylist(), header
+    try:
+        rows = [SlideScoreRow(**row) for row in table.to_pylist()]
+        return rows, SlideScoresHeader(
+            **{field.name: header[field.name] for field in fields(SlideScoresHeader)}
+        )
+    except (KeyError, TypeError, DataError) as error:
+        raise StoreError(
+            f"{path} is no valid file of slide scores ({error}): run `wsi-mil score` again"
+        ) from error
 
 
 def _write(path: Path, table: Any, header: dict[str, Any]) -> None:

@@ -7,13 +7,13 @@ import numpy as np
 
 from wsi_mil.bags import Split
 from wsi_mil.config import RunConfig
+from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.evaluation.comparison import compare_annotated, compare_slides
-from wsi_mil.evaluation.truth import Row
 from wsi_mil.io.files import write_json
+from wsi_mil.io.json import without_nan
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.held_out import held_out, read_truth
-from wsi_mil.stages.evaluate import without_nan
 
 
 def run_compare(config: RunConfig, first: str, second: str) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def run_compare(config: RunConfig, first: str, second: str) -> dict[str, Any]:
         raise StoreError(f"no split at {run.split}: run `wsi-mil train` first")
     split = Split.load(run.split)
     found = [held_out(run, name, split, config.annotations, spec) for name in (first, second)]
-    shared = sorted({row["slide_id"] for row in found[0].rows} & {row["slide_id"] for row in found[1].rows})
+    shared = sorted({row.slide_id for row in found[0].rows} & {row.slide_id for row in found[1].rows})
     if not shared:
         raise DataError(f"{first} and {second} have no test slide in common")
     rng = np.random.default_rng(spec.seed)
@@ -58,5 +58,5 @@ def run_compare(config: RunConfig, first: str, second: str) -> dict[str, Any]:
     return result
 
 
-def by_id(rows: Sequence[Row]) -> dict[str, Row]:
-    return {row["slide_id"]: row for row in rows}
+def by_id(rows: Sequence[SlideScoreRow]) -> dict[str, SlideScoreRow]:
+    return {row.slide_id: row for row in rows}

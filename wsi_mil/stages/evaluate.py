@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from wsi_mil.bags import Split
+from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation import AnnotationFolder, bootstrap_interval, froc_curve, slide_metrics
 from wsi_mil.evaluation.bands import FALSE_POSITIVES, SHARES, band, froc_at, precision_at, roc_at
@@ -28,6 +29,7 @@ from wsi_mil.evaluation.patch_metrics import patch_metrics
 from wsi_mil.evaluation.slide_metrics import auc, average_precision
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.io.files import read_json, write_json
+from wsi_mil.io.json import without_nan
 from wsi_mil.report.curves import draw_curves
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.held_out import HeldOut, held_out, read_truth
@@ -76,24 +78,15 @@ def _same(found: dict[str, Any], inputs: str) -> bool:
     return found.get("inputs_digest") == inputs and found.get("format_version") == FORMAT
 
 
-def without_nan(value: Any) -> Any:
-    """Return `value` with NaN as None: JSON has no NaN, and a reason stands beside each."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _slide_level(
-    rows: Sequence[dict[str, Any]], spec: EvaluationSpec, rng: np.random.Generator
+    rows: Sequence[SlideScoreRow], spec: EvaluationSpec, rng: np.random.Generator
 ) -> dict[str, Any]:
     """Pooled over all test slides, and for several folds also fold by fold."""
     result = slide_metrics(
-        [row["label"] for row in rows],
-        [row["probability"] for row in rows],
-        [row["predicted"] for row in rows],
-        [row["patient"] for row in rows],
+        [row.class_index for row in rows],
+        [row.probability for row in rows],
+        [row.predicted for row in rows],
+        [row.patient for row in rows],
         rng,
         spec.bootstrap,
     )
@@ -102,11 +95,11 @@ def _slide_level(
     except DataError as error:
         result["reasons"]["delong"] = str(error)
     truth, scores = _truth_and_scores(rows)
-    result["calibration"] = calibration(truth, scores, [row["patient"] for row in rows], rng, spec.bootstrap)
-    result["thresholds"] = sorted({(row["fold"], row["threshold"]) for row in rows})
-    folds = sorted({row["fold"] for row in rows})
+    result["calibration"] = calibration(truth, scores, [row.patient for row in rows], rng, spec.bootstrap)
+    result["thresholds"] = sorted({(row.fold, row.threshold) for row in rows})
+    folds = sorted({row.fold for row in rows})
     if len(folds) > 1:
-        per_fold = [[row for row in rows if row["fold"] == fold] for fold in folds]
+        per_fold = [[row for row in rows if row.fold == fold] for fold in folds]
         result["folds"] = mean_and_spread([auc(*_truth_and_scores(part)) for part in per_fold])
     return result
 
@@ -121,12 +114,12 @@ def mean_and_spread(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _truth_and_scores(rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([row["label"] > 0 for row in rows]), np.array([row["probability"] for row in rows])
+def _truth_and_scores(rows: Sequence[SlideScoreRow]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row.positive for row in rows]), np.array([row.probability for row in rows])
 
 
 def _slide_curves(
-    rows: Sequence[dict[str, Any]], spec: EvaluationSpec, rng: np.random.Generator
+    rows: Sequence[SlideScoreRow], spec: EvaluationSpec, rng: np.random.Generator
 ) -> dict[str, Any]:
     from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -135,7 +128,7 @@ def _slide_curves(
         return {}
     fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
     precision, recall, _ = precision_recall_curve(truth, scores)
-    patients, draws = [row["patient"] for row in rows], min(spec.bootstrap, BAND_DRAWS)
+    patients, draws = [row.patient for row in rows], min(spec.bootstrap, BAND_DRAWS)
     roc_low, roc_high = band(lambda chosen: roc_at(truth[chosen], scores[chosen]), patients, rng, draws)
     pr_low, pr_high = band(lambda chosen: precision_at(truth[chosen], scores[chosen]), patients, rng, draws)
     return {

@@ -120,10 +120,10 @@ def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
     tiles = store.read_tiles()
     if len(tiles) == 0:
         return Outcome(job.slide_id, job.stage, "empty", "no tiles", {"tiles": 0}, reused=True)
-    found = store.features_attributes(job.encoder.key)
-    if found and (found["encoder_digest"], found["tiles_digest"]) == (encoder.digest, tiles.digest()):
-        counts = {"tiles": len(tiles), "unreadable": int(found["rows"] - found["readable_rows"])}
-        return Outcome(job.slide_id, job.stage, "done", "", counts, found["digest"], reused=True)
+    found = store.stored_features(job.encoder.key)
+    if found and (found.encoder_digest, found.tiles_digest) == (encoder.digest, tiles.digest()):
+        counts = {"tiles": len(tiles), "unreadable": found.unreadable_rows}
+        return Outcome(job.slide_id, job.stage, "done", "", counts, found.digest, reused=True)
     if store.source() not in (None, fingerprint(job.source.file)):
         raise DataError(
             f"slide {job.slide_id!r}: its file is not the one that was tiled: run `wsi-mil tile` first"

@@ -49,7 +49,7 @@ def run_heatmap(
 ) -> int:
     """Draw the heatmaps of one model; return how many slides needed work."""
     rows, _ = read_slide_scores(run.slide_scores(name))
-    by_id = {row["slide_id"]: row for row in rows if row["part"] in spec.parts}
+    by_id = {row.slide_id: row for row in rows if row.part in spec.parts}
     sources = {source.slide_id: source for source in slides}
     index = run.read_index(name)
     suffixes = ("png", "ome.tif", GEOJSON[qupath.version])
@@ -65,7 +65,12 @@ def run_heatmap(
     def draw(slide_id: str) -> Outcome:
         started = time.perf_counter()
         row = by_id[slide_id]
-        made_from = [row[key] for key in ("model_digest", "features_digest", "tiles_digest", "threshold")]
+        made_from: list[str | float] = [
+            row.model_digest,
+            row.features_digest,
+            row.tiles_digest,
+            row.threshold,
+        ]
         if (refined := current_refined(run, name, row)) is not None:
             made_from.append(refined)
         outline = [digest_file(run.tissue(slide_id))] if "tissue" in spec.objects else []
@@ -73,7 +78,7 @@ def run_heatmap(
         complete = all(run.heatmap(name, slide_id, suffix).exists() for suffix in suffixes)
         if index.get(slide_id) == digest and complete:
             return Outcome(slide_id, f"heatmap {name}", "done", "", {}, digest, reused=True)
-        slide = _read(run, name, slide_id, row["threshold"], spec, refined is not None)
+        slide = _read(run, name, slide_id, row.threshold, spec, refined is not None)
         _write_overlay(run, name, sources[slide_id], reader, spec, slide)
         write_score_pyramid(
             run.heatmap(name, slide_id, "ome.tif"), slide.picture, slide.info, f"{slide_id} {name}"

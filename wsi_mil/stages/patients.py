@@ -37,11 +37,9 @@ def patient_stages(run: RunFolder, name: str, truth: Mapping[str, str]) -> list[
     """
     nodes: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for row in read_slide_scores(run.slide_scores(name))[0]:
-        if row["part"] == "test" and row["patient"] in truth:
-            length_um = (
-                longest_region_um(run, name, row["slide_id"], row["threshold"]) if row["predicted"] else 0.0
-            )
-            nodes[row["patient"]].append((row["slide_id"], node_class(bool(row["predicted"]), length_um)))
+        if row.part == "test" and row.patient in truth:
+            length_um = longest_region_um(run, name, row.slide_id, row.threshold) if row.predicted else 0.0
+            nodes[row.patient].append((row.slide_id, node_class(row.predicted, length_um)))
     result = []
     for patient, found in sorted(nodes.items()):
         classes = tuple(kind for _, kind in sorted(found))

@@ -4,10 +4,10 @@ import csv
 import io
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from wsi_mil.config import RunConfig, SlidesConfig, provenance, save_config
 from wsi_mil.contracts.qupath import QuPathSpec
+from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError
@@ -78,16 +78,14 @@ def predict_slides(
             "extract": run_extract(run, sources, "auto", encoder, execution),
             "score": each(
                 f"score {model.name}",
-                [i for i in ids if run.store(i).features_attributes(encoder.key) is not None],
+                [i for i in ids if run.store(i).stored_features(encoder.key) is not None],
                 lambda i: score_one(run, model.name, model, i),
                 run,
             ),
         }
         scored = [slide_id for slide_id in ids if scores_are_current(run, model.name, model, slide_id)]
         rows = [score_row(run, model.name, model, 0, slide_id, "unlabelled", None) for slide_id in scored]
-        write_slide_scores(
-            run.slide_scores(model.name), rows, {"model": model.name, "split_digest": "", "folds": 1}
-        )
+        write_slide_scores(run.slide_scores(model.name), rows, SlideScoresHeader(model.name, "", 1))
         _write_predictions(out / "predictions.csv", rows, model.name)
         refiner = load_refiner(fold_folder(model_folder), pick_device(execution.device))
         if refiner is not None:  # the model was refined: new slides get pixel-level maps, too
@@ -103,19 +101,19 @@ def predict_slides(
         return RunSummary(work, run.ledger.problems())
 
 
-def _write_predictions(path: Path, rows: list[dict[str, Any]], model: str) -> None:
+def _write_predictions(path: Path, rows: list[SlideScoreRow], model: str) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
-        called = "positive" if row["predicted"] else "negative"
+        called = "positive" if row.predicted else "negative"
         writer.writerow(
             [
-                row["slide_id"],
-                f"{row['probability']:.6f}",
-                f"{row['threshold']:.6f}",
+                row.slide_id,
+                f"{row.probability:.6f}",
+                f"{row.threshold:.6f}",
                 called,
-                row["tiles"],
+                row.tiles,
                 model,
             ]
         )

@@ -66,13 +66,13 @@ def run_refine(inputs: RefineInputs, name: str, split: Split) -> int:
     run, worked = inputs.run, 0
     rows, _ = read_slide_scores(run.slide_scores(name))
     for number, fold in enumerate(split.first_round):
-        members = [row for row in rows if row["fold"] == number and row["part"] in inputs.spec.parts]
+        members = [row for row in rows if row.fold == number and row.part in inputs.spec.parts]
         if not members:
             continue
         model = load_model(run.model(name, number))
         refiner = _refiner(inputs, name, number, fold, model)
         refine = partial(refine_slide, run, name, refiner, model, inputs.reader)
-        ids = sorted(row["slide_id"] for row in members)
+        ids = sorted(row.slide_id for row in members)
         worked += each(f"refine {name}", ids, lambda i, f=refine: f(inputs.sources[i]), run)  # type: ignore[misc]
     return worked
 
@@ -126,7 +126,7 @@ def _training_slide(
     store = run.store(slide_id)
     if label is None or label.label is None or slide_id not in inputs.sources:
         return None
-    if store.features_attributes(model.encoder.key) is None:
+    if store.stored_features(model.encoder.key) is None:
         return None
     info, table = store.read_info(), store.read_tiles()
     if scores_are_current(run, name, model, slide_id):

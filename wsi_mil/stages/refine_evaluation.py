@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wsi_mil.contracts.scores import ATTENTION_THRESHOLD
+from wsi_mil.contracts.scores import ATTENTION_THRESHOLD, SlideScoreRow
 from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.evaluation import AnnotationFolder, froc_curve, read_annotations
 from wsi_mil.evaluation.detections import detections_of, find_in_raster, suspicion
@@ -19,11 +19,11 @@ from wsi_mil.evaluation.truth import match_slide
 from wsi_mil.heatmaps import score_raster
 from wsi_mil.heatmaps.refined import read_refined, refined_raster
 from wsi_mil.io.files import write_json
+from wsi_mil.io.json import without_nan
 from wsi_mil.logs import logger, progress
 from wsi_mil.run.current import check_scores, current_refined
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
-from wsi_mil.stages.evaluate import without_nan
 
 SMOOTH_UM = 24.0  # a few cells: one bright nucleus is no lesion
 FORMS = ("tiles", "refined")
@@ -98,18 +98,18 @@ def compare_refined(
     return found
 
 
-def _rows(run: RunFolder, name: str) -> Sequence[dict[str, Any]]:
+def _rows(run: RunFolder, name: str) -> Sequence[SlideScoreRow]:
     rows, _ = read_slide_scores(run.slide_scores(name))
-    found = [row for row in rows if row["part"] in ("val", "test") and row["label"] is not None]
+    found = [row for row in rows if row.part in ("val", "test") and row.label is not None]
     return list(progress(found, total=len(found), label=f"compare {name}"))
 
 
 def _compared(
-    run: RunFolder, name: str, row: dict[str, Any], annotations: AnnotationFolder, spec: EvaluationSpec
+    run: RunFolder, name: str, row: SlideScoreRow, annotations: AnnotationFolder, spec: EvaluationSpec
 ) -> ComparedSlide | None:
-    slide_id = row["slide_id"]
-    path = annotations.find(slide_id) if row["label"] > 0 else None
-    if (row["label"] > 0 and path is None) or current_refined(run, name, row) is None:
+    slide_id = row.slide_id
+    path = annotations.find(slide_id) if row.positive else None
+    if (row.positive and path is None) or current_refined(run, name, row) is None:
         return None
     info, table = run.store(slide_id).read_info(), run.store(slide_id).read_tiles()
     scores = read_tile_scores(run.tile_scores(name, slide_id))
@@ -119,7 +119,7 @@ def _compared(
     except WsiMilError as error:
         logger().warning("refine: %s is left out of Dice and FROC: %s", slide_id, error)
         return None
-    own = ATTENTION_THRESHOLD if scores.score_kind == "attention" else float(row["threshold"])
+    own = ATTENTION_THRESHOLD if scores.score_kind == "attention" else row.threshold
     refined, probabilities = read_refined(run.refined(name, slide_id)), scores.tile_probabilities()
     rasters = {
         "tiles": score_raster(table, probabilities, refined.pixels_per_stride(table)),
@@ -144,7 +144,7 @@ def _compared(
     )
     detections = {"tiles": detections_of(scores, table, spec), "refined": points}
     matches = {form: match_slide(found, info, lesions, spec)[0] for form, found in detections.items()}
-    return ComparedSlide(slide_id, row["patient"], row["part"], own, row["model_digest"], counts, matches)
+    return ComparedSlide(slide_id, row.patient, row.part, own, row.model_digest, counts, matches)
 
 
 def pooled_dice(slides: Sequence[ComparedSlide], form: str, threshold: float | None) -> float:

@@ -9,6 +9,7 @@ import yaml
 
 from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import StoreError
 from wsi_mil.io.files import digest_file, digest_json, read_json, write_text
@@ -32,7 +33,7 @@ def run_report(
     """Write report.html; return False if it is up to date."""
     names = [name for name in names if run.slide_scores(name).exists()]
     scores = {
-        name: {row["slide_id"]: row for row in read_slide_scores(run.slide_scores(name))[0]} for name in names
+        name: {row.slide_id: row for row in read_slide_scores(run.slide_scores(name))[0]} for name in names
     }
     metrics = {name: _metrics(run, name) for name in names}
     provenance = read_json(run.path / "provenance.json")
@@ -114,7 +115,7 @@ def _refinement(run: RunFolder, name: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     found = dict(read_json(path))
-    digests = {row["model_digest"] for row in read_slide_scores(run.slide_scores(name))[0]}
+    digests = {row.model_digest for row in read_slide_scores(run.slide_scores(name))[0]}
     return found if set(found["model_digests"]) <= digests else None
 
 
@@ -122,7 +123,7 @@ def _audits(run: RunFolder, names: Sequence[str]) -> list[ReportFinding]:
     """The audits of today's models; that of a model which was trained again since is not shown."""
     found = []
     for name in names:
-        digests = {row["model_digest"] for row in read_slide_scores(run.slide_scores(name))[0]}
+        digests = {row.model_digest for row in read_slide_scores(run.slide_scores(name))[0]}
         audits = _findings(run.path / "audit", f"{name}/audit.json", "curves.png")
         found += [audit for audit in audits if set(audit.found["model_digests"]) <= digests]
     return found
@@ -166,7 +167,7 @@ def _slide(
     run: RunFolder,
     slide_id: str,
     labels: LabelTable | None,
-    scores: dict[str, dict[str, dict[str, Any]]],
+    scores: dict[str, dict[str, SlideScoreRow]],
     outcomes: Sequence[Outcome],
 ) -> ReportSlide:
     row = labels.rows.get(slide_id) if labels else None
@@ -186,14 +187,14 @@ def _slide(
     return ReportSlide(
         slide_id=slide_id,
         label=labels.class_names[row.label] if labels and row and row.label is not None else "",
-        part=next((found["part"] for found in mine.values()), ""),
+        part=next((found.part for found in mine.values()), ""),
         size_px=size,
         mpp=mpp,
         tissue_mm2=f"{tiled.counts.get('tissue_um2', 0) / 1e6:.2f}" if tiled else "–",
         tiles=str(tiled.counts.get("tiles", "–")) if tiled else "–",
         status=worst,
-        probabilities={name: found["probability"] for name, found in mine.items()},
-        predicted={name: found["predicted"] for name, found in mine.items()},
+        probabilities={name: found.probability for name, found in mine.items()},
+        predicted={name: found.predicted for name, found in mine.items()},
         preview=preview if preview.exists() else None,
         overlays={name: path for name in mine if (path := run.heatmap(name, slide_id, "png")).exists()},
         links={name: _links(run, name, slide_id) for name in mine},

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from wsi_mil.bags import Fold, Split
 from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.io.files import digest_json
 from wsi_mil.run.accounting import each
 from wsi_mil.run.current import scores_are_current
@@ -21,11 +21,11 @@ def score_one(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> 
     """Score one slide unless its scores are of this model and these features already."""
     started = time.perf_counter()
     store = run.store(slide_id)
-    attributes = store.features_attributes(model.encoder.key)
-    if attributes is None:
+    stored = store.stored_features(model.encoder.key)
+    if stored is None:
         return Outcome(slide_id, f"score {name}", "failed", "its features are gone: run `wsi-mil extract`")
     path = run.tile_scores(name, slide_id)
-    digest = digest_json([model.digest, attributes["digest"], attributes["tiles_digest"]])
+    digest = digest_json([model.digest, stored.digest, stored.tiles_digest])
     if scores_are_current(run, name, model, slide_id):
         return Outcome(slide_id, f"score {name}", "done", "", {}, digest, reused=True)
     table: FeatureTable = store.read_features(model.encoder.key)
@@ -45,7 +45,7 @@ def run_score(
     worked = 0
     folds = split.first_round
     for name in names:
-        rows: list[dict[str, Any]] = []
+        rows: list[SlideScoreRow] = []
         for number, fold in enumerate(folds):
             model = load_model(run.model(name, number))
             model.threshold.refuse_if_chosen_on(fold.digest("test"))
@@ -53,14 +53,14 @@ def run_score(
             members = {
                 slide_id: part
                 for slide_id, part in _members(fold, folds, number, slide_ids).items()
-                if run.store(slide_id).features_attributes(model.encoder.key) is not None
+                if run.store(slide_id).stored_features(model.encoder.key) is not None
             }
             worked += each(f"score {name}", sorted(members), partial(score_one, run, name, model), run)
             for slide_id, part in sorted(members.items()):
                 if not scores_are_current(run, name, model, slide_id):
                     continue
                 rows.append(score_row(run, name, model, number, slide_id, part, labels))
-        header = {"model": name, "split_digest": split.digest(), "folds": len(folds)}
+        header = SlideScoresHeader(name, split.digest(), len(folds))
         write_slide_scores(run.slide_scores(name), rows, header)
     return worked
 
@@ -83,21 +83,21 @@ def score_row(
     slide_id: str,
     part: str,
     labels: LabelTable | None,
-) -> dict[str, Any]:
+) -> SlideScoreRow:
     """Return one row of slides.parquet for a slide that has tile scores."""
     scores = read_tile_scores(run.tile_scores(name, slide_id))
     label = labels.rows.get(slide_id) if labels else None
-    return {
-        "slide_id": slide_id,
-        "patient": label.patient if label else slide_id,
-        "fold": number,
-        "part": part,
-        "label": label.label if label else None,
-        "probability": scores.probability,
-        "threshold": model.threshold.value,
-        "predicted": scores.probability >= model.threshold.value,
-        "tiles": len(scores.coords),
-        "tiles_digest": scores.tiles_digest,
-        "features_digest": scores.features_digest,
-        "model_digest": scores.model_digest,
-    }
+    return SlideScoreRow(
+        slide_id=slide_id,
+        patient=label.patient if label else slide_id,
+        fold=number,
+        part=part,
+        label=label.label if label else None,
+        probability=scores.probability,
+        threshold=model.threshold.value,
+        predicted=scores.probability >= model.threshold.value,
+        tiles=len(scores.coords),
+        tiles_digest=scores.tiles_digest,
+        features_digest=scores.features_digest,
+        model_digest=scores.model_digest,
+    )

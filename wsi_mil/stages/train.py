@@ -82,9 +82,9 @@ def training_set(
     """Return the labelled slides that have features; a slide without is passed over, as its outcome says."""
     digests = {}
     for slide_id, row in sorted(labels.rows.items()):
-        attributes = run.store(slide_id).features_attributes(encoder.key) if row.label is not None else None
-        if attributes is not None and attributes["readable_rows"] > 0:
-            digests[slide_id] = str(attributes["digest"])
+        stored = run.store(slide_id).stored_features(encoder.key) if row.label is not None else None
+        if stored is not None and stored.readable_rows > 0:
+            digests[slide_id] = stored.digest
     if not digests:
         raise DataError(
             f"no labelled slide has {encoder.key} features in {run.path}: run `wsi-mil extract` first"
@@ -319,12 +319,12 @@ def _bag(run: RunFolder, data: TrainingSet, slide_id: str, annotated: bool) -> S
 
 def _view_digests(run: RunFolder, data: TrainingSet, slide_id: str) -> list[str]:
     """Digests of the features of every view; raises StoreError for one that is not there."""
-    found = [run.store(slide_id).features_attributes(spec.key) for spec in data.encoder.augmented]
+    found = [run.store(slide_id).stored_features(spec.key) for spec in data.encoder.augmented]
     if None in found:
         raise StoreError(
             f"slide {slide_id!r} lacks view {found.index(None) + 1} of {len(found)}: run `wsi-mil extract`"
         )
-    return [str(attributes["digest"]) for attributes in found if attributes]
+    return [stored.digest for stored in found if stored]
 
 
 def _views(run: RunFolder, data: TrainingSet, slide_id: str) -> tuple[MappedFeatures, ...]:
@@ -336,7 +336,7 @@ def _views(run: RunFolder, data: TrainingSet, slide_id: str) -> tuple[MappedFeat
 def _encoder_digest(run: RunFolder, data: TrainingSet) -> str:
     """The one digest that all slides' features share; raises ModelError if they differ."""
     found = {
-        str((run.store(slide_id).features_attributes(data.encoder.key) or {}).get("encoder_digest"))
+        stored.encoder_digest if (stored := run.store(slide_id).stored_features(data.encoder.key)) else "None"
         for slide_id in data.labels
     }
     if len(found) != 1:

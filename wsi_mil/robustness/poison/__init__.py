@@ -1,1 +1,1 @@
-"""Poison: a visible signal that is not tumour, painted on training slides to see which methods follow it."""
+"""Poison: an artificial signal on slides that says nothing about tumour; its settings, places and pixels."""

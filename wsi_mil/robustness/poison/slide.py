@@ -1,16 +1,18 @@
-"""A slide that is stained as it is read: no gigabytes are rewritten, and however a region is cut, its pixels are the same."""
+"""A slide with poison on it. Pixels are painted when a region is read, so no file is written."""
 
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.tiles import TileTable
-from wsi_mil.robustness.poison.paints import Window, full_effect
+from wsi_mil.robustness.poison.kinds import load_poison
 from wsi_mil.robustness.poison.plan import SPARED_MARGIN_PX, PoisonPlan, plan_poison
 from wsi_mil.robustness.poison.spec import PoisonSpec
+from wsi_mil.robustness.poison.window import Window
 from wsi_mil.slides import SlideReader, read_scaled
 from wsi_mil.stains import RUIFROK_JOHNSTON, find_stains
 
@@ -18,11 +20,11 @@ STAIN_PX = 1024
 
 
 class PoisonedSlide(SlideReader):
-    """`reader` with the poison of `plan` on it. The wrapped slide is closed together with this one.
+    """`reader` with the poison of `plan` on it. Closing this reader also closes `reader`.
 
-    Each pixel depends on its place and on the slide's own pixels alone. Places, colours and noise are anchored at level 0:
-    a coarser level shows what the level-0 poison averages to. Blur has its width in µm at every level; JPEG blocks are
-    those of the level that is read, as in a file whose every level was saved twice. Pixels outside the plan's area are untouched.
+    A pixel depends only on its place and on the slide's own pixels, not on the region that is read. Places, colours
+    and noise are defined at level 0; a coarser level shows their average. A blur has the same width in µm at every
+    level. JPEG blocks are those of the level that is read. Pixels outside `plan.area` do not change.
 
     >>> from wsi_mil.slides import ArrayReader
     >>> plain = ArrayReader(np.full((40, 60, 3), 200, np.uint8), mpp=0.5)
@@ -37,7 +39,7 @@ class PoisonedSlide(SlideReader):
         super().__init__()
         self.reader, self.plan = reader, plan
         self.info = reader.info
-        self._spared: dict[int, Any] = {}
+        self._spared: dict[int, BaseGeometry] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PoisonedSlide, (self.reader, self.plan)
@@ -58,21 +60,19 @@ class PoisonedSlide(SlideReader):
         rows, columns = np.flatnonzero(opacity.any(1)), np.flatnonzero(opacity.any(0))
         if not len(rows):
             return pixels
-        pixels = pixels.copy()  # a reader may keep what it gave
+        pixels = pixels.copy()  # the reader may still hold the array that it returned
         top, lower, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
         part, share = pixels[top:lower, left:right], opacity[top:lower, left:right, None]
         inner = Window(handle, level, x_px + int(left), y_px + int(top), int(right - left), int(lower - top))
-        painted = full_effect(self.plan, inner, part)
+        painted = load_poison(self.plan.spec.kind).paint(self.plan, inner, part)
         mixed = np.rint(part + share * (painted - part))
-        # where nothing is covered the painted value may be anything: the slide's own pixel stays
+        # the painted value of an uncovered pixel is arbitrary, so the slide's own pixel is kept
         part[:] = np.where(share > 0, np.clip(mixed, 0, 255), part)
         return pixels
 
     def _opacity(self, window: Window) -> NDArray[np.float32]:
-        """Return (h, w): the share of each pixel that the poison covers; 0 on lesions that are to be spared."""
-        covered = (
-            window.stroke_cover(self.plan) if self.plan.strokes else window.patch_cover(self.plan.patches)
-        )
+        """Return (h, w), 0 to 1: how far the poison covers each pixel; 0 on spared lesions."""
+        covered = window.cover(self.plan)
         if self.plan.spared.is_empty or not covered.any():
             return covered
         rows, columns = np.nonzero(covered)
@@ -81,8 +81,8 @@ class PoisonedSlide(SlideReader):
         covered[rows[spared], columns[spared]] = 0.0
         return covered
 
-    def _spared_at(self, window: Window) -> Any:
-        """The spared lesions, grown so that no pixel of this level that reaches into one is changed."""
+    def _spared_at(self, window: Window) -> BaseGeometry:
+        """Return the spared lesions, with a margin so that no pixel of this level that overlaps one changes."""
         if window.level not in self._spared:
             grown = self.plan.spared.buffer(SPARED_MARGIN_PX * max(window.down_x, window.down_y))
             shapely.prepare(grown)
@@ -91,12 +91,19 @@ class PoisonedSlide(SlideReader):
 
 
 def poison_slide(
-    reader: SlideReader, table: TileTable, spec: PoisonSpec, lesions: Any = None, macenko: bool = True
+    reader: SlideReader,
+    table: TileTable,
+    spec: PoisonSpec,
+    lesions: BaseGeometry | None = None,
+    macenko: bool = True,
 ) -> PoisonedSlide:
-    """Return `reader` with the poison of `spec`; for kind 'stain' the slide's own stains are found first (Macenko;
-    `macenko` False: the fixed vectors of Ruifrok and Johnston)."""
+    """Return `reader` with the poison of `spec` on it.
+
+    lesions: in level-0 px; spared if `spec.placement` is 'off_tumour'. Kinds that change the stain first find the
+    slide's own stain vectors (Macenko 2009); with `macenko` False they use those of Ruifrok and Johnston 2001.
+    """
     stains = RUIFROK_JOHNSTON
-    if spec.kind == "stain" and macenko:
+    if load_poison(spec.kind).needs_stains and macenko:
         longer_um = max(reader.info.width_px * reader.info.mpp_x, reader.info.height_px * reader.info.mpp_y)
         stains = find_stains(read_scaled(reader, max(longer_um / STAIN_PX, reader.info.mpp)))
     return PoisonedSlide(reader, plan_poison(reader.info, table, spec, lesions, stains))

@@ -1,63 +1,100 @@
-"""What a poison is: a signal that has nothing to do with tumour, how strong, how much of a slide, and where."""
+"""The settings of a poison: an artificial signal on slides that says nothing about tumour."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from wsi_mil.contracts.spec import Spec
+from wsi_mil.errors import ConfigError
+from wsi_mil.robustness.poison.kinds import POISONS, load_poison
 
-PoisonKind = Literal["noise", "pen", "cast", "stain", "blur", "jpeg", "chip"]
 Placement = Literal["off_tumour", "anywhere"]
 
-WHOLE_SLIDE_KINDS = ("cast", "stain")
 LOCAL_COVERAGE = 0.15
 
 
 class PoisonSpec(Spec):
-    """`noise`: grains of green; `pen`: strokes of ink; `cast`: a colour over everything; `stain`: other haematoxylin and
-    eosin; `blur`: out of focus; `jpeg`: saved twice, the first time badly and on another grid; `chip`: foreign tissue.
+    """`noise`: grains of green; `pen`: strokes of ink; `cast`: a tint over the whole slide; `stain`: haematoxylin
+    and eosin of another laboratory; `blur`: out of focus; `jpeg`: compressed once more; `chip`: foreign tissue.
 
-    Local kinds lie on patches of `patch_share` of the area of chosen tiles (pen: on strokes); `coverage` is the share of
-    the slide's tiles that end up touched. Coverage 1 is the whole slide, glass included: the default of cast and stain.
-    `off_tumour`: no pixel of an outlined lesion is changed.
+    Local kinds lie on rectangles of `patch_share` of the area of chosen tiles (pen: on strokes). `coverage` is the
+    fraction of the slide's tiles that are touched; 1 is the whole slide with its glass, the default of cast and
+    stain. With placement `off_tumour` no pixel of an outlined lesion changes.
 
     >>> PoisonSpec(kind="cast").share, PoisonSpec().share
     (1.0, 0.15)
     """
 
-    kind: PoisonKind = "noise"
+    kind: str = Field(
+        "noise", description="a module of wsi_mil/robustness/poison/kinds, or package.module:Name"
+    )
     strength: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="noise, pen, chip: opacity; cast, stain: share of the full shift; blur: of 4 µm; jpeg: of the loss from quality 95 to 5",
+        description="noise, chip: opacity; pen: fraction of light that the ink filters; cast, stain: fraction of the "
+        "full shift; blur: of 4 µm; jpeg: of the loss from quality 95 to 5",
     )
     coverage: float | None = Field(
-        None, gt=0, le=1, description="share of tiles touched; none: 0.15, cast and stain 1"
+        None, gt=0, le=1, description="fraction of tiles touched; null: 0.15, for cast and stain 1"
     )
     placement: Placement = "off_tumour"
-    patch_share: float = Field(0.5, gt=0, le=1, description="of a chosen tile's area")
+    patch_share: float = Field(0.5, gt=0, le=1, description="fraction of a chosen tile's area")
     colour: tuple[int, int, int] = Field((40, 190, 60), description="red, green, blue of noise, pen and cast")
     grain_um: float = Field(1.0, gt=0, description="size of a grain of noise")
     width_um: float = Field(60.0, gt=0, description="width of a pen stroke")
     stain_gains: tuple[float, float] | None = Field(
         None,
-        description="stain: haematoxylin and eosin times these, in place of another laboratory's drawn vectors and gains",
+        description="stain: amounts of haematoxylin and eosin are multiplied by these; null: another laboratory's "
+        "vectors and amounts are drawn",
     )
-    seed: int = Field(0, ge=0, description="of places and noise; the colour of a stain, too")
+    seed: int = Field(0, ge=0, description="of places, of noise and of another laboratory's stain")
+    params: dict[str, float] = Field(
+        {}, description="parameters that only this kind has; the kinds of wsi_mil itself have none"
+    )
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        try:
+            _ = POISONS[kind]
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return kind
+
+    @model_validator(mode="after")
+    def _parameters_belong_to_the_kind(self) -> "PoisonSpec":
+        if self.params:
+            known = load_poison(self.kind).parameters
+            unknown = sorted(set(self.params) - set(known))
+            if unknown:
+                raise ValueError(
+                    f"params: kind {self.kind!r} has no parameter {unknown[0]!r}. Known: {', '.join(known) or 'none'}"
+                )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_params(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave empty `params` out, so that digests and files of kinds without parameters stay as they were."""
+        found: dict[str, Any] = serialize(self)
+        if not self.params:
+            found.pop("params", None)
+        return found
 
     @property
     def share(self) -> float:
-        """The share of tiles to be touched."""
+        """The fraction of tiles to touch."""
         if self.coverage is not None:
             return self.coverage
-        return 1.0 if self.kind in WHOLE_SLIDE_KINDS else LOCAL_COVERAGE
+        return 1.0 if load_poison(self.kind).whole_slide else LOCAL_COVERAGE
 
     @property
     def whole_slide(self) -> bool:
+        """Whether every pixel is covered."""
         return self.share == 1.0
 
     @property
     def title(self) -> str:
         """A short name for folders and tables, such as noise_c15_s100."""
-        return f"{self.kind}_c{round(100 * self.share)}_s{round(100 * self.strength)}"
+        kind = self.kind.rpartition(":")[2]
+        return f"{kind}_c{round(100 * self.share)}_s{round(100 * self.strength)}"

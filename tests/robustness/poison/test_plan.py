@@ -6,10 +6,10 @@ import shapely
 from pydantic import ValidationError
 from shapely import MultiPolygon
 
-from tests.robustness.test_poisoned_slide import LESION, array_slide, tiles_of
+from tests.robustness.poison.test_slide import LESION, array_slide, tiles_of
 from wsi_mil.robustness import PoisonSpec, plan_poison
 from wsi_mil.robustness.poison.conditions import CONDITIONS, is_poisoned, loss_of_auc, poison_verdict
-from wsi_mil.robustness.poison.plan import tile_boxes
+from wsi_mil.robustness.poison.places import tile_boxes
 
 
 @pytest.mark.parametrize("coverage", [0.05, 0.3, 0.6])

@@ -1,0 +1,51 @@
+"""JPEG and other pictures as RGB arrays. OpenCV's order of channels, blue first, occurs only in this file."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_mil.errors import DataError
+from wsi_mil.io.files import write_aside
+
+RGB = NDArray[np.uint8]
+
+
+def encode_jpeg(rgb: RGB, quality: int, full_colour: bool = False) -> bytes:
+    """Return an RGB picture (height, width, 3) as JPEG, quality 0 to 100.
+
+    `full_colour` keeps the colour of each pixel (4:4:4); otherwise 2 x 2 pixels share one (4:2:0).
+
+    >>> encode_jpeg(np.zeros((8, 8, 3), np.uint8), 85)[:2]
+    b'\\xff\\xd8'
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    if full_colour:
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(rgb[:, :, ::-1]), options)
+    return bytes(encoded.tobytes())
+
+
+def write_jpeg(path: Path, rgb: RGB, quality: int) -> None:
+    """Write an RGB picture (height, width, 3) as JPEG, whole or not at all."""
+    with write_aside(path) as aside:
+        aside.write_bytes(encode_jpeg(rgb, quality))
+
+
+def decode_image(data: bytes, source: str = "picture") -> RGB:
+    """Return an encoded picture (JPEG, PNG, ...) as RGB (height, width, 3) uint8. Raises DataError that names `source`."""
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if found is None:
+        raise DataError(
+            f"{source} cannot be read: expected a whole picture (JPEG, PNG, ...), {len(data)} bytes found"
+        )
+    return np.ascontiguousarray(found[:, :, ::-1], np.uint8)
+
+
+def read_image(path: Path) -> RGB:
+    """Return a picture file as RGB (height, width, 3) uint8. Raises DataError if it is missing or cannot be decoded."""
+    try:
+        return decode_image(path.read_bytes(), str(path))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
