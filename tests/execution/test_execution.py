@@ -10,7 +10,7 @@ import pytest
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import ConfigError, DataError, ExecutionError, SlideError
 from wsi_mil.execution import ExecutionSpec, map_slides, run_jobs
-from wsi_mil.run.outcomes import Ledger, problem_table
+from wsi_mil.run.outcomes import OutcomeTable, problem_table
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def test_a_killed_worker_fails_what_it_held_and_says_so() -> None:
 
 
 def test_the_ledger_keeps_the_newest_and_survives(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "outcomes.csv")
+    ledger = OutcomeTable(tmp_path / "outcomes.csv")
     ledger.put(Outcome("a", "tile", "failed", 'why, "quoted"\nand more', {"tiles": 3}, "d", 1.5))
     ledger.put(Outcome("b", "tile", "done"))
     ledger.save()
-    again = Ledger(tmp_path / "outcomes.csv")
+    again = OutcomeTable(tmp_path / "outcomes.csv")
     assert again.get("a", "tile") == ledger.get("a", "tile")
     assert [row.slide_id for row in again.problems()] == ["a"]
     again.put(Outcome("a", "tile", "done"))

@@ -101,22 +101,22 @@ def _write_provenance(run: RunFolder, config: RunConfig) -> None:
 def _record_unmatched_labels(context: RunContext) -> None:
     """Write an outcome for every label without slide and for every slide without label."""
     labels, run = context.labels, context.run
-    run.outcomes.keep_only({*context.slide_ids, *(labels.rows if labels else ())})
+    run.ledger.keep_only({*context.slide_ids, *(labels.rows if labels else ())})
     if labels is None or context.config.labels_path is None:
         return
     without_slide, without_label = check_against_slides(
         labels, set(context.slide_ids), context.config.labels_path
     )
-    for row in run.outcomes.rows("labels"):
+    for row in run.ledger.rows("labels"):
         if row.slide_id not in without_slide and row.slide_id not in without_label:
-            run.outcomes.remove(row.slide_id, "labels")
+            run.ledger.remove(row.slide_id, "labels")
     for slide_id in without_slide:
         reason = f"label without slide: no file of this id below {context.config.slide_folder}"
-        run.outcomes.put(Outcome(slide_id, "labels", "failed", reason))
+        run.ledger.put(Outcome(slide_id, "labels", "failed", reason))
     for slide_id in without_label:
         reason = "slide without label: scored, but not trained on"
-        run.outcomes.put(Outcome(slide_id, "labels", "skipped", reason))
-    run.outcomes.save()
+        run.ledger.put(Outcome(slide_id, "labels", "skipped", reason))
+    run.ledger.save()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from wsi_mil.config.provenance import FORMAT
 from wsi_mil.errors import StoreError
@@ -27,7 +26,7 @@ class RunFolder:
                 )
 
     @cached_property
-    def outcomes(self) -> OutcomeTable:
+    def ledger(self) -> OutcomeTable:
         """The run's outcomes, read on first use."""
         return OutcomeTable(self.path / "outcomes.csv")
 
@@ -76,10 +75,10 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
-    def read_index(self, name: str) -> dict[str, Any]:
+    def read_index(self, name: str) -> dict[str, str]:
         """Return heatmaps/<name>/index.json: slide id -> digest of what its heatmap was made from."""
         path = self.path / "heatmaps" / name / "index.json"
         return dict(read_json(path)) if path.exists() else {}
 
-    def write_index(self, name: str, index: dict[str, Any]) -> None:
+    def write_index(self, name: str, index: dict[str, str]) -> None:
         write_json(self.path / "heatmaps" / name / "index.json", index)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.outcome import Outcome, Status
 from wsi_mil.io.files import write_text
 
 COLUMNS = ["slide_id", "stage", "status", "reason", "counts", "digest", "seconds"]
@@ -59,7 +59,7 @@ class OutcomeTable:
     def summary(self, stage: str) -> str:
         """Return the number of slides per status of one stage, for example '36 done, 1 failed'."""
         counts = Counter(row.status for row in self.rows(stage))
-        order = ("done", "empty", "skipped", "failed")
+        order: tuple[Status, ...] = ("done", "empty", "skipped", "failed")
         return ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
 
 

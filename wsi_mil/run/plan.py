@@ -63,6 +63,6 @@ def _slides(config: RunConfig) -> SlidesPlan:
         folder=config.slide_folder,
         slides=len(slides),
         tiled=sum(store.tiles_digest() is not None for store in stores),
-        extracted=sum(store.features_attributes(config.encoder.key) is not None for store in stores),
+        extracted=sum(store.stored_features(config.encoder.key) is not None for store in stores),
         trained=tuple(name for name in config.models if (run.path / "models" / name).is_dir()),
     )

@@ -45,12 +45,12 @@ class PacedSave:
 def record_outcomes(run: RunFolder, stage: str, outcomes: Iterable[Outcome], total: int) -> int:
     """Write outcomes into outcomes.csv as they come; return how many slides needed work (were not reused)."""
     worked = 0
-    with PacedSave(run.outcomes.save, SAVE_SECONDS) as saving:
+    with PacedSave(run.ledger.save, SAVE_SECONDS) as saving:
         for outcome in progress(outcomes, total=total, label=stage):
-            known = run.outcomes.get(outcome.slide_id, stage)
+            known = run.ledger.get(outcome.slide_id, stage)
             if outcome.reused and known is not None and known.digest == outcome.digest:
                 continue
-            run.outcomes.put(outcome)
+            run.ledger.put(outcome)
             saving.changed()
             worked += not outcome.reused
             if outcome.status == "failed":

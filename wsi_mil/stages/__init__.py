@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from wsi_mil.stages.predict import predict_slides
 
 __getattr__ = lazy_door(
-    __name__, {"predict_slides": "predict", "run_pipeline": "pipeline", "run_stage": "pipeline", "RunFolder": "pipeline"}
+    __name__,
+    {
+        "predict_slides": "predict",
+        "run_pipeline": "pipeline",
+        "run_stage": "pipeline",
+        "RunFolder": "pipeline",
+    },
 )
 __all__ = ["STAGES", "RunFolder", "predict_slides", "run_pipeline", "run_stage"]

@@ -34,7 +34,7 @@ def _run(config: RunConfig, stages: Sequence[Stage]) -> RunSummary:
         for stage in stages:
             work[stage.name] = stage.run(context)
             log_work(context, stage.name, work[stage.name])
-        return RunSummary(work, context.run.outcomes.problems())
+        return RunSummary(work, context.run.ledger.problems())
 
 
 def log_work(context: RunContext, name: str, worked: int) -> None:
@@ -42,7 +42,7 @@ def log_work(context: RunContext, name: str, worked: int) -> None:
     unit = STAGES[name].unit if name in STAGES else "slide"
     text = "up to date"
     if worked:
-        counts = context.run.outcomes.summary(name)
+        counts = context.run.ledger.summary(name)
         text = f"{worked} {unit}{'s' if worked != 1 else ''}" + (f" worked on ({counts})" if counts else "")
     logger().info("%-9s %s", name, text)
 
@@ -87,4 +87,4 @@ def refine_run(config: RunConfig, name: str) -> tuple[RunSummary, dict[str, Any]
         work["report"] = STAGES["report"].run(context)
         for stage, count in work.items():
             log_work(context, stage, count)
-        return RunSummary(work, run.outcomes.problems()), found
+        return RunSummary(work, run.ledger.problems()), found

@@ -10,17 +10,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: the module wsi_mil.stages.<name>, whose `run(context)` returns how many `unit`s needed work."""
+    """One stage. `entry`: the function of a context that runs it, by default `run` of wsi_mil.stages.<name>.
+
+    `help` is the line in the list of subcommands, `description` what `wsi-mil <name> --help` says.
+    """
 
     name: str
     help: str
     description: str
     unit: str = "slide"
     needs_labels: bool = False
+    entry: str = ""
 
     def run(self, context: "RunContext") -> int:
         """Do what is not up to date; return how many slides (models, pages) needed work."""
-        return int(import_module(f"wsi_mil.stages.{self.name}").run(context))
+        module, _, function = (self.entry or f"wsi_mil.stages.{self.name}:run").partition(":")
+        return int(getattr(import_module(module), function)(context))
 
 
 STAGES = {
@@ -62,12 +67,14 @@ STAGES = {
             "Write metrics.json and curves for the held-out slides, with bootstrap intervals.",
             unit="model",
             needs_labels=True,
+            entry="wsi_mil.stages.whole_run:evaluate",
         ),
         Stage(
             "report",
             "write one self-contained page",
             "Write report.html from what the run folder holds.",
             unit="page",
+            entry="wsi_mil.stages.whole_run:report",
         ),
     )
 }

@@ -9,14 +9,15 @@ import cv2
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.slide import SlideSource
-from wsi_mil.contracts.tiles import TileSpec
+from wsi_mil.contracts.tiles import TileSpec, TileTable
+from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.errors import DataError
 from wsi_mil.execution import map_slides
 from wsi_mil.io.files import digest_json, fingerprint, write_aside
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.recording import record_outcomes
-from wsi_mil.slides import open_slide, read_scaled
+from wsi_mil.slides import SlideReader, open_slide, read_scaled
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, draw_preview, find_tissue, read_tissue, write_tissue
 from wsi_mil.tissue.files import tissue_digest
@@ -80,7 +81,7 @@ def tile_one(job: TileJob) -> Outcome:
     )
 
 
-def _tissue(slide: SlideReader, outline: Path, job: TileJob) -> Tissue:
+def _tissue(slide: SlideReader, outline: Path, job: TileJob) -> TissueMask:
     """The tissue that the outline file holds; without one it is found and written first."""
     tissue = read_tissue(outline, slide.info, job.tissue, job.qupath)
     if tissue is None:
@@ -91,7 +92,7 @@ def _tissue(slide: SlideReader, outline: Path, job: TileJob) -> Tissue:
     return tissue
 
 
-def _write_preview(path: Path, slide: SlideReader, tissue: Tissue, table: TileTable) -> None:
+def _write_preview(path: Path, slide: SlideReader, tissue: TissueMask, table: TileTable) -> None:
     info = slide.info
     longer_um = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
     thumbnail = read_scaled(slide, max(longer_um / PREVIEW_PX, info.mpp))
