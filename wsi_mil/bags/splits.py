@@ -27,13 +27,13 @@ class SplitSpec(Spec):
 
     kind: Literal["holdout", "kfold", "column", "centre"] = "holdout"
     test_centres: tuple[str, ...] = Field(
-        (), description="values of the labels' centre column, for kind=centre"
+        default=(), description="values of the labels' centre column, for kind=centre"
     )
-    folds: int = Field(5, ge=2)
-    test_share: float = Field(0.3, gt=0, lt=1)
-    val_share: float = Field(0.2, gt=0, lt=1, description="of what is not test")
-    repeats: int = Field(1, ge=1)
-    seeds: int = Field(1, ge=1)
+    folds: int = Field(default=5, ge=2)
+    test_share: float = Field(default=0.3, gt=0, lt=1)
+    val_share: float = Field(default=0.2, gt=0, lt=1, description="of what is not test")
+    repeats: int = Field(default=1, ge=1)
+    seeds: int = Field(default=1, ge=1)
     seed: int = 0
 
 

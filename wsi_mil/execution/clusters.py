@@ -19,17 +19,21 @@ class ClusterSpec(Spec):
     """Cluster jobs to start. Each is one Dask worker with `cores` cores, `memory` and `gpus` GPUs."""
 
     kind: Literal["slurm", "pbs", "lsf", "kubernetes"]
-    jobs: int = Field(1, ge=1, description="workers to start")
-    cores: int = Field(4, ge=1)
-    memory: str = Field("32GB", description="of one worker")
-    gpus: int = Field(0, ge=0, description="of one worker")
+    jobs: int = Field(default=1, ge=1, description="workers to start")
+    cores: int = Field(default=4, ge=1)
+    memory: str = Field(default="32GB", description="of one worker")
+    gpus: int = Field(default=0, ge=0, description="of one worker")
     walltime: str = "24:00:00"
     queue: str | None = None
     account: str | None = None
-    directives: list[str] = Field([], description="more lines for the job's head, e.g. '--gres=gpu:1'")
-    prologue: list[str] = Field([], description="shell lines before the worker, e.g. 'module load cuda'")
-    image: str = Field("wsi-mil", description="kubernetes: the container that workers run in")
-    namespace: str = Field("default", description="kubernetes")
+    directives: list[str] = Field(
+        default=[], description="more lines for the job's head, e.g. '--gres=gpu:1'"
+    )
+    prologue: list[str] = Field(
+        default=[], description="shell lines before the worker, e.g. 'module load cuda'"
+    )
+    image: str = Field(default="wsi-mil", description="kubernetes: the container that workers run in")
+    namespace: str = Field(default="default", description="kubernetes")
 
     def describe(self) -> str:
         """Return in words which jobs would be started.

@@ -14,19 +14,21 @@ class ExecutionSpec(Spec):
     or the jobs of `cluster`."""
 
     backend: Literal["local", "dask"] = "local"
-    workers: int = Field(0, ge=0, description="0: one per core")
-    threads: int = Field(0, ge=0, description="reading and torch threads; 0: one per core")
-    device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto: cuda where there is one")
+    workers: int = Field(default=0, ge=0, description="0: one per core")
+    threads: int = Field(default=0, ge=0, description="reading and torch threads; 0: one per core")
+    device: str = Field(default="auto", description="cpu, cuda, cuda:1, mps; auto: cuda where there is one")
     devices: Literal["all"] | tuple[str, ...] = Field(
-        (),
+        default=(),
         description="extract: one process on each of these, [cuda:0, cuda:1]; all: every CUDA device; "
         "none: `device` alone",
     )
     scheduler: str | None = None
     cluster: ClusterSpec | None = Field(
-        None, description="dask: start these jobs instead of using a scheduler that runs"
+        default=None, description="dask: start these jobs instead of using a scheduler that runs"
     )
-    retries: int = Field(2, ge=0, description="dask: other workers that try a slide which one could not do")
+    retries: int = Field(
+        default=2, ge=0, description="dask: other workers that try a slide which one could not do"
+    )
 
     @model_validator(mode="after")
     def _backend_uses_what_is_given(self) -> "ExecutionSpec":
