@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsi_mil.bags import SlideLabel, Split, SplitSpec, make_split, read_labels
+from wsi_mil.bags import Split, SplitSpec, make_split, read_labels
 from wsi_mil.bags.labels import check_against_slides
 from wsi_mil.bags.segments import (
     segment_argmax,
@@ -21,6 +21,7 @@ from wsi_mil.bags.segments import (
     segment_weighted_sum,
 )
 from wsi_mil.contracts.bags import Bag, PackedBags
+from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.errors import ConfigError, DataError
 
 

@@ -130,6 +130,7 @@ def test_a_kill_among_the_heatmaps_redraws_only_what_is_missing(
     assert index.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_no_byte(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = run.path / "heatmaps" / NAME
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
