@@ -34,7 +34,7 @@ from torchvision import models
 
 from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.encoders import EncoderSpec, build_encoder
-from wsi_mil.execution.mapping import available_cores
+from wsi_mil.execution.spec import available_cores
 from wsi_mil.features import SlideStore, encode_tiles, extract_features
 from wsi_mil.slides import open_slide
 from wsi_mil.slides.readers.jpeg_tiles import JpegTilesReader

@@ -1,23 +1,13 @@
-"""The verbs of single stages: tile, extract, train, score, heatmap, evaluate, report."""
+"""The subcommands of single stages, made from the table of stages."""
 
 from pathlib import Path
 
 import click
 
 from wsi_mil.cli.common import config_arguments, finish, load_or_plan, qupath_options, qupath_overrides
-from wsi_mil.cli.main import VERBS
 from wsi_mil.config import RunConfig
+from wsi_mil.stages.table import STAGES
 
-LONG = {
-    "tile": "Find tissue, lay the lattice, write tile tables, editable outlines (tissue/*.geojson) and previews.",
-    "extract": "Encode every tile and write the features; finished slides are left alone.",
-    "train": "Train every model of CONFIG on every fold, repeat and seed, side by side; the epoch and the threshold are "
-    "chosen on validation. Ends with a table that compares the models on the test parts.",
-    "score": "Score slides and tiles: each slide by the fold that did not train on it.",
-    "heatmap": "Write a PNG overlay, a pyramidal OME-TIFF and GeoJSON for QuPath per scored slide.",
-    "evaluate": "Write metrics.json and curves for the held-out slides, with bootstrap intervals.",
-    "report": "Write report.html from what the run folder holds.",
-}
 EXAMPLES = {
     "train": "wsi-mil train configs/demo.yaml --aggregator all",
     "evaluate": "wsi-mil evaluate configs/demo.yaml --compare focus_mil abmil_gated",
@@ -29,8 +19,8 @@ def command_for(stage: str) -> click.Command:
 
     @click.command(
         stage,
-        help=LONG[stage],
-        short_help=VERBS[stage],
+        help=STAGES[stage].description,
+        short_help=STAGES[stage].help,
         epilog=f"Example: {EXAMPLES.get(stage, f'wsi-mil {stage} configs/demo.yaml')}",
     )
     @config_arguments

@@ -43,7 +43,7 @@ from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.context import RunContext, open_run
 from wsi_mil.run.current import scores_are_current
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.run.lock import hold
+from wsi_mil.run.lock import locked
 from wsi_mil.scoring import TrainedModel, load_model, read_slide_scores, read_tile_scores
 from wsi_mil.scoring.scores import slide_probability
 from wsi_mil.slides import SlideReader, open_slide
@@ -60,8 +60,8 @@ def run_audit(config: RunConfig, name: str, pixel_slides: int = 8, out: Path | N
     `pixel_slides`: how many slides of each class are read again for the checks that repaint pixels (0: none).
     Raises ConfigError for a model that the run has not, DataError without labelled and scored test slides.
     """
-    with hold(config.run):
-        context = open_run(config, guest=True)
+    with locked(config.run):
+        context = open_run(config, keep_configuration=True)
         if name not in config.models:
             raise ConfigError(f"the run has no model {name!r}. Nearest: {nearest(name, list(config.models))}")
         slides, models = audited_slides(context, name)

@@ -25,8 +25,8 @@ from wsi_mil.robustness.poison.conditions import CONDITIONS, TRAINING_ARMS, Arm,
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.context import RunContext, open_run
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.run.lock import hold
-from wsi_mil.stages.pipeline import stage_extract, stage_tile
+from wsi_mil.run.lock import locked
+from wsi_mil.stages import extract, tile
 from wsi_mil.stages.report import run_report
 from wsi_mil.stages.train import TrainingSet, side_by_side, training_set
 
@@ -63,10 +63,10 @@ def run_poison(config: RunConfig, arms: Sequence[Arm] = TRAINING_ARMS) -> Poison
     `arms`: which trainings are made; 'none' and 'normal' are the experiment itself, 'all' a control.
     A report that the run has already gets its part about poison. Raises DataError if no slide of one class could be poisoned.
     """
-    with hold(config.run):
-        context = open_run(config, guest=True)
-        stage_tile(context)
-        stage_extract(context)
+    with locked(config.run):
+        context = open_run(config, keep_configuration=True)
+        tile.run(context)
+        extract.run(context)
         run, spec = context.run, config.poison
         data = _slides_with_both(context)
         split = make_split(list(data.labels.values()), config.split)

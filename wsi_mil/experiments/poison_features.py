@@ -24,8 +24,8 @@ from wsi_mil.geojson import GRID_PX, feature, polygonal, stable_id, write_featur
 from wsi_mil.io.files import digest_file, digest_json, write_aside
 from wsi_mil.robustness.poison.slide import PoisonedSlide, poison_slide
 from wsi_mil.robustness.poison.spec import PoisonSpec
-from wsi_mil.run.accounting import account
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import open_slide, read_scaled
 
 PREVIEWS = 4
@@ -195,7 +195,7 @@ def run_poison_features(
         for source in usable
     ]
     one = execution if execution.backend == "dask" else execution.model_copy(update={"workers": 1})
-    account(run, "poison", map_slides(poison_one, jobs, stage="poison", spec=one), len(jobs))
+    record_outcomes(run, "poison", map_slides(poison_one, jobs, stage="poison", spec=one), len(jobs))
     return [job.slide_id for job in jobs if _is_current(run, spec, encoder.key, job.slide_id)]
 
 

@@ -1,4 +1,8 @@
-"""Stages: each one reads and writes the run folder, and leaves alone what is up to date."""
+"""Stages: each one reads and writes the run folder, and leaves alone what is up to date.
+
+A stage is a module with `run(context) -> int`. Those that work slide by slide also have a picklable job and a
+function `<stage>_one(job) -> Outcome`. `table.py` lists the stages.
+"""
 
 import lazy_loader
 

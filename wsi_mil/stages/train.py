@@ -20,11 +20,13 @@ from wsi_mil.evaluation import AnnotationFolder, read_annotations, tile_overlap
 from wsi_mil.evaluation.measure import values
 from wsi_mil.evaluation.slide_level import slide_metrics
 from wsi_mil.execution import ExecutionSpec, run_jobs
-from wsi_mil.execution.mapping import available_cores
+from wsi_mil.execution.spec import available_cores
 from wsi_mil.features import MappedFeatures
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger, progress
+from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.trainings import write_comparison
 from wsi_mil.scoring import TrainedModel, choose_threshold, slide_probability
 from wsi_mil.scoring.model import read_card
 from wsi_mil.scoring.thresholds import Threshold
@@ -108,6 +110,25 @@ def load_or_make_split(run: RunFolder, data: TrainingSet, spec: SplitSpec) -> Sp
     return made
 
 
+def run(context: RunContext) -> int:
+    """Train every model on every fold and write the table that compares them; return how many trainings were needed."""
+    config, folder = context.config, context.run
+    data = training_set(
+        folder,
+        context.require_labels(),
+        config.tissue,
+        config.tiles,
+        config.encoder,
+        config.annotations,
+        config.evaluation.patch_overlap,
+    )
+    split = load_or_make_split(folder, data, config.split)
+    models = {name: config.train_spec(name) for name in config.models}
+    trained = run_train(folder, data, split, models, config.execution)
+    write_comparison(folder, list(models), len(split.folds))
+    return trained
+
+
 def run_train(
     run: RunFolder, data: TrainingSet, split: Split, models: Mapping[str, TrainSpec], execution: ExecutionSpec
 ) -> int:
@@ -124,12 +145,12 @@ def run_train(
     waiting = [job for job in jobs if not is_trained(run, job)]
     results = run_jobs(train_one, waiting, spec=side_by_side(execution, len(jobs), device))
     failed = []
-    for job, told in zip(
+    for job, result in zip(
         waiting, progress(results, total=len(waiting), label="train", unit="model"), strict=True
     ):
-        logger().info("  %s: %s", job.title, told.text)
-        if told.failed:
-            failed.append(f"{job.title}: {told.text}")
+        logger().info("  %s: %s", job.title, result.text)
+        if result.failed:
+            failed.append(f"{job.title}: {result.text}")
     if failed:
         more = f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
         raise ModelError(f"{failed[0]}{more}. What was trained is kept: mend it and run again")
@@ -206,27 +227,27 @@ def _outline(data: TrainingSet, slide_id: str) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a training has to say for itself."""
+class TrainingResult:
+    """How a training ended, in one line: the epoch that was kept, or why it failed."""
 
     text: str
     failed: bool = False
 
 
-def train_one(job: TrainingJob) -> Told:
-    """Train, choose the threshold on validation, measure on the test part, save. What a user can mend becomes a `Told`."""
+def train_one(job: TrainingJob) -> TrainingResult:
+    """Train, choose the threshold on validation, measure on the test part, save. Errors that a user can correct are its result."""
     try:
         return _train(job)
     except WsiMilError as error:
-        return Told(str(error), failed=True)
+        return TrainingResult(str(error), failed=True)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
         reason = f"out of memory with {job.spec.bags_per_batch} bags a step ({(str(error) or 'no memory left').splitlines()[0]}): lower "
-        return Told(reason + OUT_OF_MEMORY, failed=True)
+        return TrainingResult(reason + OUT_OF_MEMORY, failed=True)
 
 
-def _train(job: TrainingJob) -> Told:
+def _train(job: TrainingJob) -> TrainingResult:
     run, fold, data = RunFolder(job.run), job.fold, job.data
     bags = {
         s: _bag(run, data, s, s in job.annotated) for part in (fold.train, fold.val, fold.test) for s in part
@@ -282,7 +303,7 @@ def _train(job: TrainingJob) -> Told:
             "train_digest": fold.digest("train"),
         },
     ).save(run.model(job.name, job.number), job.inputs)
-    return Told(
+    return TrainingResult(
         f"kept epoch {result.epoch} of {len(result.history)} (val AUC {result.metrics.get('val_auc', np.nan):.3f}), "
         f"threshold {value:.3f}"
     )
