@@ -69,7 +69,7 @@ class PoisonTraining:
 
 
 @dataclass(frozen=True)
-class TestSlide:
+class MeasuredSlide:
     """What a test slide is measured against: its tiles, its lesions (None: a tumour slide without outline), and the share of each tile that is poisoned."""
 
     table: TileTable
@@ -134,7 +134,7 @@ def measure(job: PoisonTraining, model: Aggregator, standardizer: Standardizer, 
         label = job.labels[slide_id].label or 0
         poisoned = is_poisoned(arm, label)
         bag = standardizer(_bag(job, slide_id, poisoned))  # type: ignore[call-overload]
-        slide = _test_slide(
+        slide = _measured_slide(
             job.run,
             job.poison,
             job.encoder,
@@ -180,7 +180,7 @@ def _auc(job: PoisonTraining, slides: tuple[str, ...], probabilities: list[float
 
 
 def _slide_scores(
-    slide: TestSlide, slide_id: str, instances: torch.Tensor, kind: Any, readable: NDArray[np.bool_]
+    slide: MeasuredSlide, slide_id: str, instances: torch.Tensor, kind: Any, readable: NDArray[np.bool_]
 ) -> SlideScores:
     tiles = np.full(len(slide.table), np.nan, np.float32)
     tiles[readable] = instances.float().numpy()
@@ -214,7 +214,7 @@ def _cached_readable(path: Path, slide_id: str, key: str) -> NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=CACHED_SLIDES)
-def _test_slide(
+def _measured_slide(
     run: Path,
     poison: PoisonSpec,
     encoder: EncoderSpec,
@@ -223,7 +223,7 @@ def _test_slide(
     bounds: BoundsMode,
     label: int,
     spec: EvaluationSpec,
-) -> TestSlide:
+) -> MeasuredSlide:
     """Truth and places of one slide, once a process. The places are planned again: the same spec gives the same ones."""
     store = RunFolder(run).store(slide_id)
     table, info = store.read_tiles(), store.read_info()
@@ -235,7 +235,7 @@ def _test_slide(
     )
     plan = plan_poison(info, table, poison, _union(lesions))
     known = None if label and outline is None else lesions
-    return TestSlide(table, info, known, truth, plan.share_of_tiles(table) > 0)
+    return MeasuredSlide(table, info, known, truth, plan.share_of_tiles(table) > 0)
 
 
 def _union(lesions: tuple[Lesion, ...]) -> Any:
