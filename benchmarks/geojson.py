@@ -22,7 +22,7 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.geojson import write_features
 from wsi_mil.heatmaps import tile_features
-from wsi_mil.tiles import lattice, plan_reading
+from wsi_mil.tiles import plan_reading, tile_grid
 
 
 def peak_mb() -> float:
@@ -38,7 +38,7 @@ def main() -> None:
     side = 256 * math.ceil(math.sqrt(count))
     info = SlideInfo("benchmark", "", ((side, side),), (1.0,), 0.25, 0.25, "benchmark", None, "", "", "")
     spec = TileSpec(mpp=0.25, size_px=256)
-    coords = lattice(info, spec)[:count]
+    coords = tile_grid(info, spec)[:count]
     ones = np.ones(len(coords), np.float32)
     table = TileTable("benchmark", spec, plan_reading(info, spec), coords, ones, (side, side), (0.25, 0.25))
     values = np.random.default_rng(0).random(len(coords)).astype(np.float32)

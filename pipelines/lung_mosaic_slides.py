@@ -129,7 +129,7 @@ def _slide(
     centre: Centre,
     rng: Generator,
 ) -> tuple[RGB, list[shapely.Polygon]]:
-    """Return the pixels and the lesions' outlines. The margin of glass is drawn, so images do not lie on the tile lattice."""
+    """Return the pixels and the lesions' outlines. The margin of glass is drawn, so images do not lie on the tile grid."""
     tissue = _ellipse(spec.side)
     lesions = draw_lesions(tissue, spec, rng) if label else []
     tumour = np.any(lesions, axis=0) if lesions else np.zeros_like(tissue)

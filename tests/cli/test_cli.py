@@ -13,7 +13,7 @@ import tifffile
 import yaml
 
 from wsi_mil.cli import main
-from wsi_mil.cli.main import VERBS
+from wsi_mil.cli.main import SUBCOMMANDS
 
 
 def call(*arguments: object) -> int:
@@ -29,14 +29,14 @@ def config(tmp_path: Path, quick_config: dict[str, Any]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("verb", list(VERBS))
-def test_every_help_ends_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(verb, "--help") == 0
+@pytest.mark.parametrize("subcommand", list(SUBCOMMANDS))
+def test_every_help_ends_with_an_example(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(subcommand, "--help") == 0
     last = " ".join(capsys.readouterr().out.split("\n\n")[-1].split())
-    assert last.startswith(f"Example: wsi-mil {verb}")
+    assert last.startswith(f"Example: wsi-mil {subcommand}")
 
 
-def test_wrong_verbs_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_subcommands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("extrat") == 1
     assert "Nearest: 'extract'" in capsys.readouterr().err
     assert call("run") == 1
@@ -187,8 +187,8 @@ def test_stages_one_by_one_give_the_run(
 ) -> None:
     assert call("score", config) == 1
     assert "wsi-mil train" in capsys.readouterr().err
-    for verb in ("tile", "extract", "train", "score", "heatmap", "evaluate", "report"):
-        assert call(verb, config) == 0, verb
+    for subcommand in ("tile", "extract", "train", "score", "heatmap", "evaluate", "report"):
+        assert call(subcommand, config) == 0, subcommand
     out = capsys.readouterr().out
     assert "slide AUC" in out
     assert call("run", tmp_path / "run") == 0  # the run folder is a configuration

@@ -172,7 +172,9 @@ def test_a_push_that_is_cut_short_leaves_no_half_unit(
     assert bucket.exists(f"/bucket/runs/two/run{MANIFEST}")
 
 
-def test_the_verbs(small_run: Path, tmp_path: Path, bucket: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_subcommands(
+    small_run: Path, tmp_path: Path, bucket: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     def code(*arguments: str) -> int:
         with pytest.raises(SystemExit) as stop:
             main(list(arguments))

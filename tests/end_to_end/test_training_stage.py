@@ -1,4 +1,4 @@
-"""The train verb: methods compared over folds, repeats and seeds; outlines for guided attention; what fails is told."""
+"""The train subcommand: methods compared over folds, repeats and seeds; outlines for guided attention; what fails is told."""
 
 import csv
 import shutil

@@ -180,13 +180,13 @@ def test_crops_show_what_was_called(tmp_path: Path) -> None:
     from wsi_mil.contracts.tiles import TileSpec, TileTable
     from wsi_mil.slides import ArrayReader
     from wsi_mil.stages.false_positives import CROP_PX, crop
-    from wsi_mil.tiles import lattice, plan_reading
+    from wsi_mil.tiles import plan_reading, tile_grid
 
     pixels = np.full((900, 1200, 3), 250, np.uint8)
     pixels[300:400, 500:600] = (200, 30, 30)  # one tile of 100 px
     reader = ArrayReader(pixels, mpp=0.5)
     spec = TileSpec(mpp=0.5, size_px=100)
-    coords = lattice(reader.info, spec)
+    coords = tile_grid(reader.info, spec)
     ones = np.ones(len(coords), np.float32)
     table = TileTable(
         reader.info.slide_id, spec, plan_reading(reader.info, spec), coords, ones, (1200, 900), (0.5, 0.5)

@@ -27,7 +27,7 @@ from wsi_mil.evaluation.observations import LabelledTiles
 from wsi_mil.evaluation.patch_level import patch_metrics, patch_result
 from wsi_mil.evaluation.slide_level import confusion
 from wsi_mil.evaluation.spec import EvaluationSpec
-from wsi_mil.tiles import lattice, plan_reading
+from wsi_mil.tiles import plan_reading, tile_grid
 
 INFO = SlideInfo("s", "", ((2000, 1500),), (1.0,), 0.5, 0.5, "test", None, "v", "r", "1")
 
@@ -117,7 +117,7 @@ def test_patients_are_drawn_whole() -> None:
 
 def table(size: int = 100) -> TileTable:
     spec = TileSpec(mpp=0.5, size_px=size)
-    coords = lattice(INFO, spec)
+    coords = tile_grid(INFO, spec)
     return TileTable(
         "s",
         spec,

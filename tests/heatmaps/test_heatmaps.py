@@ -18,14 +18,14 @@ from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.geojson import geometry_of, read_features, write_features
 from wsi_mil.heatmaps import contour_features, draw_overlay, score_raster, tile_features, write_score_pyramid
 from wsi_mil.heatmaps.overlay import blend
-from wsi_mil.tiles import lattice, plan_reading
+from wsi_mil.tiles import plan_reading, tile_grid
 
 INFO = SlideInfo("s/1", "", ((5230, 3370),), (1.0,), 0.37, 0.41, "test", None, "v", "r", "1")
 
 
 def table(info: SlideInfo = INFO, size: int = 64, stride: int | None = None) -> TileTable:
     spec = TileSpec(mpp=1.0, size_px=size, stride_px=stride)
-    coords = lattice(info, spec)
+    coords = tile_grid(info, spec)
     return TileTable(
         info.slide_id,
         spec,

@@ -16,7 +16,7 @@ from wsi_mil.errors import ConfigError
 from wsi_mil.geojson import geometry_of, read_features, write_features
 from wsi_mil.heatmaps import contour_features, detection_features, score_raster, shown_tiles, tile_features
 from wsi_mil.testing.qupath import broken_rules
-from wsi_mil.tiles import lattice, plan_reading
+from wsi_mil.tiles import plan_reading, tile_grid
 from wsi_mil.tissue.files import read_tissue, tissue_features, write_tissue
 from wsi_mil.tissue.segmentation import TissueSpec, mask_from_polygons
 
@@ -26,7 +26,7 @@ BOUNDS = Bounds(701, 303, 4003, 2504)
 def slide(bounds: Bounds | None) -> tuple[SlideInfo, TileTable, SlideScores]:
     info = SlideInfo("a/größe", "", ((5231, 3377),), (1.0,), 0.37, 0.41, "test", bounds, "v", "r", "1")
     spec = TileSpec(mpp=1.0, size_px=61)
-    coords = lattice(info, spec)
+    coords = tile_grid(info, spec)
     ones = np.ones(len(coords), np.float32)
     table = TileTable(
         info.slide_id,

@@ -1,4 +1,4 @@
-"""The lattice, the plan and the coverage: arithmetic against hand-worked and brute-force cases; pixels against truth."""
+"""The grid, the plan and the coverage: arithmetic against hand-worked and brute-force cases; pixels against truth."""
 
 import math
 
@@ -16,7 +16,7 @@ from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.errors import DataError, SlideError
 from wsi_mil.slides import ArrayReader
-from wsi_mil.tiles import TileReader, lattice, plan_reading, tile_slide, tissue_fractions
+from wsi_mil.tiles import TileReader, plan_reading, tile_slide, tissue_fractions
 from wsi_mil.tissue import mask_from_polygons
 
 
@@ -34,21 +34,21 @@ def whole(slide: SlideInfo) -> TissueMask:
     return mask_from_polygons(shapely.box(0, 0, slide.width_px, slide.height_px), slide, 8.0, "whole")
 
 
-def test_lattice_by_hand() -> None:
-    found = lattice(info(700, 520), TileSpec(mpp=1.0, size_px=100))  # 200 px a tile at level 0
+def test_tile_grid_by_hand() -> None:
+    found = tile_grid(info(700, 520), TileSpec(mpp=1.0, size_px=100))  # 200 px a tile at level 0
     assert found.tolist() == [[0, 0], [200, 0], [400, 0], [0, 200], [200, 200], [400, 200]]
     assert found.dtype == np.int32
 
 
 def test_stride_and_pixels_that_are_not_square() -> None:
     spec = TileSpec(mpp=1.0, size_px=100, stride_px=50)
-    found = lattice(info(400, 100, (0.5, 1.0)), spec)
+    found = tile_grid(info(400, 100, (0.5, 1.0)), spec)
     assert found.tolist() == [[0, 0], [100, 0], [200, 0]]
 
 
 def test_rounding_does_not_add_up() -> None:
     slide = info(100_000, 800, 0.243)
-    found = lattice(slide, TileSpec(mpp=0.5, size_px=256))
+    found = tile_grid(slide, TileSpec(mpp=0.5, size_px=256))
     step = 256 * 0.5 / 0.243
     last = found[found[:, 1] == 0][-1, 0]
     count = int((100_000 + 0.5) // step)
@@ -153,7 +153,7 @@ def test_specs_that_cannot_be(bad: dict[str, float]) -> None:
 
 
 def test_pixels_at_the_asked_scale() -> None:
-    """A tile at 1 µm/px of a 0.5 µm/px slide is the 2 x 2 mean; the lattice names where it lies."""
+    """A tile at 1 µm/px of a 0.5 µm/px slide is the 2 x 2 mean; the grid names where it lies."""
     image = np.random.default_rng(1).integers(0, 255, (240, 400, 3), dtype=np.uint8)
     reader = ArrayReader(image, mpp=0.5)
     table = tile_slide(reader.info, whole(reader.info), TileSpec(mpp=1.0, size_px=60))

@@ -1,4 +1,4 @@
-"""The command line: one file per verb, loaded only when its verb is called."""
+"""The command line: one file per subcommand, loaded only when its subcommand is called."""
 
 from wsi_mil.cli.main import main
 

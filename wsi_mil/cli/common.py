@@ -1,4 +1,4 @@
-"""What verbs share: arguments, and the words at the end."""
+"""What subcommands share: arguments, and the words at the end."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def load_or_plan(
     dry_run: bool,
     change: Callable[[RunConfig], RunConfig] = lambda config: config,
 ) -> RunConfig | None:
-    """Return the configuration, changed by the verb's own options; for a dry run print the plan and return None."""
+    """Return the configuration, changed by the subcommand's own options; for a dry run print the plan and return None."""
     loaded = change(load_config(config, overrides))
     if not dry_run:
         return loaded

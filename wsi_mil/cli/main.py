@@ -1,4 +1,4 @@
-"""`wsi-mil VERB ...`: finds the verb, turns a user's mistake into one line and an exit code."""
+"""`wsi-mil SUBCOMMAND ...`: finds the subcommand, turns a user's mistake into one line and an exit code."""
 
 import sys
 from importlib import import_module
@@ -9,7 +9,7 @@ import wsi_mil
 from wsi_mil.errors import WsiMilError, nearest
 from wsi_mil.stages.table import STAGES
 
-VERBS = {
+SUBCOMMANDS = {
     "run": "the whole pipeline, from slides to report",
     "demo": "a synthetic cohort to a report: no download, no GPU",
     "synth": "write a synthetic cohort with exact truth",
@@ -36,21 +36,23 @@ EXIT_USER_ERROR, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 1, 3, 130
 
 
 class LazyGroup(click.Group):
-    """Knows every verb's name and sentence without importing it."""
+    """Knows every subcommand's name and sentence without importing it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+        return list(SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            raise click.UsageError(f"No verb {cmd_name!r}. Nearest: {nearest(cmd_name, list(VERBS))}.", ctx)
+        if cmd_name not in SUBCOMMANDS:
+            raise click.UsageError(
+                f"No subcommand {cmd_name!r}. Nearest: {nearest(cmd_name, list(SUBCOMMANDS))}.", ctx
+            )
         if cmd_name in STAGES:
             return import_module("wsi_mil.cli.stage").command_for(cmd_name)  # type: ignore[no-any-return]
         return import_module(f"wsi_mil.cli.{MODULES.get(cmd_name, cmd_name)}").command  # type: ignore[no-any-return]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl(list(SUBCOMMANDS.items()))
 
 
 @click.group(

@@ -18,7 +18,7 @@ class TileSpec(Spec):
 
     mpp: float = Field(default=0.5, gt=0, description="µm per tile pixel")
     size_px: int = Field(default=256, ge=1, description="side of a tile, in pixels at `mpp`")
-    stride_px: int | None = Field(default=None, ge=1, description="step of the lattice, in pixels at `mpp`")
+    stride_px: int | None = Field(default=None, ge=1, description="step of the tile grid, in pixels at `mpp`")
     min_tissue_fraction: float = Field(default=0.5, ge=0, le=1)
 
     @model_validator(mode="after")

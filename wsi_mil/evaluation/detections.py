@@ -102,7 +102,7 @@ def _maxima(
 def _components(
     centres: NDArray[np.float64], values: NDArray[np.floating], table: TileTable
 ) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
-    """Mean centre and largest value of each group of tiles that are neighbours on the lattice."""
+    """Mean centre and largest value of each group of tiles that are neighbours on the tile grid."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree

@@ -131,7 +131,7 @@ def flat_name(slide_id: str) -> str:
 
 
 def _torchmil(slide: ExportedSlide, folder: Path, _layout: str) -> list[Path]:
-    """torchmil joins tiles whose coordinates are at most 1.5 apart: so coordinates are in steps of the lattice."""
+    """torchmil joins tiles whose coordinates are at most 1.5 apart: so coordinates are in steps of the tile grid."""
     features, coords = _rows(slide)
     plan, spec = slide.table.plan, slide.table.spec
     step0_px = np.array([plan.tile_width0_px, plan.tile_height0_px]) * spec.step_px / spec.size_px

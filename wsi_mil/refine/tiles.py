@@ -144,7 +144,7 @@ def _masks(slide: TrainingSlide, rows: Sequence[int], side_px: int) -> NDArray[n
 
 
 def suspicious_rows(table: TileTable, probabilities: NDArray[np.float32], limit: float) -> NDArray[np.int32]:
-    """Return the rows (K,) of tiles above `limit` and of their eight neighbours on the lattice, sorted."""
+    """Return the rows (K,) of tiles above `limit` and of their eight neighbours on the tile grid, sorted."""
     finite = np.isfinite(probabilities)
     chosen = np.flatnonzero(finite & (probabilities > limit))
     if not len(chosen):

@@ -41,10 +41,10 @@ def plan_reading(info: SlideInfo, spec: TileSpec) -> ReadPlan:
     )
 
 
-def lattice(info: SlideInfo, spec: TileSpec) -> NDArray[np.int32]:
+def tile_grid(info: SlideInfo, spec: TileSpec) -> NDArray[np.int32]:
     """Return the top-left corners (N, 2) int32, level-0 px, of all tiles that lie inside the slide, by (y, x).
 
-    The lattice starts at level-0 (0, 0) and is the same whatever the tissue; each corner is rounded on its own, so
+    The grid starts at level-0 (0, 0) and is the same whatever the tissue; each corner is rounded on its own, so
     that errors do not add up. A tile larger than the slide gives none.
     """
     x0, y0 = (

@@ -4,7 +4,7 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.tiles.coverage import tissue_fractions
-from wsi_mil.tiles.geometry import lattice, plan_reading
+from wsi_mil.tiles.geometry import plan_reading, tile_grid
 from wsi_mil.tissue import mask_from_polygons
 
 MASK_PX_PER_TILE = 8
@@ -14,7 +14,7 @@ MAX_MASK_PX = 64_000_000
 def tile_slide(info: SlideInfo, tissue: TissueMask, spec: TileSpec) -> TileTable:
     """Return the tiles of at least `spec.min_tissue_fraction` tissue, sorted by (y, x); possibly none."""
     plan = plan_reading(info, spec)
-    coords = lattice(info, spec)
+    coords = tile_grid(info, spec)
     fine = _fine_enough(tissue, info, spec)
     fractions = tissue_fractions(fine, coords, plan.tile_width0_px, plan.tile_height0_px)
     keep = (fractions >= spec.min_tissue_fraction) & (fractions > 0)
