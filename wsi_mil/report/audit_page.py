@@ -17,7 +17,7 @@ WORDS = {
 
 def render_bag_audit(found: dict[str, Any]) -> str:
     """Return the page of an audit.json of aggregators."""
-    from wsi_mil.report.page import template
+    from wsi_mil.report.templating import fill
 
     tests = list(found["aggregators"][0]["tests"]) if found["aggregators"] else []
-    return str(template("audit.html").render(found=found, tests=tests, words=WORDS))
+    return str(fill(__file__, found=found, tests=tests, words=WORDS))

@@ -1,0 +1,24 @@
+"""Section "Audit": the audits of the run's models, each with its picture."""
+
+from wsi_mil.io.files import read_json
+from wsi_mil.report.section import Content, Section
+from wsi_mil.report.source import ReportSource
+from wsi_mil.report.templating import fill
+
+
+def read(source: ReportSource) -> Content | None:
+    paths = [source.run.path / "audit" / name / "audit.json" for name in source.models]
+    found = [(path, read_json(path)) for path in paths if path.exists()]
+    current = [(path, audit) for path, audit in found if source.are_current(audit["model"], audit["model_digests"])]
+    if not current:
+        return None
+
+    def render() -> str:
+        pictures = [path.with_name("curves.png") for path, _ in current]
+        pngs = [picture.read_bytes() if picture.exists() else None for picture in pictures]
+        return fill(__file__, audits=list(zip([audit for _, audit in current], pngs, strict=True)))
+
+    return Content([audit for _, audit in current], render)
+
+
+SECTION = Section("Audit", "audit", 40, read)
