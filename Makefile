@@ -4,8 +4,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Processes of pytest-xdist: `make test WORKERS=0` runs in one process, for a debugger.
+WORKERS ?= logical
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: setup demo test check smoke bench constraints clean
+.PHONY: setup demo lint test test-all check coverage smoke bench constraints clean
 
 setup: $(READY)
 
@@ -19,14 +22,25 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/wsi-mil demo
 
+# The default tier: minutes.
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
-check: setup
+# Every tier that needs neither a GPU nor the internet.
+test-all: setup
+	$(PYTEST) -m 'not gpu and not network'
+
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(MAKE) test
+
+# What to run before you stop: CI runs `lint` and `test-all`.
+check: lint test
+
+# Lines and branches that the default tier runs: a table here, and a page for each file in htmlcov/.
+coverage: setup
+	$(PYTEST) --cov --cov-report term:skip-covered --cov-report html
 
 # The Dockerfile's steps in a clean virtual environment: needs no container engine.
 smoke: setup
@@ -50,4 +64,4 @@ constraints:
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .coverage htmlcov mutants

@@ -29,6 +29,7 @@ from wsi_mil.bags.segments import segment_softmax, segment_weighted_sum
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.features.mapped import MappedFeatures
 from wsi_mil.features.store import FeatureWriter
+from wsi_mil.testing.aggregators import detection_loss
 from wsi_mil.training import Standardizer, TrainSpec, fit
 from wsi_mil.training.loading import Buffer, packed_batches
 from wsi_mil.training.two_pass import backward_in_two_passes
@@ -72,7 +73,7 @@ def step(model: nn.Module, bags: PackedBags, low: bool = False) -> None:
     """Forward and backward of one packed batch."""
     model.zero_grad(set_to_none=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=low):
-        terms = model.loss(model(bags), bags.labels)  # type: ignore[operator]
+        terms = model.loss(model(bags), bags.labels, detection_loss(model))  # type: ignore[operator]
     torch.stack([term.float() for term in terms.values()]).sum().backward()
 
 
@@ -197,7 +198,7 @@ def two_pass(rounds: int) -> None:
         def two(model: MaxPooling = model, low: bool = False) -> None:
             model.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
-                backward_in_two_passes(model, bags, chunk_rows=TrainSpec().chunk_rows)
+                backward_in_two_passes(model, bags, detection_loss(model), chunk_rows=TrainSpec().chunk_rows)
 
         difference = gradient_difference(model, batch, two)
         seconds = medians(

@@ -34,10 +34,10 @@ from torchvision import models
 
 from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.encoders import EncoderSpec, build_encoder
-from wsi_mil.execution.mapping import available_cores
+from wsi_mil.execution.spec import available_cores
 from wsi_mil.features import SlideStore, encode_tiles, extract_features
 from wsi_mil.slides import open_slide
-from wsi_mil.slides.jpeg_tiles import JpegTilesReader
+from wsi_mil.slides.readers.jpeg_tiles import JpegTilesReader
 from wsi_mil.synthetic import Scanner, draw_anatomy, paint
 from wsi_mil.synthetic.writing import write_pyramid
 from wsi_mil.tiles import TileReader, tile_slide
@@ -160,13 +160,13 @@ def reading(path: Path, table: TileTable, rounds: int) -> dict[str, Any]:
     for reader in ("jpeg_tiles", "openslide", "tiffslide"):
         for kind, shift in (("aligned", 0), ("unaligned", 100)):
             tasks[f"{reader}, {kind}"] = lambda r=reader, s=shift: read_regions(path, table, r, s)  # type: ignore[misc]
-    for reader in ("jpeg_tiles", "jpeg_tiles_dct"):
+    for reader in ("jpeg_tiles",):
         half = half_table(path, reader)
         tasks[f"{reader}, {2 * MPP} µm/px"] = lambda r=reader, t=half: read_tiles(path, r, t)  # type: ignore[misc]
     rates = medians(tasks, rounds)
     raw = rates["raw tiles, libjpeg-turbo"].cpu
     print(
-        f"\nReading {len(table)} regions of {TILE_PX} px, one thread, 'unaligned': 100 px off the file's own tiles; the last two: tiles at "
+        f"\nReading {len(table)} regions of {TILE_PX} px, one thread, 'unaligned': 100 px off the file's own tiles; the last: tiles at "
         f"half the scale, four of the file's tiles each\n"
     )
     print("| reader | regions/s of processor | share of raw decoding |\n|---|---|---|")

@@ -20,8 +20,8 @@ import psutil
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.execution import ExecutionSpec, map_slides
-from wsi_mil.run.accounting import account
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.recording import record_outcomes
 
 TILES = 20_000
 
@@ -97,7 +97,7 @@ def measure(slides: int, workers: int, folder: Path) -> dict[str, float]:
                 yield outcome
 
         started = time.perf_counter()
-        account(run, "extract", watched(), len(jobs))
+        record_outcomes(run, "extract", watched(), len(jobs))
         wall = time.perf_counter() - started
         started = time.perf_counter()
         run.ledger.save()

@@ -12,7 +12,8 @@ from wsi_mil.config import RunConfig
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation.intervals import spread
 from wsi_mil.io.files import read_json, write_text
-from wsi_mil.stages import RunFolder, run_stage
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.stages import run_stage
 
 Row = tuple[str, str, str, str, str]  # slide, label, patient, centre, split
 COLUMNS = ("slide AUC", "accuracy", "F1", "patch AUC", "patch AUPRC", "patch F1", "FROC")

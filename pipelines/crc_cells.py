@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from wsi_mil.bags import Split
 from wsi_mil.config import RunConfig, load_config
-from wsi_mil.evaluation.slide_metrics import auc
+from wsi_mil.evaluation.metrics.auc import auc
 from wsi_mil.geojson import feature, polygonal, stable_id, write_features
 from wsi_mil.io.files import write_text
 from wsi_mil.logs import setup_console
-from wsi_mil.stages import RunFolder, run_stage
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.stages import run_stage
 from wsi_mil.synthetic.writing import write_pyramid
 
 TILE_PX, MPP = 27, 0.5

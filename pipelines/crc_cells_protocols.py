@@ -21,8 +21,8 @@ from wsi_mil.bags import Fold, Split, load_bag, read_labels
 from wsi_mil.config import load_config
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.evaluation import read_annotations, tile_overlap
-from wsi_mil.evaluation.slide_metrics import auc
-from wsi_mil.stages import RunFolder
+from wsi_mil.evaluation.metrics.auc import auc
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.training import Standardizer, TrainSpec, fit
 
 BAGS_PER_BATCH = {"focus_mil": 3, "mi_net": 1, "abmil_gated": 1}

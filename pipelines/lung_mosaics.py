@@ -24,7 +24,8 @@ from pipelines.lung_mosaic_slides import MosaicSpec, write_mosaics
 from wsi_mil.config import RunConfig, load_config
 from wsi_mil.io.files import read_json
 from wsi_mil.logs import setup_console
-from wsi_mil.stages import RunFolder, run_stage
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.stages import run_stage
 
 RATES = (1e-4, 3e-4, 1e-3)
 HARD = MosaicSpec(
@@ -124,7 +125,7 @@ def table_rows(run: RunFolder, form: str, models: list[str]) -> list[list[str]]:
                 f"{min(seeds):.3f} to {max(seeds):.3f}",
                 _shown(patch["auc"], patch["intervals"]["auc"]),
                 _shown(patch["auprc"], patch["intervals"]["auprc"]),
-                _shown(froc["score"], froc["interval"]),
+                _shown(froc["score"], froc["intervals"]["score"]),
             ]
         )
     return rows

@@ -18,7 +18,8 @@ from wsi_mil.config.loading import parse_config
 from wsi_mil.evaluation.intervals import spread
 from wsi_mil.io.files import write_json, write_text
 from wsi_mil.logs import logger, setup_console
-from wsi_mil.stages import RunFolder, run_pipeline
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.stages import run_pipeline
 from wsi_mil.stages.pipeline import refine_run
 
 MODEL, OUTLINED_SLIDES = "focus_mil", 2

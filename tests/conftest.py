@@ -1,16 +1,61 @@
-"""Fixtures: where real data lie, and a small synthetic cohort that many tests share."""
+"""Fixtures that many folders of tests share: real data, a small synthetic cohort, a finished run.
+
+Also the rule that puts tests into the tier `slow` (docs/testing.md).
+"""
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.synthetic import SynthSpec, write_cohort
 
 torch.set_num_threads(1)  # the tensors of tests are small: threads would only wait for each other
+
+TESTS = Path(__file__).parent
+SLOW = ("pipelines", "test_benchmarks.py")  # folders and files below tests/ that are slow as a whole
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow as a whole: the studies, the benchmarks, and all that needs a browser."""
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] in SLOW or item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.slow)
+
+
+Build = Callable[[Path], object]
+BuildOnce = Callable[[str, Build], Path]
+FinishedRun = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def build_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> BuildOnce:
+    """A function `build_once(name, build)`: the folder `name`, which `build(folder)` fills once per test run.
+
+    The processes of pytest-xdist share the folder: the first one that asks builds it, the others wait for the
+    lock. Tests read the folder; they copy what they change.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+
+    def folder_named(name: str, build: Build) -> Path:
+        folder, done = shared / "shared" / name, shared / "shared" / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what a failed attempt left
+                folder.mkdir()
+                build(folder)
+                done.touch()
+        return folder
+
+    return folder_named
 
 
 def _folder(variable: str) -> Path:
@@ -51,11 +96,9 @@ SMALL = SynthSpec(
 
 
 @pytest.fixture(scope="session")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cohort(build_once: BuildOnce) -> Path:
     """18 small slides with labels.csv and truth. Read only: copy what you change."""
-    folder = tmp_path_factory.mktemp("cohort")
-    write_cohort(folder, SMALL, ExecutionSpec(workers=1))
-    return folder
+    return build_once("cohort", lambda folder: write_cohort(folder, SMALL, ExecutionSpec(workers=1)))
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +121,24 @@ def quick_config(cohort: Path) -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory: pytest.TempPathFactory, quick_config: dict[str, object]) -> Path:
-    """A finished run with a FocusMIL model, as `runs/demo` is one. Read only: copy what you change."""
+def finished_run(build_once: BuildOnce, quick_config: dict[str, object]) -> FinishedRun:
+    """A function `finished_run(name, **changes)`: the folder of a finished run with these settings.
+
+    A run is made once per test run; the folder that holds it is called `name`.
+    """
     from wsi_mil.config.loading import parse_config
     from wsi_mil.stages import run_pipeline
 
-    run = tmp_path_factory.mktemp("small") / "demo"
-    run_pipeline(parse_config({**quick_config, "run": str(run), "models": {"focus_mil": {}}}))
-    return run
+    def folder_of(name: str, **changes: object) -> Path:
+        def build(folder: Path) -> None:
+            run_pipeline(parse_config({**quick_config, "run": str(folder / "demo"), **changes}))
+
+        return build_once(name, build) / "demo"
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def small_run(finished_run: FinishedRun) -> Path:
+    """A finished run with a FocusMIL model, as `runs/demo` is one. Read only: copy what you change."""
+    return finished_run("small_run", models={"focus_mil": {}})

@@ -14,8 +14,12 @@ def logger(name: str = "wsi_mil") -> logging.Logger:
 
 
 def setup_console(verbosity: int = 0) -> None:
-    """Send messages to stderr: warnings at -1, what was done at 0, why it was done at 1."""
-    level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
+    """Send messages to stderr: warnings at -1, what was done at 0, details and tracebacks at 1."""
+    set_level({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
+
+
+def set_level(level: int) -> None:
+    """Send messages of at least `level` (of `logging`) to stderr; in a worker process: the level of its parent."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("wsi_mil")

@@ -14,7 +14,8 @@ from wsi_mil.aggregators.mi_net import MiNet
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError, DataError
-from wsi_mil.testing.aggregators import DIM, AggregatorSuite, make_bags
+from wsi_mil.tasks import TaskLoss
+from wsi_mil.testing.aggregators import DIM, AggregatorSuite, detection_loss, make_bags
 
 # Written out, not read from the registry: an entry that is missing here fails test_every_registry_entry_has_a_suite.
 SMALL: dict[str, dict[str, Any]] = {
@@ -106,7 +107,9 @@ class Cheater(Aggregator):
             bag_logits = torch.stack([p[0] for p in parts])
         return AggregatorOutput(bags, bag_logits, logits[:, 0], "logit")
 
-    def loss(self, output: AggregatorOutput, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def loss(
+        self, output: AggregatorOutput, targets: torch.Tensor, task_loss: TaskLoss
+    ) -> dict[str, torch.Tensor]:
         return {
             "bag": output.bag_logits.square().sum()
             if self.fault == "sum"
@@ -152,7 +155,7 @@ def test_focus_mil_by_hand() -> None:
     expected = torch.stack([logits[:4].max(), logits[4:].max()])
     torch.testing.assert_close(output.bag_logits[:, 0], expected)
     torch.testing.assert_close(output.instance_scores, logits)
-    terms = model.loss(output, torch.tensor([0, 1]))
+    terms = model.loss(output, torch.tensor([0, 1]), detection_loss(model))
     p = expected.sigmoid()
     torch.testing.assert_close(terms["bag"], -((1 - p[0]).log() + p[1].log()) / 2)
     from torch.distributions import Normal, kl_divergence
@@ -162,7 +165,10 @@ def test_focus_mil_by_hand() -> None:
     model.kl_over = "selected"
     rows = [int(logits[:4].argmax()), 4 + int(logits[4:].argmax())]
     torch.testing.assert_close(
-        model.loss(output, torch.tensor([0, 1]))["kl"], 0.01 * kl[rows].mean(), rtol=1e-5, atol=1e-9
+        model.loss(output, torch.tensor([0, 1]), detection_loss(model))["kl"],
+        0.01 * kl[rows].mean(),
+        rtol=1e-5,
+        atol=1e-9,
     )
 
 
@@ -210,7 +216,7 @@ def test_mi_net_gives_gradient_to_one_instance_a_bag() -> None:
     packed = PackedBags.pack(make_bags((4, 6)))
     packed.features.requires_grad_()
     output = model(packed)
-    model.loss(output, packed.labels)["bag"].backward()
+    model.loss(output, packed.labels, detection_loss(model))["bag"].backward()
     assert packed.features.grad is not None
     rows = packed.features.grad.abs().sum(1).nonzero()[:, 0].tolist()
     scores = output.instance_scores
@@ -222,7 +228,7 @@ def test_outside_the_clamp_abmil_gives_no_gradient() -> None:
     with torch.no_grad():
         model.classifier.bias.fill_(40.0)
     packed = PackedBags.pack(make_bags((3,)))
-    loss = model.loss(model(packed), torch.tensor([0]))["bag"]
+    loss = model.loss(model(packed), torch.tensor([0]), detection_loss(model))["bag"]
     loss.backward()
     assert float(loss.detach()) == pytest.approx(-np.log(1e-5), rel=1e-3)
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())

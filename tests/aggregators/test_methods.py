@@ -11,7 +11,7 @@ import torch
 
 from wsi_mil.aggregators import AGGREGATORS, build_aggregator, outputs_for
 from wsi_mil.aggregators.catalog import parameters_of
-from wsi_mil.aggregators.clam import CLAMSB, hardness
+from wsi_mil.aggregators.clam import CLAMSB, smooth_svm
 from wsi_mil.aggregators.counterfactual import Counterfactual
 from wsi_mil.aggregators.dtfd import DTFD
 from wsi_mil.aggregators.guided import Guided
@@ -19,7 +19,7 @@ from wsi_mil.aggregators.loss_attention import LossAttention
 from wsi_mil.aggregators.transmil import TransMIL, tile_scores
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.errors import ConfigError, DataError, ModelError
-from wsi_mil.testing.aggregators import DIM, make_bags
+from wsi_mil.testing.aggregators import DIM, detection_loss, make_bags
 from wsi_mil.training import TrainSpec, fit
 
 
@@ -50,8 +50,8 @@ def test_one_logit_loss_attention_is_two_logits_with_the_first_at_zero() -> None
     packed = PackedBags.pack(make_bags((5, 3)))
     a, b = one(packed), two(packed)
     torch.testing.assert_close(a.instance_scores, b.instance_scores)
-    for name, term in one.loss(a, packed.labels).items():
-        torch.testing.assert_close(term, two.loss(b, packed.labels)[name])
+    for name, term in one.loss(a, packed.labels, detection_loss(one)).items():
+        torch.testing.assert_close(term, two.loss(b, packed.labels, detection_loss(two))[name])
 
 
 def test_consistency_follows_the_moving_mean_by_hand() -> None:
@@ -65,7 +65,7 @@ def test_consistency_follows_the_moving_mean_by_hand() -> None:
             model.classifier.bias.add_(torch.tensor([0.3, -0.2]))  # the weights move from epoch to epoch
             model.classifier.weight.mul_(1.3)
         output = model(packed)
-        found = float(model.loss(output, labels)["consistency"].detach())
+        found = float(model.loss(output, labels, detection_loss(model))["consistency"].detach())
         weights = output.instance_scores.detach().split(packed.lengths)
         expected = 0.0
         if epoch > 0:
@@ -75,7 +75,7 @@ def test_consistency_follows_the_moving_mean_by_hand() -> None:
         assert found == pytest.approx(expected, rel=1e-4)
         assert epoch == 0 or found > 0
         moving = [0.6 * m + 0.4 * w for m, w in zip(moving, weights, strict=True)]
-    assert "consistency" not in model.eval().loss(model(packed), labels)
+    assert "consistency" not in model.eval().loss(model(packed), labels, detection_loss(model))
 
 
 def test_consistency_survives_an_interruption(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_effect_is_what_the_weights_change() -> None:
     mean = torch.stack([h[:5].mean(0), h[5:].mean(0)])
     torch.testing.assert_close(output.extras["effect"], output.bag_logits - base.classifier(mean))  # type: ignore[operator]
     torch.testing.assert_close(output.bag_logits, base(packed).bag_logits)
-    terms = model.loss(output, packed.labels)
+    terms = model.loss(output, packed.labels, detection_loss(model))
     expected = torch.nn.functional.binary_cross_entropy_with_logits(
         output.extras["effect"][:, 0], packed.labels.float()
     )
@@ -155,7 +155,9 @@ def test_mining_by_hand() -> None:
     classifier = model.base.get_submodule("classifier")
     torch.testing.assert_close(output.extras["rest_logits"][0], classifier(rest))
     expected = 2.0 * float(classifier(rest).sigmoid().detach()) / 3
-    assert float(model.loss(output, packed.labels)["mining"].detach()) == pytest.approx(expected, rel=1e-5)
+    assert float(
+        model.loss(output, packed.labels, detection_loss(model))["mining"].detach()
+    ) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -190,7 +192,7 @@ def test_instance_labels_travel_with_their_instances() -> None:
 def test_smooth_svm_by_hand() -> None:
     scores = torch.tensor([[2.0, 0.5, -1.0]])
     expected = math.log(math.exp(2) + math.exp(1.5) + math.exp(0)) - 2
-    assert float(hardness("svm", scores, torch.tensor([0]))) == pytest.approx(expected)
+    assert float(smooth_svm(scores, torch.tensor([0]))) == pytest.approx(expected)
 
 
 def test_clam_takes_what_a_small_bag_has() -> None:
@@ -215,7 +217,7 @@ def test_dtfd_tier_two_leaves_tier_one_alone_unless_asked() -> None:
     packed = PackedBags.pack(make_bags((30,)))
     for detach in (True, False):
         model = DTFD(DIM, 2, 8, 4, detach=detach).eval()
-        model.loss(model(packed), packed.labels)["bag"].backward()
+        model.loss(model(packed), packed.labels, detection_loss(model))["bag"].backward()
         assert (model.embed.weight.grad is None) == detach
         assert model.classifier2.weight.grad is not None
 

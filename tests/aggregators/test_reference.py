@@ -1,11 +1,13 @@
 """Forward, losses and gradients against the published code of each method, for whatever seeds and bags the files hold."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits as binary_cross_entropy
 
 from tests.aggregators.reference import DTYPES, Reference, linear
 from wsi_mil.aggregators.abmil import ABMIL
@@ -18,6 +20,7 @@ from wsi_mil.aggregators.front_end import ImageFrontEnd, LeNet
 from wsi_mil.aggregators.loss_attention import LossAttention
 from wsi_mil.aggregators.transmil import TransMIL
 from wsi_mil.contracts.bags import Bag, PackedBags
+from wsi_mil.testing.aggregators import detection_loss
 
 pytestmark = pytest.mark.parametrize("dtype", DTYPES, ids=["float64", "float32"])
 
@@ -81,8 +84,8 @@ def check_abmil(ref: Reference, model: nn.Module, names: dict[str, str], bag: in
     ref.close(output.extras["attention_raw"], f"bag{bag}/attention_raw")
     ref.close(output.extras["h"], f"bag{bag}/H")
     for k in (0, 1):
-        ref.close(model.loss(output, torch.tensor([k]))["bag"], f"bag{bag}/y{k}/loss")
-    loss = model.loss(output, torch.tensor([ref.label(bag)]))["bag"]
+        ref.close(model.loss(output, torch.tensor([k]), detection_loss(model))["bag"], f"bag{bag}/y{k}/loss")
+    loss = model.loss(output, torch.tensor([ref.label(bag)]), detection_loss(model))["bag"]
     ref.gradients(
         model, names, x, f"bag{bag}", loss, shift_free=("attention.w.bias", "aggregator.attention.w.bias")
     )
@@ -133,16 +136,21 @@ def check_clam(ref: Reference, model: CLAM, names: dict[str, str], bag: int, var
         labels = torch.tensor([k])
         for kind in ("ce", "svm"):
             model.bag_loss = kind  # type: ignore[assignment]
-            ref.close(model.loss(output, labels)["bag"] / model.bag_weight, f"bag{bag}/y{k}/bag_loss_{kind}")
+            ref.close(
+                model.loss(output, labels, detection_loss(model))["bag"] / model.bag_weight,
+                f"bag{bag}/y{k}/bag_loss_{kind}",
+            )
         model.bag_loss = "ce"
         block = f"bag{bag}/y{k}/{variant}"
         if f"{block}/inst_loss" not in ref:
             continue
         ref.close(model.clustering_loss(output, labels), f"{block}/inst_loss")
-        ref.close(total(model.loss(output, labels)), f"{block}/total_loss")
+        ref.close(total(model.loss(output, labels, detection_loss(model))), f"{block}/total_loss")
         if k == ref.label(bag):
             shift_free = ("attention.w.bias",)
-            ref.gradients(model, names, x, block, total(model.loss(output, labels)), shift_free)
+            ref.gradients(
+                model, names, x, block, total(model.loss(output, labels, detection_loss(model))), shift_free
+            )
 
 
 @pytest.mark.parametrize("name", ["dsmil", "dsmil_2class"])
@@ -174,12 +182,18 @@ def test_dsmil_equals_its_reference(reference_folder: Path, dtype: torch.dtype, 
         ref.close(output.bag_logits, f"bag{bag}/logits")
         for block in sorted({k.split("/")[1] for k in ref.stored if k.startswith(f"bag{bag}/y")}):
             targets = torch.tensor([[float(digit) for digit in block[1:]]], dtype=dtype)
-            terms = stream_losses(output, targets)
+            terms = stream_losses(output, partial(binary_cross_entropy, target=targets))
             ref.close(2 * terms["bag"], f"bag{bag}/{block}/bag_loss")
             ref.close(2 * terms["max"], f"bag{bag}/{block}/max_loss")
             ref.close(total(terms), f"bag{bag}/{block}/loss")
         own = torch.from_numpy(ref.stored[f"bag{bag}/label"].reshape(1, -1)).to(dtype)
-        ref.gradients(model, names, x, f"bag{bag}", total(stream_losses(output, own)))
+        ref.gradients(
+            model,
+            names,
+            x,
+            f"bag{bag}",
+            total(stream_losses(output, partial(binary_cross_entropy, target=own))),
+        )
     assert ref.compared > 40
 
 
@@ -229,8 +243,10 @@ def test_transmil_equals_its_reference(reference_folder: Path, dtype: torch.dtyp
         _, attention = model.attend(1, ref.tensor(f"bag{bag}/after_ppeg")[None])
         ref.close(attention, f"bag{bag}/layer2_cls_attention")
         for k in ref.labels_of(bag):
-            ref.close(model.loss(output, torch.tensor([k]))["bag"], f"bag{bag}/y{k}/loss")
-        loss = model.loss(output, torch.tensor([ref.label(bag)]))["bag"]
+            ref.close(
+                model.loss(output, torch.tensor([k]), detection_loss(model))["bag"], f"bag{bag}/y{k}/loss"
+            )
+        loss = model.loss(output, torch.tensor([ref.label(bag)]), detection_loss(model))["bag"]
         ref.gradients(model, names, x, f"bag{bag}", loss)
     assert ref.compared > 40
 
@@ -280,10 +296,10 @@ def test_dtfd_equals_its_reference(reference_folder: Path, dtype: torch.dtype, v
         ref.close(output.bag_logits, f"{block}/logits")
         ref.close(model.probabilities(output.bag_logits), f"{block}/prob")
         for label in (0, 1):
-            terms = model.loss(output, torch.tensor([label]))
+            terms = model.loss(output, torch.tensor([label]), detection_loss(model))
             ref.close(terms["tier1"], f"{block}/y{label}/loss_tier1")
             ref.close(terms["bag"], f"{block}/y{label}/loss_tier2")
-        terms = model.loss(output, torch.tensor([ref.label(bag)]))
+        terms = model.loss(output, torch.tensor([ref.label(bag)]), detection_loss(model))
         for term, tier in (("tier1", 1), ("bag", 2)):
             x.grad = None
             terms[term].backward(retain_graph=True)
@@ -327,13 +343,13 @@ def test_loss_attention_equals_its_reference(reference_folder: Path, dtype: torc
             ref.close(output.instance_scores, f"bag{bag}/attention")
             ref.close(output.bag_logits, f"bag{bag}/logits")
             for k in ref.labels_of(bag):
-                terms = model.loss(output, torch.tensor([k]))
+                terms = model.loss(output, torch.tensor([k]), detection_loss(model))
                 ref.close(terms["bag"], f"bag{bag}/y{k}/L1")
                 name = "L2_mean_as_coded" if l2 == "mean" else "L2_sum_as_in_paper"
                 ref.close(terms["instance"] / lam, f"bag{bag}/y{k}/{name}")
                 ref.close(total(terms), f"bag{bag}/y{k}/{value}")
             if block:
-                loss = total(model.loss(output, torch.tensor([ref.label(bag)])))
+                loss = total(model.loss(output, torch.tensor([ref.label(bag)]), detection_loss(model)))
                 ref.gradients(model, names, x, f"bag{bag}/{block}", loss)
     assert ref.compared > 60
 
@@ -373,14 +389,16 @@ def test_causal_mil_equals_its_reference(reference_folder: Path, dtype: torch.dt
         ref.close(output.extras["prior_mu"], f"bag{bag}/prior_mu")
         ref.close(output.extras["prior_logvar"], f"bag{bag}/prior_logvar")
         for k in (0, 1):
-            check_causal_terms(ref, model.loss(output, torch.tensor([k])), f"bag{bag}/y{k}")
+            check_causal_terms(
+                ref, model.loss(output, torch.tensor([k]), detection_loss(model)), f"bag{bag}/y{k}"
+            )
         if f"bag{bag}/grad_x" in ref:
-            loss = total(model.loss(output, torch.tensor([ref.label(bag)])))
+            loss = total(model.loss(output, torch.tensor([ref.label(bag)]), detection_loss(model)))
             ref.gradients(model, names, x, f"bag{bag}", loss)
     order = [int(bag) for bag in ref.stored["batch/order"]]
     batch = PackedBags.pack([Bag(str(bag), ref.x(bag), ref.label(bag)) for bag in order])
     noise = torch.cat([ref.tensor(f"bag{bag}/eps") for bag in order])
-    terms = model.loss(model(batch, noise=noise), batch.labels)
+    terms = model.loss(model(batch, noise=noise), batch.labels, detection_loss(model))
     check_causal_terms(ref, terms, "batch/intended")
     as_coded = float(ref.stored["batch/as_coded/loss_kl_f64"])
     assert not np.isclose(float(terms["kl"].detach()), as_coded, rtol=1e-3)
@@ -428,11 +446,11 @@ def test_acmil_equals_its_reference(reference_folder: Path, dtype: torch.dtype) 
             ref.close(output.instance_scores, f"{block}/bag_attention")
             ref.close(output.bag_logits, f"{block}/logits")
             for k in (0, 1):
-                terms = model.loss(output, torch.tensor([k]))
+                terms = model.loss(output, torch.tensor([k]), detection_loss(model))
                 ref.close(terms["branches"], f"{block}/y{k}/loss_sub")
                 ref.close(terms["bag"], f"{block}/y{k}/loss_slide")
                 ref.close(terms["diversity"], f"{block}/loss_diversity")
                 ref.close(total(terms), f"{block}/y{k}/loss_total")
-            loss = total(model.loss(output, torch.tensor([ref.label(bag)])))
+            loss = total(model.loss(output, torch.tensor([ref.label(bag)]), detection_loss(model)))
             ref.gradients(model, names, x, block, loss, ("attention.w.bias",))
     assert ref.compared > 60

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsi_mil.bags import SlideLabel, Split, SplitSpec, make_split, read_labels
+from wsi_mil.bags import Split, SplitSpec, make_split, read_labels
 from wsi_mil.bags.labels import check_against_slides
 from wsi_mil.bags.segments import (
     segment_argmax,
@@ -21,7 +21,9 @@ from wsi_mil.bags.segments import (
     segment_weighted_sum,
 )
 from wsi_mil.contracts.bags import Bag, PackedBags
+from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.errors import ConfigError, DataError
+from wsi_mil.tasks import TaskSpec
 
 
 def write(path: Path, text: str) -> Path:
@@ -212,3 +214,23 @@ def test_the_first_of_equals_is_taken_both_ways() -> None:
     for tiny in (0, 64):
         with mock.patch("wsi_mil.bags.segments.TINY", tiny):
             assert segment_argmax(values, [2, 2, 1]).tolist() == [[0, 0], [2, 2], [4, 4]]
+
+
+def test_survival_and_regression_tables(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    rows = "\n".join(f"s{i},{i + 1},{int(i % 3 > 0)}" for i in range(30))
+    table.write_text(f"slide,time,event\n{rows}\n")
+    found = read_labels(table, spec=TaskSpec(kind="survival"))
+    assert found.rows["s1"].target == (2.0, 1.0)
+    assert found.rows["s1"].label is None
+    split = make_split(list(found.rows.values()), SplitSpec(), found.task)
+    events = [
+        sum(int(s[1:]) % 3 > 0 for s in part) / len(part)
+        for part in (split.folds[0].train, split.folds[0].test)
+    ]
+    assert events == pytest.approx([2 / 3, 2 / 3], abs=0.1)
+    with pytest.raises(DataError, match="expected the columns slide and value or label, found"):
+        read_labels(table, spec=TaskSpec(kind="regression"))
+    table.write_text("slide,value\na,1.5\nb,high\n")
+    with pytest.raises(DataError, match="line 3: value must be a number, got 'high'"):
+        read_labels(table, spec=TaskSpec(kind="regression"))

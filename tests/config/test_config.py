@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from wsi_mil.config import load_config, packaged_config, save_config
+from wsi_mil.config.loading import parse_config
 from wsi_mil.errors import ConfigError
 
 
@@ -116,3 +117,8 @@ def test_a_run_folder_is_its_own_run_from_anywhere(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert load_config("../runs/a").run == Path("../runs/a")
     assert load_config(tmp_path / "runs" / "a", ("run=b",)).run == Path("b")
+
+
+def test_a_single_view_of_the_encoder_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"encoder.*give encoder\.views=N and leave it out"):
+        parse_config({"run": "runs/x", "encoder": {"view": 3}})

@@ -85,7 +85,7 @@ def test_texture_is_the_same_on_a_gpu() -> None:
 
 def test_texture_in_double_is_the_same_to_1e_4() -> None:
     """What another device would differ by is rounding: double precision bounds it."""
-    from wsi_mil.encoders.texture import texture_statistics
+    from wsi_mil.encoders.models.texture import texture_statistics
 
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(
@@ -260,7 +260,7 @@ def test_names_that_are_none() -> None:
 
 def test_ctranspath_reads_the_published_names(tmp_path: Path) -> None:
     """A file in the authors' form (names of timm 0.5, under "model"), made here, gives the features of the same network."""
-    from wsi_mil.encoders.ctranspath import make_trunk
+    from wsi_mil.encoders.models.ctranspath import make_trunk
 
     trunk = make_trunk(3).eval()
     stem = {

@@ -14,8 +14,9 @@ from wsi_mil.cli.main import cli
 from wsi_mil.config import load_config
 from wsi_mil.errors import WsiMilError
 from wsi_mil.interop.layouts import LAYOUTS
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_tile_scores
-from wsi_mil.stages import RunFolder, run_pipeline
+from wsi_mil.stages import run_pipeline
 
 
 @pytest.fixture(scope="module")

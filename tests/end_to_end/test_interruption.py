@@ -16,7 +16,7 @@ from wsi_mil.stages import run_stage
 
 SLOW = """
 import sys, time
-import wsi_mil.encoders.texture as texture
+import wsi_mil.encoders.models.texture as texture
 encode = texture.TextureEncoder.encode
 def slow(self, pixels):
     print("batch", flush=True)

@@ -14,8 +14,8 @@ from wsi_mil.cli.main import cli, main
 from wsi_mil.config import load_config
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.heatmaps.refined import read_refined
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_slide_scores
-from wsi_mil.stages import RunFolder
 from wsi_mil.stages.pipeline import refine_run
 
 QUICK = ("refine.epochs=2", "refine.tiles_per_class=64", "refine.suspicious_above=0.9", "refine.margin_um=16")

@@ -13,8 +13,9 @@ from wsi_mil.config.loading import load_config, parse_config
 from wsi_mil.errors import ConfigError, DataError, SlideError
 from wsi_mil.interop.object_store import MANIFEST, Mirror, pull, push
 from wsi_mil.io.files import fingerprint
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.slides import find_slides, open_slide
-from wsi_mil.stages import RunFolder, run_stage
+from wsi_mil.stages import run_stage
 
 URL = "memory://bucket/slides"
 

@@ -18,7 +18,7 @@ from wsi_mil.experiments.poison_features import poison_folder, poisoned_store
 from wsi_mil.geojson import geometry_of, read_features
 from wsi_mil.robustness import PoisonSpec
 from wsi_mil.robustness.poison.kinds import POISONS
-from wsi_mil.stages import RunFolder
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.testing.qupath import broken_rules
 
 ROOT = Path(__file__).parents[2]

@@ -15,9 +15,10 @@ from wsi_mil.config.loading import load_config, parse_config, with_trained
 from wsi_mil.config.schema import with_aggregators
 from wsi_mil.errors import ConfigError, DataError, ModelError, StoreError
 from wsi_mil.io.files import read_json
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.trainings import summarise
 from wsi_mil.scoring import load_model
-from wsi_mil.stages import RunFolder, run_stage
+from wsi_mil.stages import run_stage
 from wsi_mil.stages.predict import predict_slides
 
 

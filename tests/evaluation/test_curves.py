@@ -1,7 +1,5 @@
 """Bands, calibration and lesion tables against values worked by hand or by another library."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss
@@ -9,11 +7,20 @@ from sklearn.metrics import brier_score_loss
 from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.scores import Detection
 from wsi_mil.contracts.slide import SlideInfo
-from wsi_mil.evaluation.bands import FALSE_POSITIVES, band, froc_at, precision_at, roc_at
-from wsi_mil.evaluation.calibration import calibration, wilson
+from wsi_mil.evaluation.calibration import calibration
+from wsi_mil.evaluation.curves import (
+    FALSE_POSITIVES,
+    band,
+    froc_at,
+    lesion_curve,
+    precision_at,
+    roc_at,
+    slide_curves,
+)
 from wsi_mil.evaluation.froc import Matches, froc_curve
 from wsi_mil.evaluation.lesion_tables import false_positive_rows, found_by_size, lesion_rows
-from wsi_mil.evaluation.patch_metrics import LabelledTiles
+from wsi_mil.evaluation.observations import LabelledTiles, LesionObservations, SlideObservations
+from wsi_mil.evaluation.results import SizeClass
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide, match_slide
 from wsi_mil.geojson import polygonal
@@ -63,28 +70,51 @@ def test_calibration_by_hand_and_by_scikit_learn() -> None:
     rng = np.random.default_rng(1)
     p = rng.random(200)
     truth = rng.random(200) < p**2
-    found = calibration(truth, p, [str(i) for i in range(200)], rng, 100)
-    assert found["brier"] == pytest.approx(brier_score_loss(truth, p))
-    assert found["interval"]["low"] < found["brier"] < found["interval"]["high"]
-    assert found["brier_of_share"] == pytest.approx(brier_score_loss(truth, np.full(200, truth.mean())))
-    edges = [(b["from"], b["to"]) for b in found["bins"]]
+    found = calibration(truth, p)
+    assert found.brier_of_fraction == pytest.approx(brier_score_loss(truth, np.full(200, truth.mean())))
+    edges = [(one.start, one.stop) for one in found.bins]
     assert edges == [(i / 5, (i + 1) / 5) for i in range(5)]
     error = 0.0
-    for low, high in edges:
+    for (low, high), one in zip(edges, found.bins, strict=True):
         inside = (p >= low) & (p < high)
+        assert (one.slides, one.fraction_positive) == (inside.sum(), pytest.approx(truth[inside].mean()))
         error += inside.mean() * abs(p[inside].mean() - truth[inside].mean())
-    assert found["expected_error"] == pytest.approx(error)
-    perfect = calibration(np.array([True, False]), np.array([1.0, 0.0]), ["a", "b"], rng, 0)
-    assert (perfect["brier"], perfect["expected_error"]) == (0, 0)
-    assert [b["slides"] for b in perfect["bins"]] == [1, 1]  # a probability of 1 belongs to the last bin
+    assert found.expected_error == pytest.approx(error)
+    perfect = calibration(np.array([True, False]), np.array([1.0, 0.0]))
+    assert perfect.expected_error == 0
+    assert [one.slides for one in perfect.bins] == [1, 1]  # a probability of 1 belongs to the last bin
 
 
-def test_wilson_is_scipys() -> None:
-    from scipy.stats import binomtest
+@pytest.mark.parametrize(("positive", "count"), [(0, 7), (3, 9), (5, 5)])
+def test_bins_have_wilsons_interval(positive: int, count: int) -> None:
+    """Against Wilson's formula (1927): the values of p with (share - p)^2 = z^2 p (1 - p) / n."""
+    truth = np.arange(count) < positive
+    (one,) = calibration(truth, np.full(count, 0.5)).bins
+    z2, share = 1.959963984540054**2, positive / count
+    middle = share + z2 / (2 * count)
+    half = np.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2)))
+    assert (one.low, one.high) == pytest.approx(
+        ((middle - half) / (1 + z2 / count), (middle + half) / (1 + z2 / count)), abs=1e-12
+    )
 
-    for k, n in ((0, 7), (3, 9), (5, 5)):
-        expected = binomtest(k, n).proportion_ci(method="wilson")
-        assert wilson(k, n) == pytest.approx((expected.low, expected.high))
+
+def test_the_curves_of_a_model_hold_their_bands() -> None:
+    rng = np.random.default_rng(2)
+    truth = np.arange(60) % 3 == 0
+    scores = np.clip(rng.normal(0.4, 0.1, 60) + 0.2 * truth, 0, 1)
+    data = SlideObservations(tuple(map(str, range(60))), truth, scores, scores > 0.5)
+    found = slide_curves(data, 0, "m", 100)
+    assert found is not None
+    assert found.auc == pytest.approx(np.trapezoid(found.tpr, found.fpr))
+    middle = roc_at(truth, scores)
+    assert (np.array(found.roc_band.low) <= middle + 1e-12).all()
+    assert (np.array(found.roc_band.high) >= middle - 1e-12).all()
+    assert found == slide_curves(data, 0, "m", 100) != slide_curves(data, 0, "other", 100)
+    assert slide_curves(SlideObservations(("a",), truth[:1], scores[:1], truth[:1]), 0, "m", 10) is None
+    matches = (Matches((0.9, 0.3), (0.8, 0.0), 2), Matches((0.5,), (), 0))
+    froc = lesion_curve(LesionObservations(("a", "b"), matches), 0, "m", 0)
+    assert froc.sensitivity == froc_curve(matches).sensitivity.tolist()
+    assert froc.band.low == []
 
 
 INFO = SlideInfo("s", "", ((8000, 6000),), (1.0,), 0.5, 0.5, "test", None, "", "", "")
@@ -102,26 +132,24 @@ def test_missed_lesions_and_false_positives(truth: str) -> None:
     tiles = LabelledTiles("s", "p", np.array([True]), np.array([0.5]), np.array([True]))
     slide = HeldOutSlide("s", "p", 0, tiles, detections, matches, found, 0.5)
     rows = lesion_rows([slide])
-    assert [row["counted"] for row in rows] == [False, True, True]
-    assert [row["found"] for row in rows] == [False, True, False]  # 0.3 on the longest is below the threshold
-    assert [row["probability"] for row in rows] == [0, 0.9, 0.3]
+    assert [row.counted for row in rows] == [False, True, True]
+    assert [row.found for row in rows] == [False, True, False]  # 0.3 on the longest is below the threshold
+    assert [row.probability for row in rows] == [0, 0.9, 0.3]
     # length of a rectangle: 4 / sqrt(12) of its longer side, grown by 2 * 37.5 µm (corners rounded)
     for row, (x0, _, x1, _), centre in zip(
         rows, [BOXES[1], BOXES[0], BOXES[2]], ((4060, 3040), (1400, 1300), (3600, 4200)), strict=True
     ):
         grown_um = (x1 - x0) * 0.5 + 75
-        slack = 0.05 if row["counted"] else 0.15  # the corners weigh more in a small region
-        assert row["length_um"] == pytest.approx(4 / np.sqrt(12) * grown_um, rel=slack)
-        assert (row["x0_px"], row["y0_px"]) == pytest.approx(centre, abs=16)
-    assert found_by_size(rows) == [
-        {"size": "up to 0.2 mm", "lesions": 0, "found": 0},
-        {"size": "0.2 to 2 mm", "lesions": 1, "found": 1},
-        {"size": "over 2 mm", "lesions": 1, "found": 0},
-    ]
+        slack = 0.05 if row.counted else 0.15  # the corners weigh more in a small region
+        assert row.length_um == pytest.approx(4 / np.sqrt(12) * grown_um, rel=slack)
+        assert (row.x0_px, row.y0_px) == pytest.approx(centre, abs=16)
+    assert found_by_size(rows) == (
+        SizeClass("up to 0.2 mm", 0, 0),
+        SizeClass("0.2 to 2 mm", 1, 1),
+        SizeClass("over 2 mm", 1, 0),
+    )
     wrong = false_positive_rows([slide])
-    assert [(row["x0_px"], row["probability"]) for row in wrong] == [
-        (7000, 0.8)
-    ]  # 0.2 is below the threshold
+    assert [(row.x0_px, row.probability) for row in wrong] == [(7000, 0.8)]  # 0.2 is below the threshold
 
 
 def test_a_finer_mask_finds_the_same_lesions() -> None:

@@ -22,8 +22,11 @@ from wsi_mil.evaluation import (
     tile_overlap,
 )
 from wsi_mil.evaluation.intervals import spread
-from wsi_mil.evaluation.patch_metrics import LabelledTiles, patch_metrics
-from wsi_mil.evaluation.slide_metrics import f1
+from wsi_mil.evaluation.metrics.f1 import f1
+from wsi_mil.evaluation.observations import LabelledTiles
+from wsi_mil.evaluation.patch_level import patch_metrics, patch_result
+from wsi_mil.evaluation.slide_level import confusion
+from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.tiles import lattice, plan_reading
 
 INFO = SlideInfo("s", "", ((2000, 1500),), (1.0,), 0.5, 0.5, "test", None, "v", "r", "1")
@@ -39,23 +42,28 @@ def test_areas_of_asap_files_equal_the_reference(reference_folder: Path) -> None
         assert area == pytest.approx(expected["area_px2"], rel=1e-9), name
 
 
-def test_slide_metrics_by_hand(rng: np.random.Generator) -> None:
-    labels, p = [0, 0, 1, 1, 1, 0], [0.1, 0.6, 0.7, 0.4, 0.9, 0.4]
-    predicted = [value >= 0.5 for value in p]
-    found = slide_metrics(labels, p, predicted, list("abcdef"), rng, draws=50)
-    assert found["auc"] == pytest.approx((3 + 1.5 + 3) / 9)  # pairs won by 0.7, 0.4 (one tie) and 0.9
-    assert found["confusion"] == {"tp": 2, "fp": 1, "fn": 1, "tn": 2}
-    assert found["accuracy"] == pytest.approx(4 / 6)
-    assert found["f1"] == pytest.approx(2 / 3)
-    for name in ("auc", "accuracy", "f1", "average_precision"):
-        interval = found["intervals"][name]
-        assert interval["low"] <= found[name] <= interval["high"]
+def test_slide_metrics_by_hand() -> None:
+    truth, p = np.array([0, 0, 1, 1, 1, 0], bool), np.array([0.1, 0.6, 0.7, 0.4, 0.9, 0.4])
+    found = slide_metrics(truth, p, p >= 0.5, list("abcdef"), draws=50)
+    assert found["auc"].value == pytest.approx((3 + 1.5 + 3) / 9)  # pairs won by 0.7, 0.4 (one tie) and 0.9
+    counts = confusion(truth, p >= 0.5)
+    assert (counts.tp, counts.fp, counts.fn, counts.tn) == (2, 1, 1, 2)
+    assert found["accuracy"].value == pytest.approx(4 / 6)
+    assert found["balanced_accuracy"].value == pytest.approx((2 / 3 + 2 / 3) / 2)
+    assert found["f1"].value == pytest.approx(2 / 3)
+    assert found["brier"].value == pytest.approx(((p - truth) ** 2).mean())
+    for name in ("auc", "accuracy", "balanced_accuracy", "f1", "average_precision", "brier"):
+        interval = found[name].interval
+        assert interval is not None
+        assert interval.low <= found[name].value <= interval.high
+        assert found[name].n == 6
 
 
-def test_undefined_is_nan_with_a_reason(rng: np.random.Generator) -> None:
-    found = slide_metrics([1, 1], [0.2, 0.9], [False, True], ["a", "b"], rng, draws=10)
-    assert math.isnan(found["auc"])
-    assert found["reasons"]["auc"] == "undefined: 2 positive of 2 slides"
+def test_undefined_is_nan_with_a_reason() -> None:
+    found = slide_metrics(np.ones(2, bool), np.array([0.2, 0.9]), np.array([False, True]), draws=10)
+    assert math.isnan(found["auc"].value)
+    assert found["auc"].reason == "undefined: 2 positive of 2 slides"
+    assert found["accuracy"].value == 0.5
     assert math.isnan(f1(np.array([False]), np.array([False])))
 
 
@@ -78,9 +86,24 @@ def test_intervals_follow_the_seed_and_cover() -> None:
 
 
 def test_no_draws_give_no_interval(rng: np.random.Generator) -> None:
-    found = slide_metrics([0, 1], [0.2, 0.9], [False, True], ["a", "b"], rng, draws=0)
-    assert found["auc"] == 1.0
-    assert math.isnan(found["intervals"]["auc"]["low"])
+    scores = np.array([0.2, 0.9])
+    found = slide_metrics(np.array([False, True]), scores, scores > 0.5, draws=0)
+    assert found["auc"].value == 1.0
+    assert found["auc"].interval is None
+    assert math.isnan(bootstrap_interval(lambda rows: 1.0, ["a", "b"], rng, 0).low)
+
+
+def test_an_interval_that_few_draws_support_is_not_given(rng: np.random.Generator) -> None:
+    found = bootstrap_interval(lambda rows: 1.0 if 0 in rows else math.nan, list("abcdefghij"), rng, 100)
+    assert found.defined
+    assert (
+        50 < found.draws < 80
+    )  # a slide of ten is drawn at least once with probability 1 - 0.9 ** 10 = 0.65
+    rare = bootstrap_interval(
+        lambda rows: 1.0 if (rows == 0).sum() > 1 else math.nan, list("abcdef"), rng, 100
+    )
+    assert 0 < rare.draws < 50
+    assert not rare.defined
 
 
 def test_patients_are_drawn_whole() -> None:
@@ -132,19 +155,27 @@ def test_patch_metrics_equal_scikit_learn(rng: np.random.Generator) -> None:
     )
     truth = np.concatenate([s.truth for s in slides])[:-1]
     scores = np.concatenate([s.scores for s in slides])[:-1]
-    found = patch_metrics(slides, rng, draws=20)
-    assert found["auc"] == pytest.approx(roc_auc_score(truth, scores))
-    assert found["auprc"] == pytest.approx(average_precision_score(truth, scores))
-    assert (found["n_tiles"], found["n_positive"]) == (208, int(truth.sum()))
-    called = np.concatenate([s.predicted for s in slides])[:-1]
-    assert found["f1"] == pytest.approx(f1_score(truth, called))
+    result = patch_result(slides, [0] * 5, ["missing"], EvaluationSpec(bootstrap=20), model="m")
+    found, facts = result.metrics, result.facts
+    assert facts is not None
+    assert found["auc"].value == pytest.approx(roc_auc_score(truth, scores))
+    assert found["auprc"].value == pytest.approx(average_precision_score(truth, scores))
+    assert (facts.n_tiles, facts.n_positive) == (208, int(truth.sum()))
+    called = np.concatenate([s.called for s in slides])[:-1]
+    assert found["f1"].value == pytest.approx(f1_score(truth, called))
+    assert found["f1"].n == 208
     within = [roc_auc_score(s.truth, s.scores) for s in slides[:4]]
-    assert found["per_slide"]["auc"] == {"mean": pytest.approx(np.mean(within)), "n_slides": 4}
-    dice = [2 * (s.truth & s.predicted).sum() / (s.truth.sum() + s.predicted.sum()) for s in slides[:4]]
-    assert found["per_slide"]["dice"]["mean"] == pytest.approx(np.mean(dice))
-    empty = patch_metrics(slides[-1:], rng)
-    assert math.isnan(empty["auc"])
-    assert "0 of 8 tiles" in empty["reasons"]["auc"]
+    assert (facts.per_slide["auc"].mean, facts.per_slide["auc"].n_slides) == (
+        pytest.approx(np.mean(within)),
+        4,
+    )
+    dice = [2 * (s.truth & s.called).sum() / (s.truth.sum() + s.called.sum()) for s in slides[:4]]
+    assert facts.per_slide["dice"].mean == pytest.approx(np.mean(dice))
+    assert set(facts.per_slide) == {"auc", "auprc", "dice"}
+    assert facts.slides_without_annotation == ("missing",)
+    empty = patch_metrics(slides[-1:])
+    assert math.isnan(empty["auc"].value)
+    assert empty["auc"].reason == empty["f1"].reason == "undefined: 0 of 8 tiles on lesions"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation.delong import AucEstimate, compare_aucs, estimate_auc
-from wsi_mil.evaluation.slide_metrics import auc, average_precision
+from wsi_mil.evaluation.metrics.auc import auc
+from wsi_mil.evaluation.metrics.average_precision import average_precision
 
 
 def cases(reference_folder: Path) -> list[tuple[str, dict[str, Any], np.ndarray, dict[str, np.ndarray]]]:

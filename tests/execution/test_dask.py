@@ -183,7 +183,7 @@ def test_what_a_cluster_is_asked_for(kind: str, lines: list[str]) -> None:
         assert line in script, script
     assert "--nthreads 1" in script
     assert "--resources GPU=1" in script
-    assert spec.plan() == [f"cluster      3 {kind} jobs of 8 cores, 64GB, 1 GPU, 02:00:00"]
+    assert spec.describe() == f"3 {kind} jobs of 8 cores, 64GB, 1 GPU, 02:00:00"
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,10 +198,9 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_gpu_tasks_are_those_of_extraction() -> None:
     gpu = ExecutionSpec(backend="dask", cluster=ClusterSpec(kind="slurm", gpus=1))
-    assert gpu.asks_for_gpu("extract")
-    assert not gpu.asks_for_gpu("tile")
-    assert ExecutionSpec(device="cuda:0").asks_for_gpu("extract")
-    assert not ExecutionSpec().asks_for_gpu("extract")
+    assert gpu.asks_for_gpu
+    assert ExecutionSpec(device="cuda:0").asks_for_gpu
+    assert not ExecutionSpec().asks_for_gpu
 
 
 def test_a_cluster_that_would_not_be_used_is_refused() -> None:

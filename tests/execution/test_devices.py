@@ -16,7 +16,8 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.encoders.base import pick_devices
 from wsi_mil.errors import ConfigError, EncoderError, WsiMilError
 from wsi_mil.execution.devices import map_on_devices
-from wsi_mil.stages import RunFolder, run_stage
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.stages import run_stage
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import ConfigError, DataError, ExecutionError, SlideError
 from wsi_mil.execution import ExecutionSpec, map_slides, run_jobs
-from wsi_mil.run.outcomes import Ledger, problem_table
+from wsi_mil.run.outcomes import OutcomeTable, problem_table
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def test_a_killed_worker_fails_what_it_held_and_says_so() -> None:
 
 
 def test_the_ledger_keeps_the_newest_and_survives(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "outcomes.csv")
+    ledger = OutcomeTable(tmp_path / "outcomes.csv")
     ledger.put(Outcome("a", "tile", "failed", 'why, "quoted"\nand more', {"tiles": 3}, "d", 1.5))
     ledger.put(Outcome("b", "tile", "done"))
     ledger.save()
-    again = Ledger(tmp_path / "outcomes.csv")
+    again = OutcomeTable(tmp_path / "outcomes.csv")
     assert again.get("a", "tile") == ledger.get("a", "tile")
     assert [row.slide_id for row in again.problems()] == ["a"]
     again.put(Outcome("a", "tile", "done"))
@@ -116,3 +116,29 @@ def test_jobs_on_a_dask_cluster() -> None:
     with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
         spec = ExecutionSpec(backend="dask", scheduler=cluster.scheduler_address)
         assert list(run_jobs(square, [3, 1, 2], spec=spec)) == [9, 1, 4]
+
+
+def test_quick_jobs_start_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a process pool was started")
+
+    monkeypatch.setattr("wsi_mil.execution.mapping.ProcessPoolExecutor", refuse)
+    spec = ExecutionSpec(workers=2)
+    found = map_slides(work, JOBS, stage="s", spec=spec, start_here=True)
+    assert {o.slide_id: (o.status, o.reason) for o in found} == EXPECTED
+    assert list(map_slides(work, [], stage="s", spec=spec, start_here=True)) == []
+
+
+def process_id(job: Job) -> Outcome:
+    return Outcome(job.slide_id, "s", "done", counts={"pid": os.getpid()}, reused=job.slide_id == "known")
+
+
+def test_slow_jobs_go_to_processes_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsi_mil.execution.mapping.WORKERS_PAY_SECONDS", 0.0)
+    jobs = [Job("known"), *(Job(f"s{i}") for i in range(4))]
+    spec = ExecutionSpec(workers=2)
+    found = list(map_slides(process_id, jobs, stage="s", spec=spec, start_here=True))
+    assert [o.slide_id for o in found[:2]] == ["known", "s0"]  # a reused slide says nothing about the time
+    assert {o.slide_id for o in found} == {job.slide_id for job in jobs}
+    here = [o.slide_id for o in found if o.counts["pid"] == os.getpid()]
+    assert here == ["known", "s0"]

@@ -12,7 +12,7 @@ import pytest
 from wsi_mil.cli.main import main
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders import EncoderSpec
-from wsi_mil.stages import RunFolder
+from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages.extract import ExtractJob, extract_many
 
 NOBODY = 65534

@@ -8,7 +8,7 @@ from pipelines import refine
 from pipelines.refine import FIGURES, VARIANTS, by_cohort, cohort_config, outlines_of_training_slides, table
 from wsi_mil.bags import Split
 from wsi_mil.config import load_config
-from wsi_mil.stages import RunFolder
+from wsi_mil.run.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 

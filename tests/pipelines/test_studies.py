@@ -12,10 +12,10 @@ import yaml
 from pipelines import classic_mil, mnist_bags, mnist_small_bags
 from pipelines.mnist import Digits, draw_bags, read_idx
 from wsi_mil.aggregators import Aggregator
-from wsi_mil.aggregators.base import classification_loss
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import DataError
+from wsi_mil.tasks import TaskLoss
 from wsi_mil.training import TrainSpec
 
 ROOT = Path(__file__).parents[2]
@@ -79,8 +79,10 @@ class Oracle(Aggregator):
         logits = torch.stack([part.amax() for part in bright.split(bags.lengths)])[:, None] * 20 - 10
         return AggregatorOutput(bags, logits, bright * 20 - 10, "logit")
 
-    def loss(self, output: AggregatorOutput, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"bag": classification_loss(output.bag_logits, labels)}
+    def loss(
+        self, output: AggregatorOutput, targets: torch.Tensor, task_loss: TaskLoss
+    ) -> dict[str, torch.Tensor]:
+        return {"bag": task_loss(output.bag_logits, targets)}
 
 
 def test_instances_are_counted_in_positive_bags(idx_folder: Path) -> None:

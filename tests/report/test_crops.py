@@ -8,8 +8,8 @@ def test_crops_show_what_was_called() -> None:
     import cv2
 
     from wsi_mil.contracts.tiles import TileSpec, TileTable
-    from wsi_mil.slides import ArrayReader
     from wsi_mil.report.crops import CROP_PX, tissue_crop
+    from wsi_mil.slides import ArrayReader
     from wsi_mil.tiles import lattice, plan_reading
 
     pixels = np.full((900, 1200, 3), 250, np.uint8)

@@ -28,7 +28,13 @@ SLIDES = ("b", "a", "c <1>")
 def run(tmp_path: Path) -> RunFolder:
     """Three slides, of which one failed, scored by model `m`; one has a heatmap. Nothing was evaluated."""
     folder = tmp_path / "cohort"
-    stamp = {"kind": "wsi_mil run", "format_version": 1, "producer": "wsi_mil 0", "python": "3", "platform": "L"}
+    stamp = {
+        "kind": "wsi_mil run",
+        "format_version": 1,
+        "producer": "wsi_mil 0",
+        "python": "3",
+        "platform": "L",
+    }
     write_json(folder / "provenance.json", {**stamp, "packages": {"numpy": "2"}, "config_digest": "0"})
     run = RunFolder(folder)
     for slide_id in SLIDES[:2]:
@@ -44,7 +50,9 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def score(slide_id: str, probability: float) -> SlideScoreRow:
-    return SlideScoreRow(slide_id, "p", 0, "test", 1, probability, 0.5, probability >= 0.5, 7, "t", "f", "model1")
+    return SlideScoreRow(
+        slide_id, "p", 0, "test", 1, probability, 0.5, probability >= 0.5, 7, "t", "f", "model1"
+    )
 
 
 def labels() -> LabelTable:
@@ -110,7 +118,9 @@ def test_sections_without_content_are_left_out(run: RunFolder) -> None:
     assert 'id="comparison"' not in page
 
 
-def test_the_page_is_written_again_only_when_it_would_change(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_written_again_only_when_it_would_change(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page_of(run)
     again = (run, (), "auto", labels(), ["m"])
     assert not run_report(*again)
@@ -130,7 +140,7 @@ def test_an_audit_of_an_earlier_model_is_not_current(run: RunFolder) -> None:
     assert not source(run).are_current("m", ["model1", "model0"])
 
 
-SECTION = '''
+SECTION = """
 from wsi_mil.report.section import Content, Section
 from wsi_mil.report.templating import fill
 
@@ -139,19 +149,26 @@ def read(source):
     return Content(names, lambda: fill(__file__, names=names)) if names else None
 
 SECTION = Section("My notes", "notes", 55, read)
-'''
-PART = '''
+"""
+PART = """
 from wsi_mil.report.section import Content, ModelPart
 from wsi_mil.report.templating import fill
 
 PART = ModelPart(45, lambda source, name: Content(name, lambda: fill(__file__, name=name)))
-'''
+"""
 
 
-def test_a_file_in_the_folder_is_a_section(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_the_folder_is_a_section(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Python and template of a section, and of a part of every model's section, in folders of their own."""
     for package, name, code, template in (
-        (wsi_mil.report.sections, "my_notes", SECTION, '<h2 id="notes">Notes</h2>{% for n in names %}{{ n }};{% endfor %}'),
+        (
+            wsi_mil.report.sections,
+            "my_notes",
+            SECTION,
+            '<h2 id="notes">Notes</h2>{% for n in names %}{{ n }};{% endfor %}',
+        ),
         (wsi_mil.report.model_parts, "my_part", PART, "<p>mine of {{ name }}</p>"),
     ):
         folder = tmp_path / name

@@ -2,10 +2,11 @@
 
 from torch import Tensor, nn
 
-from wsi_mil.aggregators.base import Aggregator, classification_loss
+from wsi_mil.aggregators.base import Aggregator
 from wsi_mil.bags.segments import segment_mean
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
+from wsi_mil.tasks import TaskLoss
 
 
 class MeanOfAll(Aggregator):
@@ -18,8 +19,8 @@ class MeanOfAll(Aggregator):
         h = self.embed(bags.features)  # (ΣN, D) -> (ΣN, H)
         return AggregatorOutput(bags, self.head(segment_mean(h, bags.lengths)), self.head(h)[:, 0], "logit")
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        return {"bag": classification_loss(output.bag_logits, labels)}
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        return {"bag": task_loss(output.bag_logits, targets)}
 
 
 class NoAggregator:

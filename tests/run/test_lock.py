@@ -15,7 +15,7 @@ import pytest
 
 from wsi_mil.errors import StoreError
 from wsi_mil.run import lock
-from wsi_mil.run.lock import hold
+from wsi_mil.run.lock import locked
 
 HERE = socket.gethostname()
 
@@ -31,9 +31,9 @@ def leave(folder: Path, age_s: float = 0, **owner: object) -> Path:
 
 def test_a_second_process_is_told_who_the_first_is(tmp_path: Path) -> None:
     with (
-        hold(tmp_path),
+        locked(tmp_path),
         pytest.raises(StoreError, match=rf"in use by .*{HERE}.*{os.getpid()}.*remove"),
-        hold(tmp_path),
+        locked(tmp_path),
     ):
         pass
     assert os.listdir(tmp_path) == []
@@ -43,13 +43,13 @@ def test_a_process_that_was_killed_leaves_a_lock_that_the_next_takes_over(tmp_pa
     code = f"""
 import os, signal
 from pathlib import Path
-from wsi_mil.run.lock import hold
-with hold(Path({str(tmp_path)!r})):
+from wsi_mil.run.lock import locked
+with locked(Path({str(tmp_path)!r})):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", code], check=False)
     assert (tmp_path / ".lock").exists()
-    with hold(tmp_path):
+    with locked(tmp_path):
         assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
     assert os.listdir(tmp_path) == []
 
@@ -69,18 +69,18 @@ with hold(Path({str(tmp_path)!r})):
 def test_when_a_lock_is_stale(tmp_path: Path, owner: dict[str, object], age_s: float, stale: bool) -> None:
     leave(tmp_path, age_s, **owner)
     if stale:
-        with hold(tmp_path):
+        with locked(tmp_path):
             pass
         assert os.listdir(tmp_path) == []
     else:
-        with pytest.raises(StoreError, match="in use by"), hold(tmp_path):
+        with pytest.raises(StoreError, match="in use by"), locked(tmp_path):
             pass
         assert os.listdir(tmp_path) == [".lock"]
 
 
 def test_the_owner_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.02)
-    with hold(tmp_path):
+    monkeypatch.setattr(lock, "REFRESH_SECONDS", 0.02)
+    with locked(tmp_path):
         os.utime(tmp_path / ".lock", (1, 1))
         wait_for(lambda: (tmp_path / ".lock").stat().st_mtime > 1e9)
 
@@ -88,8 +88,8 @@ def test_the_owner_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.Monke
 def test_an_owner_whose_lock_was_taken_says_so_and_leaves_the_others_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.02)
-    with caplog.at_level(logging.ERROR, "wsi_mil"), hold(tmp_path):
+    monkeypatch.setattr(lock, "REFRESH_SECONDS", 0.02)
+    with caplog.at_level(logging.ERROR, "wsi_mil"), locked(tmp_path):
         leave(tmp_path, host="elsewhere", pid=7, token="theirs")
         wait_for(lambda: "was taken away" in caplog.text)
     assert json.loads((tmp_path / ".lock").read_text())["token"] == "theirs"
@@ -105,7 +105,7 @@ class Counter:
     def come(self, folder: Path, start: threading.Barrier, stay: threading.Barrier) -> None:
         start.wait()
         try:
-            with hold(folder):
+            with locked(folder):
                 with self.guard:
                     self.inside += 1
                     self.most = max(self.most, self.inside)

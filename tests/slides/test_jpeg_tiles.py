@@ -13,7 +13,7 @@ from tests.slides.test_readers import LEVELS, pyramid, smooth_image, write
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.errors import SlideError
 from wsi_mil.slides import SlideReader, open_slide
-from wsi_mil.slides.jpeg_tiles import CACHE_BYTES, JpegTilesReader, _Cache
+from wsi_mil.slides.readers.jpeg_tiles import CACHE_BYTES, JpegTilesReader, _Cache
 from wsi_mil.testing.readers import ReaderSuite
 
 JPEG = {"compression": "jpeg", "compressionargs": {"level": 90}}
@@ -146,8 +146,8 @@ def test_every_tile_is_decoded_once(jpeg: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_cache_keeps_to_its_limit() -> None:
     cache = _Cache(1000)
     for number in range(50):
-        cache.put((0, 0, number), np.full((1, 100, 3), number, np.uint8))
-    assert [number for number in range(50) if cache.get((0, 0, number)) is not None] == [47, 48, 49]
+        cache.give_back(cache.put((0, 0, number), np.full((1, 100, 3), number, np.uint8)))
+    assert [number for number in range(50) if cache.borrow((0, 0, number)) is not None] == [47, 48, 49]
     assert (
         CACHE_BYTES >= 2 * 400 * 256 * 256 * 3 // 2
     )  # two rows of a slide of 100,000 px, half of them tissue
@@ -155,23 +155,24 @@ def test_the_cache_keeps_to_its_limit() -> None:
 
 def test_memory_is_taken_again_only_when_nobody_reads_from_it() -> None:
     cache = _Cache(300)
-    held = np.full((1, 100, 3), 7, np.uint8)
-    cache.put((0, 0, 0), held)
-    cache.put((0, 0, 1), np.full((1, 100, 3), 8, np.uint8))
-    assert cache.memory((1, 100, 3)) is None  # `held` is still ours
-    cache.put((0, 0, 2), np.full((1, 100, 3), 9, np.uint8))
+    held = cache.put((0, 0, 0), np.full((1, 100, 3), 7, np.uint8))
+    cache.give_back(cache.put((0, 0, 1), np.full((1, 100, 3), 8, np.uint8)))
+    assert cache.memory((1, 100, 3)) is None  # `held` is dropped, and still used
+    cache.give_back(cache.put((0, 0, 2), np.full((1, 100, 3), 9, np.uint8)))
     assert cache.memory((1, 50, 3)) is None
     again = cache.memory((1, 100, 3))
     assert again is not None
     assert (again == 8).all()
-    assert (held == 7).all()
+    assert (held.pixels == 7).all()
+    cache.give_back(held)
+    assert cache.memory((1, 100, 3)) is held.pixels
 
 
 def test_threads_share_the_cache_and_read_the_same_pixels(
     jpeg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cache of a few tiles, so that memory changes hands all the time."""
-    monkeypatch.setattr("wsi_mil.slides.jpeg_tiles.CACHE_BYTES", 4 * 64 * 64 * 3)
+    monkeypatch.setattr("wsi_mil.slides.readers.jpeg_tiles.CACHE_BYTES", 4 * 64 * 64 * 3)
     truth = tifffile.imread(jpeg, key=0)
     places = np.random.default_rng(1).integers(0, [384, 256], (400, 2))
     with open_slide(jpeg) as slide, ThreadPoolExecutor(4) as pool:

@@ -1,5 +1,6 @@
 """One conformance suite for all readers, and what a wrong reader looks like to it."""
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,8 +11,9 @@ import tifffile
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.slide import Bounds
 from wsi_mil.errors import ConfigError, ScaleError, SlideError
-from wsi_mil.slides import ArrayReader, SlideReader, open_slide, read_scaled
-from wsi_mil.slides.file_readers import _bounds
+from wsi_mil.slides import ArrayReader, SlideReader, open_slide, read_scaled, readers
+from wsi_mil.slides.files import find_bounds
+from wsi_mil.slides.opening import READERS
 from wsi_mil.testing.readers import ReaderSuite
 
 
@@ -167,9 +169,34 @@ def test_empty_and_absent_files(tmp_path: Path) -> None:
         open_slide(tmp_path / "none.svs")
 
 
+def test_a_reader_from_outside_opens(lossless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By package.module:Name, and as a file in the folder of readers, which is listed without being imported."""
+    code = (
+        "from wsi_mil.slides.readers.tiffslide import TiffSlideReader\n"
+        "class Mine(TiffSlideReader):\n    name = 'mine_of_ours'\nREADER = Mine\n"
+    )
+    (tmp_path / "mine_of_ours.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with open_slide(lossless, reader="mine_of_ours:Mine") as slide:
+        assert slide.info.reader == "mine_of_ours"
+    monkeypatch.setattr("wsi_mil.slides.readers.__path__", [*readers.__path__, str(tmp_path)])
+    assert "mine_of_ours" in list(READERS)
+    assert "wsi_mil.slides.readers.mine_of_ours" not in sys.modules
+    with open_slide(lossless, reader="mine_of_ours") as slide:
+        np.testing.assert_array_equal(slide.read_region(3, 5, 0, 20, 9), LEVELS[0][5:14, 3:23])
+    (tmp_path / "no_reader.py").write_text("def Mine(path, slide_id, mpp): return 3\n")
+    with pytest.raises(ConfigError, match="made a int: it must derive"):
+        open_slide(lossless, reader="no_reader:Mine")
+
+
 def test_unknown_reader_names_the_nearest(lossless: Path) -> None:
-    with pytest.raises(ConfigError, match="'openslide'"):
+    with pytest.raises(ConfigError, match=r"No reader named 'opensilde'. Known: .*openslide"):
         open_slide(lossless, reader="opensilde")
+
+
+def test_a_removed_reader_names_its_successor(lossless: Path) -> None:
+    with pytest.raises(ConfigError, match=r"jpeg_tiles_dct' was removed .*use 'jpeg_tiles' or 'auto'"):
+        open_slide(lossless, reader="jpeg_tiles_dct")
 
 
 def test_no_mpp_is_refused_with_the_overrides(tmp_path: Path) -> None:
@@ -187,9 +214,9 @@ def test_bounds_need_all_four_as_whole_numbers() -> None:
         "openslide.bounds-width": "50",
         "openslide.bounds-height": "40",
     }
-    assert _bounds(dict(four)) == Bounds(7, 9, 50, 40)
-    assert _bounds({k: v for k, v in four.items() if not k.endswith("height")}) is None
-    assert _bounds({**four, "openslide.bounds-x": "7.5"}) is None
+    assert find_bounds(dict(four)) == Bounds(7, 9, 50, 40)
+    assert find_bounds({k: v for k, v in four.items() if not k.endswith("height")}) is None
+    assert find_bounds({**four, "openslide.bounds-x": "7.5"}) is None
 
 
 def test_fixtures_of_openslide(data_folder: Path) -> None:

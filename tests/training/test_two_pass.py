@@ -15,6 +15,7 @@ from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.errors import ConfigError, StoreError
 from wsi_mil.features.mapped import MappedFeatures
 from wsi_mil.features.store import FeatureWriter
+from wsi_mil.testing.aggregators import detection_loss
 from wsi_mil.training import Standardizer, TrainSpec, fit
 from wsi_mil.training.loading import Buffer, chunks_of, overlapped, packed_batches
 from wsi_mil.training.two_pass import backward_in_two_passes, score_in_chunks
@@ -54,9 +55,9 @@ def test_two_passes_give_the_gradients_of_one(
     bags = random_bags()
     one, two = max_pooling(name, params, outputs), max_pooling(name, params, outputs)
     packed = PackedBags.pack(bags)
-    terms = one.loss(one(packed), packed.labels)
+    terms = one.loss(one(packed), packed.labels, detection_loss(one))
     torch.stack(list(terms.values())).sum().backward()
-    found = backward_in_two_passes(two, bags, chunk_rows=chunk_rows)
+    found = backward_in_two_passes(two, bags, detection_loss(two), chunk_rows=chunk_rows)
     assert found.keys() == terms.keys()
     for key, term in terms.items():
         torch.testing.assert_close(found[key], term.detach(), rtol=1e-5, atol=1e-6)
@@ -70,7 +71,7 @@ def test_noise_is_that_of_a_single_pass_and_not_none() -> None:
     """Without the same noise FocusMIL's deciding instances would be others."""
     bags = random_bags((9000,))
     one, two = (max_pooling("focus_mil", {"kl_over": "selected", "latent": 3}, 1) for _ in range(2))
-    backward_in_two_passes(two, bags, chunk_rows=64)
+    backward_in_two_passes(two, bags, detection_loss(two), chunk_rows=64)
     with torch.no_grad():
         for parameter in (one.logvar.bias, two.logvar.bias):  # type: ignore[union-attr]
             parameter.add_(3.0)  # type: ignore[operator]
@@ -148,7 +149,12 @@ def test_memory_of_a_step_does_not_grow_with_the_bag() -> None:
     for slide_id in ("a", "a" * 10):
         model = max_pooling("focus_mil", {}, 1)
         with Counted() as counted:
-            backward_in_two_passes(model, [Endless(slide_id, None, 1)], chunk_rows=NOISE_ROWS)  # type: ignore[arg-type]
+            backward_in_two_passes(
+                model,
+                [Endless(slide_id, None, 1)],  # type: ignore[list-item]
+                detection_loss(model),
+                chunk_rows=NOISE_ROWS,
+            )
         largest.append(counted.largest)
     assert 0 < largest[0] == largest[1]
 

@@ -1,15 +1,6 @@
-"""Aggregators: from the instances of a bag to its label, one method per file, one signature."""
+"""Aggregators: from the instances of a bag to its label. One file per method, one signature for all."""
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from wsi_mil.aggregators.names import AGGREGATORS
-from wsi_mil.lazy import lazy_door
-
-if TYPE_CHECKING:
-    from wsi_mil.aggregators.base import Aggregator
-    from wsi_mil.aggregators.catalog import build_aggregator, outputs_for
-
-__getattr__ = lazy_door(
-    __name__, {"Aggregator": "base", "build_aggregator": "catalog", "outputs_for": "catalog"}
-)
-__all__ = ["AGGREGATORS", "Aggregator", "build_aggregator", "outputs_for"]
+# The names, and the modules that hold them, are listed in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,16 +5,13 @@ h_i = f(x_i),  a = softmax_i( w . tanh(V h_i) ),  p = sigmoid( c . sum_i a_i h_i
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wsi_mil.aggregators.attention import AttentionAggregator, AttentionNet, relu_layers
 from wsi_mil.bags.segments import Lengths, segment_softmax, segment_weighted_sum
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
-
-CLAMP = 1e-5
+from wsi_mil.tasks import TaskLoss
 
 
 class ABMIL(AttentionAggregator):
@@ -27,6 +24,8 @@ class ABMIL(AttentionAggregator):
     >>> ABMIL(in_features=8, n_outputs=1, hidden=(6,), attention=4).attention.w
     Linear(in_features=4, out_features=1, bias=True)
     """
+
+    class_loss = "clamped"
 
     def __init__(
         self,
@@ -55,13 +54,5 @@ class ABMIL(AttentionAggregator):
     def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
         return self.classifier(segment_weighted_sum(weights[:, 0], h, lengths))  # type: ignore[no-any-return]
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        if self.n_outputs > 1:
-            return {"bag": F.cross_entropy(output.bag_logits, labels)}
-        logits = output.bag_logits[:, 0]
-        logits = (
-            logits if logits.dtype == torch.float64 else logits.float()
-        )  # 1 - 1e-5 is 1 in half precision
-        positive = logits.sigmoid().clamp(CLAMP, 1 - CLAMP)
-        targets = labels.to(positive.dtype)
-        return {"bag": -(targets * positive.log() + (1 - targets) * (1 - positive).log()).mean()}
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        return {"bag": task_loss(output.bag_logits, targets)}

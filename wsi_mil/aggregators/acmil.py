@@ -17,6 +17,7 @@ from wsi_mil.aggregators.attention import AttentionAggregator, AttentionNet
 from wsi_mil.bags.segments import Lengths, segment_softmax, segment_weighted_sum, split
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
+from wsi_mil.tasks import TaskLoss
 
 MASKED = -1e9
 
@@ -83,12 +84,12 @@ class ACMIL(AttentionAggregator):
     def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
         return self.classifier(segment_weighted_sum(weights[:, 0], h, lengths))  # type: ignore[no-any-return]
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         branch_logits = output.extras["branch_logits"]
         branches = branch_logits.shape[1]
         terms = {
-            "bag": F.cross_entropy(output.bag_logits, labels),
-            "branches": F.cross_entropy(branch_logits.flatten(0, 1), labels.repeat_interleave(branches)),
+            "bag": task_loss(output.bag_logits, targets),
+            "branches": task_loss(branch_logits.flatten(0, 1), targets.repeat_interleave(branches, 0)),
         }
         if branches > 1:
             terms["diversity"] = similarity(output.extras["branch_attention"], output.bags.lengths)

@@ -1,35 +1,49 @@
 """What every aggregator promises."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wsi_mil.contracts.bags import PackedBags
+from wsi_mil.contracts.labels import TaskKind
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ModelError
+from wsi_mil.tasks import Task, TaskLoss
+from wsi_mil.tasks.base import ClassLoss
+from wsi_mil.tasks.losses import class_probabilities
+
+ALL_TASKS: tuple[TaskKind, ...] = get_args(TaskKind)
+CLASS_TASKS: tuple[TaskKind, ...] = ("detection", "classification")
+"""Of methods that need a class per output."""
 
 
 class Aggregator(nn.Module, ABC):
-    """A bag classifier over packed bags. With `n_outputs` 1 the head is a sigmoid (label 1 is positive), else one
-    output per class, the first being the normal one.
+    """A model of packed bags: `n_outputs` numbers per bag, which the task turns into what a person reads.
 
     `permutes_with_instances`: reordering the instances of a bag reorders their scores and changes nothing else.
-    `binary_outputs`: how many logits the method has for two classes: 1 (sigmoid) or 2 (softmax, as published).
+    `binary_outputs`: how many outputs the method has for two classes: 1 (sigmoid) or 2 (softmax, as published).
+    `tasks`: the kinds of task that the method supports; the class says why it leaves one out.
+    `class_loss`: the form in which the method takes the loss of class labels (`wsi_mil.tasks.losses.class_losses`).
+    `normal_class`: whether the first of several outputs stands for slides without a finding; set by `build_aggregator`.
     `generator`: where a method draws random numbers in training, it draws them from here, on the CPU, so that the
     numbers are the same on every device. Training sets it; in evaluation nothing is random.
     """
 
     permutes_with_instances: ClassVar[bool] = True
     binary_outputs: ClassVar[int] = 1
+    tasks: ClassVar[tuple[TaskKind, ...]] = ALL_TASKS
+    class_loss: ClassLoss = "softmax"
+    normal_class: bool = True
 
     def __init__(self, in_features: int, n_outputs: int) -> None:
         super().__init__()
-        if in_features < 1 or n_outputs < self.binary_outputs:
+        # methods for all tasks have one output for a value or a risk
+        least = self.binary_outputs if self.tasks == CLASS_TASKS else 1
+        if in_features < 1 or n_outputs < least:
             raise ModelError(
-                f"{type(self).__name__} needs in_features >= 1 and n_outputs >= {self.binary_outputs}, got "
+                f"{type(self).__name__} needs in_features >= 1 and n_outputs >= {least}, got "
                 f"{in_features}, {n_outputs}"
             )
         self.in_features = in_features
@@ -41,16 +55,31 @@ class Aggregator(nn.Module, ABC):
         """Return logits per bag and a score per instance."""
 
     @abstractmethod
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        """Return the named terms of the loss, already weighted; the training loop adds them up. Each is a mean over
-        bags; one of them is called "bag" and compares bag logits with labels."""
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        """Return the named terms of the loss, already weighted; the training loop adds them up.
+
+        Each is a mean over bags; one of them is called "bag" and compares bag logits with `targets` by `task_loss`.
+        """
+
+    def positive_scores(self, instance_logits: Tensor) -> Tensor:
+        """Return (ΣN,) the largest output of each instance, without that of the normal class where there is one."""
+        several = instance_logits.shape[1] > 1
+        return instance_logits[:, int(several and self.normal_class) :].amax(1)
+
+    def positive_attention(self, weights: Tensor) -> Tensor:
+        """Return (ΣN,) the mean attention over the branches of weights (ΣN, K), without that of the normal class.
+
+        It sums to 1 in a bag as each branch does.
+        """
+        return weights[:, int(weights.shape[1] > 1 and self.normal_class) :].mean(1)
+
+    def task_loss(self, task: Task) -> TaskLoss:
+        """Return the task's loss in the form that this method takes."""
+        return TaskLoss(task, self.class_loss)
 
     def probabilities(self, bag_logits: Tensor) -> Tensor:
-        """Return (B, max(C, 2)) class probabilities of (B, C) bag logits."""
-        if self.n_outputs == 1:
-            positive = bag_logits.sigmoid()
-            return torch.cat([1 - positive, positive], 1)
-        return bag_logits.softmax(1)
+        """Return (B, max(C, 2)) class probabilities of (B, C) bag logits; of tasks with class labels only."""
+        return class_probabilities(bag_logits)
 
     def start_epoch(self, epoch: int) -> None:
         """Be told that epoch `epoch` (from 0) of the training begins."""
@@ -68,34 +97,3 @@ class Aggregator(nn.Module, ABC):
             return values
         kept = torch.rand(values.shape, generator=self.generator).to(values.device) >= rate
         return values * kept / (1 - rate)
-
-
-def classification_loss(bag_logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of labels (B,) int64: binary for one logit, softmax for several."""
-    if bag_logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(bag_logits[:, 0], labels.to(bag_logits.dtype))
-    return F.cross_entropy(bag_logits, labels)
-
-
-def one_vs_rest_loss(bag_logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy of each class against the rest; one logit: plain binary."""
-    return F.binary_cross_entropy_with_logits(bag_logits, multi_hot(labels, bag_logits))
-
-
-def multi_hot(labels: Tensor, bag_logits: Tensor) -> Tensor:
-    """Return labels (B,) as 0/1 targets of the shape and type of bag_logits (B, C)."""
-    if bag_logits.shape[1] == 1:
-        return labels.to(bag_logits.dtype)[:, None]
-    return F.one_hot(labels, bag_logits.shape[1]).to(bag_logits.dtype)
-
-
-def positive_scores(instance_logits: Tensor) -> Tensor:
-    """Return (ΣN,) how positive an instance is: its logit, or with several classes (the first being the normal one)
-    the largest logit of the others."""
-    return instance_logits[:, 0] if instance_logits.shape[1] == 1 else instance_logits[:, 1:].amax(1)
-
-
-def positive_attention(weights: Tensor) -> Tensor:
-    """Return (ΣN,) one attention of weights (ΣN, K): that of the only branch, or the mean over the branches of the
-    classes after the first (normal) one; it sums to 1 in a bag as they do."""
-    return weights[:, 0] if weights.shape[1] == 1 else weights[:, 1:].mean(1)

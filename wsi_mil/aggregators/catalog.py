@@ -2,24 +2,36 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from wsi_mil.aggregators.base import Aggregator
+from wsi_mil.aggregators.base import ALL_TASKS, Aggregator
 from wsi_mil.aggregators.names import AGGREGATORS, wrapped_method
+from wsi_mil.contracts.labels import TaskKind
 from wsi_mil.errors import ConfigError, nearest
+from wsi_mil.tasks import Detection, Task
+from wsi_mil.tasks.base import Head
 
 NOT_PARAMETERS = ("in_features", "n_outputs", "base")
 
 
 def build_aggregator(
-    name: str, in_features: int, n_outputs: int, seed: int, params: dict[str, Any]
+    name: str, in_features: int, n_outputs: int, seed: int, params: dict[str, Any], task: Task | None = None
 ) -> Aggregator:
     """Return the aggregator `name` with weights drawn from `seed`; unknown parameters are refused by name.
 
     Of `counterfactual(abmil)` the parameters of both go into `params`: those that the wrapper knows are its own.
+    `task`: what the outputs stand for; default: detection, whose first class is the normal one.
     """
+    model = _built(name, in_features, n_outputs, seed, params)
+    for part in model.modules():
+        if isinstance(part, Aggregator) and task is not None:
+            part.normal_class = task.normal_class
+    return model
+
+
+def _built(name: str, in_features: int, n_outputs: int, seed: int, params: dict[str, Any]) -> Aggregator:
     known = parameters_of(name)
     for key in params:
         if key not in known:
@@ -55,15 +67,40 @@ def parameters_of(name: str) -> dict[str, Any]:
     return {**(_signature(AGGREGATORS.load(inner)) if inner else {}), **_signature(AGGREGATORS.load(name))}
 
 
-def outputs_for(name: str, classes: int, head: Literal["auto", "sigmoid", "softmax"] = "auto") -> int:
-    """Return how many logits `name` gets for so many classes: for two, 1 (sigmoid) or 2 (softmax); auto: as published."""
+def outputs_for(name: str, classes: int | Task, head: Head = "auto") -> int:
+    """Return how many outputs `name` gets for a task, or for the detection of so many classes.
+
+    Detection of two classes: 1 (sigmoid) or 2 (softmax); auto: as published. Raises ConfigError for a task that the
+    method does not support.
+    """
+    task = Detection.of(classes) if isinstance(classes, int) else classes
+    refuse_task(name, task)
     kind = AGGREGATORS.load(wrapped_method(name) or name)
     own = getattr(kind, "binary_outputs", 1)
     if head == "sigmoid" and own > 1:
         raise ConfigError(f"aggregator {name!r} has a softmax head only: leave train.head at 'auto'")
-    if classes > 2 or head == "softmax":
-        return classes
-    return own if head == "auto" else 1
+    return task.n_outputs(own, head)
+
+
+def supported_tasks(name: str) -> tuple[TaskKind, ...]:
+    """Return the kinds of task that an aggregator supports: of a wrapped method, those that both support.
+
+    >>> supported_tasks("clam_sb")
+    ('detection', 'classification')
+    """
+    inner = wrapped_method(name)
+    places = [AGGREGATORS.load(name), *([AGGREGATORS.load(inner)] if inner else [])]
+    return tuple(kind for kind in ALL_TASKS if all(kind in getattr(p, "tasks", ALL_TASKS) for p in places))
+
+
+def refuse_task(name: str, task: Task) -> None:
+    """Raise ConfigError if the aggregator does not support the task."""
+    supported = supported_tasks(name)
+    if task.kind not in supported:
+        raise ConfigError(
+            f"aggregator {name!r} does not support the task {task.kind}: its loss needs {' or '.join(supported)}; "
+            "take another method, for example abmil_gated, focus_mil or mean_pool"
+        )
 
 
 def _signature(build: Callable[..., Any]) -> dict[str, Any]:

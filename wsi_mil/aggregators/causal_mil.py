@@ -17,11 +17,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from wsi_mil.aggregators.base import Aggregator, one_vs_rest_loss, positive_scores
+from wsi_mil.aggregators.base import Aggregator
 from wsi_mil.aggregators.focus_mil import sample
 from wsi_mil.bags.segments import segment_argmax, segment_mean
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
+from wsi_mil.tasks import TaskLoss
 
 
 class CausalMIL(Aggregator):
@@ -32,6 +33,8 @@ class CausalMIL(Aggregator):
     >>> CausalMIL(in_features=8, latent=24).prior_mu
     Linear(in_features=200, out_features=1, bias=True)
     """
+
+    class_loss = "one_vs_rest"
 
     def __init__(
         self,
@@ -77,9 +80,9 @@ class CausalMIL(Aggregator):
             "prior_mu": self.prior_mu(bag_code)[:, 0],  # (B,)
             "prior_logvar": self.prior_logvar(bag_code)[:, 0],
         }
-        return AggregatorOutput(bags, logits.gather(0, top), positive_scores(logits), "logit", extras)
+        return AggregatorOutput(bags, logits.gather(0, top), self.positive_scores(logits), "logit", extras)
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         extras = output.extras
         rows = extras["top"].flatten()  # (B * C,): the deciding instance of each bag and class
         per_bag = extras["top"].shape[1]
@@ -91,7 +94,7 @@ class CausalMIL(Aggregator):
         posterior = log_density(z, extras["mu"][rows], extras["logvar"][rows])
         kl = prior + (posterior - log_density(z, mu_b[:, None], logvar_b[:, None])).sum(1)
         return {
-            "bag": self.y_weight * one_vs_rest_loss(output.bag_logits, labels),
+            "bag": self.y_weight * task_loss(output.bag_logits, targets),
             "reconstruction": reconstruction,
             "kl": self.kl_weight * kl.mean(),
         }

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsi_mil.aggregators.attention import AttentionAggregator, AttentionNet
-from wsi_mil.aggregators.base import positive_attention
+from wsi_mil.aggregators.base import CLASS_TASKS
 from wsi_mil.bags.segments import Lengths, segment_softmax, segment_top, segment_weighted_sum
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError
+from wsi_mil.tasks import TaskLoss
 
 Loss = Literal["ce", "svm"]
 
@@ -28,6 +29,7 @@ class CLAM(AttentionAggregator):
     """
 
     binary_outputs = 2
+    tasks = CLASS_TASKS
 
     def __init__(
         self,
@@ -65,12 +67,14 @@ class CLAM(AttentionAggregator):
         weights = segment_softmax(raw, bags.lengths)
         logits = self.pool(h, weights, bags.lengths)
         extras = {"h": h, "weights": weights, "attention_raw": raw}
-        return AggregatorOutput(bags, logits, positive_attention(weights), "attention", extras)
+        return AggregatorOutput(bags, logits, self.positive_attention(weights), "attention", extras)
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        clustering = self.clustering_loss(output, labels)
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        clustering = self.clustering_loss(output, targets)
+        logits = output.bag_logits
+        bag = task_loss(logits, targets) if self.bag_loss == "ce" else smooth_svm(logits, targets)
         return {
-            "bag": self.bag_weight * hardness(self.bag_loss, output.bag_logits, labels),
+            "bag": self.bag_weight * bag,
             "instance": (1 - self.bag_weight) * clustering,
         }
 
@@ -87,7 +91,8 @@ class CLAM(AttentionAggregator):
                 rows = torch.cat([top[branch][bag], bottom[branch][bag]]) if k == label else top[branch][bag]
                 targets = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
                 targets[: len(top[branch][bag])] = int(k == label)
-                terms.append(hardness(self.instance_loss, self.instance_classifiers[k](h[rows]), targets))
+                loss = F.cross_entropy if self.instance_loss == "ce" else smooth_svm
+                terms.append(loss(self.instance_classifiers[k](h[rows]), targets))
             losses.append(torch.stack(terms).mean())
         return torch.stack(losses).mean()
 
@@ -171,10 +176,8 @@ class CLAMMB(CLAM):
         return torch.cat([head(features[:, k]) for k, head in enumerate(self.classifiers)], 1)
 
 
-def hardness(kind: Loss, logits: Tensor, labels: Tensor) -> Tensor:
-    """Return cross-entropy, or the smooth top-1 SVM loss with margin 1 and temperature 1: mean of
+def smooth_svm(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the smooth top-1 SVM loss with margin 1 and temperature 1: the mean over rows of
     log sum_j exp(s_j + [j != y]) - s_y (Berrada, Zisserman and Kumar, ICLR 2018)."""
-    if kind == "ce":
-        return F.cross_entropy(logits, labels)
     margin = 1 - F.one_hot(labels, logits.shape[1]).to(logits.dtype)
     return F.cross_entropy(logits + margin, labels)

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from wsi_mil.aggregators.attention import AttentionAggregator
-from wsi_mil.aggregators.base import classification_loss
+from wsi_mil.aggregators.base import CLASS_TASKS
 from wsi_mil.aggregators.wrapper import AttentionWrapper
 from wsi_mil.bags.segments import split
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError
+from wsi_mil.tasks import TaskLoss
 
 Kind = Literal["random", "uniform", "reversed", "shuffled"]
 
@@ -28,6 +29,8 @@ class Counterfactual(AttentionWrapper):
     """`base`: any aggregator that exposes its weights. In evaluation the counterfactual is the uniform one, so that
     nothing is random (the published code takes ones).
     """
+
+    tasks = CLASS_TASKS
 
     def __init__(self, base: AttentionAggregator, kind: Kind = "random", effect_weight: float = 1.0) -> None:
         super().__init__(base)
@@ -55,9 +58,9 @@ class Counterfactual(AttentionWrapper):
             return weights[torch.randperm(len(weights), generator=self.generator).to(weights.device)]
         return torch.full_like(weights, 1 / len(weights))
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        effect = self.effect_weight * classification_loss(output.extras["effect"], labels)
-        return {**self.base.loss(output, labels), "effect": effect}
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        effect = self.effect_weight * task_loss(output.extras["effect"], targets)
+        return {**self.base_loss(output, targets, task_loss), "effect": effect}
 
 
 def scaled(weights: Tensor) -> Tensor:

@@ -6,18 +6,19 @@ L = (BCE(bag logits) + BCE(max_i c_i)) / 2, each a mean over classes
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wsi_mil.aggregators.attention import AttentionAggregator
-from wsi_mil.aggregators.base import multi_hot, positive_attention
 from wsi_mil.bags.segments import Lengths, segment_argmax, segment_softmax, segment_weighted_sum, split
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError
+from wsi_mil.tasks import TaskLoss
 
 
 class DSMIL(AttentionAggregator):
@@ -29,6 +30,8 @@ class DSMIL(AttentionAggregator):
     >>> DSMIL(in_features=8).bag_classifier
     Conv1d(1, 1, kernel_size=(8,), stride=(1,))
     """
+
+    class_loss = "one_vs_rest"
 
     def __init__(
         self,
@@ -67,19 +70,19 @@ class DSMIL(AttentionAggregator):
             "queries": queries,
         }
         logits = self.pool(values, weights, lengths)
-        return AggregatorOutput(bags, logits, positive_attention(weights), "attention", extras)
+        return AggregatorOutput(bags, logits, self.positive_attention(weights), "attention", extras)
 
     def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
         return self.bag_classifier(segment_weighted_sum(weights, h, lengths))[:, :, 0]  # type: ignore[no-any-return]
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        return stream_losses(output, multi_hot(labels, output.bag_logits))
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        return stream_losses(output, partial(task_loss, targets=targets))
 
 
-def stream_losses(output: AggregatorOutput, targets: Tensor) -> dict[str, Tensor]:
-    """Return half the loss of either stream for multi-hot targets (B, C); all zero is a negative bag."""
+def stream_losses(output: AggregatorOutput, loss: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """Return half the `loss` of logits (B, C) for each of the two streams."""
     largest = output.extras["instance_logits"].gather(0, output.extras["critical"])
     return {
-        "bag": 0.5 * F.binary_cross_entropy_with_logits(output.bag_logits, targets),
-        "max": 0.5 * F.binary_cross_entropy_with_logits(largest, targets),
+        "bag": 0.5 * loss(output.bag_logits),
+        "max": 0.5 * loss(largest),
     }

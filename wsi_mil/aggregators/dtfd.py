@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsi_mil.aggregators.attention import AttentionNet
-from wsi_mil.aggregators.base import Aggregator
+from wsi_mil.aggregators.base import CLASS_TASKS, Aggregator
 from wsi_mil.bags.segments import split
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError
+from wsi_mil.tasks import TaskLoss
 
 Distill = Literal["max", "max_min", "afs"]
 
@@ -40,6 +41,7 @@ class DTFD(Aggregator):
 
     permutes_with_instances = False
     binary_outputs = 2
+    tasks = CLASS_TASKS
 
     def __init__(
         self,
@@ -84,7 +86,12 @@ class DTFD(Aggregator):
             "attention_raw": raw,
             "distilled": torch.cat([one["distilled"] for one in found]),
         }
-        return AggregatorOutput(bags, logits, probability[:, 1:].sum(1), "probability", extras)
+        return AggregatorOutput(bags, logits, self.finding(probability), "probability", extras)
+
+    def finding(self, probability: Tensor) -> Tensor:
+        """Return (n,) how clearly each instance of class probabilities (n, C) shows a finding: the probability of any
+        class but the normal one; without a normal class, that of its likeliest class."""
+        return probability[:, 1:].sum(1) if self.normal_class else probability.amax(1)
 
     def draw_order(self, count: int) -> Tensor:
         """Return a random permutation of `count` rows."""
@@ -117,13 +124,13 @@ class DTFD(Aggregator):
         """Return the rows that a part hands on to tier 2."""
         if self.distill == "afs":
             return feature[None]
-        best = activation[:, 1:].sum(1).argsort(descending=True)
+        best = self.finding(activation).argsort(descending=True)
         chosen = best[: self.per_group]
         return h[chosen] if self.distill == "max" else h[torch.cat([chosen, best[-self.per_group :]])]
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         parts = output.extras["parts"]
-        repeated = labels.repeat_interleave(parts.to(labels.device))
-        first = F.cross_entropy(output.extras["sub_logits"], repeated, reduction="none")
+        repeated = targets.repeat_interleave(parts.to(targets.device), 0)
+        first = task_loss.each(output.extras["sub_logits"], repeated)
         per_bag = torch.stack([part.mean() for part in first.split(parts.tolist())])
-        return {"bag": F.cross_entropy(output.bag_logits, labels), "tier1": per_bag.mean()}
+        return {"bag": task_loss(output.bag_logits, targets), "tier1": per_bag.mean()}

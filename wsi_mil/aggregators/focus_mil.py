@@ -13,12 +13,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from wsi_mil.aggregators.base import one_vs_rest_loss, positive_scores
 from wsi_mil.aggregators.max_pooling import MaxPooling
 from wsi_mil.bags.segments import segment_argmax
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError
+from wsi_mil.tasks import TaskLoss
 
 SIGMA_FLOOR = 1e-8
 
@@ -34,6 +34,8 @@ class FocusMIL(MaxPooling):
     >>> model.classifier
     Linear(in_features=35, out_features=1, bias=True)
     """
+
+    class_loss = "one_vs_rest"
 
     def __init__(
         self,
@@ -69,15 +71,15 @@ class FocusMIL(MaxPooling):
         extras = {"mu": mu, "instance_logits": logits, "top": top}
         if logvar is not None:
             extras["logvar"] = logvar
-        return AggregatorOutput(bags, logits.gather(0, top), positive_scores(logits), "logit", extras)
+        return AggregatorOutput(bags, logits.gather(0, top), self.positive_scores(logits), "logit", extras)
 
     def encode(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return means and log-variances (n, latent) of instances (n, D); no log-variances if not variational."""
         code = self.encoder(features)  # (n, D) -> (n, 200)
         return self.mu(code), None if self.logvar is None else self.logvar(code)
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        bag = one_vs_rest_loss(output.bag_logits, labels)
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        bag = task_loss(output.bag_logits, targets)
         if self.logvar is None:
             return {"bag": bag}
         mu, logvar = output.extras["mu"], output.extras["logvar"]

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from wsi_mil.aggregators.base import Aggregator
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
+from wsi_mil.tasks import TaskLoss
 
 
 class LeNet(nn.Module):
@@ -41,16 +42,14 @@ class ImageFrontEnd(Aggregator):
     def __init__(self, front: LeNet, aggregator: Aggregator) -> None:
         super().__init__(front.in_features, aggregator.n_outputs)
         self.front, self.aggregator = front, aggregator
+        self.class_loss = aggregator.class_loss
 
     def forward(self, bags: PackedBags) -> AggregatorOutput:
         self.aggregator.generator = self.generator
         return self.aggregator(bags.with_features(self.front(bags.features)))  # type: ignore[no-any-return]
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        return self.aggregator.loss(output, labels)
-
-    def probabilities(self, bag_logits: Tensor) -> Tensor:
-        return self.aggregator.probabilities(bag_logits)
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        return self.aggregator.loss(output, targets, task_loss)
 
     def start_epoch(self, epoch: int) -> None:
         self.aggregator.start_epoch(epoch)

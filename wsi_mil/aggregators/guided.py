@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from wsi_mil.aggregators.attention import AttentionAggregator
-from wsi_mil.aggregators.base import positive_attention
+from wsi_mil.aggregators.base import CLASS_TASKS
 from wsi_mil.aggregators.counterfactual import scaled
 from wsi_mil.aggregators.wrapper import AttentionWrapper
 from wsi_mil.bags.segments import split
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
+from wsi_mil.tasks import TaskLoss
+from wsi_mil.tasks.losses import class_probabilities
 
 FLOOR = 1e-12
 
@@ -27,6 +29,8 @@ class Guided(AttentionWrapper):
 
     Of a bag of one instance nothing remains, so nothing is mined from it.
     """
+
+    tasks = CLASS_TASKS
 
     def __init__(
         self,
@@ -49,11 +53,12 @@ class Guided(AttentionWrapper):
         rest_logits = self.base.pool(output.extras["h"], rest, bags.lengths)
         return self.with_extras(output, {"rest_logits": rest_logits, "stretched": stretched})
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        terms = self.base.loss(output, labels)
-        true_class = self.probabilities(output.extras["rest_logits"]).gather(1, labels[:, None])[:, 0]
-        several = torch.tensor([n > 1 for n in output.bags.lengths], device=labels.device)
-        terms["mining"] = self.mining_weight * (true_class * (labels > 0) * several).mean()
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        terms = self.base_loss(output, targets, task_loss)
+        true_class = class_probabilities(output.extras["rest_logits"]).gather(1, targets[:, None])[:, 0]
+        found = task_loss.task.finding(targets)
+        several = torch.tensor([n > 1 for n in output.bags.lengths], device=targets.device)
+        terms["mining"] = self.mining_weight * (true_class * found * several).mean()
         truth = output.bags.instance_labels
         if truth is not None:
             terms["guidance"] = self.guidance_weight * self.supervision(output, truth)
@@ -61,7 +66,7 @@ class Guided(AttentionWrapper):
 
     def supervision(self, output: AggregatorOutput, truth: Tensor) -> Tensor:
         """Return the mean, over the bags that have instance labels, of the squared error of the stretched attention."""
-        attention = positive_attention(output.extras["stretched"])
+        attention = self.positive_attention(output.extras["stretched"])
         errors = []
         for guess, mark in zip(*(split(v, output.bags.lengths) for v in (attention, truth)), strict=True):
             known = mark >= 0

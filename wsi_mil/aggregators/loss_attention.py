@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsi_mil.aggregators.attention import AttentionAggregator, relu_layers
-from wsi_mil.aggregators.base import classification_loss, positive_scores
+from wsi_mil.aggregators.base import CLASS_TASKS
 from wsi_mil.bags.segments import (
     Lengths,
     segment_mean,
@@ -28,6 +28,7 @@ from wsi_mil.bags.segments import (
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError
+from wsi_mil.tasks import TaskLoss
 
 
 class LossAttention(AttentionAggregator):
@@ -40,6 +41,8 @@ class LossAttention(AttentionAggregator):
     >>> LossAttention(in_features=8, n_outputs=2, hidden=(4,)).classifier
     Linear(in_features=4, out_features=2, bias=True)
     """
+
+    tasks = CLASS_TASKS
 
     def __init__(
         self,
@@ -84,20 +87,16 @@ class LossAttention(AttentionAggregator):
 
     def instance_scores(self, output: AggregatorOutput) -> Tensor:
         """Return (ΣN,) instance-level logits: the same classifier on the instance alone."""
-        return positive_scores(output.extras["instance_logits"])
+        return self.positive_scores(output.extras["instance_logits"])
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         lengths, weights = output.bags.lengths, output.extras["weights"][:, 0]
-        repeated = labels.repeat_interleave(torch.tensor(lengths, device=labels.device))
+        repeated = targets.repeat_interleave(torch.tensor(lengths, device=targets.device))
         logits = output.extras["instance_logits"]
-        each = weights * (
-            F.cross_entropy(logits, repeated, reduction="none")
-            if self.n_outputs > 1
-            else F.binary_cross_entropy_with_logits(logits[:, 0], repeated.to(logits.dtype), reduction="none")
-        )
+        each = weights * task_loss.each(logits, repeated)
         over = segment_sum if self.l2 == "sum" else segment_mean
         terms = {
-            "bag": classification_loss(output.bag_logits, labels),
+            "bag": task_loss(output.bag_logits, targets),
             "instance": self.lam * over(each, lengths).mean(),
         }
         if self.training and self.omega > 0:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from wsi_mil.aggregators.attention import relu_layers
-from wsi_mil.aggregators.base import classification_loss, positive_scores
 from wsi_mil.aggregators.max_pooling import MaxPooling
 from wsi_mil.bags.segments import segment_max
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
+from wsi_mil.tasks import TaskLoss
 
 
 class MaxPool(MaxPooling):
@@ -31,10 +31,12 @@ class MaxPool(MaxPooling):
         h = self.embed(bags.features)  # (ΣN, D) -> (ΣN, H)
         logits = self.classifier(segment_max(h, bags.lengths))  # -> (B, C)
         alone = self.classifier(h)
-        return AggregatorOutput(bags, logits, positive_scores(alone), "logit", {"instance_logits": alone})
+        return AggregatorOutput(
+            bags, logits, self.positive_scores(alone), "logit", {"instance_logits": alone}
+        )
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        return {"bag": classification_loss(output.bag_logits, labels)}
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        return {"bag": task_loss(output.bag_logits, targets)}
 
     def scan(self, features: Tensor, noise: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         # before the last ReLU: the same instance holds the maximum, and where all are negative none has a gradient

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from wsi_mil.aggregators.attention import relu_layers
-from wsi_mil.aggregators.base import Aggregator, classification_loss, positive_scores
+from wsi_mil.aggregators.base import Aggregator
 from wsi_mil.bags.segments import segment_mean
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
+from wsi_mil.tasks import TaskLoss
 
 
 class MeanPool(Aggregator):
@@ -33,7 +34,9 @@ class MeanPool(Aggregator):
         h = self.drop(self.embed(bags.features), self.dropout)  # (ΣN, D) -> (ΣN, H)
         logits = self.classifier(segment_mean(h, bags.lengths))  # -> (B, C)
         alone = self.classifier(h)
-        return AggregatorOutput(bags, logits, positive_scores(alone), "logit", {"instance_logits": alone})
+        return AggregatorOutput(
+            bags, logits, self.positive_scores(alone), "logit", {"instance_logits": alone}
+        )
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        return {"bag": classification_loss(output.bag_logits, labels)}
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        return {"bag": task_loss(output.bag_logits, targets)}

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from wsi_mil.aggregators.attention import relu_layers
-from wsi_mil.aggregators.base import one_vs_rest_loss, positive_scores
 from wsi_mil.aggregators.max_pooling import MaxPooling
 from wsi_mil.bags.segments import segment_max
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
+from wsi_mil.tasks import TaskLoss
 
 
 class MiNet(MaxPooling):
@@ -27,6 +27,8 @@ class MiNet(MaxPooling):
     [(4, 8), (4,), (1, 4), (1,)]
     """
 
+    class_loss = "one_vs_rest"
+
     def __init__(self, in_features: int, n_outputs: int = 1, hidden: Sequence[int] = (256, 128, 64)) -> None:
         super().__init__(in_features, n_outputs)
         layers, width = relu_layers(in_features, hidden)
@@ -36,11 +38,11 @@ class MiNet(MaxPooling):
         logits = self.classifier(bags.features)  # (ΣN, D) -> (ΣN, C)
         extras = {"instance_logits": logits}
         return AggregatorOutput(
-            bags, segment_max(logits, bags.lengths), positive_scores(logits), "logit", extras
+            bags, segment_max(logits, bags.lengths), self.positive_scores(logits), "logit", extras
         )
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        return {"bag": one_vs_rest_loss(output.bag_logits, labels)}
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        return {"bag": task_loss(output.bag_logits, targets)}
 
     def scan(self, features: Tensor, noise: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         return self.classifier(features), {}

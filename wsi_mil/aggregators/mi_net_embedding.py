@@ -13,11 +13,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from wsi_mil.aggregators.base import Aggregator, classification_loss, positive_scores
+from wsi_mil.aggregators.base import Aggregator
 from wsi_mil.bags.segments import Lengths, segment_logmeanexp, segment_max, segment_mean
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError
+from wsi_mil.tasks import TaskLoss
 
 Pooling = Literal["max", "mean", "lse"]
 Variant = Literal["plain", "deep_supervision", "residual"]
@@ -67,7 +68,7 @@ class MiNetEmbedding(Aggregator):
         pooled = [pool(level, bags.lengths, self.pooling) for level in levels]
         logits, alone = self.heads(pooled), self.heads(levels)  # lists of (B, C) and of (ΣN, C)
         extras = {f"bag_logits_{i}": value for i, value in enumerate(logits)}
-        scores = positive_scores(torch.stack(alone).mean(0))
+        scores = self.positive_scores(torch.stack(alone).mean(0))
         return AggregatorOutput(bags, torch.stack(logits).mean(0), scores, "logit", extras)
 
     def heads(self, levels: list[Tensor]) -> list[Tensor]:
@@ -77,12 +78,8 @@ class MiNetEmbedding(Aggregator):
         last = torch.stack(levels).sum(0) if self.variant == "residual" else levels[-1]
         return [self.classifiers[0](last)]
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        terms = [
-            classification_loss(value, labels)
-            for key, value in output.extras.items()
-            if key.startswith("bag_")
-        ]
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        terms = [task_loss(value, targets) for key, value in output.extras.items() if key.startswith("bag_")]
         return {"bag": torch.stack(terms).mean()}
 
 

@@ -13,13 +13,13 @@ import math
 import torch
 from nystrom_attention import NystromAttention
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wsi_mil.aggregators.base import Aggregator
 from wsi_mil.bags.segments import split
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError
+from wsi_mil.tasks import TaskLoss
 
 
 class TransMIL(Aggregator):
@@ -97,8 +97,8 @@ class TransMIL(Aggregator):
             )  # (heads, 1, m) ... -> (heads, 1, padded tokens)
         return tokens + self.drop(update, self.dropout), row[:, 0, -count:]
 
-    def loss(self, output: AggregatorOutput, labels: Tensor) -> dict[str, Tensor]:
-        return {"bag": F.cross_entropy(output.bag_logits, labels)}
+    def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        return {"bag": task_loss(output.bag_logits, targets)}
 
 
 def tile_scores(attention: Tensor, count: int) -> Tensor:

@@ -7,6 +7,7 @@ from wsi_mil.aggregators.base import Aggregator
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ModelError
+from wsi_mil.tasks import TaskLoss
 
 
 class AttentionWrapper(Aggregator):
@@ -25,6 +26,10 @@ class AttentionWrapper(Aggregator):
         self.base.generator = self.generator
         return self.base(bags)  # type: ignore[no-any-return]
 
+    def base_loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
+        """Return the loss terms of the wrapped aggregator, which gets the task's loss in its own form."""
+        return self.base.loss(output, targets, TaskLoss(task_loss.task, self.base.class_loss))
+
     @staticmethod
     def with_extras(output: AggregatorOutput, extras: dict[str, Tensor]) -> AggregatorOutput:
         return AggregatorOutput(
@@ -34,9 +39,6 @@ class AttentionWrapper(Aggregator):
             output.score_kind,
             {**output.extras, **extras},
         )
-
-    def probabilities(self, bag_logits: Tensor) -> Tensor:
-        return self.base.probabilities(bag_logits)
 
     def start_epoch(self, epoch: int) -> None:
         self.base.start_epoch(epoch)

@@ -1,28 +1,6 @@
-"""Bags: labels, patient-grouped splits, packing, and the operations over segments."""
+"""Bags: labels, splits that keep patients together, and the instances of each slide."""
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from wsi_mil.bags.labels import LabelTable, read_labels
-from wsi_mil.bags.splits import Fold, Split, SplitSpec, make_split
-from wsi_mil.contracts.labels import SlideLabel
-from wsi_mil.lazy import lazy_door
-
-if TYPE_CHECKING:
-    from wsi_mil.bags.dataset import BagSource, StoredBag, load_bag, read_bag
-
-__getattr__ = lazy_door(
-    __name__, dict.fromkeys(("BagSource", "StoredBag", "load_bag", "read_bag"), "dataset")
-)
-__all__ = [
-    "BagSource",
-    "Fold",
-    "LabelTable",
-    "SlideLabel",
-    "Split",
-    "SplitSpec",
-    "StoredBag",
-    "load_bag",
-    "make_split",
-    "read_bag",
-    "read_labels",
-]
+# The names, and the modules that hold them, are listed in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

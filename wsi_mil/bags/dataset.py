@@ -8,6 +8,7 @@ from torch import Tensor
 
 from wsi_mil.contracts.bags import Bag
 from wsi_mil.contracts.features import FeatureTable
+from wsi_mil.contracts.labels import Target
 from wsi_mil.errors import DataError
 from wsi_mil.features import MappedFeatures
 
@@ -21,7 +22,7 @@ class BagSource(Protocol):
     @property
     def slide_id(self) -> str: ...
     @property
-    def label(self) -> int: ...
+    def label(self) -> Target: ...
     @property
     def instance_labels(self) -> Tensor | None: ...
     @property
@@ -39,7 +40,7 @@ class StoredBag:
 
     slide_id: str
     features: MappedFeatures
-    label: int
+    label: Target
     patient: str = ""
     instance_labels: Tensor | None = None
     shift: Tensor | None = None
@@ -91,7 +92,7 @@ def read_bag(source: BagSource) -> Bag:
     return Bag(source.slide_id, features, source.label, "", source.instance_labels)
 
 
-def load_bag(table: FeatureTable, label: int, patient: str = "") -> Bag:
+def load_bag(table: FeatureTable, label: Target, patient: str = "") -> Bag:
     """Return the bag of a slide's readable tiles, in tile order. Raises DataError if there is none."""
     features = torch.from_numpy(table.features[table.readable]).float()
     if len(features) == 0:

@@ -9,10 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from wsi_mil.contracts.labels import SlideLabel
+from wsi_mil.contracts.labels import SlideLabel, Target
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.io.files import digest_json, read_json, write_json
+from wsi_mil.tasks import Detection, Task
+from wsi_mil.tasks.classes import ClassTask
 
 PARTS = ("train", "val", "test")
 SEED_STEP = 10_000
@@ -27,13 +29,13 @@ class SplitSpec(Spec):
 
     kind: Literal["holdout", "kfold", "column", "centre"] = "holdout"
     test_centres: tuple[str, ...] = Field(
-        (), description="values of the labels' centre column, for kind=centre"
+        default=(), description="values of the labels' centre column, for kind=centre"
     )
-    folds: int = Field(5, ge=2)
-    test_share: float = Field(0.3, gt=0, lt=1)
-    val_share: float = Field(0.2, gt=0, lt=1, description="of what is not test")
-    repeats: int = Field(1, ge=1)
-    seeds: int = Field(1, ge=1)
+    folds: int = Field(default=5, ge=2)
+    test_share: float = Field(default=0.3, gt=0, lt=1)
+    val_share: float = Field(default=0.2, gt=0, lt=1, description="of what is not test")
+    repeats: int = Field(default=1, ge=1)
+    seeds: int = Field(default=1, ge=1)
     seed: int = 0
 
 
@@ -99,12 +101,19 @@ class Split:
         return split
 
 
-def make_split(labels: Sequence[SlideLabel], spec: SplitSpec) -> Split:
+def make_split(labels: Sequence[SlideLabel], spec: SplitSpec, task: Task | None = None) -> Split:
     """Return the folds for labelled slides. Same labels and seed, same folds, whatever the order of the rows.
 
     Raises DataError if there is one class only, or too few patients of a class for the asked parts.
     """
-    rows = sorted((row for row in labels if row.label is not None), key=lambda row: row.slide_id)
+    task = task or Detection()
+    rows = sorted((row for row in labels if row.target is not None), key=lambda row: row.slide_id)
+    if not isinstance(task, ClassTask):
+        if lacking := task.lacking(_targets(rows)):
+            raise DataError(f"the table of {len(rows)} labelled slides {lacking}: there is nothing to learn")
+        # the stratum stands where the class of a slide does
+        strata = task.strata(_targets(rows))
+        rows = [replace(row, label=stratum) for row, stratum in zip(rows, strata, strict=True)]
     classes = Counter(row.label for row in rows)
     if len(classes) < 2:
         raise DataError(
@@ -121,6 +130,10 @@ def make_split(labels: Sequence[SlideLabel], spec: SplitSpec) -> Split:
     for number, fold in enumerate(folds):
         _check(fold, rows, number)
     return Split(spec, tuple(replace(fold, seed_number=n) for n in range(spec.seeds) for fold in folds))
+
+
+def _targets(rows: Sequence[SlideLabel]) -> list[Target]:
+    return [row.target for row in rows if row.target is not None]
 
 
 def _drawn(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> list[Fold]:

@@ -9,7 +9,8 @@ import click
 from wsi_mil.config import RunConfig, load_config
 from wsi_mil.run.context import RunSummary
 from wsi_mil.run.outcomes import problem_table
-from wsi_mil.stages.plan import plan
+from wsi_mil.run.plan import CohortPlan, RunPlan, plan_run
+from wsi_mil.stages.table import STAGES
 
 EXIT_SOME_FAILED = 3
 
@@ -47,8 +48,30 @@ def load_or_plan(
     loaded = change(load_config(config, overrides))
     if not dry_run:
         return loaded
-    click.echo("\n".join(plan(loaded)))
+    click.echo(plan_text(plan_run(loaded)))
     return None
+
+
+def plan_text(plan: RunPlan) -> str:
+    """Return what a run would start from, one line per fact."""
+    config, work = plan.config, plan.work
+    lines = [("run folder", f"{config.run}" + (" (exists)" if plan.exists else ""))]
+    if isinstance(work, CohortPlan):
+        lines.append(("synth", f"{work.slides} synthetic slides into {work.folder}"))
+        lines += [(stage, "would run") for stage in STAGES]
+        return "\n".join(f"{name:<12} {text}" for name, text in lines)
+    asked = f"{config.tiles.size_px} px at {config.tiles.mpp:g} µm/px"
+    trained = ", ".join(work.trained) or "none"
+    lines += [
+        ("slides", f"{work.slides} below {work.folder}"),
+        ("tile", f"{work.tiled} have tiles; asked: {asked}"),
+        ("extract", f"{work.extracted} have {config.encoder.key} features"),
+        ("train", f"models {', '.join(config.models)}; trained before: {trained}"),
+    ]
+    if config.execution.cluster is not None:
+        lines.append(("cluster", config.execution.cluster.describe()))
+    text = "\n".join(f"{name:<12} {value}" for name, value in lines)
+    return f"{text}\nconfiguration digest {plan.config_digest}"
 
 
 def finish(summary: RunSummary, where: Path, quiet: bool = False) -> int:

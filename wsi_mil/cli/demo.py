@@ -16,7 +16,7 @@ def command(context: click.Context, overrides: tuple[str, ...]) -> None:
     Takes a few minutes on two cores; needs no download and no GPU. The configuration is configs/demo.yaml.
     """
     from wsi_mil.config import load_config, packaged_config
-    from wsi_mil.io.files import read_json
+    from wsi_mil.evaluation.metrics_file import read_metrics
     from wsi_mil.stages.pipeline import run_pipeline
 
     config = load_config(packaged_config("demo"), overrides)
@@ -24,9 +24,11 @@ def command(context: click.Context, overrides: tuple[str, ...]) -> None:
     code = finish(summary, config.run)
     click.echo(f"{'model':<14} {'slide AUC':>9} {'patch AUC':>9} {'FROC':>6}   (held-out slides)")
     for name in config.models:
-        metrics = read_json(config.run / "evaluation" / name / "metrics.json")
-        values = (metrics["slide"]["auc"], metrics["patch"]["auc"], metrics["froc"]["score"])
-        shown = [f"{value:.3f}" if value is not None else "-" for value in values]
+        metrics = read_metrics(config.run / "evaluation" / name / "metrics.json")
+        if metrics is None:
+            continue
+        found = (metrics.slide.metrics["auc"], metrics.patch.metrics["auc"], metrics.froc.metrics["score"])
+        shown = [f"{metric.value:.3f}" if metric.defined else "-" for metric in found]
         click.echo(f"{name:<14} {shown[0]:>9} {shown[1]:>9} {shown[2]:>6}")
     click.echo(f"report: {Path(config.run) / 'report.html'}")
     context.exit(code)

@@ -7,20 +7,21 @@ import click
 
 import wsi_mil
 from wsi_mil.errors import WsiMilError, nearest
+from wsi_mil.stages.table import STAGES
 
 VERBS = {
     "run": "the whole pipeline, from slides to report",
     "demo": "a synthetic cohort to a report: no download, no GPU",
     "synth": "write a synthetic cohort with exact truth",
     "check": "open every slide and tell what is known and what is wrong",
-    "tile": "tissue and tiles",
-    "extract": "features of tiles",
-    "train": "models from features and labels",
-    "score": "slide and tile scores",
-    "heatmap": "overlays, pyramids and GeoJSON",
+    "tile": STAGES["tile"].help,
+    "extract": STAGES["extract"].help,
+    "train": STAGES["train"].help,
+    "score": STAGES["score"].help,
+    "heatmap": STAGES["heatmap"].help,
     "refine": "pixel-level maps inside suspicious tiles",
-    "evaluate": "metrics on held-out slides",
-    "report": "one self-contained page",
+    "evaluate": STAGES["evaluate"].help,
+    "report": STAGES["report"].help,
     "audit": "does a method, or a trained model, see tumour or a shortcut?",
     "poison": "train with a signal that has nothing to do with tumour: who follows it?",
     "import": "features that TRIDENT or CLAM made, into a run",
@@ -31,7 +32,6 @@ VERBS = {
     "ls": "list encoders, aggregators, readers, or what a run holds",
 }
 MODULES = {"import": "import_features", "export": "export_features"}  # `import` is no name for a module
-STAGE_VERBS = ("tile", "extract", "train", "score", "heatmap", "evaluate", "report")
 EXIT_USER_ERROR, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 1, 3, 130
 
 
@@ -44,7 +44,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             raise click.UsageError(f"No verb {cmd_name!r}. Nearest: {nearest(cmd_name, list(VERBS))}.", ctx)
-        if cmd_name in STAGE_VERBS:
+        if cmd_name in STAGES:
             return import_module("wsi_mil.cli.stage").command_for(cmd_name)  # type: ignore[no-any-return]
         return import_module(f"wsi_mil.cli.{MODULES.get(cmd_name, cmd_name)}").command  # type: ignore[no-any-return]
 

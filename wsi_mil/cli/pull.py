@@ -13,8 +13,8 @@ from wsi_mil.cli.arguments import URL
 def command(url: str, run: Path) -> None:
     """Copy a run from an object store into a folder. Stores are whole or absent; every file is compared with its digest."""
     from wsi_mil.interop.object_store import pull
-    from wsi_mil.run.lock import hold
+    from wsi_mil.run.lock import locked
 
-    with hold(run):
+    with locked(run):
         found = pull(url, run)
     click.echo(f"{run}: {found.copied} copied, {found.same} were here")

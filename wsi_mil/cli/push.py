@@ -15,11 +15,11 @@ def command(run: Path, url: str) -> None:
     from wsi_mil.interop.object_store import push
     from wsi_mil.run.folder import RunFolder
     from wsi_mil.run.integrity import is_run
-    from wsi_mil.run.lock import hold
+    from wsi_mil.run.lock import locked
 
     if not is_run(run):
         raise click.UsageError(f"{run} is no run folder")
-    with hold(run):
+    with locked(run):
         found = push(RunFolder(run), url)
     if found.incomplete:
         click.echo(

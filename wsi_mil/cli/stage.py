@@ -1,23 +1,13 @@
-"""The verbs of single stages: tile, extract, train, score, heatmap, evaluate, report."""
+"""The subcommands of single stages, made from the table of stages."""
 
 from pathlib import Path
 
 import click
 
 from wsi_mil.cli.common import config_arguments, finish, load_or_plan, qupath_options, qupath_overrides
-from wsi_mil.cli.main import VERBS
 from wsi_mil.config import RunConfig
+from wsi_mil.stages.table import STAGES
 
-LONG = {
-    "tile": "Find tissue, lay the lattice, write tile tables, editable outlines (tissue/*.geojson) and previews.",
-    "extract": "Encode every tile and write the features; finished slides are left alone.",
-    "train": "Train every model of CONFIG on every fold, repeat and seed, side by side; the epoch and the threshold are "
-    "chosen on validation. Ends with a table that compares the models on the test parts.",
-    "score": "Score slides and tiles: each slide by the fold that did not train on it.",
-    "heatmap": "Write a PNG overlay, a pyramidal OME-TIFF and GeoJSON for QuPath per scored slide.",
-    "evaluate": "Write metrics.json and curves for the held-out slides, with bootstrap intervals.",
-    "report": "Write report.html from what the run folder holds.",
-}
 EXAMPLES = {
     "train": "wsi-mil train configs/demo.yaml --aggregator all",
     "evaluate": "wsi-mil evaluate configs/demo.yaml --compare focus_mil abmil_gated",
@@ -29,8 +19,8 @@ def command_for(stage: str) -> click.Command:
 
     @click.command(
         stage,
-        help=LONG[stage],
-        short_help=VERBS[stage],
+        help=STAGES[stage].description,
+        short_help=STAGES[stage].help,
         epilog=f"Example: {EXAMPLES.get(stage, f'wsi-mil {stage} configs/demo.yaml')}",
     )
     @config_arguments
@@ -107,32 +97,25 @@ def _print_comparison(run: Path) -> None:
         )
 
 
-SHOWN = (
-    ("slide AUC", "slide", "auc"),
-    ("AP", "slide", "average_precision"),
-    ("accuracy", "slide", "accuracy"),
-    ("F1", "slide", "f1"),
-    ("patch AUC", "patch", "auc"),
-    ("patch AUPRC", "patch", "auprc"),
-    ("FROC", "froc", "score"),
-)
-
-
 def _print_metrics(run: Path, names: list[str]) -> None:
     """Two lines a model: the figures, and below each its 95 % interval over patients."""
-    from wsi_mil.io.files import read_json
+    from wsi_mil.evaluation.metrics_file import read_metrics
+    from wsi_mil.evaluation.table import shown_metrics
 
+    columns = shown_metrics("terminal", "detection")
     width = max(14, *(len(name) for name in names))
-    click.echo("  ".join([" " * width, *(f"{title:>14}" for title, _, _ in SHOWN)]))
+    titles = [entry.short or entry.title for entry in columns]
+    click.echo("  ".join([" " * width, *(f"{title:>14}" for title in titles)]))
     for name in names:
-        metrics = read_json(run / "evaluation" / name / "metrics.json")
+        found = read_metrics(run / "evaluation" / name / "metrics.json")
+        if found is None:
+            continue
         values, intervals = [], []
-        for _, level, key in SHOWN:
-            found = metrics[level]
-            value = found[key]
-            interval = found.get("interval") if level == "froc" else found.get("intervals", {}).get(key)
-            values.append("-" if value is None else f"{value:.3f}")
-            known = interval and interval["low"] is not None
-            intervals.append(f"{interval['low']:.3f}-{interval['high']:.3f}" if known else "")
+        for entry in columns:
+            metric = found.metrics(entry.level)[entry.name]
+            values.append(f"{metric.value:.3f}" if metric.defined else "-")
+            interval = metric.interval
+            defined = interval is not None and interval.defined
+            intervals.append(f"{interval.low:.3f}-{interval.high:.3f}" if interval and defined else "")
         click.echo("  ".join([f"{name:<{width}}", *(f"{text:>14}" for text in values)]))
         click.echo("  ".join([" " * width, *(f"{text:>14}" for text in intervals)]).rstrip())

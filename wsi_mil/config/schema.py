@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PlainSerializer, PlainValidator
+from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 
 from wsi_mil.bags.splits import SplitSpec
 from wsi_mil.contracts.qupath import QuPathSpec
@@ -43,7 +43,7 @@ class SlidesConfig(Spec):
     annotations: Path | None = None
     reader: str = "auto"
     mpp: float | None = Field(
-        None, gt=0, description="µm/px for slides that do not say theirs, or say it wrongly"
+        default=None, gt=0, description="µm/px for slides that do not say theirs, or say it wrongly"
     )
     class_names: tuple[str, ...] | None = None
 
@@ -53,17 +53,19 @@ class RunConfig(Spec):
 
     run: Path
     seed: int = Field(
-        0, ge=0, description="of split, training and bootstrap, where they do not set their own"
+        default=0, ge=0, description="of split, training and bootstrap, where they do not set their own"
     )
     slides: SlidesConfig = SlidesConfig()
-    synthetic: SynthSpec | None = Field(None, description="make this cohort if slides.folder is not given")
+    synthetic: SynthSpec | None = Field(
+        default=None, description="make this cohort if slides.folder is not given"
+    )
     tissue: TissueSpec = TissueSpec()
     tiles: TileSpec = TileSpec()
     encoder: EncoderSpec = EncoderSpec()
     split: SplitSpec = SplitSpec()
-    train: TrainSpec = Field(TrainSpec(), description="settings that all models share")
+    train: TrainSpec = Field(default=TrainSpec(), description="settings that all models share")
     models: dict[str, dict[str, Any]] = Field(
-        {"focus_mil": {}}, min_length=1, description="model name -> what differs from `train`"
+        default={"focus_mil": {}}, min_length=1, description="model name -> what differs from `train`"
     )
     heatmaps: HeatmapSpec = HeatmapSpec()
     refine: RefineSpec = RefineSpec()
@@ -71,6 +73,15 @@ class RunConfig(Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     poison: PoisonSpec = PoisonSpec()
     execution: ExecutionSpec = ExecutionSpec()
+
+    @field_validator("encoder")
+    @classmethod
+    def _refuse_a_single_view(cls, encoder: EncoderSpec) -> EncoderSpec:
+        if encoder.view:
+            raise ValueError(
+                f"view={encoder.view} is set by the program: give encoder.views=N and leave it out"
+            )
+        return encoder
 
     def train_spec(self, name: str) -> TrainSpec:
         """Return the settings of one model: `train` with the model's own on top."""

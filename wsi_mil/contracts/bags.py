@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wsi_mil.contracts.labels import Target
 from wsi_mil.errors import DataError
 
 UNKNOWN = -1
@@ -12,7 +13,7 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Bag:
-    """One slide: features (N, D) float32, its label (class index), its ids.
+    """One slide: features (N, D) float32, its label (class index, number, or (time, event)), its ids.
 
     `instance_labels` (N,) int64: 1 tumour, 0 not, -1 unknown; only the few slides that were annotated for training
     have any.
@@ -20,7 +21,7 @@ class Bag:
 
     slide_id: str
     features: Tensor
-    label: int
+    label: Target
     patient: str = ""
     instance_labels: Tensor | None = None
 
@@ -51,7 +52,8 @@ class Bag:
 class PackedBags:
     """B bags in one matrix: bag b is rows offsets[b] to offsets[b + 1].
 
-    features (ΣN, D); offsets (B + 1,) int64 on the CPU, from 0, strictly increasing; labels (B,) int64;
+    features (ΣN, D); offsets (B + 1,) int64 on the CPU, from 0, strictly increasing; labels (B,) int64
+    (regression: (B,) float; survival: (B, 2) time and event);
     instance_labels (ΣN,) int64 with -1 for unknown, or None where no bag has any.
 
     >>> packed = PackedBags.pack([Bag("a", torch.zeros(2, 3), 0), Bag("b", torch.ones(4, 3), 1)])

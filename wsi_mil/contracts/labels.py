@@ -1,15 +1,20 @@
 """What is known of one slide before anything is learnt."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 TaskKind = Literal["detection", "classification", "ordinal", "regression", "survival"]
 """What a label means: see `wsi_mil.tasks`."""
+Target: TypeAlias = int | float | tuple[float, float]
+"""What a model is compared with: a class index, a number, or (time, 1 for an event and 0 for censored)."""
 
 
 @dataclass(frozen=True)
 class SlideLabel:
-    """`label`: the class index, None where the slide is not labelled; `mpp`: an override in µm/px."""
+    """`label`: the class index; `value`: the number (regression) or (time, event) (survival).
+
+    Both are None where the slide is not labelled. `mpp`: an override in µm/px.
+    """
 
     slide_id: str
     label: int | None
@@ -17,3 +22,9 @@ class SlideLabel:
     centre: str = ""
     split: str = ""
     mpp: float | tuple[float, float] | None = None
+    value: float | tuple[float, float] | None = None
+
+    @property
+    def target(self) -> Target | None:
+        """What a model is compared with; None where the slide is not labelled."""
+        return self.label if self.value is None else self.value

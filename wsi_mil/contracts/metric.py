@@ -1,26 +1,33 @@
-"""The value of a metric: with an interval where one is known, and with a reason where it is undefined."""
+"""The value of a metric: with an interval where one is known, and with a reason where the value is undefined."""
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from wsi_mil.errors import DataError
 
 
 @dataclass(frozen=True)
 class Interval:
-    """`low` to `high` at confidence `level`, and the method that gave it."""
+    """`low` to `high` at confidence `level`, and the method that gave it.
+
+    `draws`: the resamples on which a bootstrap found the metric defined. If these are too few, both limits are NaN.
+    """
 
     low: float
     high: float
     method: str
     level: float = 0.95
+    draws: int = 0
+
+    @property
+    def defined(self) -> bool:
+        return not (math.isnan(self.low) or math.isnan(self.high))
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`value` is NaN exactly where the metric is undefined, and `reason` then says why. `n`: how many slides, tiles
-    or lesions it was computed from.
+    """`value` is NaN exactly where the metric is undefined; `reason` then says why. `n`: how many slides, tiles or
+    lesions it was computed from.
 
     >>> Metric(math.nan, reason="one class only", n=4).defined
     False
@@ -40,18 +47,3 @@ class Metric:
     @property
     def defined(self) -> bool:
         return not math.isnan(self.value)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the metric as plain values for a file; NaN becomes None."""
-        interval = None
-        if self.interval is not None:
-            bounds = (self.interval.low, self.interval.high)
-            low, high = (None if math.isnan(bound) else bound for bound in bounds)
-            interval = {
-                "low": low,
-                "high": high,
-                "level": self.interval.level,
-                "method": self.interval.method,
-            }
-        value = self.value if self.defined else None
-        return {"value": value, "interval": interval, "reason": self.reason, "n": self.n}

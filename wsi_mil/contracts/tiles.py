@@ -16,10 +16,10 @@ class TileSpec(Spec):
     """Square tiles of `size_px` pixels at `mpp` µm/px, every `stride_px` (default: the size), where at least
     `min_tissue_fraction` of the tile is tissue. Scale is always µm/px; objective power is never used."""
 
-    mpp: float = Field(0.5, gt=0, description="µm per tile pixel")
-    size_px: int = Field(256, ge=1, description="side of a tile, in pixels at `mpp`")
-    stride_px: int | None = Field(None, ge=1, description="step of the lattice, in pixels at `mpp`")
-    min_tissue_fraction: float = Field(0.5, ge=0, le=1)
+    mpp: float = Field(default=0.5, gt=0, description="µm per tile pixel")
+    size_px: int = Field(default=256, ge=1, description="side of a tile, in pixels at `mpp`")
+    stride_px: int | None = Field(default=None, ge=1, description="step of the lattice, in pixels at `mpp`")
+    min_tissue_fraction: float = Field(default=0.5, ge=0, le=1)
 
     @model_validator(mode="after")
     def _fill_stride(self) -> "TileSpec":

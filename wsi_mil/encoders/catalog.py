@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from wsi_mil.encoders.base import Encoder, pick_device
-from wsi_mil.encoders.names import ENCODERS, FAMILIES
+from wsi_mil.encoders.names import ENCODERS, FAMILIES, is_family
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.encoders.views import View
 from wsi_mil.errors import ConfigError
@@ -21,9 +21,9 @@ def build_encoder(spec: EncoderSpec, device: str = "auto") -> Encoder:
     >>> build_encoder(EncoderSpec(name="texture"), "cpu").dim
     106
     """
-    family, colon, model = spec.name.partition(":")
     target = pick_device(device)
-    if colon:
+    if is_family(spec.name):
+        family, _, model = spec.name.partition(":")
         if not model:
             raise ConfigError(
                 f"encoder.name={spec.name!r} names no model: write for example {family}:resnet18"
@@ -31,7 +31,12 @@ def build_encoder(spec: EncoderSpec, device: str = "auto") -> Encoder:
         builder: Builder = FAMILIES.load(family)
     else:
         builder = ENCODERS.load(spec.name)
-    return builder(spec, target).seen_as(View.of(spec))
+    encoder = builder(spec, target)
+    if not isinstance(encoder, Encoder):
+        raise ConfigError(
+            f"encoder {spec.name!r} made a {type(encoder).__name__}: it must derive from wsi_mil.encoders.Encoder"
+        )
+    return encoder.seen_as(View.of(spec))
 
 
 def list_encoders(pattern: str = "*") -> list[str]:

@@ -1,21 +1,35 @@
-"""Names of encoders and of families of encoders, with where each is built."""
+"""Names of encoders and of families of encoders. Listing them imports no encoder."""
 
 from wsi_mil.encoders.published import PUBLISHED
-from wsi_mil.registry import Registry
+from wsi_mil.registry import FolderRegistry, OpenRegistry
 
-ENCODERS = Registry(
-    "encoder",
-    {
-        **dict.fromkeys(PUBLISHED, "wsi_mil.encoders.pathology:build_published"),
-        "ctranspath": "wsi_mil.encoders.ctranspath:build_ctranspath",
-        "texture": "wsi_mil.encoders.texture:TextureEncoder",
-    },
-)
-FAMILIES = Registry(
-    "encoder",
-    {
-        "imported": "wsi_mil.encoders.imported:refuse",
-        "timm": "wsi_mil.encoders.networks:build_timm",
-        "torchvision": "wsi_mil.encoders.networks:build_torchvision",
-    },
-)
+
+class _Encoders(FolderRegistry):
+    """The modules of encoders/models, and the published encoders, which one builder makes from their records."""
+
+    @property
+    def own(self) -> dict[str, str]:
+        return {**dict.fromkeys(PUBLISHED, "wsi_mil.encoders.pathology:build_published"), **super().own}
+
+    def __getitem__(self, name: str) -> str:
+        return OpenRegistry.__getitem__(self, name)  # an unknown name is answered with the nearest ones
+
+
+ENCODERS = _Encoders("encoder", "wsi_mil.encoders.models", "BUILD", "wsi_mil.encoders")
+FAMILIES = FolderRegistry("encoder family", "wsi_mil.encoders.families", "BUILD", "wsi_mil.encoder_families")
+
+
+def is_family(name: str) -> bool:
+    """Return whether an encoder's name is `family:model`, rather than `package.module:Name` or one word.
+
+    >>> is_family("timm:resnet18"), is_family("my_lab.encoders:Mine"), is_family("texture")
+    (True, False, False)
+    """
+    family, colon, _ = name.partition(":")
+    return bool(colon) and family in FAMILIES
+
+
+def check_encoder(name: str) -> None:
+    """Raise ConfigError, with the nearest names, unless `name` is an encoder, of a family, or `package.module:Name`."""
+    if not is_family(name):
+        _ = ENCODERS[name]

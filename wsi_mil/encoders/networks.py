@@ -1,4 +1,4 @@
-"""Networks of timm and torchvision as encoders: head removed, features pooled, their own normalisation."""
+"""A network without its head as an encoder: tiles are resized and normalised, then run; and where weights come from."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +9,9 @@ from torch.nn import functional as F
 
 from wsi_mil.encoders.base import Encoder, to_device
 from wsi_mil.encoders.engines import make_engine
-from wsi_mil.encoders.published import IMAGENET_MEAN, IMAGENET_STD
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.encoders.weights import SUFFIXES, load_trunk, read_checkpoint, weights_digest
-from wsi_mil.errors import ConfigError, EncoderError, nearest
+from wsi_mil.errors import ConfigError, EncoderError
 
 
 class NetworkEncoder(Encoder):
@@ -94,93 +93,11 @@ def _shifts(mean: tuple[float, ...], std: tuple[float, ...]) -> list[float]:
     return [-m / s for m, s in zip(mean, std, strict=True)]
 
 
-def build_timm(spec: EncoderSpec, device: torch.device) -> NetworkEncoder:
-    """Return timm:<model>, pooled as timm pools it, with mean, std and size of its own data config."""
-    import timm
+def with_weights(spec: EncoderSpec, create: Callable[[bool], nn.Module]) -> nn.Module:
+    """Return the network that `create(pretrained)` makes, with the weights that `spec.weights` asks for.
 
-    name = spec.name.partition(":")[2]
-    if not timm.is_model(name.partition(".")[0]):
-        raise ConfigError(
-            f"timm has no model {name!r}. Nearest: {nearest(name, timm.list_models())}. List: `wsi-mil ls encoders`"
-        )
-    options: dict[str, object] = {"num_classes": 0}
-    if spec.input_px is not None and "vit" in name:
-        options |= {"img_size": spec.input_px, "dynamic_img_size": True}
-
-    def create(pretrained: bool) -> nn.Module:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
-        return model
-
-    trunk = _with_weights(spec, create)
-    config = timm.data.resolve_model_data_config(trunk)
-    return NetworkEncoder(
-        spec,
-        trunk,
-        device,
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        input_px=spec.input_px or int(config["input_size"][-1]),
-        interpolation="bicubic" if config["interpolation"] == "bicubic" else "bilinear",
-    )
-
-
-class _PooledMaps(nn.Module):
-    """The feature maps of a CNN, averaged over positions."""
-
-    def __init__(self, features: nn.Module, last: nn.Module) -> None:
-        super().__init__()
-        self.features = features
-        self.last = last
-
-    def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.last(self.features(images))
-        return maps.mean((2, 3))  # (B, C, h, w) -> (B, C)
-
-
-MAP_FAMILIES = ("squeezenet", "alexnet", "vgg", "densenet", "mobilenet", "efficientnet", "mnasnet")
-HEADS = {
-    "resnet": "fc",
-    "resnext": "fc",
-    "wide_resnet": "fc",
-    "regnet": "fc",
-    "shufflenet": "fc",
-    "vit": "heads",
-    "swin": "head",
-}
-
-
-def build_torchvision(spec: EncoderSpec, device: torch.device) -> NetworkEncoder:
-    """Return torchvision:<model> without its head; CNNs with `features` are averaged over positions."""
-    from torchvision import models
-
-    name = spec.name.partition(":")[2]
-    names = models.list_models(module=models)
-    if name not in names:
-        raise ConfigError(
-            f"torchvision has no model {name!r}. Nearest: {nearest(name, names)}. List: `wsi-mil ls encoders`"
-        )
-
-    def create(pretrained: bool) -> nn.Module:
-        model = models.get_model(name, weights="DEFAULT" if pretrained else None)
-        if name.startswith(MAP_FAMILIES):
-            features = model.features if hasattr(model, "features") else model.layers
-            # DenseNet keeps its last ReLU in forward(), after the features
-            return _PooledMaps(features, nn.ReLU() if name.startswith("densenet") else nn.Identity())
-        head = next((attribute for prefix, attribute in HEADS.items() if name.startswith(prefix)), None)
-        if head is None:
-            raise ConfigError(
-                f"torchvision:{name} is not prepared as an encoder; use timm:{name} or one of {sorted(HEADS)}"
-            )
-        setattr(model, head, nn.Identity())
-        return model  # type: ignore[no-any-return]
-
-    trunk = _with_weights(spec, create)
-    return NetworkEncoder(
-        spec, trunk, device, mean=IMAGENET_MEAN, std=IMAGENET_STD, input_px=spec.input_px or 224
-    )
-
-
-def _with_weights(spec: EncoderSpec, create: Callable[[bool], nn.Module]) -> nn.Module:
+    Raises EncoderError if the weights cannot be had or do not fit.
+    """
     if spec.weights == "pretrained":
         try:
             return create(True)

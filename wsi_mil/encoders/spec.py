@@ -15,41 +15,41 @@ class EncoderSpec(Spec):
 
     name: str = "texture"
     weights: str = "pretrained"
-    input_px: int | None = Field(None, ge=16)
+    input_px: int | None = Field(default=None, ge=16)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     backend: Literal["torch", "openvino"] = "torch"
     compile: bool = False
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     max_unreadable: float = Field(
-        0.05,
+        default=0.05,
         ge=0,
         le=1,
         description="a slide fails if its file does not give more than this share of its tiles",
     )
     any_mpp: bool = Field(
-        False, description="take tiles of another scale than a published encoder was made for"
+        default=False, description="take tiles of another scale than a published encoder was made for"
     )
     revision: str | None = Field(
-        None, description="commit, tag or branch of the hub's repository; None: its main branch"
+        default=None, description="commit, tag or branch of the hub's repository; None: its main branch"
     )
     stain: Literal["none", "macenko", "reinhard"] = Field(
-        "none",
+        default="none",
         description="give every slide the stains of a reference slide first; found in a sample of its tiles",
     )
     views: int = Field(
-        0,
+        default=0,
         ge=0,
         le=16,
         description="augmented views (turns, flips, other stains) stored beside the plain features",
     )
     view_stain_strength: float = Field(
-        0.3, ge=0, le=1, description="how far the stains of views go: 1 is up to 25 degrees and 60 %"
+        default=0.3, ge=0, le=1, description="how far the stains of views go: 1 is up to 25 degrees and 60 %"
     )
     view: int = Field(
-        0, ge=0, le=16, description="set by `views`: which one these features are, 0 the plain ones"
+        default=0, ge=0, le=16, description="set by `views`: which one these features are, 0 the plain ones"
     )
     seed: int = 0
-    alias: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]+$", description="the name on disk")
+    alias: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$", description="the name on disk")
 
     @property
     def key(self) -> str:

@@ -1,10 +1,15 @@
-"""Evaluation: annotations against scores. Knows no model; a metric that is undefined is NaN with a reason."""
+"""Evaluation: scores against truth, on arrays and records. It knows no model and no run folder.
+
+`table` lists the metrics. `measure` computes them, `results` holds what an evaluation finds, `metrics_file` writes it.
+An undefined metric is NaN with a reason.
+"""
 
 from wsi_mil.evaluation.annotations import AnnotationFolder, read_annotations
 from wsi_mil.evaluation.froc import FrocCurve, evaluation_mask, froc_curve, match_detections
 from wsi_mil.evaluation.intervals import bootstrap_interval
-from wsi_mil.evaluation.patch_metrics import patch_metrics, tile_overlap
-from wsi_mil.evaluation.slide_metrics import slide_metrics
+from wsi_mil.evaluation.patch_level import patch_metrics
+from wsi_mil.evaluation.slide_level import slide_metrics
+from wsi_mil.evaluation.tile_truth import tile_overlap
 
 __all__ = [
     "AnnotationFolder",

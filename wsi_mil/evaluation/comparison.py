@@ -1,74 +1,65 @@
-"""compare: two models of a run on the same held-out slides, paired."""
+"""Two models on the same held-out slides, paired: the difference of every metric of the table."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-
-from wsi_mil.contracts.scores import SlideScoreRow
+from wsi_mil.contracts.labels import TaskKind
 from wsi_mil.errors import DataError
-from wsi_mil.evaluation import froc_curve
-from wsi_mil.evaluation.delong import compare_aucs
-from wsi_mil.evaluation.paired import Statistic, paired_bootstrap
-from wsi_mil.evaluation.patch_metrics import METRICS, pooled
-from wsi_mil.evaluation.slide_metrics import accuracy, auc, average_precision, f1
+from wsi_mil.evaluation.delong import AucComparison, compare_aucs
+from wsi_mil.evaluation.lesion_level import observe_lesions
+from wsi_mil.evaluation.measure import compare_all
+from wsi_mil.evaluation.observations import SlideObservations
+from wsi_mil.evaluation.paired import PairedDifference
+from wsi_mil.evaluation.patch_level import observe_tiles
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
 
-PATCH_DRAWS = 200  # pooled patch metrics sort all tiles of all slides in every draw
+Models = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class SlideComparison:
+    """Differences of slide metrics, by name, and DeLong's test of the AUC; None where `delong_reason` says why."""
+
+    differences: Mapping[str, PairedDifference]
+    delong: AucComparison | None
+    delong_reason: str = ""
+
+
+@dataclass(frozen=True)
+class AnnotatedComparison:
+    """Differences of patch and lesion metrics, by name."""
+
+    patch: Mapping[str, PairedDifference]
+    froc: Mapping[str, PairedDifference]
 
 
 def compare_slides(
-    first: Sequence[SlideScoreRow], second: Sequence[SlideScoreRow], rng: np.random.Generator, draws: int
-) -> dict[str, Any]:
-    truth = np.array([row.positive for row in first])
-    scores = [np.array([row.probability for row in rows], np.float64) for rows in (first, second)]
-    called = [np.array([row.predicted for row in rows], bool) for rows in (first, second)]
-    patients = [row.patient for row in first]
-
-    def statistics(model: int) -> dict[str, Statistic]:
-        return {
-            "auc": lambda rows: auc(truth[rows], scores[model][rows]),
-            "average_precision": lambda rows: average_precision(truth[rows], scores[model][rows]),
-            "accuracy": lambda rows: accuracy(truth[rows], called[model][rows]),
-            "f1": lambda rows: f1(truth[rows], called[model][rows]),
-        }
-
-    result: dict[str, Any] = _differences(statistics(0), statistics(1), patients, rng, draws)
+    first: SlideObservations,
+    second: SlideObservations,
+    models: Models,
+    spec: EvaluationSpec,
+    task: TaskKind = "detection",
+) -> SlideComparison:
+    """Return the comparison of two models at slide level. Both hold the same slides in the same order."""
+    differences = compare_all(first, second, spec.seed, models, spec.bootstrap, task)
     try:
-        result["delong"] = asdict(compare_aucs(truth, scores[0], scores[1]))
+        return SlideComparison(differences, compare_aucs(first.truth, first.scores, second.scores))
     except DataError as error:
-        result["reasons"] = {"delong": str(error)}
-    return result
+        return SlideComparison(differences, None, str(error))
 
 
 def compare_annotated(
     first: Sequence[HeldOutSlide],
     second: Sequence[HeldOutSlide],
-    rng: np.random.Generator,
+    models: Models,
     spec: EvaluationSpec,
-) -> dict[str, Any]:
-    tiles = [[slide.tiles.readable() for slide in slides] for slides in (first, second)]
-    patients = [slide.patient for slide in first]
-
-    def patch(model: int) -> dict[str, Statistic]:
-        return {name: pooled(metric, tiles[model]) for name, metric in METRICS.items()}
-
-    def froc(slides: Sequence[HeldOutSlide]) -> dict[str, Statistic]:
-        return {"score": lambda rows: froc_curve([slides[r].matches for r in rows], spec.froc_mode).score}
-
-    return {
-        "patch": _differences(patch(0), patch(1), patients, rng, min(spec.bootstrap, PATCH_DRAWS)),
-        "froc": _differences(froc(first), froc(second), patients, rng, spec.bootstrap),
-    }
-
-
-def _differences(
-    first: dict[str, Statistic],
-    second: dict[str, Statistic],
-    groups: Sequence[str],
-    rng: np.random.Generator,
-    draws: int,
-) -> dict[str, Any]:
-    return {name: asdict(paired_bootstrap(first[name], second[name], groups, rng, draws)) for name in first}
+    task: TaskKind = "detection",
+) -> AnnotatedComparison:
+    """Return the comparison of two models on slides whose lesions are known, the same ones in the same order."""
+    tiles = [observe_tiles([slide.tiles for slide in slides]) for slides in (first, second)]
+    lesions = [observe_lesions(slides, spec) for slides in (first, second)]
+    return AnnotatedComparison(
+        compare_all(tiles[0], tiles[1], spec.seed, models, spec.bootstrap, task),
+        compare_all(lesions[0], lesions[1], spec.seed, models, spec.bootstrap, task),
+    )

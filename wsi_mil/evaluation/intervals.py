@@ -1,4 +1,4 @@
-"""Percentile bootstrap over slides (or patients): what a metric would have been on another draw of the cohort."""
+"""Percentile bootstrap over patients: what a metric would have been on another draw of the cohort; mean and spread."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -7,19 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_mil.contracts.metric import Interval
 
-@dataclass(frozen=True)
-class Interval:
-    """`value` on the cohort itself; `low`, `high`: percentile interval; `draws`: resamples where it was defined."""
-
-    value: float
-    low: float
-    high: float
-    draws: int
+Statistic = Callable[[NDArray[np.intp]], float]
+"""From the numbers of rows to a value, NaN where it is undefined."""
+BOOTSTRAP = "percentile bootstrap"
 
 
 def bootstrap_interval(
-    statistic: Callable[[NDArray[np.intp]], float],
+    statistic: Statistic,
     groups: Sequence[str],
     rng: np.random.Generator,
     draws: int = 1000,
@@ -27,21 +23,29 @@ def bootstrap_interval(
 ) -> Interval:
     """Return the interval of `statistic(rows)` when whole `groups` (one name per row) are drawn with replacement.
 
-    Draws on which the statistic is NaN (a class is missing) are left out and counted; fewer than half, or no draw: no interval.
+    Draws on which the statistic is NaN (a class is missing) are left out. If they are more than half, or if `draws` is
+    0, both limits are NaN. `Interval.draws` counts those on which it was defined.
+
+    >>> values = np.arange(100.0)
+    >>> found = bootstrap_interval(lambda rows: values[rows].mean(), [str(i) for i in range(100)],
+    ...                            np.random.default_rng(0), draws=200)
+    >>> found.low < 49.5 < found.high
+    True
     """
-    value = statistic(np.arange(len(groups)))
     found = [statistic(rows) for rows in draws_of_groups(groups, rng, draws)]
     defined = np.array([number for number in found if not math.isnan(number)])
     if draws == 0 or len(defined) < draws / 2:
-        return Interval(value, math.nan, math.nan, len(defined))
+        return Interval(math.nan, math.nan, BOOTSTRAP, level, len(defined))
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high), len(defined))
+    return Interval(float(low), float(high), BOOTSTRAP, level, len(defined))
 
 
 def draws_of_groups(
     groups: Sequence[str], rng: np.random.Generator, draws: int
 ) -> Iterator[NDArray[np.intp]]:
-    """Yield the rows of as many groups as there are, drawn with replacement, `draws` times."""
+    """Yield the rows of as many groups as there are, drawn with replacement, `draws` times; nothing without groups."""
+    if not len(groups):
+        return
     unique, inverse = np.unique(np.asarray(groups), return_inverse=True)
     members = [np.flatnonzero(inverse == g) for g in range(len(unique))]
     for _ in range(draws):
@@ -63,7 +67,7 @@ class Spread:
 def spread(values: Sequence[float], level: float = 0.95) -> Spread:
     """Return mean, deviation and t interval of the defined `values`, as if they were independent draws.
 
-    Test folds of one cohort share training slides, so their interval is narrower than the truth.
+    Test folds of one cohort share training slides, so the interval of their values is narrower than the truth.
 
     >>> spread([0.8, 0.9, 1.0]).mean
     0.9

@@ -1,21 +1,22 @@
 """Two models on the same slides: the difference of any metric, and how far it would move on another draw of the cohort."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wsi_mil.evaluation.intervals import draws_of_groups
-
-Statistic = Callable[[NDArray[np.intp]], float]
+from wsi_mil.evaluation.intervals import Statistic, draws_of_groups
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """`first` minus `second` with its percentile interval, and the two-sided bootstrap p: twice the smaller share of draws
-    on either side of 0, at least 2 / (draws + 1). `draws`: those where both were defined."""
+    """`first` minus `second` with its percentile interval and two-sided bootstrap p.
+
+    p: twice the smaller fraction of draws on either side of 0, at least 2 / (draws + 1).
+    draws: the number of draws on which both were defined.
+    reason: why the difference is undefined; "" where it is defined.
+    """
 
     first: float
     second: float
@@ -24,6 +25,12 @@ class PairedDifference:
     high: float
     p_two_sided: float
     draws: int
+    reason: str = ""
+
+    @classmethod
+    def undefined(cls, reason: str, first: float = math.nan, second: float = math.nan) -> "PairedDifference":
+        """Return the difference that cannot be known, with the values of the models where they are known."""
+        return cls(first, second, math.nan, math.nan, math.nan, math.nan, 0, reason)
 
 
 def paired_bootstrap(
@@ -36,7 +43,8 @@ def paired_bootstrap(
 ) -> PairedDifference:
     """Return the difference of two statistics of rows, both taken on the same draws of whole `groups` (one per row).
 
-    Draws on which either is NaN are left out; if they are more than half, there is no interval and no p.
+    Draws on which either is NaN are left out. If they are more than half, or `draws` is 0, there is no interval and
+    no p.
 
     >>> rows = np.arange(20.0)
     >>> found = paired_bootstrap(lambda r: rows[r].mean() + 1, lambda r: rows[r].mean(), list("abcdefghijklmnopqrst"),
@@ -46,6 +54,8 @@ def paired_bootstrap(
     """
     everything = np.arange(len(groups))
     a, b = float(first(everything)), float(second(everything))
+    if math.isnan(a - b):
+        return PairedDifference.undefined("undefined on these slides", a, b)
     drawn = np.array([first(rows) - second(rows) for rows in draws_of_groups(groups, rng, draws)])
     defined = drawn[~np.isnan(drawn)]
     if draws == 0 or len(defined) < draws / 2:

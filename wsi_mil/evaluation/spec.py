@@ -19,15 +19,19 @@ class EvaluationSpec(Spec):
     """
 
     patch_truth: Literal["overlap", "centre"] = "overlap"
-    patch_overlap: float = Field(0.5, gt=0, le=1)
-    detection_radius_um: float = Field(150.0, gt=0)
-    min_probability: float = Field(0.05, ge=0, lt=1)
+    patch_overlap: float = Field(default=0.5, gt=0, le=1)
+    detection_radius_um: float = Field(default=150.0, gt=0)
+    min_probability: float = Field(default=0.05, ge=0, lt=1)
     detections: DetectionMethod = "maxima"
     froc_mode: FrocMode = "official"
     froc_truth: Literal["mask", "polygons"] = "mask"
     froc_mask_mpp: float = Field(
-        7.776, gt=0, description="µm per pixel of the evaluation mask: level 5 of a slide of 0.243 µm/px"
+        default=7.776,
+        gt=0,
+        description="µm per pixel of the evaluation mask: level 5 of a slide of 0.243 µm/px",
     )
-    isolated_below_um: float = Field(275.0, ge=0, description="the challenge's 275; 0: every lesion counts")
-    bootstrap: int = Field(1000, ge=0)
+    isolated_below_um: float = Field(
+        default=275.0, ge=0, description="the challenge's 275; 0: every lesion counts"
+    )
+    bootstrap: int = Field(default=1000, ge=0)
     seed: int = 0

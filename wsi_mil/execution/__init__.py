@@ -1,6 +1,7 @@
-"""Run one pure per-slide function over many slides and keep account of every one."""
+"""Run one function for many slides or jobs: here, in processes, on devices or on a Dask cluster."""
 
 from wsi_mil.execution.jobs import run_jobs
-from wsi_mil.execution.mapping import ExecutionSpec, map_slides
+from wsi_mil.execution.mapping import map_slides
+from wsi_mil.execution.spec import ExecutionSpec
 
 __all__ = ["ExecutionSpec", "map_slides", "run_jobs"]

@@ -1,4 +1,4 @@
-"""Dask clusters from a block of the configuration: SLURM, PBS, LSF through dask-jobqueue, Kubernetes through dask-kubernetes."""
+"""Dask clusters from a block of the configuration: SLURM, PBS and LSF by dask-jobqueue, Kubernetes by dask-kubernetes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,35 +12,41 @@ from wsi_mil.logs import logger
 
 JOBQUEUE = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
 GPU = "GPU"
-"""The resource that workers with a GPU offer and encoding asks for."""
+"""The Dask resource that workers with a GPU offer and that jobs which need a GPU ask for."""
 
 
 class ClusterSpec(Spec):
-    """Jobs to start. Each is one Dask worker with `cores` threads, `memory`, and `gpus` GPUs."""
+    """Cluster jobs to start. Each is one Dask worker with `cores` cores, `memory` and `gpus` GPUs."""
 
     kind: Literal["slurm", "pbs", "lsf", "kubernetes"]
-    jobs: int = Field(1, ge=1, description="workers to start")
-    cores: int = Field(4, ge=1)
-    memory: str = Field("32GB", description="of one worker")
-    gpus: int = Field(0, ge=0, description="of one worker")
+    jobs: int = Field(default=1, ge=1, description="workers to start")
+    cores: int = Field(default=4, ge=1)
+    memory: str = Field(default="32GB", description="of one worker")
+    gpus: int = Field(default=0, ge=0, description="of one worker")
     walltime: str = "24:00:00"
     queue: str | None = None
     account: str | None = None
-    directives: list[str] = Field([], description="more lines for the job's head, e.g. '--gres=gpu:1'")
-    prologue: list[str] = Field([], description="shell lines before the worker, e.g. 'module load cuda'")
-    image: str = Field("wsi-mil", description="kubernetes: the container that workers run in")
-    namespace: str = Field("default", description="kubernetes")
+    directives: list[str] = Field(
+        default=[], description="more lines for the job's head, e.g. '--gres=gpu:1'"
+    )
+    prologue: list[str] = Field(
+        default=[], description="shell lines before the worker, e.g. 'module load cuda'"
+    )
+    image: str = Field(default="wsi-mil", description="kubernetes: the container that workers run in")
+    namespace: str = Field(default="default", description="kubernetes")
 
-    def plan(self) -> list[str]:
-        """Return what would be started, in words."""
+    def describe(self) -> str:
+        """Return in words which jobs would be started.
+
+        >>> ClusterSpec(kind="slurm", jobs=2, gpus=1).describe()
+        '2 slurm jobs of 4 cores, 32GB, 1 GPU, 24:00:00'
+        """
         gpus = f", {self.gpus} GPU" if self.gpus else ""
-        return [
-            f"cluster      {self.jobs} {self.kind} jobs of {self.cores} cores, {self.memory}{gpus}, {self.walltime}"
-        ]
+        return f"{self.jobs} {self.kind} jobs of {self.cores} cores, {self.memory}{gpus}, {self.walltime}"
 
 
 def make_cluster(spec: ClusterSpec) -> Any:
-    """Return the Dask cluster object, nothing started yet. Raises ConfigError with the package that is missing."""
+    """Return the Dask cluster object; nothing is started yet. Raises ConfigError that names a missing package."""
     resources = ["--resources", f"{GPU}={spec.gpus}"] if spec.gpus else []
     if spec.kind == "kubernetes":
         try:
@@ -69,7 +75,7 @@ def make_cluster(spec: ClusterSpec) -> Any:
             f"execution.cluster.kind={spec.kind} needs: pip install 'wsi-mil[cluster]'"
         ) from error
     kind = getattr(dask_jobqueue, JOBQUEUE[spec.kind])
-    # one task at a time in a worker: a slide uses all of its cores
+    # one slide at a time in a worker, because a slide uses all cores of the worker
     return kind(
         cores=spec.cores,
         processes=1,
@@ -79,7 +85,7 @@ def make_cluster(spec: ClusterSpec) -> Any:
         job_extra_directives=_directives(spec),
         job_script_prologue=spec.prologue,
         worker_extra_args=["--nthreads", "1", *resources],
-        scheduler_options={"dashboard_address": ":0"},  # another run on this host has the usual port
+        scheduler_options={"dashboard_address": ":0"},  # another run on this host may use the default port
         **({"account": spec.account} if spec.account else {}),
     )
 
@@ -92,11 +98,11 @@ def _directives(spec: ClusterSpec) -> list[str]:
 
 @contextmanager
 def cluster_client(spec: ClusterSpec) -> Iterator[Any]:
-    """Start the jobs, yield a client of theirs, stop them at the end, however it comes."""
+    """Start the jobs, yield their client, and stop the jobs at the end, also after an error."""
     from distributed import Client
 
     with make_cluster(spec) as cluster:
         cluster.scale(jobs=spec.jobs) if spec.kind != "kubernetes" else cluster.scale(spec.jobs)
         with Client(cluster, set_as_default=False) as client:
-            logger().info("%s; dashboard: %s", spec.plan()[0].split(None, 1)[1], client.dashboard_link)
+            logger().info("%s; dashboard: %s", spec.describe(), client.dashboard_link)
             yield client

@@ -1,24 +1,29 @@
-"""Per-slide functions on a Dask cluster: lost workers, trouble of single nodes, and what comes back."""
+"""Functions of a slide on a Dask cluster: lost workers, trouble of single nodes, and what comes back."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import ConfigError, WsiMilError
+from wsi_mil.execution.guard import outcome_of
 from wsi_mil.logs import logger
 
 if TYPE_CHECKING:
-    from wsi_mil.execution.mapping import ExecutionSpec
+    from wsi_mil.execution.spec import ExecutionSpec
 
-
-AHEAD = 2000
-"""Slides that the scheduler knows of at a time: its memory does not grow with the cohort, and thousands of workers stay busy."""
+QUEUE_LENGTH = 2000
+"""Slides that the scheduler knows of at a time: its memory does not grow with the cohort, and thousands of
+workers stay busy."""
 
 
 def dask_client(spec: "ExecutionSpec") -> AbstractContextManager[Any]:
-    """Return a client of the scheduler or the cluster in `spec`, to be used in a with statement."""
+    """Return a client of the scheduler or the cluster in `spec`, to be used in a with statement.
+
+    Raises ConfigError if `distributed` is not installed, or if `spec` names neither scheduler nor cluster.
+    """
     try:
         from distributed import Client
     except ImportError as error:
@@ -29,86 +34,118 @@ def dask_client(spec: "ExecutionSpec") -> AbstractContextManager[Any]:
         return cluster_client(spec.cluster)
     if spec.scheduler is None:
         raise ConfigError(
-            "execution.backend=dask needs execution.scheduler=HOST:PORT (start one with `dask scheduler`) or execution.cluster"
+            "execution.backend=dask needs execution.scheduler=HOST:PORT (start one with `dask scheduler`) "
+            "or execution.cluster"
         )
     client: AbstractContextManager[Any] = Client(spec.scheduler, set_as_default=False)
     return client
 
 
-def run_on_worker(function: Callable[[Any], Outcome], stage: str, job: Any) -> tuple[Outcome, bool, str]:
-    """Run a slide's function in a worker; return its outcome, whether another worker may do better, and this worker's address.
+@dataclass(frozen=True)
+class WorkerResult:
+    """What a Dask worker returns. `node_may_be_at_fault`: another worker may succeed with this slide."""
 
-    What our own errors tell is the slide's or the user's; anything else (a full scratch disk, a driver) may be the node's.
+    outcome: Outcome
+    node_may_be_at_fault: bool
+    address: str
+
+
+def run_on_worker(function: Callable[[Any], Outcome], stage: str, job: Any) -> WorkerResult:
+    """Run a slide's function in a Dask worker.
+
+    Our own errors (WsiMilError) are about the slide or the user's settings; any other exception (a full scratch
+    disk, a driver) may be about this node.
     """
     from distributed import get_worker
 
-    from wsi_mil.execution.mapping import run_guarded
+    raised: list[Exception] = []
 
-    address = str(get_worker().address)
-    found: list[Exception] = []
-
-    def noted(job: Any) -> Outcome:
+    def remembering(job: Any) -> Outcome:
         try:
             return function(job)
         except Exception as error:
-            found.append(error)
+            raised.append(error)
             raise
 
-    outcome = run_guarded(noted, stage, job)
-    return outcome, bool(found) and not isinstance(found[0], WsiMilError), address
+    outcome = outcome_of(remembering, stage, job)
+    at_fault = bool(raised) and not isinstance(raised[0], WsiMilError)
+    return WorkerResult(outcome, at_fault, str(get_worker().address))
 
 
 def map_on_dask(
-    function: Callable[[Any], Outcome], jobs: Sequence[Any], stage: str, spec: "ExecutionSpec"
+    function: Callable[[Any], Outcome],
+    jobs: Sequence[Any],
+    stage: str,
+    spec: "ExecutionSpec",
+    gpu: Callable[[Any], bool],
 ) -> Iterator[Outcome]:
-    """Yield the outcomes as they come. A lost worker's slides run again on others (Dask does that, three times); a slide that a
-    node could not do runs again on up to `spec.retries` other nodes."""
+    """Yield the outcomes as they come. `gpu`: whether a job goes only to workers with `--resources GPU=1`.
+
+    Dask runs the slides of a lost worker again on other workers, three times. A slide that failed for what may be
+    a fault of the node runs again on up to `spec.retries` other nodes.
+    """
     with dask_client(spec) as client:
+        queue = _Queue(client, function, stage, spec, gpu)
+        waiting = iter(jobs)
         from distributed import as_completed
 
-        options = {"resources": {"GPU": 1}} if spec.asks_for_gpu(stage) else {}
-
-        def submit(job: Any, **where: Any) -> Any:
-            future = client.submit(run_on_worker, function, stage, job, pure=False, **options, **where)
-            held[future] = job
-            return future
-
-        held: dict[Any, Any] = {}
-        tried: dict[str, set[str]] = {}
-        left = iter(jobs)
-        running = as_completed([submit(job) for job in islice(left, AHEAD)], loop=client.loop)
+        running = as_completed([queue.submit(job) for job in islice(waiting, QUEUE_LENGTH)], loop=client.loop)
         for future in running:
-            job = held.pop(future)
-            for following in islice(left, 1):
-                running.add(submit(following))
-            try:
-                outcome, elsewhere, address = future.result()
-            except (
-                Exception
-            ) as error:  # the function itself never raises: the worker or the connection was lost
-                reason = f"a Dask worker was lost ({type(error).__name__}: {error}); run again to resume"
-                yield Outcome(job.slide_id, stage, "failed", " ".join(reason.split()))
-                continue
-            finally:
-                future.release()
-            if not elsewhere:
-                tried.pop(job.slide_id, None)
-                yield outcome
-                continue
-            tried.setdefault(job.slide_id, set()).add(address)
-            others = [
-                worker
-                for worker in client.scheduler_info(n_workers=-1)["workers"]
-                if worker not in tried[job.slide_id]
-            ]
-            if others and len(tried[job.slide_id]) <= spec.retries:
-                logger().warning(
-                    "%s: %s failed on %s (%s): another worker tries",
-                    stage,
-                    job.slide_id,
-                    address,
-                    outcome.reason,
-                )
-                running.add(submit(job, workers=others))
-                continue
-            yield outcome
+            for following in islice(waiting, 1):
+                running.add(queue.submit(following))
+            found = queue.take(future)
+            if isinstance(found, Outcome):
+                yield found
+            else:
+                running.add(found)
+
+
+class _Queue:
+    """Jobs that a Dask client has submitted, and the workers that have tried each slide."""
+
+    def __init__(
+        self,
+        client: Any,
+        function: Callable[[Any], Outcome],
+        stage: str,
+        spec: "ExecutionSpec",
+        gpu: Callable[[Any], bool],
+    ) -> None:
+        self.client, self.function, self.stage, self.spec, self.gpu = client, function, stage, spec, gpu
+        self.jobs: dict[Any, Any] = {}
+        self.tried: dict[str, set[str]] = {}
+
+    def submit(self, job: Any, **options: Any) -> Any:
+        if self.gpu(job):
+            options["resources"] = {"GPU": 1}
+        future = self.client.submit(run_on_worker, self.function, self.stage, job, pure=False, **options)
+        self.jobs[future] = job
+        return future
+
+    def take(self, future: Any) -> Any:
+        """Return the Outcome of a finished future, or the future of its next try on another worker."""
+        job = self.jobs.pop(future)
+        try:
+            result: WorkerResult = future.result()
+        except Exception as error:  # `run_on_worker` never raises: the worker or the connection was lost
+            logger().debug("%s: %s: a Dask worker was lost", self.stage, job.slide_id, exc_info=True)
+            reason = f"a Dask worker was lost ({type(error).__name__}: {error}); run again to resume"
+            return Outcome(job.slide_id, self.stage, "failed", " ".join(reason.split()))
+        finally:
+            future.release()
+        if not result.node_may_be_at_fault:
+            self.tried.pop(job.slide_id, None)
+            return result.outcome
+        tried = self.tried.setdefault(job.slide_id, set())
+        tried.add(result.address)
+        others = [w for w in self.client.scheduler_info(n_workers=-1)["workers"] if w not in tried]
+        if not others or len(tried) > self.spec.retries:
+            return result.outcome
+        logger().warning(
+            "%s: %s failed on %s (%s): another worker tries",
+            self.stage,
+            job.slide_id,
+            result.address,
+            result.outcome.reason,
+        )
+        return self.submit(job, workers=others)

@@ -1,4 +1,4 @@
-"""One process per device: each takes the next slide when it has room for it, so that a fast device does more of them."""
+"""One process per device: each asks for the next slide when it is ready, so that a fast device does more slides."""
 
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
@@ -7,19 +7,23 @@ from typing import Any, TypeVar
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import WsiMilError
-from wsi_mil.execution.mapping import Job, reason_of
+from wsi_mil.execution.guard import reason_of
+from wsi_mil.execution.mapping import Job
+from wsi_mil.logs import logger
 
 J = TypeVar("J", bound=Job)
 OnDevice = Callable[[Iterator[J], str], Iterator[Outcome]]
-"""(jobs as they are asked for, device) -> outcomes; a module-level function, or a partial of one."""
+"""(iterator of jobs, device) -> outcomes; a module-level function, or a partial of one."""
 
 
 def map_on_devices(
     function: OnDevice[J], jobs: Sequence[J], devices: Sequence[str], stage: str
 ) -> Iterator[Outcome]:
-    """Yield the outcome of every job, as they come. Raises WsiMilError for what stops a whole device (an encoder that cannot be had).
+    """Yield the outcome of every job, as they come.
 
-    A process killed from outside fails the slides that it held; the others go on, and take what is left.
+    Raises WsiMilError for what stops a whole device, for example an encoder whose weights are missing. If a
+    device's process is killed from outside, the slides that it was working on fail; the other processes take the
+    remaining ones.
     """
     context = get_context("spawn")  # forking a process that holds a device's driver breaks the driver
     waiting = list(reversed(jobs))
@@ -67,7 +71,7 @@ LOST = "the process of its device was killed from outside (out of memory?); run 
 
 
 def _work(function: OnDevice[Any], device: str, connection: Connection) -> None:
-    def asked_for() -> Iterator[Any]:
+    def received_jobs() -> Iterator[Any]:
         while True:
             connection.send(("wants", None))
             job = connection.recv()
@@ -76,8 +80,9 @@ def _work(function: OnDevice[Any], device: str, connection: Connection) -> None:
             yield job
 
     try:
-        for outcome in function(asked_for(), device):
+        for outcome in function(received_jobs(), device):
             connection.send(("done", outcome))
         connection.send(("ended", None))
     except Exception as error:
+        logger().debug("%s stopped", device, exc_info=True)
         connection.send(("stopped", f"{device}: {reason_of(error)}"))

@@ -1,4 +1,4 @@
-"""Independent pieces of work side by side, results in the order of the jobs."""
+"""Run independent jobs at the same time; the results come in the order of the jobs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from wsi_mil.errors import ExecutionError
 from wsi_mil.execution.dask_backend import dask_client
-from wsi_mil.execution.mapping import ExecutionSpec
+from wsi_mil.execution.spec import ExecutionSpec
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -17,8 +17,9 @@ R = TypeVar("R")
 def run_jobs(function: Callable[[J], R], jobs: Sequence[J], *, spec: ExecutionSpec) -> Iterator[R]:
     """Yield function(job) of every job, in their order: here, in `workers` processes, or on the Dask cluster.
 
-    `function` is a module-level function of a picklable job. Each process uses its share of the threads. An error of a job
-    is raised when its turn comes; the jobs after it are given up.
+    `function` is a module-level function of a picklable job. The processes divide the threads among them. An
+    exception of a job is raised when its result is due; the jobs after it are cancelled. Raises ExecutionError if
+    a worker process was killed.
     """
     workers = min(spec.resolved_workers(), len(jobs))
     if spec.backend == "dask":
@@ -33,22 +34,23 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], *, spec: ExecutionSp
         pool = ProcessPoolExecutor(
             workers, mp_context=get_context("spawn"), initializer=_use_threads, initargs=(threads,)
         )
-        yield from _in_order(pool, function, jobs, ahead=2 * workers)
+        yield from _in_order(pool, function, jobs, queued=2 * workers)
 
 
-def _in_order(pool: Executor, function: Callable[[J], R], jobs: Sequence[J], ahead: int) -> Iterator[R]:
-    """Keep `ahead` jobs in the pool; yield their results in order."""
+def _in_order(pool: Executor, function: Callable[[J], R], jobs: Sequence[J], queued: int) -> Iterator[R]:
+    """Keep up to `queued` jobs in the pool; yield their results in order."""
     waiting: list[Any] = []
     try:
         for job in jobs:
             waiting.append(pool.submit(function, job))
-            if len(waiting) > ahead:
+            if len(waiting) > queued:
                 yield waiting.pop(0).result()
         while waiting:
             yield waiting.pop(0).result()
     except BrokenProcessPool as error:
         raise ExecutionError(
-            "a worker process was killed from outside (out of memory?): lower execution.workers; run again to resume"
+            "a worker process was killed from outside (out of memory?): lower execution.workers; "
+            "run again to resume"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

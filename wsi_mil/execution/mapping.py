@@ -1,123 +1,104 @@
-"""The one place that decides where a per-slide function runs: here, in local processes, or on a Dask cluster."""
+"""Run one function of a slide for many slides: in this process, in local processes, or on a Dask cluster."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
-from typing import Any, Literal, Protocol, TypeVar
-
-from pydantic import Field, model_validator
+from typing import Protocol, TypeVar, runtime_checkable
 
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.contracts.spec import Spec
-from wsi_mil.errors import WsiMilError
-from wsi_mil.execution.clusters import ClusterSpec
 from wsi_mil.execution.dask_backend import map_on_dask
+from wsi_mil.execution.guard import outcome_of
+from wsi_mil.execution.spec import ExecutionSpec
+from wsi_mil.logs import logger, set_level
 
-
-class ExecutionSpec(Spec):
-    """`local`: `workers` processes (1: in this one); `dask`: the scheduler at `scheduler` (a host:port address),
-    or the jobs of `cluster`."""
-
-    backend: Literal["local", "dask"] = "local"
-    workers: int = Field(0, ge=0, description="0: one per core")
-    threads: int = Field(0, ge=0, description="reading and torch threads; 0: one per core")
-    device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto: cuda where there is one")
-    devices: Literal["all"] | tuple[str, ...] = Field(
-        (),
-        description="extract: one process on each of these, [cuda:0, cuda:1]; all: every CUDA device; none: `device` alone",
-    )
-    scheduler: str | None = None
-    cluster: ClusterSpec | None = Field(
-        None, description="dask: start these jobs instead of using a scheduler that runs"
-    )
-    retries: int = Field(2, ge=0, description="dask: other workers that try a slide which one could not do")
-
-    @model_validator(mode="after")
-    def _cluster_is_used(self) -> "ExecutionSpec":
-        if self.cluster is not None and (self.backend != "dask" or self.scheduler is not None):
-            raise ValueError(
-                "execution.cluster starts jobs for backend=dask, without a scheduler of your own: say backend=dask and leave scheduler out"
-            )
-        if self.devices and self.backend != "local":
-            raise ValueError(
-                "execution.devices are those of this machine (backend=local); Dask's workers take one each: leave it out"
-            )
-        return self
-
-    def resolved_workers(self) -> int:
-        return self.workers or available_cores()
-
-    def resolved_threads(self) -> int:
-        return self.threads or available_cores()
-
-    def asks_for_gpu(self, stage: str) -> bool:
-        """Return whether tasks of a stage go to Dask workers with a GPU only (started with `--resources GPU=1`)."""
-        if not stage.startswith("extract"):
-            return False
-        return self.device.startswith("cuda") or (self.cluster is not None and self.cluster.gpus > 0)
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use (a container's or SLURM's share, not the machine's)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+WORKERS_PAY_SECONDS = 20.0
+"""Work that is left over from which on it pays to start worker processes, which import torch and more first."""
+WORKER_LOST = "a worker process was killed from outside (out of memory?); run again to resume"
 
 
 class Job(Protocol):
+    """One slide's work: picklable values, opened and read inside the worker."""
+
     @property
     def slide_id(self) -> str: ...
+
+
+@runtime_checkable
+class GpuJob(Protocol):
+    """A job that says whether only a worker with a GPU may do it."""
+
+    @property
+    def needs_gpu(self) -> bool: ...
 
 
 J = TypeVar("J", bound=Job)
 
 
 def map_slides(
-    function: Callable[[J], Outcome], jobs: Sequence[J], *, stage: str, spec: ExecutionSpec
+    function: Callable[[J], Outcome],
+    jobs: Sequence[J],
+    *,
+    stage: str,
+    spec: ExecutionSpec,
+    start_here: bool = False,
 ) -> Iterator[Outcome]:
-    """Yield one Outcome per job, as they finish; an exception becomes a failed Outcome and never stops the others.
+    """Yield one Outcome per job, as they finish; an exception becomes a failed Outcome.
 
-    `function` is a module-level function (or a partial of one) of a picklable job with a `slide_id`; the serial run
-    and the workers call the same one. A worker killed from outside fails the jobs that it held.
+    `function` is a module-level function (or a partial of one) of a picklable job; every backend calls the same
+    one. A worker that is killed from outside fails the jobs that it was working on.
+
+    `start_here`: for quick functions. The first jobs run in this process and are timed; workers are started once
+    the remaining jobs would take longer than starting workers does.
     """
-    guarded = partial(run_guarded, function, stage)
+    guarded = partial(outcome_of, function, stage)
+    if start_here:
+        finished = 0
+        for outcome in _while_workers_do_not_pay(guarded, jobs):
+            finished += 1
+            yield outcome
+        jobs = jobs[finished:]
+    workers = min(spec.resolved_workers(), len(jobs))
+    if not jobs and start_here:
+        return
     if spec.backend == "dask":
-        yield from map_on_dask(function, jobs, stage, spec)
-    elif min(spec.resolved_workers(), len(jobs)) <= 1:
+        yield from map_on_dask(function, jobs, stage, spec, gpu=_needs_gpu)
+    elif workers <= 1:
         yield from map(guarded, jobs)
     else:
-        yield from _in_processes(guarded, jobs, stage, min(spec.resolved_workers(), len(jobs)))
+        yield from _in_processes(guarded, jobs, stage, workers)
 
 
-def run_guarded(function: Callable[[Any], Outcome], stage: str, job: Any) -> Outcome:
-    """Return `function(job)`, or the failed Outcome that tells what stopped it."""
-    started = time.perf_counter()
-    try:
-        return function(job)
-    except Exception as error:
-        return Outcome(job.slide_id, stage, "failed", reason_of(error), seconds=time.perf_counter() - started)
+def _needs_gpu(job: Job) -> bool:
+    return isinstance(job, GpuJob) and job.needs_gpu
 
 
-def reason_of(error: Exception) -> str:
-    """Return in one line what stopped a slide."""
-    if isinstance(error, WsiMilError):
-        reason = str(error)
-    elif isinstance(error, MemoryError):
-        reason = "out of memory: use fewer workers (execution.workers) or a larger tissue.mpp"
-    elif isinstance(error, OSError):
-        reason = f"{error.strerror or type(error).__name__}: {error.filename or error}"
-    else:
-        reason = f"unexpected {type(error).__name__}: {error}"
-    return " ".join(reason.split())
+def _while_workers_do_not_pay(guarded: Callable[[J], Outcome], jobs: Sequence[J]) -> Iterator[Outcome]:
+    """Run jobs here until those that are left would take `WORKERS_PAY_SECONDS`; reused outcomes do not count."""
+    worked, seconds = 0, 0.0
+    for number, job in enumerate(jobs):
+        if worked and seconds / worked * (len(jobs) - number) > WORKERS_PAY_SECONDS:
+            return
+        started = time.monotonic()
+        outcome = guarded(job)
+        if not outcome.reused:
+            worked += 1
+            seconds += time.monotonic() - started
+        yield outcome
 
 
 def _in_processes(
     guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str, workers: int
 ) -> Iterator[Outcome]:
     # spawn: forking a process that holds torch's or OpenSlide's threads deadlocks
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=set_level,
+        initargs=(logger().getEffectiveLevel(),),
+    )
     waiting = iter(jobs)
     running: dict[Future[Outcome], J] = {}
     try:
@@ -131,11 +112,9 @@ def _in_processes(
                 try:
                     yield future.result()
                 except BrokenProcessPool:
+                    logger().debug("%s: the process pool broke", stage, exc_info=True)
                     for lost in [job, *running.values(), *waiting]:
-                        reason = (
-                            "a worker process was killed from outside (out of memory?); run again to resume"
-                        )
-                        yield Outcome(lost.slide_id, stage, "failed", reason)
+                        yield Outcome(lost.slide_id, stage, "failed", WORKER_LOST)
                     return
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -1,32 +1,6 @@
-"""Features in Zarr v3, one store a slide, whole or absent; and the engine that fills them."""
+"""Features: the vectors of a slide's tiles, in one Zarr store per slide that is either whole or absent."""
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from wsi_mil.features.mapped import MappedFeatures
-from wsi_mil.features.store import SlideStore
-from wsi_mil.features.stored import FeatureOrigin, PoisonRecord, StoredFeatures
-from wsi_mil.lazy import lazy_door
-
-if TYPE_CHECKING:
-    from wsi_mil.features.engine import ExtractionReport, encode_tiles, extract_features, extract_slides
-
-__getattr__ = lazy_door(
-    __name__,
-    {
-        "ExtractionReport": "engine",
-        "encode_tiles": "engine",
-        "extract_features": "engine",
-        "extract_slides": "engine",
-    },
-)
-__all__ = [
-    "ExtractionReport",
-    "FeatureOrigin",
-    "MappedFeatures",
-    "PoisonRecord",
-    "SlideStore",
-    "StoredFeatures",
-    "encode_tiles",
-    "extract_features",
-    "extract_slides",
-]
+# The names, and the modules that hold them, are listed in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -21,13 +21,13 @@ class HeatmapSpec(Spec):
     Tumor from the lowest threshold on. `detections`: the points that FROC counts. `tissue`: the outline."""
 
     parts: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
-    overlay_px: int = Field(900, ge=100)
-    pixels_per_tile: int = Field(4, ge=1)
+    overlay_px: int = Field(default=900, ge=100)
+    pixels_per_tile: int = Field(default=4, ge=1)
     attention: Literal["rank", "largest"] = "rank"
-    objects: tuple[Objects, ...] = Field(("contours", "tiles"), min_length=1)
+    objects: tuple[Objects, ...] = Field(default=("contours", "tiles"), min_length=1)
     thresholds: tuple[Share, ...] = ()
     min_region_um2: float = Field(
-        500.0, ge=0, description="contours smaller than this, a few cells, are left out"
+        default=500.0, ge=0, description="contours smaller than this, a few cells, are left out"
     )
     min_tile_probability: Share = 0.0
-    top_tiles: int | None = Field(None, ge=1)
+    top_tiles: int | None = Field(default=None, ge=1)

@@ -18,8 +18,8 @@ from wsi_mil.io.files import write_text
 from wsi_mil.logs import logger, progress
 from wsi_mil.run.context import open_run
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.run.lock import hold
-from wsi_mil.run.outcomes import Ledger
+from wsi_mil.run.lock import locked
+from wsi_mil.run.outcomes import OutcomeTable
 from wsi_mil.scoring import read_tile_scores
 
 
@@ -30,7 +30,7 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
     """
     if not (config.run / "config.yaml").is_file():
         raise StoreError(f"no run at {config.run}: run `wsi-mil extract` first")
-    with hold(config.run):
+    with locked(config.run):
         context = open_run(config)
     run, key = context.run, config.encoder.key
     having = [
@@ -51,7 +51,7 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
         seconds = time.perf_counter() - started
         outcomes.append(Outcome(slide_id, "export", "done", "", counts, slide.features.digest, seconds))
     _write_labels(out / "labels.csv", having, context.labels)
-    ledger = Ledger(out / "outcomes.csv")
+    ledger = OutcomeTable(out / "outcomes.csv")
     for outcome in outcomes:
         ledger.put(outcome)
     ledger.save()

@@ -13,14 +13,15 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, DataError
+from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.features import FeatureOrigin
 from wsi_mil.interop.foreign import Asked, ForeignBag, find_bags, tile_table
 from wsi_mil.io.files import digest_json, write_json
 from wsi_mil.io.remote import Location
-from wsi_mil.run.accounting import each
 from wsi_mil.run.context import RunSummary
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.run.lock import hold
+from wsi_mil.run.lock import locked
+from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import find_slides, open_slide
 
 
@@ -66,18 +67,19 @@ def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
         encoder=spec,
     )
     run = RunFolder(run_folder)
-    with hold(run_folder):
+    with locked(run_folder):
         write_json(run_folder / "provenance.json", provenance(config))
         save_config(config, run_folder / "config.yaml")
         write_json(
             run_folder / "import.json", {"kind": "import", "layout": source.layout, "encoder": encoder}
         )
         run.ledger.keep_only(set(found))
-
-        def one(slide_id: str) -> Outcome:
-            return _import_one(run, slide_id, found[slide_id], files.get(slide_id), labels, source, config)
-
-        worked = each("import", list(found), one, run)
+        jobs = [
+            ImportJob(slide_id, run, read, files.get(slide_id), labels, source, config)
+            for slide_id, read in found.items()
+        ]
+        outcomes = map_slides(import_one, jobs, stage="import", spec=ExecutionSpec(workers=1))
+        worked = record_outcomes(run, "import", outcomes, len(jobs))
     return RunSummary({"import": worked}, run.ledger.problems())
 
 
@@ -89,17 +91,24 @@ def _tile_spec(bag: ForeignBag) -> TileSpec:
     )
 
 
-def _import_one(
-    run: RunFolder,
-    slide_id: str,
-    read: Callable[[], ForeignBag],
-    slide: Location | None,
-    labels: LabelTable | None,
-    source: ImportSource,
-    config: RunConfig,
-) -> Outcome:
+@dataclass(frozen=True)
+class ImportJob:
+    """One slide's import, done in this process. `read` returns its features and coordinates."""
+
+    slide_id: str
+    run: RunFolder
+    read: Callable[[], ForeignBag]
+    slide: Location | None
+    labels: LabelTable | None
+    source: ImportSource
+    config: RunConfig
+
+
+def import_one(job: ImportJob) -> Outcome:
+    """Write the store of one slide. Raises DataError if its file contradicts the first file or the slide."""
+    slide_id, source, config, labels = job.slide_id, job.source, job.config, job.labels
     started = time.perf_counter()
-    bag = source.asked.complete(read())
+    bag = source.asked.complete(job.read())
     if (spec := _tile_spec(bag)) != config.tiles:
         raise DataError(
             f"{bag.source}: its tiles are {_told(spec)}, those of the first file {_told(config.tiles)}"
@@ -109,14 +118,16 @@ def _import_one(
             f"{bag.source} was made by {bag.encoder}, the first file by {config.encoder.name[9:]}"
         )
     info = None
-    if slide is not None:
-        with open_slide(slide, slide_id=slide_id, mpp=labels.mpp_of(slide_id) if labels else None) as opened:
+    if job.slide is not None:
+        with open_slide(
+            job.slide, slide_id=slide_id, mpp=labels.mpp_of(slide_id) if labels else None
+        ) as opened:
             info = opened.info
     table, info, rows, left_out = tile_table(bag, info)
     features = bag.features[rows]
     readable = np.asarray(np.isfinite(features).all(1), np.bool_)
     encoder_digest = digest_json(["imported", source.layout, config.encoder.name, features.shape[1]])
-    store = run.store(slide_id)
+    store = job.run.store(slide_id)
     made_from = digest_json(["imported", table.digest(), info.mpp_source])
     if store.made_from() != made_from:
         store.write_tiles(table, info, made_from)

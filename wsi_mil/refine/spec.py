@@ -21,18 +21,18 @@ class RefineSpec(Spec):
 
     method: RefineMethod = "plain"
     backbone: str = Field(
-        "small", description="small, or timm:NAME[@STAGE] for the feature maps of a timm network"
+        default="small", description="small, or timm:NAME[@STAGE] for the feature maps of a timm network"
     )
-    pretrained: bool = Field(False, description="of a timm network: fetch its weights")
-    mpp: float = Field(2.0, gt=0, description="µm per pixel that the network sees")
-    map_mpp: float = Field(4.0, gt=0, description="µm per pixel of the maps")
-    margin_um: float = Field(32.0, ge=0, description="what the network sees around a tile")
-    sure_above: float = Field(0.999, gt=0, lt=1)
-    suspicious_above: float = Field(0.99, gt=0, lt=1)
-    tiles_per_class: int = Field(1000, ge=8)
-    epochs: int = Field(6, ge=1)
-    batch: int = Field(32, ge=2)
-    lr: float = Field(2e-3, gt=0)
+    pretrained: bool = Field(default=False, description="of a timm network: fetch its weights")
+    mpp: float = Field(default=2.0, gt=0, description="µm per pixel that the network sees")
+    map_mpp: float = Field(default=4.0, gt=0, description="µm per pixel of the maps")
+    margin_um: float = Field(default=32.0, ge=0, description="what the network sees around a tile")
+    sure_above: float = Field(default=0.999, gt=0, lt=1)
+    suspicious_above: float = Field(default=0.99, gt=0, lt=1)
+    tiles_per_class: int = Field(default=1000, ge=8)
+    epochs: int = Field(default=6, ge=1)
+    batch: int = Field(default=32, ge=2)
+    lr: float = Field(default=2e-3, gt=0)
     polygons: Path | None = None
     parts: tuple[RefinePart, ...] = ("val", "test", "unlabelled")
     seed: int = 0

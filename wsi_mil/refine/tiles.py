@@ -15,7 +15,7 @@ from wsi_mil.contracts.slide import SlideInfo, SlideSource
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation import tile_overlap
-from wsi_mil.execution.mapping import available_cores
+from wsi_mil.execution.spec import available_cores
 from wsi_mil.logs import logger, progress
 from wsi_mil.refine.network import NORMAL, TUMOUR, TrainingTiles
 from wsi_mil.refine.refiner import Limits

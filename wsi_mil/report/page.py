@@ -44,6 +44,8 @@ def _heading(source: ReportSource) -> dict[str, object]:
     return {
         "title": f"wsi_mil report: {source.run.path.name}",
         "slides": len(source.slide_ids),
-        "stages": [f"{stage}: {ledger.summary(stage)}" for stage in ("tile", "extract") if ledger.rows(stage)],
+        "stages": [
+            f"{stage}: {ledger.summary(stage)}" for stage in ("tile", "extract") if ledger.rows(stage)
+        ],
         "producer": read_json(source.run.path / "provenance.json")["producer"],
     }

@@ -12,9 +12,7 @@ from typing import Any
 from wsi_mil.registry import FolderRegistry
 from wsi_mil.report.source import ReportSource
 
-SECTIONS = FolderRegistry(
-    "report section", "wsi_mil.report.sections", "SECTION", "wsi_mil.report_sections"
-)
+SECTIONS = FolderRegistry("report section", "wsi_mil.report.sections", "SECTION", "wsi_mil.report_sections")
 MODEL_PARTS = FolderRegistry(
     "part of a model's section", "wsi_mil.report.model_parts", "PART", "wsi_mil.report_model_parts"
 )

@@ -1,17 +1,17 @@
 """What the sections of a report read: the run folder, and what several sections need of it, read once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.contracts.slide import SlideSource
-from wsi_mil.io.files import read_json
+from wsi_mil.evaluation.metrics_file import read_metrics
+from wsi_mil.evaluation.results import MetricsFile
+from wsi_mil.report.refinement import Refinement, read_refinement
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_slide_scores
-
-METRICS_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -39,26 +39,19 @@ class ReportSource:
         }
 
     @cached_property
-    def metrics(self) -> dict[str, dict[str, Any]]:
+    def metrics(self) -> dict[str, MetricsFile]:
         """Model -> metrics.json, for the models that were evaluated by this version."""
-        found = {}
-        for name in self.models:
-            path = self.run.evaluation(name) / "metrics.json"
-            if path.exists() and (metrics := read_json(path)).get("format_version") == METRICS_FORMAT:
-                found[name] = dict(metrics)
-        return found
+        found = {name: read_metrics(self.run.evaluation(name) / "metrics.json") for name in self.models}
+        return {name: metrics for name, metrics in found.items() if metrics is not None}
 
     @cached_property
-    def refinements(self) -> dict[str, dict[str, Any]]:
-        """Model -> refine.json, for the models that were not trained again since."""
-        found = {}
-        for name in self.metrics:
-            path = self.run.evaluation(name) / "refine.json"
-            if path.exists() and self.are_current(name, (refined := read_json(path))["model_digests"]):
-                found[name] = dict(refined)
-        return found
+    def refinements(self) -> dict[str, Refinement]:
+        """Model -> refine.json, for evaluated models that were not trained again since."""
+        paths = {name: self.run.evaluation(name) / "refine.json" for name in self.metrics}
+        found = {name: read_refinement(path) for name, path in paths.items() if path.exists()}
+        return {name: row for name, row in found.items() if self.are_current(name, row.model_digests)}
 
-    def are_current(self, name: str, digests: list[str] | tuple[str, ...]) -> bool:
+    def are_current(self, name: str, digests: Sequence[str]) -> bool:
         """Return whether these digests belong to the models that made today's scores of model `name`."""
         return set(digests) <= {row.model_digest for row in self.scores[name].values()}
 

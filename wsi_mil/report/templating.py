@@ -1,9 +1,10 @@
 """Templates that lie beside the module that uses them, and the filters that they share."""
 
 import base64
+import math
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -28,7 +29,7 @@ def _environment(folder: Path) -> Environment:
     environment.filters |= {
         "number": number,
         "interval": interval,
-        "interval01": lambda value: interval(_within_0_and_1(value)),
+        "interval01": interval_01,
         "jpeg": lambda data: data_uri(data, "jpeg"),
         "png": lambda data: data_uri(data, "png"),
         "url": lambda path: quote(str(path)),
@@ -70,19 +71,35 @@ def number(value: float | None) -> str:
     return "–" if value is None or value != value else f"{value:.3f}"
 
 
-def interval(value: dict[str, Any] | None) -> str:
+class Bounds(Protocol):
+    """An interval; both bounds are NaN where it is unknown."""
+
+    @property
+    def low(self) -> float: ...
+
+    @property
+    def high(self) -> float: ...
+
+
+def interval(value: Bounds | None) -> str:
     """Return "low to high", or an empty text without an interval.
 
-    >>> interval({"low": 0.1, "high": 0.25}), interval({"low": None, "high": None})
+    >>> from wsi_mil.contracts.metric import Interval
+    >>> interval(Interval(0.1, 0.25, "Wilson")), interval(None)
     ('0.100 to 0.250', '')
     """
-    if not value or value.get("low") is None:
+    if value is None or math.isnan(value.low):
         return ""
-    return f"{value['low']:.3f} to {value['high']:.3f}"
+    return f"{value.low:.3f} to {value.high:.3f}"
 
 
-def _within_0_and_1(value: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A t interval can exceed the range of its metric, so it is cut at 0 and 1."""
-    if not value or value.get("low") is None:
-        return value
-    return {**value, "low": max(value["low"], 0.0), "high": min(value["high"], 1.0)}
+def interval_01(value: Bounds | None) -> str:
+    """Return `interval`, cut at 0 and 1: a t interval can exceed the range of its metric.
+
+    >>> from wsi_mil.contracts.metric import Interval
+    >>> interval_01(Interval(-0.1, 0.25, "t"))
+    '0.000 to 0.250'
+    """
+    if value is None or math.isnan(value.low):
+        return ""
+    return f"{max(value.low, 0.0):.3f} to {min(value.high, 1.0):.3f}"

@@ -4,23 +4,7 @@
 the slides of a trained model. The runs that use them are in `wsi_mil.experiments`.
 """
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from wsi_mil.lazy import lazy_door
-
-if TYPE_CHECKING:
-    from wsi_mil.robustness.poison.plan import PoisonPlan, plan_poison
-    from wsi_mil.robustness.poison.slide import PoisonedSlide, poison_slide
-    from wsi_mil.robustness.poison.spec import PoisonSpec
-
-__getattr__ = lazy_door(
-    __name__,
-    {
-        "PoisonPlan": "poison.plan",
-        "PoisonSpec": "poison.spec",
-        "PoisonedSlide": "poison.slide",
-        "plan_poison": "poison.plan",
-        "poison_slide": "poison.slide",
-    },
-)
-__all__ = ["PoisonPlan", "PoisonSpec", "PoisonedSlide", "plan_poison", "poison_slide"]
+# The names, and the modules that hold them, are listed in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

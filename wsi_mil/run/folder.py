@@ -2,13 +2,12 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from wsi_mil.config.provenance import FORMAT
 from wsi_mil.errors import StoreError
 from wsi_mil.features import SlideStore
 from wsi_mil.io.files import read_json, write_json
-from wsi_mil.run.outcomes import Ledger
+from wsi_mil.run.outcomes import OutcomeTable
 
 
 class RunFolder:
@@ -27,9 +26,9 @@ class RunFolder:
                 )
 
     @cached_property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> OutcomeTable:
         """The run's outcomes, read on first use."""
-        return Ledger(self.path / "outcomes.csv")
+        return OutcomeTable(self.path / "outcomes.csv")
 
     def store(self, slide_id: str) -> SlideStore:
         return SlideStore(self.path / "slides" / f"{slide_id}.zarr", slide_id)
@@ -76,10 +75,10 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
-    def read_index(self, name: str) -> dict[str, Any]:
+    def read_index(self, name: str) -> dict[str, str]:
         """Return heatmaps/<name>/index.json: slide id -> digest of what its heatmap was made from."""
         path = self.path / "heatmaps" / name / "index.json"
         return dict(read_json(path)) if path.exists() else {}
 
-    def write_index(self, name: str, index: dict[str, Any]) -> None:
+    def write_index(self, name: str, index: dict[str, str]) -> None:
         write_json(self.path / "heatmaps" / name / "index.json", index)

@@ -1,4 +1,4 @@
-"""The held-out slides of a run: their scores, their truth, and what of it is known."""
+"""The held-out slides of a run, read from its folder: their scores, and their lesions where these are known."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,11 @@ from wsi_mil.scoring import read_slide_scores, read_tile_scores
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Test slides of one model: a row of scores each, and the truth of those that have any.
+    """The labelled test slides of one model.
 
-    `inputs_digest`: of all that metrics depend on. `bounds`: the frame of outlines that do not say theirs.
+    rows: one of slides.parquet for each slide. truth_files: the annotation file of each slide, None where there is
+    none or the slide is negative. inputs_digest: of everything that the metrics depend on. bounds: whether GeoJSON
+    that does not name its frame is cropped to bounds.
     """
 
     rows: tuple[SlideScoreRow, ...]
@@ -33,10 +35,16 @@ class HeldOut:
 def held_out(
     run: RunFolder, name: str, split: Split, annotations: AnnotationFolder | None, spec: EvaluationSpec
 ) -> HeldOut:
-    """Return the labelled test slides of model `name`. Raises DataError for scores of another split, or none."""
+    """Return the labelled test slides of model `name`.
+
+    Raises DataError if the scores are of another split, or if no test slide has both a label and a score.
+    """
     rows, header = read_slide_scores(run.slide_scores(name))
     if header.split_digest != split.digest():
-        raise DataError(f"scores of {name!r} were made for another split: run `wsi-mil score` again")
+        raise DataError(
+            f"scores of model {name!r} are of split {header.split_digest}, the run's split is {split.digest()}: "
+            "run `wsi-mil score` again"
+        )
     rows = [row for row in rows if row.part == "test" and row.label is not None]
     if not rows:
         raise DataError(f"no test slide of model {name!r} has both a label and a score: see outcomes.csv")
@@ -58,7 +66,10 @@ def _annotation(annotations: AnnotationFolder | None, row: SlideScoreRow) -> Pat
 def read_truth(
     run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec
 ) -> tuple[list[HeldOutSlide], list[str]]:
-    """Return the slides whose truth is known (normal ones, and tumour ones with annotations), and the ids of the others."""
+    """Return the slides whose lesions are known, and the ids of the others.
+
+    Known are the lesions of a negative slide (none), and those of a positive slide with a readable annotation.
+    """
     slides, without = [], []
     for row in progress(found.rows, total=len(found.rows), label=f"evaluate {name}"):
         slide_id, path = row.slide_id, found.truth_files[row.slide_id]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsi_mil.errors import WsiMilError
-from wsi_mil.execution.mapping import reason_of
+from wsi_mil.execution.guard import reason_of
 from wsi_mil.features import SlideStore
 from wsi_mil.run.folder import RunFolder
 

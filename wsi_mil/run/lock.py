@@ -1,4 +1,4 @@
-"""One run folder, one writer: a lock file that names its owner, shows that the owner is alive, and is taken over when it is not."""
+"""One process at a time writes into a run folder. See docs/adr/0015-lock.md for why no library does this."""
 
 import json
 import os
@@ -7,60 +7,88 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from wsi_mil.errors import StoreError
 from wsi_mil.logs import logger
 
 NAME = ".lock"
-BEAT_SECONDS = 15.0
+REFRESH_SECONDS = 15.0
 STALE_SECONDS = 300.0
-"""A process on another host whose lock was not touched for so long is taken for gone."""
+"""The lock of a process on another host is stale if it was not refreshed for so long."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that holds a lock. `started`: when the process began, since its number may be used again."""
+
+    host: str
+    pid: int
+    started: str | None = None
+    token: str = ""
+
+    @classmethod
+    def this_process(cls) -> "Owner":
+        return cls(socket.gethostname(), os.getpid(), _start_time(os.getpid()), uuid4().hex)
+
+    @classmethod
+    def parse(cls, text: str) -> "Owner | None":
+        """Return the owner that a lock file names; None if it does not name one (yet)."""
+        try:
+            found = json.loads(text)
+            return cls(found["host"], int(found["pid"]), found.get("started"), found.get("token", ""))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def has_ended(self) -> bool | None:
+        """Return whether the process has ended; None if that cannot be known because it is on another host."""
+        if self.host != socket.gethostname():
+            return None
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return self.started is not None and _start_time(self.pid) not in (None, self.started)
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run folder. Raises StoreError, naming the owner, if another live process has it.
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run folder. Raises StoreError that names the owner if another process holds it.
 
-    Made by exclusive creation, which works on network file systems without POSIX locks, and touched every 15 seconds. A lock whose
-    process on this host has ended is taken over at once, one of another host after five minutes of silence (by the file system's
-    own clock, so that the hosts' need not agree).
+    The file is made by exclusive creation, which works on network file systems without POSIX locks, and is touched
+    every 15 seconds. The lock of a process on this host that has ended is taken over at once. The lock of another
+    host is taken over after five minutes without a touch, by the clock of the file system.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / NAME
-    token = uuid4().hex
-    owner = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": _start_of(os.getpid()),
-        "token": token,
-    }
-    _take(path, json.dumps(owner))
+    path, owner = folder / NAME, Owner.this_process()
+    _acquire(path, json.dumps(asdict(owner)))
     stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(path, token, stop), name="lock", daemon=True)
-    beat.start()
+    refreshing = threading.Thread(target=_refresh, args=(path, owner, stop), name="lock", daemon=True)
+    refreshing.start()
     try:
         yield
     finally:
         stop.set()
-        beat.join()
-        if _owner(path).get("token") == token:
+        refreshing.join()
+        if Owner.parse(_read(path)) == owner:
             path.unlink(missing_ok=True)
 
 
-def _take(path: Path, owner: str) -> None:
-    while not _create(path, owner):
-        found = _text(path)
-        if found and not (_stale(path, found) and _remove_stale(path, found)):
+def _acquire(path: Path, text: str) -> None:
+    while not _create(path, text):
+        found = _read(path)
+        if found and not (_is_stale(path, found) and _remove_stale(path, found)):
             raise StoreError(
-                f"{path.parent} is in use by {found.strip()}: wait for it, or remove {path} if that process is gone"
+                f"{path.parent} is in use by {found.strip()}: wait for it, or remove {path} if that process has ended"
             )
 
 
 def _create(path: Path, text: str) -> bool:
-    """Make a file that was not there; false if it was."""
+    """Make the file; return False if it exists."""
     try:
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY), "w") as file:
             file.write(text)
@@ -69,24 +97,33 @@ def _create(path: Path, text: str) -> bool:
     return True
 
 
+def _is_stale(path: Path, text: str) -> bool:
+    owner = Owner.parse(text)
+    ended = owner.has_ended() if owner else None
+    return _seconds_since_touched(path) > STALE_SECONDS if ended is None else ended
+
+
 def _remove_stale(path: Path, expected: str) -> bool:
-    """Remove a stale lock; false if another process is about it. One at a time, or the second would remove the first one's new lock."""
-    turn = path.with_name(f"{NAME}.takeover")
-    if not _create(turn, str(os.getpid())):
-        if _silence(turn) > STALE_SECONDS:
-            turn.unlink(missing_ok=True)
+    """Remove a stale lock; return False if another process is removing it.
+
+    Only one process at a time may do so: a second one could remove the new lock of the first.
+    """
+    claim = path.with_name(f"{NAME}.takeover")
+    if not _create(claim, str(os.getpid())):
+        if _seconds_since_touched(claim) > STALE_SECONDS:
+            claim.unlink(missing_ok=True)
         return False
     try:
-        if _text(path) == expected:
+        if _read(path) == expected:
             path.unlink(missing_ok=True)
         return True
     finally:
-        turn.unlink(missing_ok=True)
+        claim.unlink(missing_ok=True)
 
 
-def _beat(path: Path, token: str, stop: threading.Event) -> None:
-    while not stop.wait(BEAT_SECONDS):
-        if _owner(path).get("token") != token:
+def _refresh(path: Path, owner: Owner, stop: threading.Event) -> None:
+    while not stop.wait(REFRESH_SECONDS):
+        if Owner.parse(_read(path)) != owner:
             logger().error(
                 "the lock %s was taken away: another process may be writing into this run, stop one of them",
                 path,
@@ -96,29 +133,8 @@ def _beat(path: Path, token: str, stop: threading.Event) -> None:
             os.utime(path)
 
 
-def _stale(path: Path, text: str) -> bool:
-    try:
-        owner = json.loads(text)
-        here = owner["host"] == socket.gethostname()
-        pid, started = int(owner["pid"]), owner.get("started")
-    except (ValueError, KeyError, TypeError):
-        return _silence(path) > STALE_SECONDS  # being written, or nobody's
-    if not here:
-        return _silence(path) > STALE_SECONDS
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return started is not None and _start_of(pid) not in (
-        None,
-        started,
-    )  # its number was given to another process
-
-
-def _silence(path: Path) -> float:
-    """Seconds since the lock was touched, by the clock of the file system."""
+def _seconds_since_touched(path: Path) -> float:
+    """Seconds since a file was touched, by the clock of its file system: the clocks of hosts may differ."""
     probe = path.with_name(f"{NAME}.{uuid4().hex}")
     try:
         probe.touch()
@@ -129,7 +145,7 @@ def _silence(path: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _start_of(pid: int) -> str | None:
+def _start_time(pid: int) -> str | None:
     """When a process began, as the kernel counts it; None where that cannot be known."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -137,8 +153,8 @@ def _start_of(pid: int) -> str | None:
         return None
 
 
-def _text(path: Path) -> str:
-    """What the lock says; '' if there is none, '{}' if it says nothing (yet)."""
+def _read(path: Path) -> str:
+    """Return the text of a lock; '' if there is no lock, '{}' if its owner has not written its name yet."""
     for _ in range(3):
         try:
             text = path.read_text(errors="replace")
@@ -146,13 +162,5 @@ def _text(path: Path) -> str:
             return ""
         if text:
             return text
-        time.sleep(0.02)  # between its creation and its first words
+        time.sleep(0.02)  # the owner has created the file and is about to write into it
     return "{}"
-
-
-def _owner(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(_text(path))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

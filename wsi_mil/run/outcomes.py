@@ -3,16 +3,17 @@
 import csv
 import io
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.outcome import Outcome, Status
 from wsi_mil.io.files import write_text
 
 COLUMNS = ["slide_id", "stage", "status", "reason", "counts", "digest", "seconds"]
 
 
-class Ledger:
-    """The newest outcome of every (slide, stage), written back whole after each change of `save`."""
+class OutcomeTable:
+    """The newest outcome of every slide and stage. `save` writes the whole table."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -23,26 +24,31 @@ class Ledger:
                     self.put(Outcome.from_row(row))
 
     def put(self, outcome: Outcome) -> None:
+        """Add an outcome, or replace the older one of the same slide and stage."""
         self._rows[(outcome.slide_id, outcome.stage)] = outcome
 
     def get(self, slide_id: str, stage: str) -> Outcome | None:
+        """Return the outcome of a slide in a stage, None if there is none."""
         return self._rows.get((slide_id, stage))
 
-    def forget(self, slide_id: str, stage: str) -> None:
+    def remove(self, slide_id: str, stage: str) -> None:
+        """Remove the outcome of a slide in a stage, if there is one."""
         self._rows.pop((slide_id, stage), None)
 
     def keep_only(self, slide_ids: set[str]) -> None:
-        """Forget slides that are no longer part of the run."""
+        """Remove the outcomes of slides that are no longer part of the run."""
         self._rows = {key: row for key, row in self._rows.items() if key[0] in slide_ids}
 
     def rows(self, stage: str | None = None) -> list[Outcome]:
+        """Return the outcomes (of one stage), sorted by slide and stage."""
         return [self._rows[key] for key in sorted(self._rows) if stage in (None, key[1])]
 
     def problems(self) -> list[Outcome]:
-        """Return what failed or was skipped."""
+        """Return the outcomes that failed or were skipped."""
         return [row for row in self.rows() if row.status in ("failed", "skipped")]
 
     def save(self) -> None:
+        """Write the table; a file with equal content is left alone."""
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -51,17 +57,14 @@ class Ledger:
             write_text(self.path, text.getvalue())
 
     def summary(self, stage: str) -> str:
-        """Return e.g. '36 done, 1 failed' for one stage."""
+        """Return the number of slides per status of one stage, for example '36 done, 1 failed'."""
         counts = Counter(row.status for row in self.rows(stage))
-        return ", ".join(
-            f"{counts[status]} {status}"
-            for status in ("done", "empty", "skipped", "failed")
-            if counts[status]
-        )
+        order: tuple[Status, ...] = ("done", "empty", "skipped", "failed")
+        return ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
 
 
-def problem_table(problems: list[Outcome]) -> str:
-    """Return the table of slides that failed or were skipped, one line each, for the console."""
+def problem_table(problems: Sequence[Outcome]) -> str:
+    """Return the slides that failed or were skipped as aligned text, one line each."""
     widths = [max(len(row.slide_id) for row in problems), max(len(row.stage) for row in problems)]
     return "\n".join(
         f"  {row.slide_id:<{widths[0]}}  {row.stage:<{widths[1]}}  {row.status:<7}  {row.reason}"

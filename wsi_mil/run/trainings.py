@@ -1,86 +1,86 @@
-"""The table that compares models: every fold, repeat and seed, measured on its test part."""
+"""comparison.csv: every training of a run (fold, repeat, seed) with its metrics on its test part; its summary."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsi_mil.evaluation.intervals import spread
-from wsi_mil.io.files import write_text
+from wsi_mil.contracts.labels import TaskKind
+from wsi_mil.evaluation.intervals import Spread, spread
+from wsi_mil.evaluation.table import MetricEntry, metrics_at, shown_metrics
+from wsi_mil.io.tables import Row, read_csv, write_csv
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring.model import read_card
 
-METRICS = ("auc", "balanced_accuracy", "accuracy")
-COLUMNS = (
-    "model",
-    "fold",
-    "repeat",
-    "seed_number",
-    "kept_epoch",
-    "val_auc",
-    "val_loss",
-    "threshold",
-    *(f"test_{name}" for name in METRICS),
-    "test_slides",
-)
+IDENTITY = ("fold", "repeat", "seed_number", "kept_epoch")
 
 
-def write_comparison(run: RunFolder, names: Sequence[str], folds: int) -> Path:
-    """Write evaluation/comparison.csv (one row per training) and return its path; an equal file is left alone."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for name in names:
-        for number in range(folds):
-            card = read_card(run.model(name, number))
-            training = card["training"]
-            row = {
-                key: training[key] for key in ("fold", "repeat", "seed_number", "kept_epoch", "test_slides")
-            }
-            row |= {key: training["metrics"].get(key, math.nan) for key in ("val_auc", "val_loss")}
-            row |= {f"test_{key}": training["test"].get(key, math.nan) for key in METRICS}
-            writer.writerow({"model": name, "threshold": card["threshold"]["value"], **row})
-    path = run.comparison
-    if not path.exists() or path.read_text(encoding="utf-8") != text.getvalue():
-        write_text(path, text.getvalue())
-    return path
+def write_comparison(run: RunFolder, names: Sequence[str], folds: int, task: TaskKind = "detection") -> Path:
+    """Write evaluation/comparison.csv, one row per training, and return its path; an equal file is left alone.
+
+    `test_<name>` is the value of each slide metric of the table, NaN where the model card does not have it.
+    """
+    metrics = [entry.name for entry in metrics_at("slide", task)]
+    columns = ["model", *IDENTITY, "val_auc", "val_loss", "threshold"]
+    columns += [*(f"test_{name}" for name in metrics), "test_slides"]
+    rows = [_row(run, name, number, metrics) for name in names for number in range(folds)]
+    write_csv(run.comparison, columns, rows)
+    return run.comparison
 
 
-def summarise(path: Path) -> list[list[str]]:
-    """Return header and rows of the summary of a comparison: per model mean, sd and 95 % interval over its trainings,
-    best mean AUC first."""
-    with path.open(newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
+def _row(run: RunFolder, name: str, number: int, metrics: Sequence[str]) -> dict[str, object]:
+    card = read_card(run.model(name, number))
+    training = card["training"]
+    return {
+        "model": name,
+        **{key: training[key] for key in (*IDENTITY, "test_slides")},
+        **{key: training["metrics"].get(key, math.nan) for key in ("val_auc", "val_loss")},
+        "threshold": card["threshold"]["value"],
+        **{f"test_{key}": training["test"].get(key, math.nan) for key in metrics},
+    }
+
+
+def summarise(path: Path, task: TaskKind = "detection") -> list[list[str]]:
+    """Return header and rows of the summary of comparison.csv, best model first.
+
+    For each model: the number of trainings; of each metric that summaries show the mean and the standard deviation
+    over trainings, of the first one also the 95 % interval; the mean of the validation AUC.
+    """
+    shown = shown_metrics("trainings", task)
+    header = ["model", "trainings"]
+    for number, title in enumerate(entry.title.removeprefix("slide ") for entry in shown):
+        header += [f"test {title}", "sd", "95 % interval"] if number == 0 else [title, "sd"]
+    header.append("val AUC")
+    rows = read_csv(path)
     found = []
     for name in dict.fromkeys(row["model"] for row in rows):
         own = [row for row in rows if row["model"] == name]
-        numbers = {
-            key: spread([float(row[key]) for row in own])
-            for key in ("test_auc", "test_balanced_accuracy", "val_auc")
-        }
-        auc, balanced, val = (numbers[key] for key in ("test_auc", "test_balanced_accuracy", "val_auc"))
-        interval = "-" if math.isnan(auc.low) else f"{auc.low:.3f} to {min(auc.high, 1):.3f}"
+        spreads = [_spread(own, f"test_{entry.name}") for entry in shown]
+        cells = [name, str(len(own))]
+        for number, over in enumerate(spreads):
+            cells += [
+                _number(over.mean),
+                _number(over.std),
+                *([_interval(over, shown[0])] if number == 0 else []),
+            ]
         found.append(
             (
-                auc.mean,
-                [
-                    name,
-                    str(len(own)),
-                    _number(auc.mean),
-                    _number(auc.std),
-                    interval,
-                    _number(balanced.mean),
-                    _number(balanced.std),
-                    _number(val.mean),
-                ],
+                -spreads[0].mean if not shown[0].lower_is_better else spreads[0].mean,
+                [*cells, _number(_spread(own, "val_auc").mean)],
             )
         )
-    header = ["model", "trainings", "test AUC", "sd", "95 % interval", "balanced accuracy", "sd", "val AUC"]
-    return [
-        header,
-        *(row for _, row in sorted(found, key=lambda pair: -pair[0] if pair[0] == pair[0] else 1)),
-    ]
+    # a model whose first metric is undefined comes last
+    found.sort(key=lambda pair: math.inf if math.isnan(pair[0]) else pair[0])
+    return [header, *(cells for _, cells in found)]
+
+
+def _spread(rows: Sequence[Row], column: str) -> Spread:
+    return spread([row.number(column) if column in row else math.nan for row in rows])
+
+
+def _interval(found: Spread, entry: MetricEntry) -> str:
+    """Student's t interval, cut to what the metric can be."""
+    low, high = max(found.low, entry.bounds[0]), min(found.high, entry.bounds[1])
+    return "-" if math.isnan(found.low) else f"{low:.3f} to {high:.3f}"
 
 
 def _number(value: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.slide import SlideInfo
-from wsi_mil.execution.mapping import available_cores
+from wsi_mil.execution.spec import available_cores
 from wsi_mil.slides.base import SlideReader
 
 STRIPS_FOR_THREADS, MOST_THREADS = (

@@ -1,13 +1,10 @@
-"""Stages: each reads and writes the run folder; what is up to date is left alone. The CLI and Python call the same."""
+"""Stages: each one reads and writes the run folder, and leaves alone what is up to date.
 
-from typing import TYPE_CHECKING
+A stage is a module with `run(context) -> int`. Those that work slide by slide also have a picklable job and a
+function `<stage>_one(job) -> Outcome`. `table.py` lists the stages.
+"""
 
-from wsi_mil.lazy import lazy_door
-from wsi_mil.run.folder import RunFolder
-from wsi_mil.stages.pipeline import STAGES, run_pipeline, run_stage
+import lazy_loader
 
-if TYPE_CHECKING:
-    from wsi_mil.stages.predict import predict_slides
-
-__getattr__ = lazy_door(__name__, {"predict_slides": "predict"})
-__all__ = ["STAGES", "RunFolder", "predict_slides", "run_pipeline", "run_stage"]
+# The names, and the modules that hold them, are listed in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""extract: features of every slide that has tiles."""
+"""extract: compute the features of every slide that has tiles."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +14,11 @@ from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.execution.devices import map_on_devices
-from wsi_mil.execution.mapping import reason_of
+from wsi_mil.execution.guard import reason_of
 from wsi_mil.features import SlideStore
 from wsi_mil.io.files import fingerprint
-from wsi_mil.run.accounting import account
-from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.context import RunContext
+from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import open_slide
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtractJob:
-    """What `extract_one` needs, in values that pickle."""
+    """What `extract_one` needs, in values that pickle. `needs_gpu`: on Dask only workers with a GPU get this job."""
 
     slide_id: str
     source: SlideSource
@@ -37,6 +37,7 @@ class ExtractJob:
     encoder: EncoderSpec
     device: str
     threads: int
+    needs_gpu: bool = False
 
     @property
     def stage(self) -> str:
@@ -52,9 +53,9 @@ def extract_one(job: ExtractJob) -> Outcome:
 
 
 def extract_many(jobs: Iterable[ExtractJob], stage: str = "extract") -> Iterator[Outcome]:
-    """Yield the outcome of every slide, the tiles of one after the other going through the encoder in full batches.
+    """Yield the outcome of every slide. Batches are full: the last tiles of a slide share one with the next slide.
 
-    Jobs are of one encoder and device. What stops one slide is its outcome and leaves the others alone.
+    All jobs have the same encoder and device. An error of one slide is its outcome and leaves the others alone.
     """
     for slide_id, found in _extract(jobs):
         yield Outcome(slide_id, stage, "failed", reason_of(found)) if isinstance(found, Exception) else found
@@ -133,39 +134,56 @@ def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
     return SlideToExtract(SlideFeed(tiles, opening, view=encoder.view), store)
 
 
-def run_extract(
-    run: RunFolder, slides: Sequence[SlideSource], reader: str, encoder: EncoderSpec, execution: ExecutionSpec
-) -> int:
-    """Extract features of all slides that have tiles, the plain ones and then each view; return how many needed work.
+def run(context: RunContext) -> int:
+    """Extract the features of all slides that have tiles, first the plain ones and then each view.
 
-    Locally, one process feeds the encoder of each device and the threads read: a second copy of the network would gain nothing.
+    Returns how many slides needed work, counted once per view. Locally one process feeds the encoder of each
+    device while threads read: a second copy of the network in another process would gain nothing.
     """
     import torch
 
     from wsi_mil.encoders.base import pick_devices
     from wsi_mil.encoders.shared import shared_encoder
 
+    config, execution = context.config, context.config.execution
+    if config.imported:
+        return 0
     devices = pick_devices(execution.devices)
     threads = max(execution.resolved_threads() // max(len(devices), 1), 1)
     torch.set_num_threads(threads)
-    tiled = [s for s in slides if run.store(s.slide_id).tiles_digest() is not None]
+    tiled = [s for s in context.slides if context.run.store(s.slide_id).tiles_digest() is not None]
     if tiled and execution.backend == "local" and not devices:
-        shared_encoder(
-            encoder, execution.device
-        )  # an encoder that cannot be had is the run's error, not each slide's
+        # an encoder that cannot be built is an error of the run, not of each slide
+        shared_encoder(config.encoder, execution.device)
     worked = 0
-    for spec in (encoder, *encoder.augmented):
-        jobs = [
-            ExtractJob(s.slide_id, s, reader, run.store(s.slide_id).path, spec, execution.device, threads)
-            for s in tiled
-        ]
-        if not jobs:
-            break
-        if execution.backend == "dask":
-            outcomes = map_slides(extract_one, jobs, stage=jobs[0].stage, spec=execution)
-        elif devices:
-            outcomes = map_on_devices(partial(extract_on, jobs[0].stage), jobs, devices, jobs[0].stage)
-        else:
-            outcomes = extract_many(jobs, jobs[0].stage)
-        worked += account(run, jobs[0].stage, outcomes, len(jobs))
+    for encoder in (config.encoder, *config.encoder.augmented):
+        jobs = [_job(context, source, encoder, threads) for source in tiled]
+        if jobs:
+            outcomes = _extract_jobs(jobs, execution, devices)
+            worked += record_outcomes(context.run, jobs[0].stage, outcomes, len(jobs))
     return worked
+
+
+def _job(context: RunContext, source: SlideSource, encoder: EncoderSpec, threads: int) -> ExtractJob:
+    execution = context.config.execution
+    return ExtractJob(
+        slide_id=source.slide_id,
+        source=source,
+        reader=context.config.slides.reader,
+        store=context.run.store(source.slide_id).path,
+        encoder=encoder,
+        device=execution.device,
+        threads=threads,
+        needs_gpu=execution.asks_for_gpu,
+    )
+
+
+def _extract_jobs(
+    jobs: Sequence[ExtractJob], execution: ExecutionSpec, devices: Sequence[str]
+) -> Iterator[Outcome]:
+    stage = jobs[0].stage
+    if execution.backend == "dask":
+        return map_slides(extract_one, jobs, stage=stage, spec=execution)
+    if devices:
+        return map_on_devices(partial(extract_on, stage), jobs, devices, stage)
+    return extract_many(jobs, stage)

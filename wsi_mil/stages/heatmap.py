@@ -1,19 +1,21 @@
-"""heatmap: for every scored slide an overlay, a pyramid and GeoJSON."""
+"""heatmap: draw an overlay, a pyramid and GeoJSON of every scored slide."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.qupath import QuPathSpec, qupath_frame
-from wsi_mil.contracts.scores import ATTENTION_THRESHOLD, SlideScores
+from wsi_mil.contracts.scores import ATTENTION_THRESHOLD, SlideScoreRow, SlideScores
 from wsi_mil.contracts.slide import SlideInfo, SlideSource
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation.detections import detections_of, suspicion
 from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.execution import map_slides
 from wsi_mil.geojson import Feature, write_features
 from wsi_mil.heatmaps import (
     contour_features,
@@ -28,9 +30,10 @@ from wsi_mil.heatmaps.raster import ScoreRaster
 from wsi_mil.heatmaps.refined import read_refined, refined_raster
 from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.io.files import digest_file, digest_json, write_aside
-from wsi_mil.run.accounting import each
+from wsi_mil.run.context import RunContext
 from wsi_mil.run.current import check_scores, current_refined
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.recording import PacedSave, record_outcomes
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.slides import open_slide, read_scaled
 from wsi_mil.tissue.files import read_outline, tissue_features
@@ -38,62 +41,119 @@ from wsi_mil.tissue.files import read_outline, tissue_features
 GEOJSON = {"0.3": "geojson", "0.4": "geojson.gz"}
 
 
-def run_heatmap(
-    run: RunFolder,
-    name: str,
-    slides: Sequence[SlideSource],
-    reader: str,
-    spec: HeatmapSpec,
-    evaluation: EvaluationSpec,
-    qupath: QuPathSpec,
-) -> int:
-    """Draw the heatmaps of one model; return how many slides needed work."""
-    rows, _ = read_slide_scores(run.slide_scores(name))
-    by_id = {row.slide_id: row for row in rows if row.part in spec.parts}
-    sources = {source.slide_id: source for source in slides}
-    index = run.read_index(name)
-    suffixes = ("png", "ome.tif", GEOJSON[qupath.version])
-    if "tissue" in spec.objects and (without := [s for s in by_id if not run.tissue(s).exists()]):
-        raise DataError(
-            f"heatmaps.objects: slide {without[0]!r} has no outline at {run.tissue(without[0])} (imported features have none): "
-            "leave out tissue"
-        )
-    options = [spec.digest(), qupath.digest()]
-    if "detections" in spec.objects:
-        options.append(evaluation.digest())
+@dataclass(frozen=True)
+class HeatmapJob:
+    """What `heatmap_one` needs, in values that pickle. `drawn_from`: the digest of what was drawn before, if any."""
 
-    def draw(slide_id: str) -> Outcome:
-        started = time.perf_counter()
-        row = by_id[slide_id]
+    slide_id: str
+    run: Path
+    name: str
+    row: SlideScoreRow
+    source: SlideSource
+    reader: str
+    spec: HeatmapSpec
+    evaluation: EvaluationSpec
+    qupath: QuPathSpec
+    drawn_from: str | None
+
+    @property
+    def stage(self) -> str:
+        return f"heatmap {self.name}"
+
+    def files(self) -> list[Path]:
+        """The files that are drawn for this slide."""
+        run = RunFolder(self.run)
+        suffixes = ("png", "ome.tif", GEOJSON[self.qupath.version])
+        return [run.heatmap(self.name, self.slide_id, suffix) for suffix in suffixes]
+
+    def digest(self, refiner: str | None) -> str:
+        """Return the digest of everything that the heatmap is drawn from. `refiner`: that of the refined maps."""
+        row, spec = self.row, self.spec
         made_from: list[str | float] = [
             row.model_digest,
             row.features_digest,
             row.tiles_digest,
             row.threshold,
+            *([refiner] if refiner is not None else []),
+            spec.digest(),
+            self.qupath.digest(),
         ]
-        if (refined := current_refined(run, name, row)) is not None:
-            made_from.append(refined)
-        outline = [digest_file(run.tissue(slide_id))] if "tissue" in spec.objects else []
-        digest = digest_json([*made_from, *options, *outline])
-        complete = all(run.heatmap(name, slide_id, suffix).exists() for suffix in suffixes)
-        if index.get(slide_id) == digest and complete:
-            return Outcome(slide_id, f"heatmap {name}", "done", "", {}, digest, reused=True)
-        slide = _read(run, name, slide_id, row.threshold, spec, refined is not None)
-        _write_overlay(run, name, sources[slide_id], reader, spec, slide)
-        write_score_pyramid(
-            run.heatmap(name, slide_id, "ome.tif"), slide.picture, slide.info, f"{slide_id} {name}"
-        )
-        counts = _write_geojson(run, name, slide, spec, evaluation, qupath)
-        index[slide_id] = digest
-        seconds = time.perf_counter() - started
-        return Outcome(slide_id, f"heatmap {name}", "done", "", counts, digest, seconds)
+        if "detections" in spec.objects:
+            made_from.append(self.evaluation.digest())
+        if "tissue" in spec.objects:
+            made_from.append(digest_file(RunFolder(self.run).tissue(self.slide_id)))
+        return digest_json(made_from)
 
-    before = dict(index)
-    try:
-        return each(f"heatmap {name}", sorted(by_id), draw, run)
-    finally:
-        if index != before:
+
+def heatmap_one(job: HeatmapJob) -> Outcome:
+    """Draw overlay, pyramid and GeoJSON of one scored slide unless they are up to date."""
+    started = time.perf_counter()
+    run = RunFolder(job.run)
+    refiner = current_refined(run, job.name, job.row)
+    digest = job.digest(refiner)
+    if job.drawn_from == digest and all(path.exists() for path in job.files()):
+        return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
+    slide = _read(run, job.name, job.slide_id, job.row.threshold, job.spec, refiner is not None)
+    _write_overlay(run, job.name, job.source, job.reader, job.spec, slide)
+    pyramid = run.heatmap(job.name, job.slide_id, "ome.tif")
+    write_score_pyramid(pyramid, slide.picture, slide.info, f"{job.slide_id} {job.name}")
+    counts = _write_geojson(run, job.name, slide, job.spec, job.evaluation, job.qupath)
+    return Outcome(job.slide_id, job.stage, "done", "", counts, digest, time.perf_counter() - started)
+
+
+def run(context: RunContext) -> int:
+    """Draw the heatmaps of every model; return how many slides needed work, counted once per model."""
+    return sum(draw_model(context, name) for name in context.config.models)
+
+
+def draw_model(context: RunContext, name: str) -> int:
+    """Draw the heatmaps of one model; return how many slides needed work."""
+    run, config = context.run, context.config
+    rows, _ = read_slide_scores(run.slide_scores(name))
+    shown = sorted((row for row in rows if row.part in config.heatmaps.parts), key=lambda row: row.slide_id)
+    without = [row.slide_id for row in shown if not run.tissue(row.slide_id).exists()]
+    if "tissue" in config.heatmaps.objects and without:
+        raise DataError(
+            f"heatmaps.objects: slide {without[0]!r} has no outline at {run.tissue(without[0])} "
+            "(imported features have none): leave out tissue"
+        )
+    sources = {source.slide_id: source for source in context.slides}
+    index = run.read_index(name)
+    jobs = [
+        HeatmapJob(
+            slide_id=row.slide_id,
+            run=run.path,
+            name=name,
+            row=row,
+            source=sources[row.slide_id],
+            reader=config.slides.reader,
+            spec=config.heatmaps,
+            evaluation=config.evaluation,
+            qupath=config.qupath,
+            drawn_from=index.get(row.slide_id),
+        )
+        for row in shown
+    ]
+    stage = f"heatmap {name}"
+    outcomes = map_slides(heatmap_one, jobs, stage=stage, spec=config.execution, start_here=True)
+    return record_outcomes(run, stage, _indexed(run, name, index, outcomes), len(jobs))
+
+
+def _indexed(
+    run: RunFolder, name: str, index: dict[str, str], outcomes: Iterable[Outcome]
+) -> Iterator[Outcome]:
+    """Write finished slides into index.json as they come: what a killed run has drawn is not drawn again."""
+
+    def save() -> None:
+        if index != run.read_index(name):
             run.write_index(name, index)
+
+    with PacedSave(save) as saving:
+        for outcome in outcomes:
+            if outcome.status == "done" and not outcome.reused:
+                index[outcome.slide_id] = outcome.digest
+                saving.changed()
+            yield outcome
 
 
 @dataclass(frozen=True)

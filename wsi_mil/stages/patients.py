@@ -75,4 +75,6 @@ def stage_agreement(
         rng,
         draws,
     )
-    return {"patients": len(patients), "kappa": asdict(interval), "stages": [asdict(p) for p in patients]}
+    kappa = {"value": quadratic_kappa(truth, predicted), "low": interval.low, "high": interval.high}
+    kappa["draws"] = interval.draws
+    return {"patients": len(patients), "kappa": kappa, "stages": [asdict(p) for p in patients]}

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from functools import partial
 from pathlib import Path
 
 from wsi_mil.config import RunConfig, SlidesConfig, provenance, save_config
@@ -16,20 +15,16 @@ from wsi_mil.io.files import write_json, write_text
 from wsi_mil.io.remote import Location
 from wsi_mil.logs import logger
 from wsi_mil.refine.refiner import load_refiner
-from wsi_mil.run.accounting import each
-from wsi_mil.run.context import RunSummary
-from wsi_mil.run.current import scores_are_current
+from wsi_mil.run.context import RunContext, RunSummary
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.run.lock import hold
+from wsi_mil.run.lock import locked
 from wsi_mil.scoring import load_model, write_slide_scores
 from wsi_mil.scoring.model import fold_folder
 from wsi_mil.slides import find_slides
-from wsi_mil.stages.extract import run_extract
-from wsi_mil.stages.heatmap import run_heatmap
-from wsi_mil.stages.refine import refine_slide
-from wsi_mil.stages.report import run_report
-from wsi_mil.stages.score import score_one, score_row
-from wsi_mil.stages.tile import run_tile
+from wsi_mil.stages.heatmap import draw_model
+from wsi_mil.stages.refine import refine_slides
+from wsi_mil.stages.score import score_row, score_slides
+from wsi_mil.stages.table import STAGES
 
 COLUMNS = ["slide", "probability", "threshold", "predicted", "tiles", "model"]
 
@@ -68,34 +63,24 @@ def predict_slides(
         execution=execution,
         models={model.name: {}},
     )
-    with hold(out):
+    context = RunContext(config, run, tuple(sources), None)
+    with locked(out):
         write_json(out / "provenance.json", provenance(config))
         save_config(config, out / "config.yaml")
-        ids = [source.slide_id for source in sources]
-        run.ledger.keep_only(set(ids))
-        work = {
-            "tile": run_tile(run, sources, "auto", model.tissue, model.tiles, qupath, execution),
-            "extract": run_extract(run, sources, "auto", encoder, execution),
-            "score": each(
-                f"score {model.name}",
-                [i for i in ids if run.store(i).stored_features(encoder.key) is not None],
-                lambda i: score_one(run, model.name, model, i),
-                run,
-            ),
-        }
-        scored = [slide_id for slide_id in ids if scores_are_current(run, model.name, model, slide_id)]
-        rows = [score_row(run, model.name, model, 0, slide_id, "unlabelled", None) for slide_id in scored]
-        write_slide_scores(run.slide_scores(model.name), rows, SlideScoresHeader(model.name, "", 1))
-        _write_predictions(out / "predictions.csv", rows, model.name)
-        refiner = load_refiner(fold_folder(model_folder), pick_device(execution.device))
+        run.ledger.keep_only(set(context.slide_ids))
+        work = {"tile": STAGES["tile"].run(context), "extract": STAGES["extract"].run(context)}
+        folder, name = fold_folder(model_folder), model.name
+        scored, work["score"] = score_slides(context, name, folder, model, context.slide_ids)
+        rows = [score_row(context, name, model, 0, slide_id, "unlabelled") for slide_id in scored]
+        write_slide_scores(run.slide_scores(name), rows, SlideScoresHeader(name, "", 1))
+        _write_predictions(out / "predictions.csv", rows, name)
+        device = pick_device(execution.device)
+        refiner = load_refiner(folder, device)
         if refiner is not None:  # the model was refined: new slides get pixel-level maps, too
-            by_id = {source.slide_id: source for source in sources}
-            refine = partial(refine_slide, run, model.name, refiner, model, "auto")
-            work["refine"] = each(f"refine {model.name}", scored, lambda i: refine(by_id[i]), run)
-        work["heatmap"] = run_heatmap(
-            run, model.name, sources, "auto", config.heatmaps, config.evaluation, qupath
-        )
-        work["report"] = int(run_report(run, sources, "auto", None, [model.name]))
+            to_refine = [source for source in sources if source.slide_id in set(scored)]
+            work["refine"] = refine_slides(run, name, folder, model, refiner, to_refine, "auto", device)
+        work["heatmap"] = draw_model(context, name)
+        work["report"] = STAGES["report"].run(context)
         for stage, count in work.items():
             logger().info("%-9s %s", stage, f"{count} worked on" if count else "up to date")
         return RunSummary(work, run.ledger.problems())

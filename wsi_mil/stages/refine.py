@@ -1,8 +1,9 @@
 """refine: from tiles that the slide model calls surely tumour or normal to pixel-level maps of suspicious tiles."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.qupath import BoundsMode
 from wsi_mil.contracts.slide import SlideSource
-from wsi_mil.errors import DataError
+from wsi_mil.errors import DataError, ModelError
 from wsi_mil.evaluation import AnnotationFolder, read_annotations
 from wsi_mil.evaluation.detections import suspicion
+from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.heatmaps.refined import RefinedMaps, read_refined_header, write_refined
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger
@@ -30,9 +32,9 @@ from wsi_mil.refine.tiles import (
     read_training_tiles,
     suspicious_rows,
 )
-from wsi_mil.run.accounting import each
 from wsi_mil.run.current import check_scores, scores_are_current
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.recording import record_outcomes
 from wsi_mil.scoring import TrainedModel, load_model, read_slide_scores, read_tile_scores, score_features
 from wsi_mil.slides import open_slide
 from wsi_mil.tiles.windows import plan_windows, read_windows
@@ -71,9 +73,10 @@ def run_refine(inputs: RefineInputs, name: str, split: Split) -> int:
             continue
         model = load_model(run.model(name, number))
         refiner = _refiner(inputs, name, number, fold, model)
-        refine = partial(refine_slide, run, name, refiner, model, inputs.reader)
         ids = sorted(row.slide_id for row in members)
-        worked += each(f"refine {name}", ids, lambda i, f=refine: f(inputs.sources[i]), run)  # type: ignore[misc]
+        sources = [inputs.sources[slide_id] for slide_id in ids]
+        folder = run.model(name, number)
+        worked += refine_slides(run, name, folder, model, refiner, sources, inputs.reader, inputs.device)
     return worked
 
 
@@ -140,24 +143,79 @@ def _training_slide(
     )
 
 
-def refine_slide(
-    run: RunFolder, name: str, refiner: Refiner, model: TrainedModel, reader: str, source: SlideSource
-) -> Outcome:
+@dataclass(frozen=True)
+class RefineJob:
+    """What `refine_one` needs, in values that pickle. `folder`: where the model and its refiner lie."""
+
+    slide_id: str
+    run: Path
+    name: str
+    source: SlideSource
+    reader: str
+    folder: Path
+    model_digest: str
+    refiner_digest: str
+    device: str
+
+    @property
+    def stage(self) -> str:
+        return f"refine {self.name}"
+
+    @property
+    def needs_gpu(self) -> bool:
+        return self.device.startswith("cuda")
+
+
+def refine_slides(
+    run: RunFolder,
+    name: str,
+    folder: Path,
+    model: TrainedModel,
+    refiner: Refiner,
+    sources: Sequence[SlideSource],
+    reader: str,
+    device: torch.device,
+) -> int:
+    """Write the maps of scored slides; return how many slides needed work. One process uses the whole device."""
+    jobs = [
+        RefineJob(s.slide_id, run.path, name, s, reader, folder, model.digest, refiner.digest, str(device))
+        for s in sources
+    ]
+    outcomes = map_slides(refine_one, jobs, stage=f"refine {name}", spec=ExecutionSpec(workers=1))
+    return record_outcomes(run, f"refine {name}", outcomes, len(jobs))
+
+
+@lru_cache(maxsize=2)
+def _loaded(folder: Path, digest: str, device: str) -> Refiner:
+    """The refiner of a folder, loaded once per process and version."""
+    found = load_refiner(folder, torch.device(device))
+    if found is None:
+        raise ModelError(f"no refiner in {folder}: run `wsi-mil refine` first")
+    return found
+
+
+def refine_one(job: RefineJob) -> Outcome:
     """Write the maps of one scored slide unless they are of this refiner, these scores and tiles already."""
-    started, spec, slide_id = time.perf_counter(), refiner.spec, source.slide_id
+    started, slide_id, source, stage = time.perf_counter(), job.slide_id, job.source, job.stage
+    run, refiner = RunFolder(job.run), _loaded(job.folder, job.refiner_digest, job.device)
+    spec = refiner.spec
     table, info = run.store(slide_id).read_tiles(), run.store(slide_id).read_info()
-    path, stage = run.refined(name, slide_id), f"refine {name}"
-    wanted = {"tiles_digest": table.digest(), "model_digest": model.digest, "refiner_digest": refiner.digest}
+    path = run.refined(job.name, slide_id)
+    wanted = {
+        "tiles_digest": table.digest(),
+        "model_digest": job.model_digest,
+        "refiner_digest": refiner.digest,
+    }
     digest = digest_json(wanted)
     header = read_refined_header(path)
     if header is not None and all(header[key] == value for key, value in wanted.items()):
         return Outcome(slide_id, stage, "done", "", {}, digest, reused=True)
-    scores = read_tile_scores(run.tile_scores(name, slide_id))
+    scores = read_tile_scores(run.tile_scores(job.name, slide_id))
     check_scores(scores, table)
     rows = suspicious_rows(table, suspicion(scores), refiner.limits.suspicious)
     plan = plan_windows(info, table.spec, mpp=spec.mpp, map_mpp=spec.map_mpp, margin_um=spec.margin_um)
     maps, kept = [np.empty((0, plan.map_px, plan.map_px), np.uint8)], [np.empty(0, np.int32)]
-    with open_slide(source.file, slide_id=slide_id, reader=reader, mpp=source.mpp) as slide:
+    with open_slide(source.file, slide_id=slide_id, reader=job.reader, mpp=source.mpp) as slide:
         for start in range(0, len(rows), spec.batch):
             part = rows[start : start + spec.batch]
             pixels, readable = read_windows(slide, table, part.tolist(), plan)

@@ -1,68 +1,111 @@
-"""score: from models and features to scores, each slide by a fold that did not train on it."""
+"""score: compute scores from models and features, each slide by a fold that was not trained on it."""
 
 import time
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
 
 from wsi_mil.bags import Fold, Split
-from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
+from wsi_mil.execution import map_slides
 from wsi_mil.io.files import digest_json
-from wsi_mil.run.accounting import each
+from wsi_mil.run.context import RunContext
 from wsi_mil.run.current import scores_are_current
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.recording import record_outcomes
 from wsi_mil.scoring import TrainedModel, load_model, score_features, write_slide_scores, write_tile_scores
 from wsi_mil.scoring.files import read_tile_scores
 
 
-def score_one(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> Outcome:
+@dataclass(frozen=True)
+class ScoreJob:
+    """What `score_one` needs, in values that pickle. `model`: the folder of a trained model; `name`: its name."""
+
+    slide_id: str
+    run: Path
+    name: str
+    model: Path
+    model_digest: str
+    threads: int
+
+    @property
+    def stage(self) -> str:
+        return f"score {self.name}"
+
+
+@lru_cache(maxsize=2)
+def _loaded(folder: Path, digest: str) -> TrainedModel:
+    """The model of a folder, loaded once per process and version of its weights."""
+    return load_model(folder)
+
+
+def score_one(job: ScoreJob) -> Outcome:
     """Score one slide unless its scores are of this model and these features already."""
     started = time.perf_counter()
-    store = run.store(slide_id)
+    torch.set_num_threads(job.threads)  # the last digits of a score depend on the number of threads
+    run, model = RunFolder(job.run), _loaded(job.model, job.model_digest)
+    store = run.store(job.slide_id)
     stored = store.stored_features(model.encoder.key)
     if stored is None:
-        return Outcome(slide_id, f"score {name}", "failed", "its features are gone: run `wsi-mil extract`")
-    path = run.tile_scores(name, slide_id)
+        return Outcome(job.slide_id, job.stage, "failed", "its features are gone: run `wsi-mil extract`")
     digest = digest_json([model.digest, stored.digest, stored.tiles_digest])
-    if scores_are_current(run, name, model, slide_id):
-        return Outcome(slide_id, f"score {name}", "done", "", {}, digest, reused=True)
+    if scores_are_current(run, job.name, model, job.slide_id):
+        return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
     table: FeatureTable = store.read_features(model.encoder.key)
-    model.check_tiles(store.read_tiles().spec, slide_id)
-    write_tile_scores(path, score_features(model, table))
-    return Outcome(slide_id, f"score {name}", "done", "", {}, digest, time.perf_counter() - started)
+    model.check_tiles(store.read_tiles().spec, job.slide_id)
+    write_tile_scores(run.tile_scores(job.name, job.slide_id), score_features(model, table))
+    return Outcome(job.slide_id, job.stage, "done", "", {}, digest, time.perf_counter() - started)
 
 
-def run_score(
-    run: RunFolder, names: Sequence[str], labels: LabelTable | None, split: Split, slide_ids: Sequence[str]
-) -> int:
+def run(context: RunContext) -> int:
     """Score all slides with every model: each slide by the fold whose test part it is in (one fold: all slides).
 
-    Of several repeats and seeds the first one's models score; the others are there for the comparison of methods.
-    Returns how many slides needed work. Slides without label are scored by the first fold.
+    Of several repeats and seeds the models of the first one score; the others serve the comparison of methods.
+    Slides without label are scored by the first fold. Returns how many slides needed work.
     """
-    worked = 0
-    folds = split.first_round
-    for name in names:
-        rows: list[SlideScoreRow] = []
-        for number, fold in enumerate(folds):
-            model = load_model(run.model(name, number))
-            model.threshold.refuse_if_chosen_on(fold.digest("test"))
-            # a slide without features is accounted for by the stage that could not make them
-            members = {
-                slide_id: part
-                for slide_id, part in _members(fold, folds, number, slide_ids).items()
-                if run.store(slide_id).stored_features(model.encoder.key) is not None
-            }
-            worked += each(f"score {name}", sorted(members), partial(score_one, run, name, model), run)
-            for slide_id, part in sorted(members.items()):
-                if not scores_are_current(run, name, model, slide_id):
-                    continue
-                rows.append(score_row(run, name, model, number, slide_id, part, labels))
-        header = SlideScoresHeader(name, split.digest(), len(folds))
-        write_slide_scores(run.slide_scores(name), rows, header)
+    split = context.require_split()
+    return sum(_score_model(context, name, split) for name in context.config.models)
+
+
+def _score_model(context: RunContext, name: str, split: Split) -> int:
+    worked, rows, folds = 0, list[SlideScoreRow](), split.first_round
+    for number, fold in enumerate(folds):
+        folder = context.run.model(name, number)
+        model = load_model(folder)
+        model.threshold.refuse_if_chosen_on(fold.digest("test"))
+        members = _members(fold, folds, number, context.slide_ids)
+        scored, count = score_slides(context, name, folder, model, sorted(members))
+        worked += count
+        rows += [score_row(context, name, model, number, slide_id, members[slide_id]) for slide_id in scored]
+    header = SlideScoresHeader(name, split.digest(), len(folds))
+    write_slide_scores(context.run.slide_scores(name), rows, header)
     return worked
+
+
+def score_slides(
+    context: RunContext, name: str, folder: Path, model: TrainedModel, slide_ids: Sequence[str]
+) -> tuple[list[str], int]:
+    """Score those of `slide_ids` that have features with the model in `folder`.
+
+    Returns the slides whose scores are up to date now, and how many slides needed work. A slide without features
+    is left out: the stage that could not make them has an outcome for it.
+    """
+    run, execution = context.run, context.config.execution
+    having = [s for s in slide_ids if run.store(s).stored_features(model.encoder.key) is not None]
+    jobs = [
+        ScoreJob(slide_id, run.path, name, folder, model.digest, execution.resolved_threads())
+        for slide_id in having
+    ]
+    # a model uses all threads: a second process on this machine would gain nothing
+    one_process = execution.model_copy(update={"workers": 1})
+    outcomes = map_slides(score_one, jobs, stage=f"score {name}", spec=one_process, start_here=True)
+    worked = record_outcomes(run, f"score {name}", outcomes, len(jobs))
+    return [s for s in having if scores_are_current(run, name, model, s)], worked
 
 
 def _members(fold: Fold, folds: Sequence[Fold], number: int, slide_ids: Sequence[str]) -> dict[str, str]:
@@ -76,17 +119,11 @@ def _members(fold: Fold, folds: Sequence[Fold], number: int, slide_ids: Sequence
 
 
 def score_row(
-    run: RunFolder,
-    name: str,
-    model: TrainedModel,
-    number: int,
-    slide_id: str,
-    part: str,
-    labels: LabelTable | None,
+    context: RunContext, name: str, model: TrainedModel, number: int, slide_id: str, part: str
 ) -> SlideScoreRow:
-    """Return one row of slides.parquet for a slide that has tile scores."""
-    scores = read_tile_scores(run.tile_scores(name, slide_id))
-    label = labels.rows.get(slide_id) if labels else None
+    """Return one row of slides.parquet for a slide that has tile scores of fold `number`."""
+    scores = read_tile_scores(context.run.tile_scores(name, slide_id))
+    label = context.labels.rows.get(slide_id) if context.labels else None
     return SlideScoreRow(
         slide_id=slide_id,
         patient=label.patient if label else slide_id,

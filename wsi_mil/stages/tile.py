@@ -1,7 +1,6 @@
-"""tile: tissue, tile grid, outline and preview of every slide."""
+"""tile: find tissue, lay the tile grid, and draw a preview of every slide."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +9,15 @@ import cv2
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.slide import SlideSource
-from wsi_mil.contracts.tiles import TileSpec
+from wsi_mil.contracts.tiles import TileSpec, TileTable
+from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.errors import DataError
-from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.execution import map_slides
 from wsi_mil.io.files import digest_json, fingerprint, write_aside
-from wsi_mil.run.accounting import account
+from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.slides import open_slide, read_scaled
+from wsi_mil.run.recording import record_outcomes
+from wsi_mil.slides import SlideReader, open_slide, read_scaled
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, draw_preview, find_tissue, read_tissue, write_tissue
 from wsi_mil.tissue.files import tissue_digest
@@ -38,19 +39,16 @@ class TileJob:
 
 
 def tile_one(job: TileJob) -> Outcome:
-    """Find the tissue (or read the user's), lay the lattice, write table, outline and preview. A pure function of the
-    job and the files that it names."""
+    """Find the tissue (or read the user's outline), lay the tile grid, write table, outline and preview.
+
+    The result depends on the job and on the files that it names, and on nothing else.
+    """
     started = time.perf_counter()
     run = RunFolder(job.run)
-    store, outline = run.store(job.slide_id), run.tissue(job.slide_id)
+    store = run.store(job.slide_id)
     with open_slide(job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
         info = slide.info
-        tissue = read_tissue(outline, info, job.tissue, job.qupath)
-        if tissue is None:
-            write_tissue(outline, find_tissue(slide, job.tissue), info, job.tissue, job.qupath)
-            tissue = read_tissue(outline, info, job.tissue, job.qupath)
-            if tissue is None:
-                raise DataError(f"{outline} does not read back as it was written")
+        tissue = _tissue(slide, run.tissue(job.slide_id), job)
         source = fingerprint(job.source.file)
         made_from = digest_json(
             {
@@ -67,13 +65,7 @@ def tile_one(job: TileJob) -> Outcome:
             table = store.read_tiles()
         else:
             table = tile_slide(info, tissue, job.tiles)
-            longer = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
-            thumbnail = read_scaled(slide, max(longer / PREVIEW_PX, info.mpp))
-            size0 = (table.plan.tile_width0_px, table.plan.tile_height0_px)
-            picture = draw_preview(thumbnail, info, tissue, table.coords, size0)
-            with write_aside(preview) as aside:
-                _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-                aside.write_bytes(encoded.tobytes())
+            _write_preview(preview, slide, tissue, table)
             store.write_tiles(table, info, made_from, source)
     area_um2 = tissue.polygons.area * info.mpp_x * info.mpp_y
     reason = "" if len(table) else ("no tissue" if tissue.polygons.is_empty else "no tile with enough tissue")
@@ -89,15 +81,44 @@ def tile_one(job: TileJob) -> Outcome:
     )
 
 
-def run_tile(
-    run: RunFolder,
-    slides: Sequence[SlideSource],
-    reader: str,
-    tissue: TissueSpec,
-    tiles: TileSpec,
-    qupath: QuPathSpec,
-    execution: ExecutionSpec,
-) -> int:
-    """Tile all slides; return how many needed work."""
-    jobs = [TileJob(s.slide_id, s, reader, run.path, tissue, tiles, qupath) for s in slides]
-    return account(run, "tile", map_slides(tile_one, jobs, stage="tile", spec=execution), len(jobs))
+def _tissue(slide: SlideReader, outline: Path, job: TileJob) -> TissueMask:
+    """The tissue that the outline file holds; without one it is found and written first."""
+    tissue = read_tissue(outline, slide.info, job.tissue, job.qupath)
+    if tissue is None:
+        write_tissue(outline, find_tissue(slide, job.tissue), slide.info, job.tissue, job.qupath)
+        tissue = read_tissue(outline, slide.info, job.tissue, job.qupath)
+    if tissue is None:
+        raise DataError(f"{outline} does not read back as it was written")
+    return tissue
+
+
+def _write_preview(path: Path, slide: SlideReader, tissue: TissueMask, table: TileTable) -> None:
+    info = slide.info
+    longer_um = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
+    thumbnail = read_scaled(slide, max(longer_um / PREVIEW_PX, info.mpp))
+    size0_px = (table.plan.tile_width0_px, table.plan.tile_height0_px)
+    picture = draw_preview(thumbnail, info, tissue, table.coords, size0_px)
+    with write_aside(path) as aside:
+        _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+        aside.write_bytes(encoded.tobytes())
+
+
+def run(context: RunContext) -> int:
+    """Tile all slides; return how many needed work. Imported features bring their own tiles."""
+    config = context.config
+    if config.imported:
+        return 0
+    jobs = [
+        TileJob(
+            slide_id=source.slide_id,
+            source=source,
+            reader=config.slides.reader,
+            run=context.run.path,
+            tissue=config.tissue,
+            tiles=config.tiles,
+            qupath=config.qupath,
+        )
+        for source in context.slides
+    ]
+    outcomes = map_slides(tile_one, jobs, stage="tile", spec=config.execution)
+    return record_outcomes(context.run, "tile", outcomes, len(jobs))

@@ -1,6 +1,6 @@
 """train: models from features and labels, one training per model and fold, side by side; a table that compares them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -17,13 +17,16 @@ from wsi_mil.encoders.base import pick_device
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, DataError, ModelError, StoreError, WsiMilError
 from wsi_mil.evaluation import AnnotationFolder, read_annotations, tile_overlap
-from wsi_mil.evaluation.slide_metrics import auc
+from wsi_mil.evaluation.measure import values
+from wsi_mil.evaluation.slide_level import slide_metrics
 from wsi_mil.execution import ExecutionSpec, run_jobs
-from wsi_mil.execution.mapping import available_cores
+from wsi_mil.execution.spec import available_cores
 from wsi_mil.features import MappedFeatures
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger, progress
+from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.trainings import write_comparison
 from wsi_mil.scoring import TrainedModel, choose_threshold, slide_probability
 from wsi_mil.scoring.model import read_card
 from wsi_mil.scoring.thresholds import Threshold
@@ -107,6 +110,25 @@ def load_or_make_split(run: RunFolder, data: TrainingSet, spec: SplitSpec) -> Sp
     return made
 
 
+def run(context: RunContext) -> int:
+    """Train every model on every fold and write the table that compares them; return how many trainings were needed."""
+    config, folder = context.config, context.run
+    data = training_set(
+        folder,
+        context.require_labels(),
+        config.tissue,
+        config.tiles,
+        config.encoder,
+        config.annotations,
+        config.evaluation.patch_overlap,
+    )
+    split = load_or_make_split(folder, data, config.split)
+    models = {name: config.train_spec(name) for name in config.models}
+    trained = run_train(folder, data, split, models, config.execution)
+    write_comparison(folder, list(models), len(split.folds))
+    return trained
+
+
 def run_train(
     run: RunFolder, data: TrainingSet, split: Split, models: Mapping[str, TrainSpec], execution: ExecutionSpec
 ) -> int:
@@ -123,12 +145,12 @@ def run_train(
     waiting = [job for job in jobs if not is_trained(run, job)]
     results = run_jobs(train_one, waiting, spec=side_by_side(execution, len(jobs), device))
     failed = []
-    for job, told in zip(
+    for job, result in zip(
         waiting, progress(results, total=len(waiting), label="train", unit="model"), strict=True
     ):
-        logger().info("  %s: %s", job.title, told.text)
-        if told.failed:
-            failed.append(f"{job.title}: {told.text}")
+        logger().info("  %s: %s", job.title, result.text)
+        if result.failed:
+            failed.append(f"{job.title}: {result.text}")
     if failed:
         more = f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
         raise ModelError(f"{failed[0]}{more}. What was trained is kept: mend it and run again")
@@ -205,27 +227,27 @@ def _outline(data: TrainingSet, slide_id: str) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a training has to say for itself."""
+class TrainingResult:
+    """How a training ended, in one line: the epoch that was kept, or why it failed."""
 
     text: str
     failed: bool = False
 
 
-def train_one(job: TrainingJob) -> Told:
-    """Train, choose the threshold on validation, measure on the test part, save. What a user can mend becomes a `Told`."""
+def train_one(job: TrainingJob) -> TrainingResult:
+    """Train, choose the threshold on validation, measure on the test part, save. Errors that a user can correct are its result."""
     try:
         return _train(job)
     except WsiMilError as error:
-        return Told(str(error), failed=True)
+        return TrainingResult(str(error), failed=True)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
         reason = f"out of memory with {job.spec.bags_per_batch} bags a step ({(str(error) or 'no memory left').splitlines()[0]}): lower "
-        return Told(reason + OUT_OF_MEMORY, failed=True)
+        return TrainingResult(reason + OUT_OF_MEMORY, failed=True)
 
 
-def _train(job: TrainingJob) -> Told:
+def _train(job: TrainingJob) -> TrainingResult:
     run, fold, data = RunFolder(job.run), job.fold, job.data
     bags = {
         s: _bag(run, data, s, s in job.annotated) for part in (fold.train, fold.val, fold.test) for s in part
@@ -250,9 +272,10 @@ def _train(job: TrainingJob) -> Told:
     )
     model.cpu().eval()
     scored = {s: slide_probability(model, standardizer(bags[s])) for s in (*fold.val, *fold.test)}
-    truth = {s: int(bags[s].label > 0) for s in scored}
+    truth = {s: int((data.labels[s].label or 0) > 0) for s in scored}
     value = choose_threshold([scored[s] for s in fold.val], [truth[s] for s in fold.val])
-    test = measured([truth[s] for s in fold.test], [scored[s] for s in fold.test], value)
+    scores = np.array([scored[s] for s in fold.test])
+    test = slide_metrics(np.array([truth[s] for s in fold.test]) > 0, scores, scores >= value, draws=0)
     TrainedModel(
         name=job.name,
         aggregator=model,
@@ -272,7 +295,7 @@ def _train(job: TrainingJob) -> Told:
             "kept_epoch": result.epoch,
             "epochs_run": len(result.history),
             "metrics": {key: number for key, number in result.metrics.items() if number == number},
-            "test": {key: number for key, number in test.items() if number == number},
+            "test": values(test),
             "train_slides": len(train),
             "val_slides": len(val),
             "test_slides": len(fold.test),
@@ -280,22 +303,10 @@ def _train(job: TrainingJob) -> Told:
             "train_digest": fold.digest("train"),
         },
     ).save(run.model(job.name, job.number), job.inputs)
-    return Told(
+    return TrainingResult(
         f"kept epoch {result.epoch} of {len(result.history)} (val AUC {result.metrics.get('val_auc', np.nan):.3f}), "
         f"threshold {value:.3f}"
     )
-
-
-def measured(truth: Sequence[int], probabilities: Sequence[float], threshold: float) -> dict[str, float]:
-    """Return AUC, and accuracy and balanced accuracy at a threshold that was chosen elsewhere."""
-    positive, scores = np.array(truth, bool), np.array(probabilities)
-    called = scores >= threshold
-    sides = [(called[positive == side] == side).mean() for side in (True, False) if (positive == side).any()]
-    return {
-        "auc": auc(positive, scores),
-        "accuracy": float((called == positive).mean()),
-        "balanced_accuracy": float(np.mean(sides)),
-    }
 
 
 @cache

@@ -29,14 +29,16 @@ FORMAT = 1
 class SynthSpec(Spec):
     """`pairs` normal and tumour slides each, spread over `centres`; slide sides between the two given, in µm."""
 
-    pairs: int = Field(20, ge=1, description="tumour slides, and as many normal ones")
-    centres: int = Field(3, ge=1)
+    pairs: int = Field(default=20, ge=1, description="tumour slides, and as many normal ones")
+    centres: int = Field(default=3, ge=1)
     seed: int = 7
     width_px: tuple[int, int] = (4200, 5600)
     height_px: tuple[int, int] = (3400, 4600)
-    itc_share: float = Field(0.1, ge=0, le=1, description="tumour slides that hold isolated cells only")
+    itc_share: float = Field(
+        default=0.1, ge=0, le=1, description="tumour slides that hold isolated cells only"
+    )
     macro_share: float = Field(
-        0.15, ge=0, le=1, description="tumour slides with a macrometastasis where it fits"
+        default=0.15, ge=0, le=1, description="tumour slides with a macrometastasis where it fits"
     )
     odd: tuple[Odd, ...] = ()
 

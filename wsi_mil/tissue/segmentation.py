@@ -28,14 +28,16 @@ class TissueSpec(Spec):
     """
 
     method: Literal["otsu", "threshold", "whole"] = "otsu"
-    mpp: float = Field(8.0, gt=0, description="µm per pixel of the coarse image")
-    saturation_threshold: float = Field(20.0, ge=0, le=255)
-    saturation_floor: float = Field(12.0, ge=0, le=255)
-    blur_um: float = Field(16.0, ge=0, description="sigma of a Gaussian blur before the threshold")
-    close_um: float = Field(40.0, ge=0, description="radius of the gaps that are closed")
-    min_area_mm2: float = Field(0.02, ge=0, description="smaller pieces of tissue are dropped")
-    min_hole_um2: float = Field(20_000.0, ge=0, description="smaller holes are filled")
-    ink: bool = Field(True, description="drop pen marks: saturated green, blue or black without any H&E hue")
+    mpp: float = Field(default=8.0, gt=0, description="µm per pixel of the coarse image")
+    saturation_threshold: float = Field(default=20.0, ge=0, le=255)
+    saturation_floor: float = Field(default=12.0, ge=0, le=255)
+    blur_um: float = Field(default=16.0, ge=0, description="sigma of a Gaussian blur before the threshold")
+    close_um: float = Field(default=40.0, ge=0, description="radius of the gaps that are closed")
+    min_area_mm2: float = Field(default=0.02, ge=0, description="smaller pieces of tissue are dropped")
+    min_hole_um2: float = Field(default=20_000.0, ge=0, description="smaller holes are filled")
+    ink: bool = Field(
+        default=True, description="drop pen marks: saturated green, blue or black without any H&E hue"
+    )
 
 
 def find_tissue(reader: SlideReader, spec: TissueSpec) -> TissueMask:

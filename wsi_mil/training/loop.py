@@ -19,6 +19,7 @@ from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.io.files import write_text
 from wsi_mil.logs import progress
+from wsi_mil.tasks import Detection, Task
 from wsi_mil.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from wsi_mil.training.loading import Buffer, packed_batches
 from wsi_mil.training.spec import TrainSpec
@@ -32,11 +33,15 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class FitResult:
-    """The kept epoch (from 1), its metrics, and those of all epochs. The model holds that epoch's weights."""
+    """The kept epoch (from 1), its metrics, and those of all epochs. The model holds that epoch's weights.
+
+    `task`: as fitted to the training bags; `task.predict` turns bag logits into what a person reads.
+    """
 
     epoch: int
     metrics: Row
     history: list[Row]
+    task: Task
 
 
 def fit(
@@ -45,6 +50,7 @@ def fit(
     val: Sequence[BagSource],
     spec: TrainSpec,
     *,
+    task: Task | None = None,
     device: torch.device | str = "cpu",
     folder: Path | None = None,
     identity: str = "",
@@ -52,6 +58,9 @@ def fit(
     stop_after: int | None = None,
 ) -> FitResult:
     """Train `model` in place on `train`; choose the epoch on `val`; return what happened.
+
+    `task`: what the labels of the bags mean; default: detection. Raises ConfigError for a task that the model does not
+    support.
 
     With select_by 'last' nothing is chosen and `val` may be empty.
 
@@ -61,7 +70,8 @@ def fit(
     """
     if not train or (not val and spec.select_by != "last"):
         raise DataError(f"training needs training and validation bags, got {len(train)} and {len(val)}")
-    run = _Run(model, spec, torch.device(device), identity)
+    task = (task or Detection.of(max(model.n_outputs, 2))).fitted([bag.label for bag in train])
+    run = _Run(model, spec, torch.device(device), identity, task)
     checkpoint = folder / CHECKPOINT if folder else None
     if checkpoint is not None and checkpoint.exists():
         run.resume(Checkpoint.load(checkpoint))
@@ -91,18 +101,28 @@ def fit(
         write_text(folder / "metrics.csv", _csv(run.history))
     model.load_state_dict(run.best_state)
     model.eval()
-    return FitResult(run.best_epoch, run.history[run.best_epoch - 1], run.history)
+    return FitResult(run.best_epoch, run.history[run.best_epoch - 1], run.history, task)
 
 
 class _Run:
     """Everything that changes while a model trains."""
 
-    def __init__(self, model: Aggregator, spec: TrainSpec, device: torch.device, identity: str) -> None:
+    def __init__(
+        self, model: Aggregator, spec: TrainSpec, device: torch.device, identity: str, task: Task
+    ) -> None:
         self.model, self.spec, self.device, self.identity = model.to(device), spec, device, identity
         if spec.two_pass == "always" and not isinstance(model, MaxPooling):
             raise ConfigError(
                 f"train.two_pass=always: {type(model).__name__} is no max-pooling method; leave it at 'auto'"
             )
+        if task.kind not in model.tasks:
+            raise ConfigError(f"{type(model).__name__} does not support the task {task.kind}")
+        if task.compares_slides and spec.bags_per_batch < 2:
+            raise ConfigError(
+                "train.bags_per_batch=1: the loss of this task compares the slides of a step: give at least 2, better "
+                "16 or more"
+            )
+        self.task, self.task_loss = task, model.task_loss(task)
         kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
         self.optimizer = kind(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
         self.generator = torch.Generator().manual_seed(spec.seed)
@@ -115,6 +135,7 @@ class _Run:
         self.best_state = _copy(model)
         self.history: list[Row] = []
         self._plateau = (math.inf, 0)
+        self.measure = "val_auc"
         low = spec.precision == "bf16" or (spec.precision == "auto" and device.type == "cuda")
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
 
@@ -167,7 +188,7 @@ class _Run:
     def _one_pass(self, packed: PackedBags) -> dict[str, Tensor]:
         batch = packed.to(self.device)
         with self._autocast:
-            terms = self.model.loss(self.model(batch), batch.labels)
+            terms = self.model.loss(self.model(batch), batch.labels, self.task_loss)
             total = torch.stack(list(terms.values())).sum()
         total.backward()
         return {name: term.detach() for name, term in terms.items()}
@@ -176,24 +197,34 @@ class _Run:
         assert isinstance(self.model, MaxPooling)
         with self._autocast:
             return backward_in_two_passes(
-                self.model, bags, chunk_rows=self.spec.chunk_rows, device=self.device, buffers=self.buffers
+                self.model,
+                bags,
+                self.task_loss,
+                chunk_rows=self.spec.chunk_rows,
+                device=self.device,
+                buffers=self.buffers,
             )
 
     @torch.inference_mode()
     def validate(self, bags: Sequence[BagSource]) -> Row:
-        """Return val_loss (bag term, mean over bags), val_auc (NaN where undefined) and val_accuracy (likeliest class)."""
+        """Return val_loss (bag term, mean over bags) and the measures of the task, NaN where undefined.
+
+        Of a loss that compares slides, val_loss is that of all bag logits together.
+        """
         self.model.eval()
-        losses, scores = 0.0, []
+        losses, logits = 0.0, []
         for batch in self._validation_batches(bags):
             output = self.model(batch)
-            losses += float(self.model.loss(output, batch.labels)["bag"]) * len(batch)
-            scores.append(self.model.probabilities(output.bag_logits.float()).double().cpu())
-        probabilities, labels = torch.cat(scores), [bag.label for bag in bags]
-        return {
-            "val_loss": losses / len(bags),
-            "val_auc": macro_auc(probabilities, labels),
-            "val_accuracy": float((probabilities.argmax(1) == torch.tensor(labels)).double().mean()),
-        }
+            losses += float(self.model.loss(output, batch.labels, self.task_loss)["bag"]) * len(batch)
+            logits.append(output.bag_logits.float())
+        targets = [bag.label for bag in bags]
+        mean = losses / len(bags)
+        if self.task.compares_slides:
+            mean = float(self.task_loss(torch.cat(logits).cpu(), torch.tensor(targets)))
+        predictions = torch.cat([self.task.predict(part).double().cpu() for part in logits])
+        found = self.task.measures(predictions, targets)
+        self.measure = f"val_{next(iter(found))}"
+        return {"val_loss": mean, **{f"val_{name}": value for name, value in found.items()}}
 
     def _validation_batches(self, bags: Sequence[BagSource]) -> Iterator[PackedBags]:
         """Yield the bags in order, up to chunk_rows instances at a time; of a bag beyond that only the instances that
@@ -234,7 +265,8 @@ class _Run:
             return (row["epoch"], 0.0)
         if self.spec.select_by == "val_loss":
             return (-row["val_loss"], 0.0)
-        return (-math.inf if math.isnan(row["val_auc"]) else row["val_auc"], -row["val_loss"])
+        value = row[self.measure]
+        return (-math.inf if math.isnan(value) else value, -row["val_loss"])
 
     def out_of_patience(self) -> bool:
         return self.spec.patience > 0 and self.epoch - self.best_epoch >= self.spec.patience
@@ -282,20 +314,6 @@ class _Run:
         self.best_key = (values["best_key"][0], values["best_key"][1])
         self._plateau = (values["plateau"][0], values["plateau"][1])
         self.history = values["history"]
-
-
-def macro_auc(probabilities: Tensor, labels: Sequence[int]) -> float:
-    """Return the ROC AUC of (B, C) probabilities, averaged over the classes that have both sides; two classes: of the
-    second. NaN if no class has both."""
-    from sklearn.metrics import roc_auc_score
-
-    classes = [1] if probabilities.shape[1] == 2 else list(range(probabilities.shape[1]))
-    found = []
-    for k in classes:
-        truth = [int(label == k) for label in labels]
-        if 0 < sum(truth) < len(truth):
-            found.append(float(roc_auc_score(truth, probabilities[:, k].numpy())))
-    return sum(found) / len(found) if found else math.nan
 
 
 def _copy(model: Aggregator) -> dict[str, Tensor]:

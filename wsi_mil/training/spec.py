@@ -12,38 +12,40 @@ class TrainSpec(Spec):
     gradient norm clipped at 1. `params` go to the aggregator. The epoch with the best validation AUC is kept (of
     equals, the one with the lower validation loss); `patience` epochs without a better one end the training."""
 
-    aggregator: str | None = Field(None, description="registry name; default: the model's own name")
+    aggregator: str | None = Field(default=None, description="registry name; default: the model's own name")
     params: dict[str, Any] = Field(default_factory=dict)
     head: Literal["auto", "sigmoid", "softmax"] = Field(
-        "auto", description="of two classes; auto: as published"
+        default="auto", description="of two classes; auto: as published"
     )
-    epochs: int = Field(100, ge=1)
-    bags_per_batch: int = Field(3, ge=1)
+    epochs: int = Field(default=100, ge=1)
+    bags_per_batch: int = Field(default=3, ge=1)
     optimizer: Literal["adamw", "adam"] = "adamw"
-    lr: float = Field(1e-4, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
+    lr: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["none", "cosine", "plateau"] = "none"
-    clip_norm: float = Field(1.0, ge=0, description="0: gradients are not clipped")
-    patience: int = Field(0, ge=0, description="0: no early stopping")
+    clip_norm: float = Field(default=1.0, ge=0, description="0: gradients are not clipped")
+    patience: int = Field(default=0, ge=0, description="0: no early stopping")
     select_by: Literal["val_auc", "val_loss", "last"] = "val_auc"
-    standardize: bool = Field(True, description="features to mean 0 and deviation 1 of the training bags")
+    standardize: bool = Field(
+        default=True, description="features to mean 0 and deviation 1 of the training bags"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 on a GPU, fp32 on a CPU"
+        default="auto", description="auto: bf16 on a GPU, fp32 on a CPU"
     )
     two_pass: Literal["auto", "always", "never"] = Field(
-        "auto",
+        default="auto",
         description="max-pooling only: gradients from the deciding instances alone, exactly; auto: in large batches",
     )
-    chunk_rows: int = Field(4096, ge=1, description="instances at a time in two-pass mode")
+    chunk_rows: int = Field(default=4096, ge=1, description="instances at a time in two-pass mode")
     annotated_share: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=1,
         description="guided(...) only: share of training slides whose lesion outlines it may see",
     )
     views: bool = Field(
-        False,
+        default=False,
         description="train on a view drawn anew every epoch for every bag: the plain features or one of encoder.views",
     )
-    checkpoint_every: int = Field(10, ge=1)
+    checkpoint_every: int = Field(default=10, ge=1)
     seed: int = 0

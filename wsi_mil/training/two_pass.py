@@ -15,6 +15,7 @@ from torch import Tensor
 from wsi_mil.aggregators.max_pooling import NOISE_ROWS, MaxPooling
 from wsi_mil.bags.dataset import BagSource
 from wsi_mil.contracts.bags import PackedBags
+from wsi_mil.tasks import TaskLoss
 from wsi_mil.training.loading import Buffer, Buffers, chunks_of
 
 
@@ -38,6 +39,7 @@ class Maxima:
 def backward_in_two_passes(
     model: MaxPooling,
     bags: Sequence[BagSource],
+    task_loss: TaskLoss,
     *,
     chunk_rows: int,
     device: torch.device | str = "cpu",
@@ -53,7 +55,7 @@ def backward_in_two_passes(
     found = [_scan(model, bag, chunk_rows, device, everywhere, instances, buffers) for bag in bags]
     reduced, noise = _reduce(found, bags)
     reduced = reduced.to(device)
-    terms = model.loss(model(reduced, noise=noise), reduced.labels)
+    terms = model.loss(model(reduced, noise=noise), reduced.labels, task_loss)
     own = [term for name, term in terms.items() if name not in everywhere]
     torch.stack(own).sum().backward()
     return {name: everywhere.get(name, term.detach()) for name, term in terms.items()}

@@ -30,9 +30,10 @@ class FalsePositive:
 
 def read(source: ReportSource, name: str) -> Content | None:
     metrics = source.metrics.get(name)
-    if not metrics or "false_positives_at_threshold" not in metrics["froc"]:
+    if metrics is None or metrics.froc.facts is None:
         return None
-    count, path = metrics["froc"]["false_positives_at_threshold"], source.run.evaluation(name) / "false_positives.csv"
+    count = metrics.froc.facts.false_positives_at_threshold
+    path = source.run.evaluation(name) / "false_positives.csv"
     rows = read_csv(path)[:SHOWN] if path.exists() else []
     return Content(
         [count, digest_file(path) if rows else None],

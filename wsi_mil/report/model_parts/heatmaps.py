@@ -32,7 +32,12 @@ def read(source: ReportSource, name: str) -> Content | None:
     if not rows:
         return None
     refined = name in source.refinements
-    inputs = [run.read_index(name), digest_file(run.slide_scores(name)), refined, [row.slide_id for row in rows]]
+    inputs = [
+        run.read_index(name),
+        digest_file(run.slide_scores(name)),
+        refined,
+        [row.slide_id for row in rows],
+    ]
     return Content(
         inputs, lambda: fill(__file__, refined=refined, pairs=[_pair(source, name, row) for row in rows])
     )

@@ -7,7 +7,7 @@ from wsi_mil.report.templating import fill
 
 def read(source: ReportSource, name: str) -> Content | None:
     refined = source.refinements.get(name)
-    return Content(refined, lambda: fill(__file__, r=refined)) if refined else None
+    return Content(refined.as_json(), lambda: fill(__file__, refined=refined)) if refined else None
 
 
 PART = ModelPart(20, read)

@@ -26,31 +26,33 @@ class PoisonSpec(Spec):
     """
 
     kind: str = Field(
-        "noise", description="a module of wsi_mil/robustness/poison/kinds, or package.module:Name"
+        default="noise", description="a module of wsi_mil/robustness/poison/kinds, or package.module:Name"
     )
     strength: float = Field(
-        1.0,
+        default=1.0,
         gt=0,
         le=1,
         description="noise, chip: opacity; pen: fraction of light that the ink filters; cast, stain: fraction of the "
         "full shift; blur: of 4 µm; jpeg: of the loss from quality 95 to 5",
     )
     coverage: float | None = Field(
-        None, gt=0, le=1, description="fraction of tiles touched; null: 0.15, for cast and stain 1"
+        default=None, gt=0, le=1, description="fraction of tiles touched; null: 0.15, for cast and stain 1"
     )
     placement: Placement = "off_tumour"
-    patch_share: float = Field(0.5, gt=0, le=1, description="fraction of a chosen tile's area")
-    colour: tuple[int, int, int] = Field((40, 190, 60), description="red, green, blue of noise, pen and cast")
-    grain_um: float = Field(1.0, gt=0, description="size of a grain of noise")
-    width_um: float = Field(60.0, gt=0, description="width of a pen stroke")
+    patch_share: float = Field(default=0.5, gt=0, le=1, description="fraction of a chosen tile's area")
+    colour: tuple[int, int, int] = Field(
+        default=(40, 190, 60), description="red, green, blue of noise, pen and cast"
+    )
+    grain_um: float = Field(default=1.0, gt=0, description="size of a grain of noise")
+    width_um: float = Field(default=60.0, gt=0, description="width of a pen stroke")
     stain_gains: tuple[float, float] | None = Field(
-        None,
+        default=None,
         description="stain: amounts of haematoxylin and eosin are multiplied by these; null: another laboratory's "
         "vectors and amounts are drawn",
     )
-    seed: int = Field(0, ge=0, description="of places, of noise and of another laboratory's stain")
+    seed: int = Field(default=0, ge=0, description="of places, of noise and of another laboratory's stain")
     params: dict[str, float] = Field(
-        {}, description="parameters that only this kind has; the kinds of wsi_mil itself have none"
+        default={}, description="parameters that only this kind has; the kinds of wsi_mil itself have none"
     )
 
     @field_validator("kind")

@@ -1,0 +1,58 @@
+"""Tasks: losses against other code and against hand-worked cases, and what a task survives (a pickle, a file)."""
+
+import pickle
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from wsi_mil.aggregators import AGGREGATORS, outputs_for
+from wsi_mil.errors import ConfigError, ModelError
+from wsi_mil.tasks import TASKS, Detection, Task, TaskLoss, task_from_values, task_values
+from wsi_mil.tasks.losses import class_losses
+
+
+def test_class_losses_equal_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, three = torch.randn(6, 1, generator=generator), torch.randn(6, 3, generator=generator)
+    binary, classes = torch.tensor([0, 1, 1, 0, 1, 0]), torch.tensor([0, 1, 2, 2, 1, 0])
+    torch.testing.assert_close(
+        class_losses(three, classes, "softmax").mean(), F.cross_entropy(three, classes)
+    )
+    expected = F.binary_cross_entropy_with_logits(one[:, 0], binary.float())
+    for form in ("softmax", "one_vs_rest", "clamped"):
+        loss = TaskLoss(Detection.of(2), form)  # type: ignore[arg-type]
+        torch.testing.assert_close(loss(one, binary), expected)
+        torch.testing.assert_close(loss.each(one, binary).mean(), expected)
+    against = F.binary_cross_entropy_with_logits(three, F.one_hot(classes).float())
+    torch.testing.assert_close(class_losses(three, classes, "one_vs_rest").mean(), against)
+
+
+@pytest.mark.parametrize("kind", sorted(TASKS))
+def test_a_task_survives_a_pickle_and_a_file(kind: str) -> None:
+    task: Task = Detection(("normal", "tumour"))
+    if kind != "detection":
+        task = TASKS.load(kind)(task.class_names)
+    assert pickle.loads(pickle.dumps(task)) == task
+    values = task_values(task)
+    assert values["kind"] == kind
+    assert task_from_values({**values, "class_names": ["normal", "tumour"]}) == task
+
+
+def test_a_model_file_names_no_code() -> None:
+    with pytest.raises(ModelError, match="no installed package offers"):
+        task_from_values({"kind": "os:system"})
+
+
+def test_every_method_supports_detection() -> None:
+    for name in AGGREGATORS:
+        assert outputs_for(name, Detection.of(2)) in (1, 2)
+
+
+def test_a_task_that_a_method_does_not_support_is_refused_by_name() -> None:
+    class Number(Detection):
+        kind = "regression"
+
+    with pytest.raises(ConfigError, match="'clam_sb' does not support the task regression"):
+        outputs_for("clam_sb", Number.of(2))
+    assert outputs_for("abmil", Number.of(2)) == 1

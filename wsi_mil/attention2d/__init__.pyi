@@ -1,0 +1,15 @@
+from .backbones import VolumeTransformer as VolumeTransformer
+from .backbones import build_backbone as build_backbone
+from .bilinear import AttentionMaps as AttentionMaps
+from .bilinear import bilinear_attention_pooling as bilinear_attention_pooling
+from .cal import CAL as CAL
+from .cal import CALOutput as CALOutput
+from .cam import grad_cam as grad_cam
+from .gain import GAIN as GAIN
+from .gain import GAINOutput as GAINOutput
+from .loss_attention import LossAttentionPool2d as LossAttentionPool2d
+from .loss_attention import PooledMaps as PooledMaps
+from .measures import Localisation as Localisation
+from .measures import localise as localise
+from .supervision import box_masks as box_masks
+from .supervision import polygon_masks as polygon_masks

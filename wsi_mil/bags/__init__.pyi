@@ -1,0 +1,10 @@
+from .dataset import BagSource as BagSource
+from .dataset import StoredBag as StoredBag
+from .dataset import load_bag as load_bag
+from .dataset import read_bag as read_bag
+from .labels import LabelTable as LabelTable
+from .labels import read_labels as read_labels
+from .splits import Fold as Fold
+from .splits import Split as Split
+from .splits import SplitSpec as SplitSpec
+from .splits import make_split as make_split

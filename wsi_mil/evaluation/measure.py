@@ -1,0 +1,149 @@
+"""From an entry of the table of metrics and observations to a value with its interval, or to a difference of two models."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_mil.contracts.labels import TaskKind
+from wsi_mil.contracts.metric import Metric
+from wsi_mil.errors import DataError
+from wsi_mil.evaluation.intervals import Statistic, bootstrap_interval
+from wsi_mil.evaluation.observations import Observations, Rows
+from wsi_mil.evaluation.paired import PairedDifference, paired_bootstrap
+from wsi_mil.evaluation.table import Level, MetricEntry, metrics_at
+from wsi_mil.randomness import named_generator
+
+
+def measure(
+    entry: MetricEntry,
+    data: Observations,
+    rng: np.random.Generator,
+    draws: int = 1000,
+    task: TaskKind = "detection",
+) -> Metric:
+    """Return the metric of all slides, with its 95 % bootstrap interval over groups unless `draws` is 0.
+
+    A metric that does not apply, or is undefined, has no interval, and its reason says why.
+
+    >>> from wsi_mil.evaluation.observations import SlideObservations
+    >>> truth, scores = np.array([True, False, False]), np.array([0.9, 0.8, 0.1])
+    >>> slides = SlideObservations(("a", "b", "c"), truth, scores, scores > 0.5)
+    >>> accuracy = next(entry for entry in metrics_at("slide", "detection") if entry.name == "accuracy")
+    >>> round(measure(accuracy, slides, np.random.default_rng(0), draws=0).value, 3)
+    0.667
+    """
+    if reason := why_undefined(entry, data, task):
+        return Metric(math.nan, None, reason, data.n)
+    statistic = _statistic(entry, data)
+    value = statistic(data.everything())
+    if math.isnan(value):
+        return Metric(value, None, f"undefined: {data.contents()}", data.n)
+    interval = bootstrap_interval(statistic, data.groups, rng, draws) if draws else None
+    return Metric(value, interval, "", data.n)
+
+
+def measure_all(
+    data: Observations, seed: int, model: str, draws: int = 1000, task: TaskKind = "detection"
+) -> dict[str, Metric]:
+    """Return every metric of the level of `data` that applies to `task`, by name.
+
+    Each metric has a random generator of its own, by the names of model, level and metric: a metric that is added
+    changes the interval of no other.
+    """
+    return {
+        entry.name: measure(
+            entry, data, named_generator(seed, model, data.level, entry.name), entry.draws(draws), task
+        )
+        for entry in metrics_at(data.level, task)
+    }
+
+
+def all_undefined(level: Level, reason: str, task: TaskKind = "detection") -> dict[str, Metric]:
+    """Return every metric of a level as undefined for one reason, such as a run without annotations."""
+    return {entry.name: Metric(math.nan, None, reason) for entry in metrics_at(level, task)}
+
+
+def compare_all(
+    first: Observations,
+    second: Observations,
+    seed: int,
+    models: tuple[str, str],
+    draws: int = 1000,
+    task: TaskKind = "detection",
+) -> dict[str, PairedDifference]:
+    """Return the difference first - second of every metric of their level, by name.
+
+    Both hold the same slides in the same order. Raises DataError if their groups differ.
+    """
+    if list(first.groups) != list(second.groups):
+        raise DataError(f"{models[0]} and {models[1]} must be compared on the same slides in the same order")
+    return {
+        entry.name: compare(
+            entry,
+            first,
+            second,
+            named_generator(seed, *models, first.level, entry.name),
+            entry.draws(draws),
+            task,
+        )
+        for entry in metrics_at(first.level, task)
+    }
+
+
+def compare(
+    entry: MetricEntry,
+    first: Observations,
+    second: Observations,
+    rng: np.random.Generator,
+    draws: int = 1000,
+    task: TaskKind = "detection",
+) -> PairedDifference:
+    """Return the difference of one metric, by paired bootstrap over groups; NaN with a reason where it is undefined."""
+    for data in (first, second):
+        if reason := why_undefined(entry, data, task):
+            return PairedDifference.undefined(reason)
+    found = paired_bootstrap(
+        _statistic(entry, first), _statistic(entry, second), first.groups, rng, entry.draws(draws)
+    )
+    return (
+        found
+        if not math.isnan(found.difference)
+        else PairedDifference.undefined(f"undefined: {first.contents()}")
+    )
+
+
+def values(metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """Return the values of the metrics that are defined.
+
+    >>> values({"auc": Metric(0.9), "f1": Metric(math.nan, reason="no positive slide")})
+    {'auc': 0.9}
+    """
+    return {name: metric.value for name, metric in metrics.items() if metric.defined}
+
+
+def why_undefined(entry: MetricEntry, data: Observations, task: TaskKind) -> str:
+    """Return why the metric cannot be computed from these slides, "" if it can."""
+    if entry.level != data.level:
+        return f"a metric of level {entry.level} does not apply to observations of level {data.level}"
+    if task not in entry.tasks:
+        return f"does not apply to {task}: it is for {', '.join(sorted(entry.tasks))}"
+    if entry.score_kinds is not None and data.score_kind not in entry.score_kinds:
+        return f"does not apply to scores that are a {data.score_kind}: needs {', '.join(sorted(entry.score_kinds))}"
+    rows = data.everything()
+    for need in entry.needs:
+        if data.column(need, rows) is None:
+            return f"needs {need!r}, which is not known of these slides"
+    if entry.both_classes:
+        truth: NDArray[np.bool_] = np.asarray(data.column("truth", rows), bool)
+        if truth.all() or not truth.any():
+            return f"undefined: {data.contents()}"
+    return ""
+
+
+def _statistic(entry: MetricEntry, data: Observations) -> Statistic:
+    def statistic(rows: Rows) -> float:
+        return float(entry.function(**{need: data.column(need, rows) for need in entry.needs}))
+
+    return statistic

@@ -1,0 +1,48 @@
+"""Fractions of slides that are called right."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_mil.evaluation.table import MetricEntry
+
+
+def accuracy(truth: NDArray[np.bool_], called: NDArray[np.bool_]) -> float:
+    """Return the fraction of slides whose call is right.
+
+    >>> accuracy(np.array([True, True, False, False]), np.array([True, True, True, False]))
+    0.75
+    """
+    return float((truth == called).mean())
+
+
+def balanced_accuracy(truth: NDArray[np.bool_], called: NDArray[np.bool_]) -> float:
+    """Return the mean of sensitivity and specificity; if a class is missing, the one of the two that is defined.
+
+    >>> balanced_accuracy(np.array([True, False, False, False]), np.array([True, True, False, False]))
+    0.8333333333333333
+    """
+    from sklearn.metrics import recall_score
+
+    return float(recall_score(truth, called, labels=np.unique(truth), average="macro"))
+
+
+METRICS = (
+    MetricEntry(
+        "accuracy",
+        "slide",
+        "accuracy",
+        accuracy,
+        ("truth", "called"),
+        shown_in=("report", "terminal"),
+        position=30,
+    ),
+    MetricEntry(
+        "balanced_accuracy",
+        "slide",
+        "balanced accuracy",
+        balanced_accuracy,
+        ("truth", "called"),
+        shown_in=("trainings",),
+        position=35,
+    ),
+)

@@ -1,0 +1,299 @@
+"""metrics.json: the one place that writes it and reads it.
+
+Format 3. NaN is null. `slide`, `patch` and `froc` (lesions) each hold one level:
+
+    "slide": {
+      "metrics": ["auc", "average_precision", ...],       names of the level's metrics, in the order of tables
+      "auc": 0.98,                                         one key for each of these names; null where undefined
+      "intervals": {"auc": {"value": 0.98, "low": 0.93, "high": 1.0, "level": 0.95,
+                            "method": "percentile bootstrap", "draws": 1000}},   null for a metric without interval
+      "reasons": {"f1": "..."},                            why a metric is undefined; holds undefined metrics only
+      "n": 16, "n_positive": 8, "confusion": {"tp", "fp", "fn", "tn"},
+      "calibration": {"brier", "interval", "brier_of_share", "expected_error", "bins": [{"from", "to", "slides",
+                      "mean_probability", "share_positive", "low", "high"}]},
+      "delong": {"auc", "variance", "interval", "logit_interval", "hanley_mcneil_se", "n_positive", "n_negative"},
+      "thresholds": [[fold, threshold]],
+      "folds": {"auc": [...], "mean", "std"}               with several folds only
+    }
+    "patch":  metrics, intervals, reasons as above, "n_slides", "n_tiles", "n_positive", "per_slide": {name: {"mean",
+              "n_slides"}}, "truth", "predicted", "slides_without_annotation", "folds"
+    "froc":   metrics, intervals, reasons as above, "sensitivity_at_fp_per_slide", "n_lesions", "n_slides", "by_size",
+              "false_positives_at_threshold", "mode", "lesions", "mask_mpp", "isolated_below_um", "detections"
+
+Without annotations `patch` and `froc` hold only their metrics, which are undefined. Files of formats 1 and 2 (no
+`metrics`; intervals from one shared random generator) count as absent: `wsi-mil evaluate` writes them again.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from wsi_mil.contracts.labels import TaskKind
+from wsi_mil.contracts.metric import Interval, Metric
+from wsi_mil.errors import ConfigError, StoreError
+from wsi_mil.evaluation.delong import AucEstimate
+from wsi_mil.evaluation.results import (
+    Calibration,
+    CalibrationBin,
+    Confusion,
+    FoldSpread,
+    FrocFacts,
+    FrocResult,
+    Metrics,
+    MetricsFile,
+    PatchFacts,
+    PatchResult,
+    SizeClass,
+    SlideResult,
+    WithinSlides,
+)
+from wsi_mil.evaluation.table import Level, metrics_at
+from wsi_mil.io.files import read_json, write_json
+from wsi_mil.io.json import without_nan
+
+FORMAT = 3
+
+
+def write_metrics(path: Path, found: MetricsFile) -> None:
+    """Write metrics.json, whole or not at all."""
+    write_json(path, metrics_json(found))
+
+
+def read_metrics(path: Path) -> MetricsFile | None:
+    """Return what metrics.json holds; None if there is none or it is of an earlier format.
+
+    Raises StoreError for a file that is no JSON, or is of this format and lacks a key.
+    """
+    if not path.exists():
+        return None
+    try:
+        found = read_json(path)
+        if not isinstance(found, dict) or found.get("format_version") != FORMAT:
+            return None
+        return MetricsFile(
+            model=found["model"],
+            inputs_digest=found["inputs_digest"],
+            split_digest=found["split_digest"],
+            slide=_read_slide(found["slide"]),
+            patch=_read_patch(found["patch"]),
+            froc=_read_froc(found["froc"]),
+            task=found["task"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"{path} is damaged ({type(error).__name__}: {error}): remove it and run `wsi-mil evaluate` again"
+        ) from error
+
+
+def is_current(path: Path, inputs_digest: str, task: TaskKind) -> bool:
+    """Return whether metrics.json was made from these inputs and holds every metric that the table now has.
+
+    A damaged file is not current.
+    """
+    try:
+        found = read_metrics(path)
+    except StoreError:
+        return False
+    if found is None or found.inputs_digest != inputs_digest or found.task != task:
+        return False
+    levels: tuple[Level, ...] = ("slide", "patch", "lesion")
+    return all(
+        set(found.metrics(level)) == {entry.name for entry in metrics_at(level, task)} for level in levels
+    )
+
+
+def metrics_json(found: MetricsFile) -> dict[str, Any]:
+    """Return the JSON value of metrics.json, without NaN."""
+    whole: dict[str, Any] = without_nan(
+        {
+            "kind": "metrics",
+            "format_version": FORMAT,
+            "model": found.model,
+            "task": found.task,
+            "inputs_digest": found.inputs_digest,
+            "split_digest": found.split_digest,
+            "slide": _slide(found.slide),
+            "patch": _level(found.patch.metrics, _patch_facts(found.patch.facts)),
+            "froc": _level(found.froc.metrics, _froc_facts(found.froc.facts)),
+        }
+    )
+    return whole
+
+
+def calibration_json(found: SlideResult) -> dict[str, Any]:
+    """Return the `calibration` of metrics.json, which the figure of curves shows as well."""
+    brier = found.metrics["brier"]
+    keys = {"start": "from", "stop": "to", "fraction_positive": "share_positive"}
+    bins = [
+        {keys.get(key, key): value for key, value in asdict(part).items()} for part in found.calibration.bins
+    ]
+    return {
+        "brier": brier.value,
+        "interval": _interval(brier),
+        "brier_of_share": found.calibration.brier_of_fraction,
+        "expected_error": found.calibration.expected_error,
+        "bins": bins,
+    }
+
+
+def _level(metrics: Metrics, facts: Mapping[str, Any]) -> dict[str, Any]:
+    if taken := sorted({*facts, "metrics", "intervals", "reasons"} & set(metrics)):
+        raise ConfigError(
+            f"a metric cannot be named {taken[0]!r}: metrics.json has a key of that name. Rename it"
+        )
+    return {
+        **facts,
+        "metrics": list(metrics),
+        **{name: metric.value for name, metric in metrics.items()},
+        "intervals": {name: _interval(metric) for name, metric in metrics.items()},
+        "reasons": {name: metric.reason for name, metric in metrics.items() if metric.reason},
+    }
+
+
+def _interval(metric: Metric) -> dict[str, Any] | None:
+    return None if metric.interval is None else {"value": metric.value, **asdict(metric.interval)}
+
+
+def _slide(found: SlideResult) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "n": found.n,
+        "n_positive": found.n_positive,
+        "confusion": asdict(found.confusion),
+        "calibration": calibration_json(found),
+        "thresholds": found.thresholds,
+    }
+    if found.delong is not None:
+        facts["delong"] = asdict(found.delong)
+    if found.folds is not None:
+        facts["folds"] = asdict(found.folds)
+    level = _level(found.metrics, facts)
+    if found.delong_reason:
+        level["reasons"]["delong"] = found.delong_reason
+    return level
+
+
+def _patch_facts(facts: PatchFacts | None) -> dict[str, Any]:
+    if facts is None:
+        return {}
+    found = asdict(facts)
+    found["predicted"] = found.pop("called")
+    if facts.folds is None:
+        del found["folds"]
+    return found
+
+
+def _froc_facts(facts: FrocFacts | None) -> dict[str, Any]:
+    if facts is None:
+        return {}
+    found = asdict(facts)
+    found["sensitivity_at_fp_per_slide"] = found.pop("sensitivity_at")
+    return found
+
+
+def _read_level(found: Mapping[str, Any], n: str) -> dict[str, Metric]:
+    return {
+        name: Metric(
+            _number(found[name]),
+            _read_interval(found["intervals"][name]),
+            found["reasons"].get(name, ""),
+            found.get(n, 0),
+        )
+        for name in found["metrics"]
+    }
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _read_interval(found: Mapping[str, Any] | None) -> Interval | None:
+    if found is None:
+        return None
+    return Interval(
+        _number(found["low"]), _number(found["high"]), found["method"], found["level"], found["draws"]
+    )
+
+
+def _read_slide(found: Mapping[str, Any]) -> SlideResult:
+    shape = found["calibration"]
+    bins = tuple(
+        CalibrationBin(
+            part["from"],
+            part["to"],
+            part["slides"],
+            part["mean_probability"],
+            part["share_positive"],
+            part["low"],
+            part["high"],
+        )
+        for part in shape["bins"]
+    )
+    delong = found.get("delong")
+    return SlideResult(
+        metrics=_read_level(found, "n"),
+        n=found["n"],
+        n_positive=found["n_positive"],
+        confusion=Confusion(**found["confusion"]),
+        calibration=Calibration(shape["brier_of_share"], shape["expected_error"], bins),
+        thresholds=tuple((fold, value) for fold, value in found["thresholds"]),
+        delong=_read_delong(delong) if delong is not None else None,
+        delong_reason=found["reasons"].get("delong", ""),
+        folds=_read_folds(found),
+    )
+
+
+def _read_delong(found: Mapping[str, Any]) -> AucEstimate:
+    intervals = {
+        key: (_number(found[key][0]), _number(found[key][1])) for key in ("interval", "logit_interval")
+    }
+    return AucEstimate(**{**found, **intervals})
+
+
+def _read_folds(found: Mapping[str, Any]) -> FoldSpread | None:
+    folds = found.get("folds")
+    if folds is None:
+        return None
+    return FoldSpread(
+        tuple(_number(value) for value in folds["auc"]), _number(folds["mean"]), _number(folds["std"])
+    )
+
+
+def _read_patch(found: Mapping[str, Any]) -> PatchResult:
+    metrics = _read_level(found, "n_tiles")
+    if "n_tiles" not in found:
+        return PatchResult(metrics)
+    per_slide = {
+        name: WithinSlides(_number(one["mean"]), one["n_slides"]) for name, one in found["per_slide"].items()
+    }
+    facts = PatchFacts(
+        found["n_slides"],
+        found["n_tiles"],
+        found["n_positive"],
+        per_slide,
+        found["truth"],
+        found["predicted"],
+        tuple(found["slides_without_annotation"]),
+        _read_folds(found),
+    )
+    return PatchResult(metrics, facts)
+
+
+def _read_froc(found: Mapping[str, Any]) -> FrocResult:
+    metrics = _read_level(found, "n_lesions")
+    if "n_lesions" not in found:
+        return FrocResult(metrics)
+    facts = FrocFacts(
+        {at: _number(value) for at, value in found["sensitivity_at_fp_per_slide"].items()},
+        found["n_lesions"],
+        found["n_slides"],
+        tuple(SizeClass(**one) for one in found["by_size"]),
+        found["false_positives_at_threshold"],
+        found["mode"],
+        found["lesions"],
+        found["mask_mpp"],
+        found["isolated_below_um"],
+        found["detections"],
+    )
+    return FrocResult(metrics, facts)

@@ -1,0 +1,162 @@
+"""What an evaluation finds: frozen records, from which `metrics_file` writes metrics.json."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wsi_mil.contracts.labels import TaskKind
+from wsi_mil.contracts.metric import Metric
+from wsi_mil.evaluation.delong import AucEstimate
+from wsi_mil.evaluation.table import Level
+
+Metrics = Mapping[str, Metric]
+"""The metrics of one level, by name."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of slides: called positive and positive (tp), called positive and negative (fp), and so on."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """The slides whose probability lies in [start, stop): their mean probability, the fraction of positive ones, and
+    the 95 % Wilson interval of that fraction."""
+
+    start: float
+    stop: float
+    slides: int
+    mean_probability: float
+    fraction_positive: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether a slide probability means what it says.
+
+    brier_of_fraction: the Brier score of always giving the fraction of positive slides, which a model must beat.
+    expected_error: mean distance of probability and fraction over the bins, weighed by slides. bins: those that hold
+    slides.
+    """
+
+    brier_of_fraction: float
+    expected_error: float
+    bins: tuple[CalibrationBin, ...]
+
+
+@dataclass(frozen=True)
+class FoldSpread:
+    """The AUC of every fold, and mean and standard deviation (n - 1) of the defined ones; NaN where undefined."""
+
+    auc: tuple[float, ...]
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class SlideResult:
+    """Slide level, over all test slides together.
+
+    thresholds: (fold, threshold) pairs. delong: the AUC with its analytic variance; None where `delong_reason` says why.
+    folds: with several folds only.
+    """
+
+    metrics: Metrics
+    n: int
+    n_positive: int
+    confusion: Confusion
+    calibration: Calibration
+    thresholds: tuple[tuple[int, float], ...]
+    delong: AucEstimate | None = None
+    delong_reason: str = ""
+    folds: FoldSpread | None = None
+
+
+@dataclass(frozen=True)
+class WithinSlides:
+    """The mean over slides of a metric within each slide, over the `n_slides` slides where it is defined."""
+
+    mean: float
+    n_slides: int
+
+
+@dataclass(frozen=True)
+class PatchFacts:
+    """What the patch metrics were computed from. truth, called: when a tile counts as tumour, and is called so."""
+
+    n_slides: int
+    n_tiles: int
+    n_positive: int
+    per_slide: Mapping[str, WithinSlides]
+    truth: str
+    called: str
+    slides_without_annotation: tuple[str, ...]
+    folds: FoldSpread | None = None
+
+
+@dataclass(frozen=True)
+class PatchResult:
+    """Patch level; `facts` is None for a run without annotations, whose metrics are undefined."""
+
+    metrics: Metrics
+    facts: PatchFacts | None = None
+
+
+@dataclass(frozen=True)
+class SizeClass:
+    """Lesions of one class of length that count, and how many of them were found at the slide's threshold."""
+
+    size: str
+    lesions: int
+    found: int
+
+
+@dataclass(frozen=True)
+class FrocFacts:
+    """What the lesion metrics were computed from, and the sensitivity at each number of false positives per slide.
+
+    mask_mpp: µm per pixel of the evaluation mask, None where lesions are polygons. detections: how they were made.
+    """
+
+    sensitivity_at: Mapping[str, float]
+    n_lesions: int
+    n_slides: int
+    by_size: tuple[SizeClass, ...]
+    false_positives_at_threshold: int
+    mode: str
+    lesions: str
+    mask_mpp: float | None
+    isolated_below_um: float
+    detections: str
+
+
+@dataclass(frozen=True)
+class FrocResult:
+    """Lesion level; `facts` is None for a run without annotations, whose metrics are undefined."""
+
+    metrics: Metrics
+    facts: FrocFacts | None = None
+
+
+@dataclass(frozen=True)
+class MetricsFile:
+    """What metrics.json of one model holds. The digests say which inputs and which split it was made from."""
+
+    model: str
+    inputs_digest: str
+    split_digest: str
+    slide: SlideResult
+    patch: PatchResult
+    froc: FrocResult
+    task: TaskKind = "detection"
+
+    def metrics(self, level: Level) -> Metrics:
+        """Return the metrics of a level, by name; none at pixel level."""
+        levels = {"slide": self.slide.metrics, "patch": self.patch.metrics, "lesion": self.froc.metrics}
+        return levels.get(level, {})

@@ -1,0 +1,67 @@
+"""Where the work of a run is done: settings of `execution` in the configuration."""
+
+import os
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from wsi_mil.contracts.spec import Spec
+from wsi_mil.execution.clusters import ClusterSpec
+
+
+class ExecutionSpec(Spec):
+    """`local`: `workers` processes (1: in this one); `dask`: the scheduler at `scheduler` (a host:port address),
+    or the jobs of `cluster`."""
+
+    backend: Literal["local", "dask"] = "local"
+    workers: int = Field(default=0, ge=0, description="0: one per core")
+    threads: int = Field(default=0, ge=0, description="reading and torch threads; 0: one per core")
+    device: str = Field(default="auto", description="cpu, cuda, cuda:1, mps; auto: cuda where there is one")
+    devices: Literal["all"] | tuple[str, ...] = Field(
+        default=(),
+        description="extract: one process on each of these, [cuda:0, cuda:1]; all: every CUDA device; "
+        "none: `device` alone",
+    )
+    scheduler: str | None = None
+    cluster: ClusterSpec | None = Field(
+        default=None, description="dask: start these jobs instead of using a scheduler that runs"
+    )
+    retries: int = Field(
+        default=2, ge=0, description="dask: other workers that try a slide which one could not do"
+    )
+
+    @model_validator(mode="after")
+    def _backend_uses_what_is_given(self) -> "ExecutionSpec":
+        if self.cluster is not None and (self.backend != "dask" or self.scheduler is not None):
+            raise ValueError(
+                "execution.cluster starts jobs for backend=dask, without a scheduler of your own: "
+                "say backend=dask and leave scheduler out"
+            )
+        if self.devices and self.backend != "local":
+            raise ValueError(
+                "execution.devices are those of this machine (backend=local); "
+                "each Dask worker takes one: leave it out"
+            )
+        return self
+
+    def resolved_workers(self) -> int:
+        """Return the number of worker processes: `workers`, or one per core."""
+        return self.workers or available_cores()
+
+    def resolved_threads(self) -> int:
+        """Return the number of threads of one process: `threads`, or one per core."""
+        return self.threads or available_cores()
+
+    @property
+    def asks_for_gpu(self) -> bool:
+        """Whether work that can use a GPU must get one: the device is CUDA, or the cluster's jobs have GPUs."""
+        return self.device.startswith("cuda") or (self.cluster is not None and self.cluster.gpus > 0)
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use: what a container or SLURM allows, not all of the machine.
+
+    >>> available_cores() >= 1
+    True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

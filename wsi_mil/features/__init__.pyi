@@ -1,0 +1,9 @@
+from .engine import ExtractionReport as ExtractionReport
+from .engine import encode_tiles as encode_tiles
+from .engine import extract_features as extract_features
+from .engine import extract_slides as extract_slides
+from .mapped import MappedFeatures as MappedFeatures
+from .store import SlideStore as SlideStore
+from .stored import FeatureOrigin as FeatureOrigin
+from .stored import PoisonRecord as PoisonRecord
+from .stored import StoredFeatures as StoredFeatures

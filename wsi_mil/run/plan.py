@@ -1,0 +1,68 @@
+"""What `run` would do, without doing any of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsi_mil.config import RunConfig
+from wsi_mil.io.files import digest_json
+from wsi_mil.io.remote import Location
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.slides import find_slides
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """A synthetic cohort that would be written first: how many slides, into which folder."""
+
+    slides: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class SlidesPlan:
+    """The slides of a run, how many of them have tiles and features already, and which models were trained."""
+
+    folder: Location
+    slides: int
+    tiled: int
+    extracted: int
+    trained: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What `run` would start from. `work` is the cohort to be made, or what is known of the slides that exist."""
+
+    config: RunConfig
+    exists: bool
+    work: CohortPlan | SlidesPlan
+    config_digest: str
+
+
+def plan_run(config: RunConfig) -> RunPlan:
+    """Return what a run of this configuration would start from. Reads the run folder and writes nothing."""
+    digest = digest_json(config.model_dump(mode="json"))
+    return RunPlan(config, config.run.exists(), _cohort(config) or _slides(config), digest)
+
+
+def _cohort(config: RunConfig) -> CohortPlan | None:
+    """The synthetic cohort that is asked for and not made yet."""
+    if config.slides.folder is not None or config.synthetic is None:
+        return None
+    folder = config.run / "cohort"
+    if (folder / "cohort.json").exists():
+        return None
+    return CohortPlan(2 * config.synthetic.pairs + len(config.synthetic.odd), folder)
+
+
+def _slides(config: RunConfig) -> SlidesPlan:
+    run = RunFolder(config.run)
+    slides = find_slides(config.slide_folder)
+    stores = [run.store(slide.slide_id) for slide in slides]
+    return SlidesPlan(
+        folder=config.slide_folder,
+        slides=len(slides),
+        tiled=sum(store.tiles_digest() is not None for store in stores),
+        extracted=sum(store.stored_features(config.encoder.key) is not None for store in stores),
+        trained=tuple(name for name in config.models if (run.path / "models" / name).is_dir()),
+    )

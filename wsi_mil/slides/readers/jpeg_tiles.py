@@ -1,0 +1,262 @@
+"""The fast path for tiled JPEG (SVS, generic TIFF): OpenSlide says what the slide is, its raw tiles give the pixels.
+
+OpenSlide spends several times as long on a region as libjpeg-turbo on the tiles below it (benchmarks/extraction.py). Here every tile is
+fetched by its offset and decoded once, however many regions touch it, and a level's pixels are its own: nothing is interpolated.
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_mil.contracts.arrays import RGB
+from wsi_mil.errors import SlideError
+from wsi_mil.slides.files import FileReader, MppOverride
+from wsi_mil.slides.openslide_pixels import Blocks, library_version, open_handle, read_pixels
+
+VENDORS = ("aperio", "generic-tiff")
+"""Formats whose levels are TIFF directories pixel for pixel: no padding, no overlap, no stage positions."""
+ROWS_KEPT = 3
+"""Of the widest level's tiles: a row of tiles that lies across two rows of the file, and where the threads are ahead."""
+CACHE_BYTES = 256 << 20
+JPEG, RGB_PHOTOMETRIC, YCBCR_PHOTOMETRIC = 7, 2, 6
+
+Key = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class TiledLevel:
+    """One level in its file: where each JPEG tile lies (row by row), and what its decoder must know."""
+
+    tile_width_px: int
+    tile_height_px: int
+    columns: int
+    offsets: NDArray[np.int64]
+    byte_counts: NDArray[np.int64]
+    tables: bytes | None
+    photometric: int
+
+
+class JpegTilesReader(FileReader):
+    """Reads tiled JPEG levels by their raw tiles; raises SlideError, saying why, for a file that is not made of them.
+
+    Where a pyramid leaves tiles out, OpenSlide is asked, which knows what to show there.
+    """
+
+    name, library = "jpeg_tiles", "openslide"
+
+    def __init__(self, path: str, *, slide_id: str, mpp: MppOverride = None) -> None:
+        super().__init__(path, slide_id=slide_id, mpp=mpp)
+        try:
+            self._levels = _find_levels(path, slide_id, self.info.vendor, self.info.level_sizes_px)
+        except SlideError:
+            self.close()
+            raise
+        row = max(level.columns * level.tile_width_px * level.tile_height_px * 3 for level in self._levels)
+        self._decoded = _Cache(min(ROWS_KEPT * row, CACHE_BYTES))
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def _open_handle(self) -> Any:
+        return open_handle(self._path)
+
+    def _version(self) -> str:
+        import imagecodecs
+
+        return f"imagecodecs {imagecodecs.__version__}, openslide {library_version()}"
+
+    def close(self) -> None:
+        if not self._closed and hasattr(self, "_file"):
+            os.close(self._file)
+        super().close()
+
+    def _read(self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
+        tiled = self._levels[level]
+        left, right = x_px // tiled.tile_width_px, (x_px + width_px - 1) // tiled.tile_width_px
+        top, lower = y_px // tiled.tile_height_px, (y_px + height_px - 1) // tiled.tile_height_px
+        numbers = np.add.outer(np.arange(top, lower + 1) * tiled.columns, np.arange(left, right + 1))
+        if (tiled.byte_counts[numbers] == 0).any():  # the file leaves tiles out
+            blocks: Blocks = self._local.__dict__.setdefault("blocks", Blocks())
+            return read_pixels(handle, blocks, level, x_px, y_px, width_px, height_px)
+        whole = (width_px, height_px) == (tiled.tile_width_px, tiled.tile_height_px)
+        if whole and numbers.size == 1:  # one tile of the file exactly: it is not kept
+            return self._whole_tile((level, top, left), int(numbers[0, 0]))
+        region = np.empty((height_px, width_px, 3), np.uint8)
+        for row in range(top, lower + 1):
+            for column in range(left, right + 1):
+                x, y = column * tiled.tile_width_px - x_px, row * tiled.tile_height_px - y_px
+                here = region[max(y, 0) : y + tiled.tile_height_px, max(x, 0) : x + tiled.tile_width_px]
+                tile = self._borrow((level, row, column), int(numbers[row - top, column - left]))
+                try:
+                    here[:] = tile.pixels[max(-y, 0) :, max(-x, 0) :][: here.shape[0], : here.shape[1]]
+                finally:
+                    self._decoded.give_back(tile)
+        return region
+
+    def _whole_tile(self, key: Key, number: int) -> RGB:
+        tile = self._decoded.borrow(key)
+        if tile is None:
+            return self._decode(key[0], number)
+        try:
+            return tile.pixels.copy()
+        finally:
+            self._decoded.give_back(tile)
+
+    def _borrow(self, key: Key, number: int) -> "_Tile":
+        """Return a decoded tile; the caller gives it back."""
+        tile = self._decoded.borrow(key)
+        return self._decoded.put(key, self._decode(key[0], number)) if tile is None else tile
+
+    def _decode(self, level: int, number: int) -> RGB:
+        import imagecodecs
+
+        tiled, data = self._levels[level], self._raw(level, number)
+        shape = (tiled.tile_height_px, tiled.tile_width_px, 3)
+        tile: RGB = imagecodecs.jpeg8_decode(
+            data,
+            tables=tiled.tables,
+            colorspace=RGB_PHOTOMETRIC if self._is_rgb(level, data) else None,
+            outcolorspace=RGB_PHOTOMETRIC,
+            out=self._decoded.memory(shape),
+        )
+        if tile.shape != shape:
+            raise SlideError(
+                f"tile {number} of level {level} is {tile.shape}, not {tiled.tile_width_px} px wide as said"
+            )
+        return tile
+
+    def _raw(self, level: int, number: int) -> bytes:
+        tiled = self._levels[level]
+        count = int(tiled.byte_counts[number])
+        data = os.pread(self._file, count, int(tiled.offsets[number]))
+        if len(data) != count:
+            raise SlideError(f"the file ends inside tile {number} of level {level}")
+        return data
+
+    def _is_rgb(self, level: int, data: bytes) -> bool:
+        """An RGB file without a JFIF header (Aperio) holds RGB in its JPEGs as well; otherwise they are YCbCr."""
+        return self._levels[level].photometric == RGB_PHOTOMETRIC and data[6:10] != b"JFIF"
+
+
+@dataclass(eq=False)
+class _Tile:
+    """A decoded tile, how many readers use it now, and whether the cache still holds it."""
+
+    pixels: RGB
+    users: int = 1
+    held: bool = True
+
+
+class _Cache:
+    """The last decoded tiles, shared by the threads of a reader.
+
+    A tile is borrowed and given back, so the cache knows which memory nobody uses. The memory of a dropped tile takes
+    the next one: fresh pages from the system cost half as much time as decoding.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._held: OrderedDict[Key, _Tile] = OrderedDict()
+        self._free: RGB | None = None
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def borrow(self, key: Key) -> _Tile | None:
+        """Return the tile of `key`, to be given back, or None."""
+        with self._lock:
+            tile = self._held.get(key)
+            if tile is not None:
+                tile.users += 1
+                self._held.move_to_end(key)
+            return tile
+
+    def give_back(self, tile: _Tile) -> None:
+        """End the use of a tile that `borrow` or `put` returned."""
+        with self._lock:
+            tile.users -= 1
+            self._reuse(tile)
+
+    def memory(self, shape: tuple[int, ...]) -> RGB | None:
+        """Return an array of `shape` that nobody uses any more, or None."""
+        with self._lock:
+            if self._free is None or self._free.shape != shape:
+                return None
+            found, self._free = self._free, None
+            return found
+
+    def put(self, key: Key, pixels: RGB) -> _Tile:
+        """Keep a newly decoded tile and return it, to be given back; or the one that another thread put first."""
+        with self._lock:
+            if key in self._held:
+                tile = self._held[key]
+                tile.users += 1
+                return tile
+            tile = self._held[key] = _Tile(pixels)
+            self._bytes += pixels.nbytes
+            while self._bytes > self._limit and len(self._held) > 1:
+                oldest = self._held.popitem(last=False)[1]
+                oldest.held = False
+                self._bytes -= oldest.pixels.nbytes
+                self._reuse(oldest)
+            return tile
+
+    def _reuse(self, tile: _Tile) -> None:
+        if not tile.held and tile.users == 0:
+            self._free = tile.pixels
+
+
+def _find_levels(
+    path: str, slide_id: str, vendor: str, level_sizes_px: tuple[tuple[int, int], ...]
+) -> tuple[TiledLevel, ...]:
+    """Return where the tiles of each level lie. Raises SlideError, with the reason, unless all levels are plain tiled JPEG."""
+    import tifffile
+
+    if vendor not in VENDORS:
+        raise SlideError(f"slide {slide_id!r} is no plain pyramid of tiles for jpeg_tiles: format {vendor!r}")
+    if not hasattr(os, "pread"):
+        raise SlideError(f"slide {slide_id!r}: jpeg_tiles needs positioned reads, which this system lacks")
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            pages = [tiff.pages[number] for number in range(len(tiff.pages))]
+            return tuple(_tiled(pages, size, slide_id) for size in level_sizes_px)
+    except SlideError:
+        raise
+    except Exception as error:
+        raise SlideError(
+            f"slide {slide_id!r} cannot be read by tifffile ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _tiled(pages: list[Any], size_px: tuple[int, int], slide_id: str) -> TiledLevel:
+    width, height = size_px
+    own = [page for page in pages if page.is_tiled and (page.imagewidth, page.imagelength) == size_px]
+    if len(own) != 1:
+        raise SlideError(
+            f"slide {slide_id!r}: {len(own)} tiled images of {width} x {height} px, jpeg_tiles needs one"
+        )
+    page = own[0]
+    if page.compression != JPEG:
+        raise SlideError(
+            f"slide {slide_id!r} is compressed by {page.compression.name}, jpeg_tiles reads JPEG"
+        )
+    if page.photometric not in (RGB_PHOTOMETRIC, YCBCR_PHOTOMETRIC) or page.planarconfig != 1:
+        raise SlideError(f"slide {slide_id!r}: jpeg_tiles reads RGB and YCbCr, not {page.photometric.name}")
+    if (page.samplesperpixel, page.bitspersample) != (3, 8):
+        raise SlideError(
+            f"slide {slide_id!r}: {page.samplesperpixel} samples of {page.bitspersample} bits, expected 3 of 8"
+        )
+    columns, rows = -(-width // page.tilewidth), -(-height // page.tilelength)
+    offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
+    if not len(offsets) == len(counts) == columns * rows:
+        raise SlideError(
+            f"slide {slide_id!r}: {len(offsets)} tiles listed, {columns} x {rows} needed: copy it again"
+        )
+    return TiledLevel(
+        page.tilewidth, page.tilelength, columns, offsets, counts, page.jpegtables, int(page.photometric)
+    )
+
+
+READER = JpegTilesReader

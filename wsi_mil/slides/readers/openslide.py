@@ -1,0 +1,26 @@
+"""The reader `openslide`: what OpenSlide reads."""
+
+from typing import Any
+
+from wsi_mil.contracts.arrays import RGB
+from wsi_mil.slides.files import FileReader
+from wsi_mil.slides.openslide_pixels import Blocks, library_version, open_handle, read_pixels
+
+
+class OpenSlideReader(FileReader):
+    """Reads what OpenSlide reads: SVS, NDPI, MRXS, SCN, BIF, VMS, DICOM, tiled TIFF, ..."""
+
+    name = library = "openslide"
+
+    def _open_handle(self) -> Any:
+        return open_handle(self._path)
+
+    def _version(self) -> str:
+        return library_version()
+
+    def _read(self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
+        blocks: Blocks = self._local.__dict__.setdefault("blocks", Blocks())
+        return read_pixels(handle, blocks, level, x_px, y_px, width_px, height_px)
+
+
+READER = OpenSlideReader

@@ -1,0 +1,80 @@
+"""The stages of a run, in the order of the data. The pipeline, its plan and the subcommands are made from this table."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wsi_mil.run.context import RunContext
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. `entry`: the function of a context that runs it, by default `run` of wsi_mil.stages.<name>.
+
+    `help` is the line in the list of subcommands, `description` what `wsi-mil <name> --help` says.
+    """
+
+    name: str
+    help: str
+    description: str
+    unit: str = "slide"
+    needs_labels: bool = False
+    entry: str = ""
+
+    def run(self, context: "RunContext") -> int:
+        """Do what is not up to date; return how many slides (models, pages) needed work."""
+        module, _, function = (self.entry or f"wsi_mil.stages.{self.name}:run").partition(":")
+        return int(getattr(import_module(module), function)(context))
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "tile",
+            "find tissue and lay a grid of tiles over it",
+            "Find tissue, lay the tile grid, write tile tables, editable outlines (tissue/*.geojson) and previews.",
+        ),
+        Stage(
+            "extract",
+            "compute the features of tiles",
+            "Encode every tile and write the features; slides that are finished are left alone.",
+        ),
+        Stage(
+            "train",
+            "train models on features and labels",
+            "Train every model of CONFIG on every fold, repeat and seed, in parallel. The epoch and the threshold "
+            "are chosen on validation. Ends with a table that compares the models on the test parts.",
+            unit="model",
+            needs_labels=True,
+        ),
+        Stage(
+            "score",
+            "score slides and tiles",
+            "Score slides and tiles: each slide by the model of a fold that was not trained on it.",
+            needs_labels=True,
+        ),
+        Stage(
+            "heatmap",
+            "draw overlays, pyramids and GeoJSON",
+            "Write a PNG overlay, a pyramidal OME-TIFF and GeoJSON for QuPath for every scored slide.",
+            needs_labels=True,
+        ),
+        Stage(
+            "evaluate",
+            "compute metrics on held-out slides",
+            "Write metrics.json and curves for the held-out slides, with bootstrap intervals.",
+            unit="model",
+            needs_labels=True,
+            entry="wsi_mil.stages.whole_run:evaluate",
+        ),
+        Stage(
+            "report",
+            "write one self-contained page",
+            "Write report.html from what the run folder holds.",
+            unit="page",
+            entry="wsi_mil.stages.whole_run:report",
+        ),
+    )
+}
