@@ -1,4 +1,5 @@
-"""The audit of a trained model: its held-out slides are changed, and its predictions compared. Nothing is trained."""
+"""The audit of a trained model: its held-out slides are changed, and its predictions compared. Nothing is
+trained."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +23,11 @@ POOL_TILES_A_SLIDE = 500
 
 
 def run_audit(config: RunConfig, name: str, pixel_slides: int = 8, out: Path | None = None) -> ModelAudit:
-    """Audit model `name` of a run on its test slides; write audit.json and curves.png into RUN/audit/<name> or `out`.
+    """Audit model `name` of a run on its test slides; write audit.json and curves.png into RUN/audit/<name>
+    or `out`.
 
-    pixel_slides: how many slides of each class are read again for the checks that change pixels; 0: none. Raises
-    ConfigError if the run has no such model, DataError without labelled and scored test slides.
-    """
+    pixel_slides: how many slides of each class are read again for the checks that change pixels; 0: none.
+    Raises ConfigError if the run has no such model, DataError without labelled and scored test slides. """
     with locked(config.run):
         context = open_run(config, keep_configuration=True)
         if name not in config.models:

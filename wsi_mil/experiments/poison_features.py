@@ -1,4 +1,5 @@
-"""Features of poisoned slides: the tiles that the poison touches are encoded again, the others keep their features."""
+"""Features of poisoned slides: the tiles that the poison touches are encoded again, the others keep their
+features."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,8 @@ POISON_COLOUR = (40, 190, 60)
 
 @dataclass(frozen=True)
 class PoisonJob:
-    """One slide: everything that a worker process needs. outline: the file with the outlines of its lesions."""
+    """One slide: everything that a worker process needs. outline: the file with the outlines of its
+    lesions."""
 
     slide_id: str
     label: int

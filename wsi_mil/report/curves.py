@@ -1,4 +1,5 @@
-"""ROC, precision-recall, FROC and calibration of one or several models in one picture, with bootstrap bands."""
+"""ROC, precision-recall, FROC and calibration of one or several models in one picture, with bootstrap
+bands."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from wsi_mil.io.files import write_aside
 
 
 def draw_curves(models: dict[str, dict[str, Any]], path: Path) -> None:
-    """Write a PNG with one panel for each curve: {model: {"slide": {...}, "froc": {...}, "calibration": {...}}}.
+    """Write a PNG with one panel for each curve: {model: {"slide": {...}, "froc": {...}, "calibration":
+    {...}}}.
 
     Bands are pointwise 95 % bootstrap intervals over patients.
     """

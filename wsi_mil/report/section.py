@@ -1,9 +1,9 @@
 """What a section of report.html is, and where the sections are found.
 
 A section of the page is one module of `wsi_mil/report/sections`, with its template beside it. A part of every
-model's section is one module of `wsi_mil/report/model_parts`. A module that is added there appears on the page;
-other packages offer theirs through the entry points `wsi_mil.report_sections` and `wsi_mil.report_model_parts`.
-"""
+model's section is one module of `wsi_mil/report/model_parts`. A module that is added there appears on the
+page; other packages offer theirs through the entry points `wsi_mil.report_sections` and
+`wsi_mil.report_model_parts`. """
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,9 +43,8 @@ class Content:
 class Section:
     """A section of the page. `read` returns what there is to show, or None to leave the section out.
 
-    order: sections with a lower number come first. anchor: the id of the heading. version: raised with each change
-    of the section's code or template, so that pages of an earlier version are written again.
-    """
+    order: sections with a lower number come first. anchor: the id of the heading. version: raised with each
+    change of the section's code or template, so that pages of an earlier version are written again. """
 
     title: str
     anchor: str

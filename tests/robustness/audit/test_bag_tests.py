@@ -1,4 +1,5 @@
-"""The verdicts that are promised: max-pooling passes the single-concept test, a mean of all instances fails it."""
+"""The verdicts that are promised: max-pooling passes the single-concept test, a mean of all instances fails
+it."""
 
 from importlib.metadata import EntryPoint
 from pathlib import Path

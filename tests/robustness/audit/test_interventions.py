@@ -1,4 +1,5 @@
-"""What-if questions on models whose answer is known: one that looks at the highest tile, one that reads the average."""
+"""What-if questions on models whose answer is known: one that looks at the highest tile, one that reads the
+average."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +34,8 @@ def context(features: Tensor) -> float:
 
 
 def cohort(score: Callable[[Tensor], float], known: bool = True) -> list[AuditedSlide]:
-    """Six normal and six tumour slides of 100 tiles; ten tiles of a tumour slide are tumour, and all of it has a tint."""
+    """Six normal and six tumour slides of 100 tiles; ten tiles of a tumour slide are tumour, and all of it
+    has a tint."""
     rng = np.random.default_rng(0)
     slides = []
     for number in range(12):

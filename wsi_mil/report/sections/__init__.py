@@ -1,1 +1,2 @@
-"""The sections of report.html: one module each, which assigns a `wsi_mil.report.section.Section` to `SECTION`."""
+"""The sections of report.html: one module each, which assigns a `wsi_mil.report.section.Section` to
+`SECTION`."""

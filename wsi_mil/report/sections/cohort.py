@@ -1,4 +1,5 @@
-"""Section "Slides": a table of the cohort that can be sorted and filtered, with links to each slide's files."""
+"""Section "Slides": a table of the cohort that can be sorted and filtered, with links to each slide's
+files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

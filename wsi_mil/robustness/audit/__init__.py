@@ -1,1 +1,2 @@
-"""Audits: an aggregator on generated bags with a known shortcut, and changes to the slides of a trained model."""
+"""Audits: an aggregator on generated bags with a known shortcut, and changes to the slides of a trained
+model."""

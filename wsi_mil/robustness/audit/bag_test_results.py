@@ -1,4 +1,5 @@
-"""What bag tests say of aggregators: verdicts, and the content of audit.json with `kind` "audit of aggregators"."""
+"""What bag tests say of aggregators: verdicts, and the content of audit.json with `kind` "audit of
+aggregators"."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,8 +21,8 @@ FIRST_TEST = "single_concept"
 
 @dataclass(frozen=True)
 class BagTestResult:
-    """One test with one seed. test_auc: of the test bags; for an invariance test the fraction of right calls, and
-    instance_auc is NaN."""
+    """One test with one seed. test_auc: of the test bags; for an invariance test the fraction of right calls,
+    and instance_auc is NaN."""
 
     test: str
     seed: int
@@ -65,7 +66,8 @@ class AggregatorAudit:
 
     @property
     def verdict(self) -> BagVerdict:
-        """fail: a test that is held against the aggregator failed. Else what `FIRST_TEST` says, pass without it."""
+        """fail: a test that is held against the aggregator failed. Else what `FIRST_TEST` says, pass without
+        it."""
         if self.failed:
             return "fail"
         first = next((row.verdict for row in self.tests if row.test == FIRST_TEST), "pass")
@@ -74,7 +76,8 @@ class AggregatorAudit:
 
 @dataclass(frozen=True)
 class MethodAudit:
-    """The audit of several aggregators: what audit.json holds. training: the settings of every training, as JSON."""
+    """The audit of several aggregators: what audit.json holds. training: the settings of every training, as
+    JSON."""
 
     seeds: tuple[int, ...]
     training: Mapping[str, Any]
@@ -117,10 +120,10 @@ def _test_json(row: BagTestSummary) -> dict[str, Any]:
 def bag_verdict(test: str, train_auc: float, test_auc: float) -> BagVerdict:
     """Return the verdict on one test from means over seeds.
 
-    not learned: a training AUC below 0.9. pass: at least 0.75 on the test bags, or at least 0.9 of right calls in an
-    invariance test. fail: below that. Raff and Holt call only an AUC below 0.5 a failure; between 0.5 and 0.75 about
-    half of the answer comes from the shortcut. A test AUC below 0.25 is a failure even without a training AUC of 0.9,
-    since then the shortcut is what the model has learned.
+    not learned: a training AUC below 0.9. pass: at least 0.75 on the test bags, or at least 0.9 of right
+    calls in an invariance test. fail: below that. Raff and Holt call only an AUC below 0.5 a failure; between
+    0.5 and 0.75 about half of the answer comes from the shortcut. A test AUC below 0.25 is a failure even
+    without a training AUC of 0.9, since then the shortcut is what the model has learned.
 
     >>> bag_verdict("single_concept", 1.0, 0.02), bag_verdict("single_concept", 0.6, 0.6)
     ('fail', 'not learned')

@@ -1,8 +1,9 @@
-"""Changes to the slides of a trained model: tiles are removed, kept alone or replaced, and the prediction is compared.
+"""Changes to the slides of a trained model: tiles are removed, kept alone or replaced, and the prediction is
+compared.
 
-If a slide is predicted as tumour because of tumour tissue, then it must be predicted as normal without that tissue,
-and as tumour with that tissue alone, and what the other tiles look like must not matter. Nothing is trained again.
-"""
+If a slide is predicted as tumour because of tumour tissue, then it must be predicted as normal without that
+tissue, and as tumour with that tissue alone, and what the other tiles look like must not matter. Nothing is
+trained again. """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,9 +26,9 @@ TOP_FRACTION = 0.1
 class AuditedSlide:
     """One held-out slide as a model sees it.
 
-    features (N, D), as the model takes them; scores (N,): of the tiles; tumour (N,): which tiles touch tumour, None
-    where that is unknown. score: features (n, D) -> probability; the slide is called positive from `threshold` on.
-    """
+    features (N, D), as the model takes them; scores (N,): of the tiles; tumour (N,): which tiles touch
+    tumour, None where that is unknown. score: features (n, D) -> probability; the slide is called positive
+    from `threshold` on. """
 
     slide_id: str
     patient: str
@@ -53,8 +54,8 @@ class AuditedSlide:
         return self.tumour is not None and 0 < int(self.tumour.sum()) < len(self.tumour)
 
     def suspicious(self) -> NDArray[np.bool_]:
-        """Return (N,) the tiles that must stay when normal tiles are changed: those that touch tumour, or where that
-        is unknown the tenth with the highest scores. None on a normal slide."""
+        """Return (N,) the tiles that must stay when normal tiles are changed: those that touch tumour, or
+        where that is unknown the tenth with the highest scores. None on a normal slide."""
         if not self.label:
             return np.zeros(len(self.scores), np.bool_)
         if self.tumour is not None:
@@ -79,8 +80,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """One check. text: the slides and what is changed. expected: whether the call of a model that reacts to tumour
-    flips or stays. axis: the meaning of x, the amount of change. held_at: the x that decides the verdict."""
+    """One check. text: the slides and what is changed. expected: whether the call of a model that reacts to
+    tumour flips or stays. axis: the meaning of x, the amount of change. held_at: the x that decides the
+    verdict."""
 
     name: str
     text: str
@@ -93,9 +95,8 @@ class Question:
 class FeatureCheck:
     """A check that needs no pixels.
 
-    asked: which of the rightly called slides. xs: the amounts of change. change: (slide, x, tiles (M, D) of other
-    normal slides, generator) -> features (n, D) of the changed slide.
-    """
+    asked: which of the rightly called slides. xs: the amounts of change. change: (slide, x, tiles (M, D) of
+    other normal slides, generator) -> features (n, D) of the changed slide. """
 
     question: Question
     asked: Callable[[AuditedSlide], bool]
@@ -108,7 +109,8 @@ def _is_tumour(slide: AuditedSlide) -> bool:
 
 
 def _without(slide: AuditedSlide, rows: NDArray[np.intp]) -> Tensor:
-    """The features without some rows. If none would be left, the last of `rows` stays: a bag cannot be empty."""
+    """The features without some rows. If none would be left, the last of `rows` stays: a bag cannot be
+    empty."""
     kept = np.ones(len(slide.scores), np.bool_)
     kept[rows] = False
     if not kept.any():
@@ -210,7 +212,8 @@ QUESTIONS: dict[str, Question] = {
 def ask_of_features(
     slides: Sequence[AuditedSlide], pool: Tensor, seed: int
 ) -> dict[str, dict[float, list[Answer]]]:
-    """Return the answers of the checks that need no pixels: check -> x -> an answer of each slide that is asked.
+    """Return the answers of the checks that need no pixels: check -> x -> an answer of each slide that is
+    asked.
 
     Only rightly called slides are asked. pool (M, D): tiles of other, normal slides. Every check draws from a
     generator of its own for each slide, so another check or slide changes no answer.

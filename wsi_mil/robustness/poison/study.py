@@ -1,4 +1,5 @@
-"""Results of the poison experiment: one training, all trainings of a method, and the content of poison.json."""
+"""Results of the poison experiment: one training, all trainings of a method, and the content of
+poison.json."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,9 +24,9 @@ METRICS = ("slide_auc", "patch_auc", "froc", "poison_share", "poison_top")
 class Measured:
     """One training in one condition, on the test part; NaN where undefined.
 
-    poison_share: which fraction of a slide's attention, or of its tile probabilities, lies on poisoned tiles; mean
-    over poisoned tumour slides. poison_top: fraction of these slides whose highest-scoring tile is poisoned.
-    """
+    poison_share: which fraction of a slide's attention, or of its tile probabilities, lies on poisoned tiles;
+    mean over poisoned tumour slides. poison_top: fraction of these slides whose highest-scoring tile is
+    poisoned. """
 
     slide_auc: float
     patch_auc: float
@@ -91,8 +92,8 @@ class ConditionSpread:
 
 @dataclass(frozen=True)
 class PoisonedModel:
-    """All trainings of one model. train_auc: AUC on the training part, by arm. loss and verdict: None unless the
-    conditions "none" and "poison" were both measured."""
+    """All trainings of one model. train_auc: AUC on the training part, by arm. loss and verdict: None unless
+    the conditions "none" and "poison" were both measured."""
 
     model: str
     aggregator: str
@@ -111,8 +112,8 @@ class PoisonedModel:
 
 @dataclass(frozen=True)
 class PoisonStudy:
-    """The experiment with one poison on one run: what poison.json holds. share_of_tiles: which fraction of a slide's
-    tiles the poison touches, mean over slides."""
+    """The experiment with one poison on one run: what poison.json holds. share_of_tiles: which fraction of a
+    slide's tiles the poison touches, mean over slides."""
 
     poison: PoisonSpec
     share_of_tiles: float

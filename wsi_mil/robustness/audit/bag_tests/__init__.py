@@ -1,8 +1,8 @@
-"""Tests of aggregators on generated bags: one module each. A module that is added to this folder is a new test.
+"""Tests of aggregators on generated bags: one module each. A module that is added to this folder is a new
+test.
 
-Each module assigns an instance of `ShortcutTest` or `InvarianceTest` (see `base`) to `TEST`; the module's name is
-the test's name. Other packages offer tests through the entry points `wsi_mil.bag_tests`.
-"""
+Each module assigns an instance of `ShortcutTest` or `InvarianceTest` (see `base`) to `TEST`; the module's
+name is the test's name. Other packages offer tests through the entry points `wsi_mil.bag_tests`. """
 
 from typing import TYPE_CHECKING
 

@@ -1,12 +1,11 @@
 """What a bag test is, and the draws that several tests share.
 
-A bag test generates bags whose labels follow from known instances, and adds a shortcut: a signal that goes with the
-label in the training bags, and with the opposite label in the test bags. A model that uses the shortcut has a test AUC
-below 0.5. single_concept, multi_concept and false_frequency are those of Raff and Holt, Reproducibility in multiple
-instance learning: a case for algorithmic unit tests, NeurIPS 2023, arXiv 2310.17867, with the distributions of public
-implementations. The others have the same form. N(m, s) is a Gaussian of mean m and standard deviation s in every
-dimension.
-"""
+A bag test generates bags whose labels follow from known instances, and adds a shortcut: a signal that goes
+with the label in the training bags, and with the opposite label in the test bags. A model that uses the
+shortcut has a test AUC below 0.5. single_concept, multi_concept and false_frequency are those of Raff and
+Holt, Reproducibility in multiple instance learning: a case for algorithmic unit tests, NeurIPS 2023, arXiv
+2310.17867, with the distributions of public implementations. The others have the same form. N(m, s) is a
+Gaussian of mean m and standard deviation s in every dimension. """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -37,7 +36,8 @@ class BagSizes:
 
 @dataclass(frozen=True)
 class BagSet:
-    """Training and test bags, half of each positive. kinds: bag id -> kind of each instance (N,); models never see it."""
+    """Training and test bags, half of each positive. kinds: bag id -> kind of each instance (N,); models
+    never see it."""
 
     train: tuple[Bag, ...]
     test: tuple[Bag, ...]
@@ -52,8 +52,8 @@ class BagTest(ABC):
     description: ClassVar[str]
     """One line for people."""
     held_against: ClassVar[bool] = True
-    """Whether failing this test fails the audit: true for what the multiple-instance assumption demands. Shortcuts of
-    the bag as a whole are only reported, since no pooling rule can exclude them."""
+    """Whether failing this test fails the audit: true for what the multiple-instance assumption demands.
+    Shortcuts of the bag as a whole are only reported, since no pooling rule can exclude them."""
     pass_from: ClassVar[float]
     """The smallest measured value that passes."""
     shuffled: ClassVar[bool] = True
@@ -71,8 +71,8 @@ class ShortcutTest(BagTest):
 
 
 class InvarianceTest(BagTest):
-    """Bags without a shortcut. Measured by the fraction of positive test bags, among those that the model calls
-    positive, whose call is right after a change."""
+    """Bags without a shortcut. Measured by the fraction of positive test bags, among those that the model
+    calls positive, whose call is right after a change."""
 
     pass_from = KEPT_SHARE
 
