@@ -1,12 +1,10 @@
-"""Does a method see tumour, or a shortcut? The poison experiment on synthetic slides, colon nuclei and lung
-mosaics.
+"""Does a method see tumour, or a shortcut? The poison experiment on synthetic slides, colon nuclei and lung mosaics.
 
-Green noise on normal slides of the training set and on tumour slides of the test set, never on tumour, with
-its controls (`wsi_mil.robustness.poison.conditions`). Every method, five trainings in each of three arms; on
-one cohort also curves over coverage and strength. Slides, tiles and features first, then the clock runs.
+Green noise on normal slides of the training set and on tumour slides of the test set, never on tumour, with its controls
+(`wsi_mil.robustness.poison.conditions`). Every method, five trainings in each of three arms; on one cohort also curves over coverage and
+strength. Slides, tiles and features first, then the clock runs.
 
-    python pipelines/poison_stain.py configs/poison_stain.yaml --crc FILE.npz --lung FILE.zip --squeezenet
-    WEIGHTS.npz
+    python pipelines/poison_stain.py configs/poison_stain.yaml --crc FILE.npz --lung FILE.zip --squeezenet WEIGHTS.npz
 """
 
 import argparse

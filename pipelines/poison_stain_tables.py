@@ -41,7 +41,8 @@ ABLATION_HEAD = (
 
 def method_table(studies: Mapping[str, PoisonStudy]) -> str:
     """Return a Markdown table: slide AUC in every condition, patch AUC and FROC clean and poisoned, how much
-    of the score lies on poison, and the verdict."""
+    of the score lies on poison, and the verdict.
+    """
     rows = []
     for cohort, study in studies.items():
         for model in sorted(study.models, key=lambda m: -mean_of(m, "poison", "slide_auc")):
@@ -66,7 +67,8 @@ def method_table(studies: Mapping[str, PoisonStudy]) -> str:
 
 def ablation_table(studies: Mapping[str, PoisonStudy], names: Sequence[str]) -> str:
     """Return a Markdown table of some models: the AUC on the training part beside the test part, clean and
-    poisoned."""
+    poisoned.
+    """
     rows = []
     for cohort, study in studies.items():
         by_name = {model.model: model for model in study.models}
@@ -81,8 +83,9 @@ def ablation_table(studies: Mapping[str, PoisonStudy], names: Sequence[str]) -> 
 
 
 def dose_table(doses: Doses) -> str:
-    """Return a Markdown table: slide AUC under poison for every coverage and strength; empty without
-    studies."""
+    """Return a Markdown table: slide AUC under poison for every coverage and strength; empty
+    without studies.
+    """
     steps = [(axis, step, study) for axis, by_step in doses.items() for step, study in by_step.items()]
     if not steps:
         return ""
@@ -113,7 +116,8 @@ def draw_cohorts(studies: Mapping[str, PoisonStudy], path: Path) -> None:
 
 def draw_doses(doses: Doses, path: Path) -> None:
     """Write a PNG: slide AUC under poison against coverage and against strength, a line and a band per
-    method."""
+    method.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,5 +1,4 @@
-"""report.html in a real browser: looked at on a screen, on a phone and in print, clicked through, without a
-network."""
+"""report.html in a real browser: looked at on a screen, on a phone and in print, clicked through, without a network."""
 
 import shutil
 from collections.abc import Iterator
@@ -99,10 +98,12 @@ def test_what_is_folded_opens(page: Any) -> None:
 
 
 def test_a_phone_needs_no_sideways_scrolling(browser: Any, report: Path) -> None:
-    context = browser.new_context(viewport=PHONE, is_mobile=True, offline=True) opened = context.new_page()
-    opened.goto(report.as_uri()) assert opened.evaluate("document.documentElement.scrollWidth") <=
-    PHONE["width"] too_wide = "[...document.querySelectorAll('main > *')].filter(e =>
-    e.getBoundingClientRect().right > innerWidth + 1).length" assert opened.evaluate(too_wide) == 0
+    context = browser.new_context(viewport=PHONE, is_mobile=True, offline=True)
+    opened = context.new_page()
+    opened.goto(report.as_uri())
+    assert opened.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    too_wide = "[...document.querySelectorAll('main > *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
+    assert opened.evaluate(too_wide) == 0
     context.close()
 
 

@@ -37,7 +37,8 @@ def ask_of_pixels(
     context: RunContext, slides: Sequence[AuditedSlide], models: dict[str, TrainedModel], count: int
 ) -> tuple[dict[str, dict[float, list[Answer]]], dict[str, str]]:
     """Return the answers (check -> x -> answers) of at most `count` rightly called slides of each class, and
-    slide id -> reason for the slides that could not be read."""
+    slide id -> reason for the slides that could not be read.
+    """
     found: dict[str, dict[float, list[Answer]]] = {check: {} for check, _, _ in SPECS}
     skipped = {}
     right = [slide for slide in slides if slide.rightly_called]
@@ -86,7 +87,8 @@ def _spared(
     context: RunContext, slide: AuditedSlide, table: TileTable, readable: NDArray[np.bool_]
 ) -> BaseGeometry:
     """The region that must not change: the lesions, or where they are unknown the tiles with the highest
-    scores."""
+    scores.
+    """
     lesions = lesions_of(context.run, context.config.annotations, slide.slide_id, slide.label)
     if lesions is None:
         return shapely.union_all(tile_boxes(table)[np.flatnonzero(readable)[slide.suspicious()]])

@@ -23,7 +23,8 @@ def run_method_audit(
     """Return every bag test of every aggregator; with `out`, write audit.json and audit.html there.
 
     names: of the registry, or package.module:Class. seeds: trainings of each test. tests: names of bag tests,
-    None for all. Raises ConfigError for an unknown name before anything is trained. """
+    None for all. Raises ConfigError for an unknown name before anything is trained.
+    """
     for name in names:
         AGGREGATORS.load(name)
     chosen = bag_test_names() if tests is None else tests

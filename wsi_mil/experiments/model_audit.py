@@ -1,5 +1,6 @@
 """The audit of a trained model: its held-out slides are changed, and its predictions compared. Nothing is
-trained."""
+trained.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,8 @@ def run_audit(config: RunConfig, name: str, pixel_slides: int = 8, out: Path | N
     or `out`.
 
     pixel_slides: how many slides of each class are read again for the checks that change pixels; 0: none.
-    Raises ConfigError if the run has no such model, DataError without labelled and scored test slides. """
+    Raises ConfigError if the run has no such model, DataError without labelled and scored test slides.
+    """
     with locked(config.run):
         context = open_run(config, keep_configuration=True)
         if name not in config.models:

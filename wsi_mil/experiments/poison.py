@@ -1,5 +1,6 @@
 """The poison experiment: train every model on clean and on poisoned slides, and report which models follow
-the poison."""
+the poison.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +34,8 @@ COLUMNS = ("model", "arm", "condition", "fold", *METRICS, *OF_TRAINING)
 @dataclass(frozen=True)
 class PoisonRun:
     """What `run_poison` did: the study, its folder, the number of trainings that were not yet done, and the
-    slides that could not be poisoned."""
+    slides that could not be poisoned.
+    """
 
     study: PoisonStudy
     folder: Path
@@ -47,7 +49,8 @@ def run_poison(config: RunConfig, arms: Sequence[Arm] = TRAINING_ARMS) -> Poison
     Writes poison.json, trainings.csv and poison.png below RUN/poison, and the run's report again if it has
     one. What is up to date is not done again; the run's own models, split and configuration stay as they are.
     arms: which trainings; "none" and "normal" are the experiment, "all" is a control. Raises DataError if all
-    slides of one class cannot be poisoned. """
+    slides of one class cannot be poisoned.
+    """
     with locked(config.run):
         context = open_run(config, keep_configuration=True)
         tile.run(context)

@@ -1,5 +1,6 @@
 """Features of poisoned slides: the tiles that the poison touches are encoded again, the others keep their
-features."""
+features.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,8 @@ POISON_COLOUR = (40, 190, 60)
 @dataclass(frozen=True)
 class PoisonJob:
     """One slide: everything that a worker process needs. outline: the file with the outlines of its
-    lesions."""
+    lesions.
+    """
 
     slide_id: str
     label: int
@@ -93,8 +95,8 @@ def _outline_to_spare(job: PoisonJob) -> Path | None:
         return None
     if job.outline is None:
         raise DataError(
-            f"slide {job.slide_id!r} is labelled tumour and has no outline, so poison cannot be kept off its tumour: "
-            "give slides.annotations, or poison.placement=anywhere"
+            f"slide {job.slide_id!r} is labelled tumour and has no outline, so poison cannot be kept off its "
+            "tumour: give slides.annotations, or poison.placement=anywhere"
         )
     return job.outline
 

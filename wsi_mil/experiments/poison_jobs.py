@@ -21,7 +21,8 @@ IN_MEMORY_BYTES = 1 << 30
 @dataclass(frozen=True)
 class SharedInputs:
     """What all trainings read. features: slide id -> digests of clean and poisoned features; outlines: slide
-    id -> file; truth: slide id -> digest of that file; in_memory: as in `PoisonTraining`."""
+    id -> file; truth: slide id -> digest of that file; in_memory: as in `PoisonTraining`.
+    """
 
     features: dict[str, list[str]]
     outlines: dict[str, Path]
@@ -33,7 +34,8 @@ def poison_trainings(
     context: RunContext, data: TrainingSet, split: Split, arms: Sequence[Arm]
 ) -> list[PoisonTraining]:
     """Return the trainings of every configured model, fold and arm. Raises ConfigError for an unknown
-    aggregator."""
+    aggregator.
+    """
     shared = _shared_inputs(context, data)
     jobs = []
     for name in context.config.models:

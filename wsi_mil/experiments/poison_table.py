@@ -21,7 +21,8 @@ def verdict_rows(study: PoisonStudy) -> list[str]:
         rows.append("  ".join([f"{model.model:<{width}}", *cells, model.verdict or "-"]))
     return [
         *rows,
-        f"poison touches {study.share_of_tiles:.1%} of the tiles; ±: half of the 95 % t interval over trainings",
+        f"poison touches {study.share_of_tiles:.1%} of the tiles; ±: half of the 95 % t interval over "
+        "trainings",
     ]
 
 

@@ -1,5 +1,6 @@
 """One training of the poison experiment: a method on one fold, in one arm, measured on clean and poisoned
-slides."""
+slides.
+"""
 
 import math
 from collections.abc import Mapping
@@ -50,7 +51,8 @@ class PoisonTraining:
 
     number: of the fold. outlines: slide id -> file with the outlines of its lesions. in_memory: whether the
     bags of all slides are small enough for each process to hold them. inputs: the digest of everything that
-    the result depends on. result: the file to write. """
+    the result depends on. result: the file to write.
+    """
 
     run: Path
     poison: PoisonSpec
@@ -80,7 +82,8 @@ class SlideTruth:
     """What the scores of a test slide are compared with.
 
     lesions: None on a tumour slide without outline. truth (N,): which tiles count as tumour. poisoned (N,):
-    which tiles the poison touches. """
+    which tiles the poison touches.
+    """
 
     table: TileTable
     info: SlideInfo
@@ -221,7 +224,8 @@ def _cached_truth(
     spec: EvaluationSpec,
 ) -> SlideTruth:
     """The truth of one slide, once per process. The poison is planned again: equal settings give an equal
-    plan."""
+    plan.
+    """
     store = RunFolder(run).store(slide_id)
     table, info = store.read_tiles(), store.read_info()
     lesions = tuple(read_annotations(outline, slide_id, info, bounds)) if outline and label else ()

@@ -13,7 +13,8 @@ COLUMNS = 4
 
 def draw_audit(audit: ModelAudit, path: Path) -> None:
     """Write a PNG: for each check the fraction of slides that did as expected, with its interval. Dashed
-    lines mark the point and the fraction that decide the verdict."""
+    lines mark the point and the fraction that decide the verdict.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -15,7 +15,8 @@ QUALITY = 88
 
 def tissue_crop(slide: SlideReader, table: TileTable, x0_px: int, y0_px: int) -> bytes:
     """Return a JPEG of 210 x 210 px, three tiles wide, centred on level-0 (x0_px, y0_px); the middle tile is
-    outlined."""
+    outlined.
+    """
     info, plan = slide.info, table.plan
     width0, height0 = TILES_WIDE * plan.tile_width0_px, TILES_WIDE * plan.tile_height0_px
     level = best_level(info, width0 / CROP_PX, height0 / CROP_PX)

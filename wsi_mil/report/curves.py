@@ -1,5 +1,6 @@
-"""ROC, precision-recall, FROC and calibration of one or several models in one picture, with bootstrap
-bands."""
+"""ROC, precision-recall, FROC and calibration of one or several models in one picture, with
+bootstrap bands.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -19,7 +19,8 @@ SHOWN = (
 
 def draw_poison(study: PoisonStudy, path: Path) -> None:
     """Write a PNG: a row per method with a mark per condition and its 95 % interval over trainings; beside it
-    the fraction of the score that lies on poison."""
+    the fraction of the score that lies on poison.
+    """
     models = sorted(study.models, key=lambda m: mean_of(m, "poison", "slide_auc"))
     figure, (left, right) = new_figure(len(models), (3, 1.3))
     draw_aucs(left, models)

@@ -18,7 +18,8 @@ DICE = {
 @dataclass(frozen=True)
 class RefinedRow:
     """A metric of refined maps and of tiles, and their difference with its 95 % interval over patients; NaN
-    where undefined."""
+    where undefined.
+    """
 
     title: str
     refined: float

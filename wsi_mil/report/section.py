@@ -3,7 +3,8 @@
 A section of the page is one module of `wsi_mil/report/sections`, with its template beside it. A part of every
 model's section is one module of `wsi_mil/report/model_parts`. A module that is added there appears on the
 page; other packages offer theirs through the entry points `wsi_mil.report_sections` and
-`wsi_mil.report_model_parts`. """
+`wsi_mil.report_model_parts`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ class Content:
     """What a section has to show for one run.
 
     inputs: a JSON value that changes whenever the section would; the page is written again only then. render:
-    returns the section's HTML, called only if the page is written. links: None stands for the section's own heading.
+    returns the section's HTML, called only if the page is written. links: None stands for the section's own
+    heading.
     """
 
     inputs: Any
@@ -44,7 +46,8 @@ class Section:
     """A section of the page. `read` returns what there is to show, or None to leave the section out.
 
     order: sections with a lower number come first. anchor: the id of the heading. version: raised with each
-    change of the section's code or template, so that pages of an earlier version are written again. """
+    change of the section's code or template, so that pages of an earlier version are written again.
+    """
 
     title: str
     anchor: str

@@ -39,7 +39,8 @@ def _environment(folder: Path) -> Environment:
 
 def image_uri(path: Path, width_px: int) -> str:
     """Return a picture, at most `width_px` wide, as the data URI of a JPEG; an empty text if it cannot be
-    read."""
+    read.
+    """
     import cv2
 
     from wsi_mil.errors import DataError

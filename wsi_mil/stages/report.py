@@ -20,7 +20,8 @@ def run_report(
     """Write report.html, unless the page that is there shows the same; return whether it was written.
 
     reader: the name of the slide reader, for pictures of tissue. names: models, those without scores are left
-    out. """
+    out.
+    """
     scored = tuple(name for name in names if run.slide_scores(name).exists())
     page = read_page(ReportSource(run, tuple(slides), reader, labels, scored))
     if run.report.exists() and run.report.read_text(encoding="utf-8").endswith(f"{page.mark}\n"):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from wsi_mil.robustness.audit.bag_sets import (
     BACKGROUND,
     BAG_SETS,
@@ -79,7 +78,8 @@ def test_background_is_standard_normal_in_every_dimension() -> None:
 
 def test_single_concept() -> None:
     """1 to 3 positive instances, half N(0, 3) and half N(1, 1); one poison N(-10, 0.1), negative in training,
-    positive in the test."""
+    positive in the test.
+    """
     found = drawn("single_concept")
     counts = counts_of(found, "train", CONCEPT, 1)
     assert set(counts) == {1, 2, 3}
@@ -106,7 +106,8 @@ def test_poison_changes_sides(name: str) -> None:
 
 def test_multi_concept() -> None:
     """As many of a N(2, 0.1) as of b N(3, 0.1), 1 to 3 of each; negative bags hold one of either, as often
-    the one as the other."""
+    the one as the other.
+    """
     found = drawn("multi_concept")
     for bag in found.train:
         rows = bag.features.numpy()[found.kinds[bag.slide_id] == CONCEPT].mean(1)

@@ -1,18 +1,19 @@
 """The verdicts that are promised: max-pooling passes the single-concept test, a mean of all instances fails
-it."""
+it.
+"""
 
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
+from wsi_mil.robustness.audit.bag_sets import BagSizes
 
 import wsi_mil.registry
 from wsi_mil.aggregators import AGGREGATORS, build_aggregator
 from wsi_mil.aggregators.names import matching_aggregators
 from wsi_mil.errors import ConfigError
 from wsi_mil.registry import OpenRegistry
-from wsi_mil.robustness.audit.bag_sets import BagSizes
 from wsi_mil.robustness.audit.bag_tests import (
     ASSUMPTION_TESTS,
     CONFOUNDER_TESTS,

@@ -1,5 +1,6 @@
 """What-if questions on models whose answer is known: one that looks at the highest tile, one that reads the
-average."""
+average.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +36,8 @@ def context(features: Tensor) -> float:
 
 def cohort(score: Callable[[Tensor], float], known: bool = True) -> list[AuditedSlide]:
     """Six normal and six tumour slides of 100 tiles; ten tiles of a tumour slide are tumour, and all of it
-    has a tint."""
+    has a tint.
+    """
     rng = np.random.default_rng(0)
     slides = []
     for number in range(12):

@@ -1,5 +1,6 @@
 """A kind of poison is one file: found in its folder, loaded when used, its name checked by the
-configuration."""
+configuration.
+"""
 
 import subprocess
 import sys

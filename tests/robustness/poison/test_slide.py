@@ -1,5 +1,6 @@
 """Stained slides: the same pixels however a region is cut, at every level; nothing outside the poison;
-nothing on tumour."""
+nothing on tumour.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -65,7 +66,8 @@ def whole(slide: SlideReader, level: int = 0) -> RGB:
 
 class TestPoisonedReader(ReaderSuite):
     """A poisoned slide is a reader like any other; its truth is what it gives when each level is read in one
-    piece."""
+    piece.
+    """
 
     def open(self) -> SlideReader:
         return poisoned(PoisonSpec(coverage=0.3))
@@ -243,14 +245,16 @@ def test_more_strength_changes_more(kind: str) -> None:
 
 
 def test_values_of_one_pixel_of_each_plain_kind() -> None:
-    """By hand: a grey pixel of 200 under ink, a cast, and noise of opacity one half.""" plan_of = lambda
-    spec: PoisonPlan("array", spec, (8, 4), (0.5, 0.5), np.array([[0, 0, 8, 4]]))  # noqa: E731 grey =
-    ArrayReader(np.full((4, 8, 3), 200, np.uint8), mpp=0.5) cast = whole(PoisonedSlide(grey,
-    plan_of(PoisonSpec(kind="cast", colour=(100, 200, 50), strength=0.5)))) # light 0.5, 1, 0.25 of the
-    brightest; half of a depth of 0.35 assert cast[2, 3].tolist() == [round(200 * (1 - 0.175 * 0.5)), 200,
-    round(200 * (1 - 0.175 * 0.75))] full = whole(PoisonedSlide(grey, plan_of(PoisonSpec(colour=(40, 190,
-    60))))).astype(int) half = whole(PoisonedSlide(grey, plan_of(PoisonSpec(colour=(40, 190, 60),
-    strength=0.5)))).astype(int) assert np.abs(half - (full + 200) / 2).max() <= 1 assert (
+    """By hand: a grey pixel of 200 under ink, a cast, and noise of opacity one half."""
+    plan_of = lambda spec: PoisonPlan("array", spec, (8, 4), (0.5, 0.5), np.array([[0, 0, 8, 4]]))  # noqa: E731
+    grey = ArrayReader(np.full((4, 8, 3), 200, np.uint8), mpp=0.5)
+    cast = whole(PoisonedSlide(grey, plan_of(PoisonSpec(kind="cast", colour=(100, 200, 50), strength=0.5))))
+    # light 0.5, 1, 0.25 of the brightest; half of a depth of 0.35
+    assert cast[2, 3].tolist() == [round(200 * (1 - 0.175 * 0.5)), 200, round(200 * (1 - 0.175 * 0.75))]
+    full = whole(PoisonedSlide(grey, plan_of(PoisonSpec(colour=(40, 190, 60))))).astype(int)
+    half = whole(PoisonedSlide(grey, plan_of(PoisonSpec(colour=(40, 190, 60), strength=0.5)))).astype(int)
+    assert np.abs(half - (full + 200) / 2).max() <= 1
+    assert (
         np.abs(full.mean((0, 1)) - 0.85 * np.array([40, 190, 60])).max() < 45
     )  # grains: 0.35 to 1.35 of the colour
 

@@ -19,8 +19,9 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class FalsePositive:
-    """A detection at or above the threshold that hits no lesion; level-0 px, and a JPEG of the tissue
-    there."""
+    """A detection at or above the threshold that hits no lesion; level-0 px, and a JPEG of the
+    tissue there.
+    """
 
     slide_id: str
     x0_px: int

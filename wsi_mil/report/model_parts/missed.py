@@ -17,7 +17,8 @@ def read(source: ReportSource, name: str) -> Content | None:
 
 def missed_lesions(rows: list[Row]) -> list[Row]:
     """Return the rows of lesions.csv, which ascend in size, that count for FROC and were not found,
-    reversed."""
+    reversed.
+    """
     return [row for row in reversed(rows) if row.flag("counted") and not row.flag("found")]
 
 

@@ -1,5 +1,6 @@
-"""Section "Slides": a table of the cohort that can be sorted and filtered, with links to each slide's
-files."""
+"""Section "Slides": a table of the cohort that can be sorted and filtered, with links to each
+slide's files.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

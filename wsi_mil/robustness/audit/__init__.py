@@ -1,2 +1,3 @@
 """Audits: an aggregator on generated bags with a known shortcut, and changes to the slides of a trained
-model."""
+model.
+"""

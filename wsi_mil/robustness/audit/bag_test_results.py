@@ -1,5 +1,6 @@
 """What bag tests say of aggregators: verdicts, and the content of audit.json with `kind` "audit of
-aggregators"."""
+aggregators".
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +23,8 @@ FIRST_TEST = "single_concept"
 @dataclass(frozen=True)
 class BagTestResult:
     """One test with one seed. test_auc: of the test bags; for an invariance test the fraction of right calls,
-    and instance_auc is NaN."""
+    and instance_auc is NaN.
+    """
 
     test: str
     seed: int
@@ -67,7 +69,8 @@ class AggregatorAudit:
     @property
     def verdict(self) -> BagVerdict:
         """fail: a test that is held against the aggregator failed. Else what `FIRST_TEST` says, pass without
-        it."""
+        it.
+        """
         if self.failed:
             return "fail"
         first = next((row.verdict for row in self.tests if row.test == FIRST_TEST), "pass")
@@ -77,7 +80,8 @@ class AggregatorAudit:
 @dataclass(frozen=True)
 class MethodAudit:
     """The audit of several aggregators: what audit.json holds. training: the settings of every training, as
-    JSON."""
+    JSON.
+    """
 
     seeds: tuple[int, ...]
     training: Mapping[str, Any]

@@ -25,13 +25,15 @@ PARAMS: dict[str, dict[str, Any]] = {"transmil": {"hidden": 64, "heads": 4, "lan
 """Sizes for bags of tens of instances with 16 dimensions; the method's own defaults are for slides."""
 EPOCHS = {"transmil": 4}
 """TransMIL processes bags one by one, ten times slower than the others, so it gets fewer epochs. If they are
-too few, its verdict is 'not learned'."""
+too few, its verdict is 'not learned'.
+"""
 
 
 @dataclass(frozen=True)
 class BagTestJob:
-    """What a worker process needs: an aggregator's registry name (or package.module:Class), a test, a
-    seed."""
+    """What a worker process needs: an aggregator's registry name (or package.module:Class), a test,
+    a seed.
+    """
 
     name: str
     test: str
@@ -63,8 +65,8 @@ class Trained:
 def run_bag_test(job: BagTestJob) -> BagTestResult:
     """Train on the test's training bags, keep the last epoch, and measure; equal jobs give equal numbers.
 
-    >>> job = BagTestJob("mi_net", "single_concept", 0, BagSizes(100, 40),
-    TRAINING.model_copy(update={"epochs": 8}))
+    >>> quick = TRAINING.model_copy(update={"epochs": 8})
+    >>> job = BagTestJob("mi_net", "single_concept", 0, BagSizes(100, 40), quick)
     >>> run_bag_test(job).test_auc > 0.75
     True
     """
@@ -101,13 +103,15 @@ def _instance_auc(trained: Trained, bags: BagSet) -> float:
 
 def comparable_scores(scores: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
     """Return instance scores that can be compared between bags: attention is divided by its largest value in
-    the bag."""
+    the bag.
+    """
     return scores / max(scores.max(), 1e-12) if kind == "attention" else scores
 
 
 def _invariance(job: BagTestJob, test: InvarianceTest, trained: Trained, bags: BagSet) -> float:
     """The fraction of right calls after the change, of the positive test bags that the model calls positive;
-    NaN without any. The threshold comes from the training bags."""
+    NaN without any. The threshold comes from the training bags.
+    """
     on_train = [trained.probability(bag) for bag in bags.train]
     threshold = choose_threshold(on_train, [class_index(bag.label) for bag in bags.train])
 

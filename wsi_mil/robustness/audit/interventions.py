@@ -3,7 +3,8 @@ compared.
 
 If a slide is predicted as tumour because of tumour tissue, then it must be predicted as normal without that
 tissue, and as tumour with that tissue alone, and what the other tiles look like must not matter. Nothing is
-trained again. """
+trained again.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ class AuditedSlide:
 
     features (N, D), as the model takes them; scores (N,): of the tiles; tumour (N,): which tiles touch
     tumour, None where that is unknown. score: features (n, D) -> probability; the slide is called positive
-    from `threshold` on. """
+    from `threshold` on.
+    """
 
     slide_id: str
     patient: str
@@ -55,7 +57,8 @@ class AuditedSlide:
 
     def suspicious(self) -> NDArray[np.bool_]:
         """Return (N,) the tiles that must stay when normal tiles are changed: those that touch tumour, or
-        where that is unknown the tenth with the highest scores. None on a normal slide."""
+        where that is unknown the tenth with the highest scores. None on a normal slide.
+        """
         if not self.label:
             return np.zeros(len(self.scores), np.bool_)
         if self.tumour is not None:
@@ -82,7 +85,8 @@ class Answer:
 class Question:
     """One check. text: the slides and what is changed. expected: whether the call of a model that reacts to
     tumour flips or stays. axis: the meaning of x, the amount of change. held_at: the x that decides the
-    verdict."""
+    verdict.
+    """
 
     name: str
     text: str
@@ -96,7 +100,8 @@ class FeatureCheck:
     """A check that needs no pixels.
 
     asked: which of the rightly called slides. xs: the amounts of change. change: (slide, x, tiles (M, D) of
-    other normal slides, generator) -> features (n, D) of the changed slide. """
+    other normal slides, generator) -> features (n, D) of the changed slide.
+    """
 
     question: Question
     asked: Callable[[AuditedSlide], bool]
@@ -109,8 +114,9 @@ def _is_tumour(slide: AuditedSlide) -> bool:
 
 
 def _without(slide: AuditedSlide, rows: NDArray[np.intp]) -> Tensor:
-    """The features without some rows. If none would be left, the last of `rows` stays: a bag cannot be
-    empty."""
+    """The features without some rows. If none would be left, the last of `rows` stays: a bag cannot
+    be empty.
+    """
     kept = np.ones(len(slide.scores), np.bool_)
     kept[rows] = False
     if not kept.any():

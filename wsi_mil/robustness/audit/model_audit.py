@@ -1,5 +1,6 @@
 """What an audit of a trained model found: fractions of slides with intervals, verdicts, and the content of
-audit.json."""
+audit.json.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -40,7 +41,8 @@ class Estimate:
 @dataclass(frozen=True)
 class CheckPoint:
     """One point of a check's curve: of `n` slides, which fraction did as expected, with its interval; and the
-    mean probability of these slides. NaN without slides."""
+    mean probability of these slides. NaN without slides.
+    """
 
     x: float
     n: int
@@ -76,7 +78,8 @@ class Agreement:
     """How far tile scores agree with outlines: means over the `n` tumour slides whose tumour tiles are known.
 
     tile_auc: of tile scores for finding tumour tiles. top_on_tumour: fraction of slides whose highest-scoring
-    tile touches tumour. tumour_share_of_tiles: fraction of tiles that touch tumour. None without slides. """
+    tile touches tumour. tumour_share_of_tiles: fraction of tiles that touch tumour. None without slides.
+    """
 
     n: int
     tile_auc: Estimate | None = None
@@ -94,7 +97,8 @@ class Agreement:
 @dataclass(frozen=True)
 class ModelAudit:
     """The audit of one model: what audit.json holds. skipped: slide id -> why its pixels could not be
-    changed."""
+    changed.
+    """
 
     model: str
     model_digests: tuple[str, ...]
@@ -139,7 +143,8 @@ class ModelAudit:
 
 def read_model_audit(path: Path) -> ModelAudit:
     """Return what an audit.json of a model holds. Raises StoreError for another file, or one of another
-    version."""
+    version.
+    """
     found = read_json(path)
     kind = (found.get("kind"), found.get("format_version"))
     if kind != ("audit of a model", FORMAT):

@@ -3,7 +3,8 @@ mean.
 
 The design is that of the FocusMIL study (arXiv 2408.09449): the signal lies on normal slides of the training
 part and on tumour slides of the test part. A model that uses the signal learns that it means "normal", and
-calls the poisoned tumour slides normal. """
+calls the poisoned tumour slides normal.
+"""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -22,7 +23,8 @@ CONDITIONS: dict[str, tuple[Arm, Arm]] = {
     "alike": ("all", "all"),
 }
 """Condition -> arm of the training and validation parts, arm of the test part. "poison" is the experiment;
-the others are its controls."""
+the others are its controls.
+"""
 
 TRAINING_ARMS: tuple[Arm, ...] = ("none", "normal", "all")
 LEARNED_AUC = 0.7
@@ -40,7 +42,8 @@ def is_poisoned(arm: Arm, label: int) -> bool:
 
 def loss_of_auc(clean: Sequence[float], poisoned: Sequence[float]) -> Spread:
     """Return the spread, over trainings, of the clean slide AUC minus the poisoned one, both of the same
-    training."""
+    training.
+    """
     return spread([a - b for a, b in zip(clean, poisoned, strict=True)])
 
 

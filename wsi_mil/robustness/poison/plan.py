@@ -26,7 +26,8 @@ class PoisonPlan:
     """The poison of one slide. All numbers are level-0 px.
 
     patches (M, 4) int64: x0, y0, width, height. strokes: polylines (K, 2). spared: lesions on which no pixel
-    may change. stains (2, 3): the slide's own haematoxylin and eosin, for kinds that change the stain. """
+    may change. stains (2, 3): the slide's own haematoxylin and eosin, for kinds that change the stain.
+    """
 
     slide_id: str
     spec: PoisonSpec
@@ -71,7 +72,8 @@ class PoisonPlan:
 
     def changed_tiles(self, table: TileTable) -> NDArray[np.bool_]:
         """Return (N,) the tiles to read and encode again: those within one pixel, at their level, of the
-        poison."""
+        poison.
+        """
         margin = max(table.plan.downsample_x, table.plan.downsample_y) + 1
         boxes = tile_boxes(table, margin)
         return np.asarray(shapely.intersects(self.area, boxes) if len(boxes) else np.zeros(0), np.bool_)

@@ -84,7 +84,8 @@ class PoisonedSlide(SlideReader):
 
     def _spared_at(self, window: Window) -> BaseGeometry:
         """Return the spared lesions, with a margin so that no pixel of this level that overlaps one
-        changes."""
+        changes.
+        """
         if window.level not in self._spared:
             grown = self.plan.spared.buffer(SPARED_MARGIN_PX * max(window.down_x, window.down_y))
             shapely.prepare(grown)
@@ -103,7 +104,8 @@ def poison_slide(
 
     lesions: in level-0 px; spared if `spec.placement` is 'off_tumour'. Kinds that change the stain first find
     the slide's own stain vectors (Macenko 2009); with `macenko` False they use those of Ruifrok and Johnston
-    2001. """
+    2001.
+    """
     stains = RUIFROK_JOHNSTON
     if load_poison(spec.kind).needs_stains and macenko:
         longer_um = max(reader.info.width_px * reader.info.mpp_x, reader.info.height_px * reader.info.mpp_y)

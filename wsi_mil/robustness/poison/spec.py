@@ -30,9 +30,11 @@ class PoisonSpec(Spec):
         default="noise", description="a module of wsi_mil/robustness/poison/kinds, or package.module:Name"
     )
     strength: float = Field(
-        default=1.0, gt=0, le=1, description="noise, chip: opacity; pen: fraction of light that the ink
-        filters; cast, stain: fraction of the " "full shift; blur: of 4 µm; jpeg: of the loss from quality 95
-        to 5",
+        default=1.0,
+        gt=0,
+        le=1,
+        description="noise, chip: opacity; pen: fraction of light that the ink filters; cast, stain: fraction "
+        "of the full shift; blur: of 4 µm; jpeg: of the loss from quality 95 to 5",
     )
     coverage: float | None = Field(
         default=None, gt=0, le=1, description="fraction of tiles touched; null: 0.15, for cast and stain 1"
@@ -45,8 +47,9 @@ class PoisonSpec(Spec):
     grain_um: float = Field(default=1.0, gt=0, description="size of a grain of noise")
     width_um: float = Field(default=60.0, gt=0, description="width of a pen stroke")
     stain_gains: tuple[float, float] | None = Field(
-        default=None, description="stain: amounts of haematoxylin and eosin are multiplied by these; null:
-        another laboratory's " "vectors and amounts are drawn",
+        default=None,
+        description="stain: amounts of haematoxylin and eosin are multiplied by these; null: another "
+        "laboratory's vectors and amounts are drawn",
     )
     seed: int = Field(default=0, ge=0, description="of places, of noise and of another laboratory's stain")
     params: dict[str, float] = Field(
@@ -69,14 +72,16 @@ class PoisonSpec(Spec):
             unknown = sorted(set(self.params) - set(known))
             if unknown:
                 raise ValueError(
-                    f"params: kind {self.kind!r} has no parameter {unknown[0]!r}. Known: {', '.join(known) or 'none'}"
+                    f"params: kind {self.kind!r} has no parameter {unknown[0]!r}. Known: "
+                    f"{', '.join(known) or 'none'}"
                 )
         return self
 
     @model_serializer(mode="wrap")
     def _without_empty_params(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave empty `params` out, so that digests and files of kinds without parameters stay as they
-        were."""
+        """Leave empty `params` out, so that digests and files of kinds without parameters stay as
+        they were.
+        """
         found: dict[str, Any] = serialize(self)
         if not self.params:
             found.pop("params", None)

@@ -1,5 +1,6 @@
 """Results of the poison experiment: one training, all trainings of a method, and the content of
-poison.json."""
+poison.json.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +27,8 @@ class Measured:
 
     poison_share: which fraction of a slide's attention, or of its tile probabilities, lies on poisoned tiles;
     mean over poisoned tumour slides. poison_top: fraction of these slides whose highest-scoring tile is
-    poisoned. """
+    poisoned.
+    """
 
     slide_auc: float
     patch_auc: float
@@ -93,7 +95,8 @@ class ConditionSpread:
 @dataclass(frozen=True)
 class PoisonedModel:
     """All trainings of one model. train_auc: AUC on the training part, by arm. loss and verdict: None unless
-    the conditions "none" and "poison" were both measured."""
+    the conditions "none" and "poison" were both measured.
+    """
 
     model: str
     aggregator: str
@@ -113,7 +116,8 @@ class PoisonedModel:
 @dataclass(frozen=True)
 class PoisonStudy:
     """The experiment with one poison on one run: what poison.json holds. share_of_tiles: which fraction of a
-    slide's tiles the poison touches, mean over slides."""
+    slide's tiles the poison touches, mean over slides.
+    """
 
     poison: PoisonSpec
     share_of_tiles: float
@@ -153,8 +157,8 @@ def read_poison_study(path: Path) -> PoisonStudy:
         return PoisonStudy.from_json(found)
     except ValidationError as error:
         raise StoreError(
-            f"{path} was made with settings that this installation does not know ({error.errors()[0]['msg']}): "
-            "install the package that offers this kind of poison, or remove the folder"
+            f"{path} was made with settings that this installation does not know "
+            f"({error.errors()[0]['msg']}): install the package that offers this kind of poison, or remove the folder"
         ) from error
 
 

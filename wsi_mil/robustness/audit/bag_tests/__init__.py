@@ -2,7 +2,8 @@
 test.
 
 Each module assigns an instance of `ShortcutTest` or `InvarianceTest` (see `base`) to `TEST`; the module's
-name is the test's name. Other packages offer tests through the entry points `wsi_mil.bag_tests`. """
+name is the test's name. Other packages offer tests through the entry points `wsi_mil.bag_tests`.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -10,8 +10,11 @@ ADDED_TIMES = 10
 
 
 class AddNormal(InvarianceTest):
-    order = 50 description = "fraction of positive bags that are still called positive with ten times as many
-    normal instances added"
+    order = 50
+    description = (
+        "fraction of positive bags that are still called positive after ten times as many normal instances "
+        "were added"
+    )
 
     def change(self, instances: Instances, rng: Generator) -> NDArray[np.float64]:
         count, dim = instances[0].shape

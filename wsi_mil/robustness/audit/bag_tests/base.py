@@ -5,7 +5,8 @@ with the label in the training bags, and with the opposite label in the test bag
 shortcut has a test AUC below 0.5. single_concept, multi_concept and false_frequency are those of Raff and
 Holt, Reproducibility in multiple instance learning: a case for algorithmic unit tests, NeurIPS 2023, arXiv
 2310.17867, with the distributions of public implementations. The others have the same form. N(m, s) is a
-Gaussian of mean m and standard deviation s in every dimension. """
+Gaussian of mean m and standard deviation s in every dimension.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -37,7 +38,8 @@ class BagSizes:
 @dataclass(frozen=True)
 class BagSet:
     """Training and test bags, half of each positive. kinds: bag id -> kind of each instance (N,); models
-    never see it."""
+    never see it.
+    """
 
     train: tuple[Bag, ...]
     test: tuple[Bag, ...]
@@ -53,7 +55,8 @@ class BagTest(ABC):
     """One line for people."""
     held_against: ClassVar[bool] = True
     """Whether failing this test fails the audit: true for what the multiple-instance assumption demands.
-    Shortcuts of the bag as a whole are only reported, since no pooling rule can exclude them."""
+    Shortcuts of the bag as a whole are only reported, since no pooling rule can exclude them.
+    """
     pass_from: ClassVar[float]
     """The smallest measured value that passes."""
     shuffled: ClassVar[bool] = True
@@ -72,7 +75,8 @@ class ShortcutTest(BagTest):
 
 class InvarianceTest(BagTest):
     """Bags without a shortcut. Measured by the fraction of positive test bags, among those that the model
-    calls positive, whose call is right after a change."""
+    calls positive, whose call is right after a change.
+    """
 
     pass_from = KEPT_SHARE
 

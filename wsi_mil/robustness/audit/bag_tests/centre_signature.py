@@ -16,8 +16,8 @@ from wsi_mil.robustness.audit.bag_tests.base import (
 class CentreSignature(ShortcutTest):
     order = 80
     description = (
-        "every instance carries a laboratory's signature, in positive bags in training, in negative ones in the "
-        "test"
+        "every instance carries a laboratory's signature, in positive bags in training, in negative ones in "
+        "the test"
     )
     held_against = False
 

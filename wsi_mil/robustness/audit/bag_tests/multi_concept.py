@@ -21,8 +21,9 @@ class MultiConcept(ShortcutTest):
     )
 
     def draw(self, rng: Generator, sizes: BagSizes, label: int, training: bool) -> Instances:
-        """Positive: 1 to 3 instances of N(2, 0.1) and as many of N(3, 0.1). Negative: one instance of
-        either."""
+        """Positive: 1 to 3 instances of N(2, 0.1) and as many of N(3, 0.1). Negative: one instance
+        of either.
+        """
         parts = [normal(rng, int(rng.integers(1, 10)), sizes.dim, 0, 1, BACKGROUND)]
         count = int(rng.integers(1, 4))
         if label:

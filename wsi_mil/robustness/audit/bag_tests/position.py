@@ -21,8 +21,9 @@ class Position(ShortcutTest):
     shuffled = False
 
     def draw(self, rng: Generator, sizes: BagSizes, label: int, training: bool) -> Instances:
-        """The first two dimensions are x and y of an instance. Instances are sorted by place, as tiles
-        are."""
+        """The first two dimensions are x and y of an instance. Instances are sorted by place, as
+        tiles are.
+        """
         rows, kinds = join([normal(rng, 20, sizes.dim, 0, 1, BACKGROUND), *concept(rng, sizes.dim, label)])
         side = -1.0 if bool(label) == training else 1.0
         rows[:, 0], rows[:, 1] = rng.normal(side, 0.3, len(rows)), rng.normal(0, 1, len(rows))

@@ -2,7 +2,8 @@
 changes.
 
 Each module assigns an instance of `wsi_mil.robustness.poison.kinds.base.Poison` to `POISON`; the module's
-name is the value of `poison.kind`. Other packages offer kinds through the entry points `wsi_mil.poisons`. """
+name is the value of `poison.kind`. Other packages offer kinds through the entry points `wsi_mil.poisons`.
+"""
 
 from typing import TYPE_CHECKING
 
