@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,63 @@ def violations(package: Path = PACKAGE) -> list[str]:
 
 def test_imports_run_one_way() -> None:
     assert violations() == []
+
+
+def imported_modules(path: Path, modules: set[str]) -> set[str]:
+    """Modules of `modules` that a file imports, also inside functions; imports for type checkers do not count."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            if isinstance(child, ast.ImportFrom) and child.module is not None and child.level == 0:
+                full = {f"{child.module}.{alias.name}" for alias in child.names}
+                found.update(full & modules or {child.module} & modules)
+            elif isinstance(child, ast.Import):
+                found.update({alias.name for alias in child.names} & modules)
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def import_graph(package: Path) -> dict[str, set[str]]:
+    names = {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in package.rglob("*.py")
+    }
+    return {name: imported_modules(path, set(names)) - {name} for name, path in names.items()}
+
+
+def test_no_import_cycle() -> None:
+    TopologicalSorter(import_graph(PACKAGE)).prepare()  # raises CycleError, which names the cycle
+
+
+def test_an_import_cycle_is_found(tmp_path: Path) -> None:
+    package = tmp_path / "wsi_mil"
+    package.mkdir()
+    (package / "a.py").write_text("from wsi_mil import b")
+    (package / "b.py").write_text("def late():\n    from wsi_mil.a import name")
+    with pytest.raises(CycleError):
+        TopologicalSorter(import_graph(package)).prepare()
+
+
+def test_files_are_short() -> None:
+    long = [
+        path for path in PACKAGE.rglob("*.py") if len(path.read_text(encoding="utf-8").splitlines()) > 400
+    ]
+    assert long == []
+
+
+def test_pytest_takes_no_class_of_the_package_for_a_test() -> None:
+    classes = [
+        node.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert [name for name in classes if name.startswith("Test")] == []
 
 
 def test_every_folder_is_in_the_order() -> None:

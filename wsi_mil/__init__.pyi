@@ -33,10 +33,12 @@ from .evaluation import froc_curve as froc_curve
 from .evaluation import patch_metrics as patch_metrics
 from .evaluation import read_annotations as read_annotations
 from .evaluation import slide_metrics as slide_metrics
+from .evaluation.metrics.auc import auc as auc
 from .features import SlideStore as SlideStore
 from .features import encode_tiles as encode_tiles
 from .features import extract_features as extract_features
 from .heatmaps import ScoreRaster as ScoreRaster
+from .heatmaps import contour_features as contour_features
 from .heatmaps import draw_overlay as draw_overlay
 from .heatmaps import score_raster as score_raster
 from .heatmaps import write_score_pyramid as write_score_pyramid
@@ -45,6 +47,7 @@ from .scoring import choose_threshold as choose_threshold
 from .scoring import load_model as load_model
 from .scoring import score_bag as score_bag
 from .scoring import score_features as score_features
+from .scoring import slide_probability as slide_probability
 from .slides import SlideReader as SlideReader
 from .slides import find_slides as find_slides
 from .slides import open_slide as open_slide
@@ -52,6 +55,9 @@ from .slides import read_scaled as read_scaled
 from .stages import predict_slides as predict_slides
 from .stages import run_pipeline as run_pipeline
 from .stages import run_stage as run_stage
+from .tasks import Task as Task
+from .tasks import TaskSpec as TaskSpec
+from .tasks import build_task as build_task
 from .tiles import tile_slide as tile_slide
 from .tissue import TissueSpec as TissueSpec
 from .tissue import find_tissue as find_tissue

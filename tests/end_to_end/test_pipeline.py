@@ -247,7 +247,7 @@ def test_three_classes_go_through(
     for model in ("focus_mil", "abmil_gated"):
         found, _ = read_slide_scores(run / "scores" / model / "slides.parquet")
         assert {row.label for row in found} == {0, 1, 2}
-        scores = read_tile_scores(run / "scores" / model / "tiles" / f"{found[0]['slide_id']}.parquet")
+        scores = read_tile_scores(run / "scores" / model / "tiles" / f"{found[0].slide_id}.parquet")
         assert len(scores.class_probabilities) == 3
         assert sum(scores.class_probabilities) == pytest.approx(1)
         assert scores.probability == pytest.approx(1 - scores.class_probabilities[0])

@@ -38,11 +38,11 @@ def small_bags(rng: np.random.Generator, count: int) -> list[wm.Bag]:
 
 def auc_of_a_training(rng: np.random.Generator) -> float:
     """Train FocusMIL on small bags; return the AUC on bags that it has not seen."""
-    model = wm.build_aggregator("mi_net", 4, 1, seed=0)
+    model = wm.build_aggregator("mi_net", in_features=4, n_outputs=1, seed=0)
     train, val, test = (small_bags(rng, count) for count in (40, 20, 20))
     wm.fit(model, train, val, wm.TrainSpec(epochs=15, lr=0.01))
-    probabilities = [1 - wm.score_bag(model, bag)[0][0] for bag in test]
-    return wm.slide_auc([bag.label for bag in test], probabilities)
+    probabilities = [wm.slide_probability(model, bag) for bag in test]
+    return wm.auc(np.array([bag.label == 1 for bag in test]), np.array(probabilities))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Build an aggregator by name."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,21 +17,26 @@ NOT_PARAMETERS = ("in_features", "n_outputs", "base")
 
 
 def build_aggregator(
-    name: str, in_features: int, n_outputs: int, seed: int, params: dict[str, Any], task: Task | None = None
+    name: str,
+    in_features: int,
+    n_outputs: int,
+    seed: int,
+    params: Mapping[str, Any] | None = None,
+    task: Task | None = None,
 ) -> Aggregator:
     """Return the aggregator `name` with weights drawn from `seed`; unknown parameters are refused by name.
 
     Of `counterfactual(abmil)` the parameters of both go into `params`: those that the wrapper knows are its own.
     `task`: what the outputs stand for; default: detection, whose first class is the normal one.
     """
-    model = _built(name, in_features, n_outputs, seed, params)
+    model = _built(name, in_features, n_outputs, seed, params or {})
     for part in model.modules():
         if isinstance(part, Aggregator) and task is not None:
             part.normal_class = task.normal_class
     return model
 
 
-def _built(name: str, in_features: int, n_outputs: int, seed: int, params: dict[str, Any]) -> Aggregator:
+def _built(name: str, in_features: int, n_outputs: int, seed: int, params: Mapping[str, Any]) -> Aggregator:
     known = parameters_of(name)
     for key in params:
         if key not in known:

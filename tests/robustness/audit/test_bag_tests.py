@@ -117,7 +117,7 @@ def test_a_wrong_name_is_told_in_one_line(name: str, told: str) -> None:
 
 
 def test_a_module_in_the_working_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_own_mil.py").write_text((Path(__file__).parent / "cheat.py").read_text())
+    (tmp_path / "my_own_mil.py").write_text((Path(__file__).parents[1] / "cheat.py").read_text())
     monkeypatch.chdir(tmp_path)
     assert AGGREGATORS.load("my_own_mil:MeanOfAll").__name__ == "MeanOfAll"
 

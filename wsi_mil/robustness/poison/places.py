@@ -1,6 +1,7 @@
 """Where poison can lie on a slide: rectangles and pen strokes in level-0 px. Nothing here reads pixels."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
@@ -8,9 +9,11 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from wsi_mil.contracts.tiles import TileTable
-from wsi_mil.robustness.poison.spec import PoisonSpec
 
 GRID_PX = 512
+
+if TYPE_CHECKING:
+    from wsi_mil.robustness.poison.spec import PoisonSpec
 
 
 def _no_patches() -> NDArray[np.int64]:
@@ -51,7 +54,7 @@ def whole_slide_patches(width_px: int, height_px: int) -> NDArray[np.int64]:
 
 
 def patches_in_tiles(
-    table: TileTable, spec: PoisonSpec, avoided: BaseGeometry, rng: np.random.Generator
+    table: TileTable, spec: "PoisonSpec", avoided: BaseGeometry, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Return (M, 4) patches: one rectangle at a random place inside each of a number of random tiles.
 

@@ -56,6 +56,10 @@ class PoisonSpec(Spec):
         default={}, description="parameters that only this kind has; the kinds of wsi_mil itself have none"
     )
 
+    def __hash__(self) -> int:
+        """Return a hash of all settings; `params` is a dict, which Python cannot hash by itself."""
+        return hash(self.digest())
+
     @field_validator("kind")
     @classmethod
     def _known(cls, kind: str) -> str:

@@ -13,10 +13,10 @@ from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.robustness.poison.places import Places, patches_in_tiles
-from wsi_mil.robustness.poison.spec import PoisonSpec
 
 if TYPE_CHECKING:
     from wsi_mil.robustness.poison.plan import PoisonPlan
+    from wsi_mil.robustness.poison.spec import PoisonSpec
     from wsi_mil.robustness.poison.window import Window
 
 Image = NDArray[np.float32]
@@ -36,7 +36,7 @@ class Poison(ABC):
         self,
         info: SlideInfo,
         table: TileTable,
-        spec: PoisonSpec,
+        spec: "PoisonSpec",
         avoided: BaseGeometry,
         rng: np.random.Generator,
     ) -> Places:
@@ -56,6 +56,6 @@ class Poison(ABC):
         may depend on its place and on the slide only, never on how the window was cut.
         """
 
-    def parameter(self, spec: PoisonSpec, name: str) -> float:
+    def parameter(self, spec: "PoisonSpec", name: str) -> float:
         """Return the user's value of a parameter of this kind, or its default."""
         return spec.params.get(name, self.parameters[name])
