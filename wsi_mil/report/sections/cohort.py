@@ -55,6 +55,7 @@ def read(source: ReportSource) -> Content:
 def slide_row(source: ReportSource, slide_id: str, outcomes: Sequence[Outcome]) -> SlideRow:
     """Return one slide's row of the table; `outcomes` are the slide's own, of every stage."""
     tiled = source.run.ledger.get(slide_id, "tile")
+    counts = tiled.counts if tiled else {}
     worst = next((s for s in ("failed", "empty", "skipped") if any(o.status == s for o in outcomes)), "done")
     size_px, mpp = _size_and_scale(source, slide_id)
     scored = {name: rows[slide_id] for name, rows in source.scores.items() if slide_id in rows}
@@ -64,8 +65,8 @@ def slide_row(source: ReportSource, slide_id: str, outcomes: Sequence[Outcome]) 
         part=next((row.part for row in scored.values()), ""),
         size_px=size_px,
         mpp=mpp,
-        tissue_mm2=f"{tiled.counts.get('tissue_um2', 0) / 1e6:.2f}" if tiled else UNKNOWN,
-        tiles=str(tiled.counts.get("tiles", UNKNOWN)) if tiled else UNKNOWN,
+        tissue_mm2=f"{counts['tissue_um2'] / 1e6:.2f}" if "tissue_um2" in counts else UNKNOWN,
+        tiles=str(counts.get("tiles", UNKNOWN)),
         status=worst,
         probabilities={name: row.probability for name, row in scored.items()},
         files={name: _files(source, name, slide_id) for name in scored},
