@@ -16,12 +16,12 @@ from typing import Any
 
 import pipelines.crc_cells as colon
 import pipelines.lung_mosaic_slides as lung
+from pipelines.poison_stain_tables import ablation_table, dose_table, draw_cohorts, draw_doses, method_table
 from wsi_mil.config import RunConfig, load_config
 from wsi_mil.experiments.poison import run_poison
-from wsi_mil.experiments.poison_tables import ablation_table, dose_table, method_table
 from wsi_mil.io.files import write_json
 from wsi_mil.logs import setup_console
-from wsi_mil.report.poison_figure import draw_cohorts, draw_doses
+from wsi_mil.robustness.poison.study import PoisonStudy
 from wsi_mil.stages import run_stage
 
 KFOLD = {"kind": "kfold", "folds": 5, "val_share": 0.2}
@@ -115,25 +115,32 @@ def main() -> None:
         run_stage(own, "tile")
         run_stage(own, "extract")
     clock = time.perf_counter()
-    studies = {}
+    studies: dict[str, PoisonStudy] = {}
     for name, own in configs.items():
         started = time.perf_counter()
-        study = run_poison(own)
-        studies[name] = study.found
+        done = run_poison(own)
+        studies[name] = done.study
         print(
-            f"{name}: {study.trained} trainings, {(time.perf_counter() - started) / 60:.1f} minutes; {study.folder}",
+            f"{name}: {done.trained} trainings, {(time.perf_counter() - started) / 60:.1f} minutes; {done.folder}",
             flush=True,
         )
-    doses: dict[str, dict[float, dict[str, Any]]] = {"coverage": {}, "strength": {}}
+    doses: dict[str, dict[float, PoisonStudy]] = {"coverage": {}, "strength": {}}
     if arguments.doses_on in configs:
         own = configs[arguments.doses_on]
         for axis, steps in (("coverage", COVERAGES), ("strength", STRENGTHS)):
             for step in steps:
-                doses[axis][step] = run_poison(dosed(own, {axis: step}), ("normal",)).found
+                doses[axis][step] = run_poison(dosed(own, {axis: step}), ("normal",)).study
         draw_doses(doses, config.run / "doses.png")
         print(f"curves on {arguments.doses_on}: {config.run / 'doses.png'}")
     draw_cohorts(studies, config.run / "cohorts.png")
-    write_json(config.run / "studies.json", {"cohorts": studies, "doses": doses})
+    saved = {
+        "cohorts": {name: study.as_json() for name, study in studies.items()},
+        "doses": {
+            axis: {step: study.as_json() for step, study in by_step.items()}
+            for axis, by_step in doses.items()
+        },
+    }
+    write_json(config.run / "studies.json", saved)
     print(f"from features on: {(time.perf_counter() - clock) / 60:.1f} minutes\n")
     print(method_table(studies) + "\n\n" + ablation_table(studies, ABLATION) + "\n\n" + dose_table(doses))
 

@@ -135,10 +135,10 @@ def test_a_second_call_trains_nothing_and_an_interrupted_one_goes_on(poisoned: t
 def test_without_controls_a_third_less_is_trained(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "r")
     config = load_config(tmp_path / "r", (*QUICK, "train.epochs=1", "poison.kind=cast"))
-    study = run_poison(config, ("none", "normal"))
-    assert study.trained == 4
-    assert "alike" not in study.found["models"][0]["conditions"]
-    assert study.found["share_of_tiles"] > 0.9  # a cast lies on the whole slide, but for lesions
+    done = run_poison(config, ("none", "normal"))
+    assert done.trained == 4
+    assert "alike" not in done.study.models[0].conditions
+    assert done.study.share_of_tiles > 0.9  # a cast lies on the whole slide, but for lesions
 
 
 def test_tumour_slides_without_outline_cannot_be_poisoned_off_tumour(run: Path, tmp_path: Path) -> None:
@@ -259,10 +259,8 @@ def test_what_cannot_be_audited_is_refused_in_one_line(run: Path, tmp_path: Path
 
 def test_a_cheat_leaves_with_exit_code_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from wsi_mil.experiments import method_audit
-    from wsi_mil.robustness.audit import bag_tests
 
-    monkeypatch.setattr(method_audit, "TESTS", ("single_concept", "duplicates"))
-    assert set(method_audit.TESTS) < set(bag_tests.TESTS)
+    monkeypatch.setattr(method_audit, "bag_test_names", lambda: ["single_concept", "duplicates"])
     printed = call(
         "audit", "--aggregator", CHEAT, "--seeds", 1, "--workers", 1, "--out", tmp_path, "--require", "pass"
     )
@@ -279,7 +277,8 @@ def test_a_cheat_leaves_with_exit_code_4(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_how_tos_own_aggregator_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's class, saved as the page says, in at most 30 lines, keeps what the page shows of it."""
-    from wsi_mil.robustness.audit.bag_tests import BagTestJob, bag_verdict, run_bag_test
+    from wsi_mil.robustness.audit.bag_test_results import bag_verdict
+    from wsi_mil.robustness.audit.bag_test_run import BagTestJob, run_bag_test
 
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "how-to-audit.md").read_text(), re.DOTALL)
     assert code is not None

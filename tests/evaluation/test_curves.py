@@ -1,7 +1,5 @@
 """Bands, calibration and lesion tables against values worked by hand or by another library."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss
@@ -172,29 +170,3 @@ def test_a_normal_slide_has_only_false_positives() -> None:
     matches, found = match_slide(detections, INFO, [], EvaluationSpec())
     assert found == ()
     assert matches.false_positive_rows == (0, 1)
-
-
-def test_crops_show_what_was_called(tmp_path: Path) -> None:
-    import cv2
-
-    from wsi_mil.contracts.tiles import TileSpec, TileTable
-    from wsi_mil.slides import ArrayReader
-    from wsi_mil.stages.false_positives import CROP_PX, crop
-    from wsi_mil.tiles import plan_reading, tile_grid
-
-    pixels = np.full((900, 1200, 3), 250, np.uint8)
-    pixels[300:400, 500:600] = (200, 30, 30)  # one tile of 100 px
-    reader = ArrayReader(pixels, mpp=0.5)
-    spec = TileSpec(mpp=0.5, size_px=100)
-    coords = tile_grid(reader.info, spec)
-    ones = np.ones(len(coords), np.float32)
-    table = TileTable(
-        reader.info.slide_id, spec, plan_reading(reader.info, spec), coords, ones, (1200, 900), (0.5, 0.5)
-    )
-    picture = cv2.imdecode(np.frombuffer(crop(reader, table, 550, 350), np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape == (CROP_PX, CROP_PX, 3)
-    third = CROP_PX // 3
-    assert picture[third + 8 : 2 * third - 8, third + 8 : 2 * third - 8, 2].mean() == pytest.approx(
-        200, abs=6
-    )
-    assert picture[:40, :40].mean() > 240

@@ -1,6 +1,7 @@
 """The poison study on a handful of synthetic slides: tables, figures and files come from one call, and add up."""
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -8,24 +9,28 @@ import pytest
 import yaml
 
 from pipelines import poison_stain
-from wsi_mil.experiments.poison_tables import ablation_table, dose_table, method_table, verdict_rows
+from pipelines.poison_stain_tables import ablation_table, dose_table, method_table
+from wsi_mil.evaluation.intervals import Spread
+from wsi_mil.experiments.poison_table import verdict_rows
+from wsi_mil.robustness import PoisonSpec
+from wsi_mil.robustness.poison.study import ConditionSpread, PoisonedModel, PoisonStudy
 
 ROOT = Path(__file__).parents[2]
 
 
-def spread(mean: float | None, half: float | None = None) -> dict[str, float | None]:
-    low, high = (None, None) if half is None or mean is None else (mean - half, mean + half)
-    return {"mean": mean, "std": half, "low": low, "high": high, "count": 2}
+def spread(mean: float, half: float = math.nan) -> Spread:
+    return Spread(mean, half, mean - half, mean + half, 2)
 
 
-def study(poisoned: float) -> dict[str, object]:
-    figures = {key: spread(0.5) for key in ("patch_auc", "froc", "poison_share", "poison_top")}
+def study(poisoned: float) -> PoisonStudy:
+    half = spread(0.5)
     conditions = {
-        "none": {**figures, "slide_auc": spread(0.95, 0.02)},
-        "poison": {**figures, "slide_auc": spread(poisoned, 0.03)},
+        "none": ConditionSpread(spread(0.95, 0.02), half, half, half, half),
+        "poison": ConditionSpread(spread(poisoned, 0.03), half, half, half, half),
     }
-    model = {"model": "m", "verdict": "fooled", "conditions": conditions, "train_auc_none": spread(1.0, 0.0)}
-    return {"models": [model], "share_of_tiles": 0.15}
+    trained = {"none": spread(1.0, 0.0)}
+    model = PoisonedModel("m", "mi_net", "logit", conditions, trained, spread(0.8), "fooled")
+    return PoisonStudy(PoisonSpec(), 0.15, (model,))
 
 
 def test_tables_say_what_the_study_holds() -> None:
@@ -36,7 +41,7 @@ def test_tables_say_what_the_study_holds() -> None:
     doses = dose_table({"coverage": {0.05: study(0.9), 0.4: study(0.2)}, "strength": {}})
     assert doses.splitlines() == [
         "| method | coverage 0.05 | coverage 0.4 |",
-        "| --- | --- | --- |",
+        "|---|---|---|",
         "| m | 0.900 ± 0.030 | 0.200 ± 0.030 |",
     ]
     assert dose_table({"coverage": {}}) == ""

@@ -16,7 +16,7 @@ from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.errors import DataError, SlideError
 from wsi_mil.slides import ArrayReader
-from wsi_mil.tiles import TileReader, plan_reading, tile_slide, tissue_fractions
+from wsi_mil.tiles import TileReader, plan_reading, tile_grid, tile_slide, tissue_fractions
 from wsi_mil.tissue import mask_from_polygons
 
 

@@ -1,9 +1,12 @@
 """wsi-mil audit --aggregator NAME|all, wsi-mil audit RUN --model NAME"""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from wsi_mil.robustness.audit.model_audit import ModelAudit
 
 EXIT_VERDICT = 4
 
@@ -76,32 +79,25 @@ def command(
 def _audit_methods(patterns: tuple[str, ...], out: Path | None, seeds: int, workers: int) -> list[str]:
     from wsi_mil.aggregators.names import matching_aggregators
     from wsi_mil.execution import ExecutionSpec
-    from wsi_mil.experiments.method_audit import run_bag_audit
+    from wsi_mil.experiments.method_audit import run_method_audit
 
-    found = run_bag_audit(matching_aggregators(patterns), out, seeds, ExecutionSpec(workers=workers))
-    rows = found["aggregators"]
-    width = max(10, *(len(row["aggregator"]) for row in rows))
-    tests = list(rows[0]["tests"])
-    click.echo("  ".join([" " * width, f"{'verdict':<11}", *(f"{test:>16}" for test in tests)]))
+    audit = run_method_audit(matching_aggregators(patterns), out, seeds, ExecutionSpec(workers=workers))
+    rows = audit.aggregators
+    width = max(10, *(len(row.aggregator) for row in rows))
+    tests = rows[0].tests
+    click.echo("  ".join([" " * width, f"{'verdict':<11}", *(f"{test.test:>16}" for test in tests)]))
     for row in rows:
-        cells = [
-            f"{_shown(row['tests'][t]['test_auc']['mean'])} {SHORT[row['tests'][t]['verdict']]}"
-            for t in tests
-        ]
-        click.echo(
-            "  ".join(
-                [f"{row['aggregator']:<{width}}", f"{row['verdict']:<11}", *(f"{c:>16}" for c in cells)]
-            )
-        )
+        cells = [f"{f'{_shown(cell.test_auc.mean)} {SHORT[cell.verdict]}':>16}" for cell in row.tests]
+        click.echo("  ".join([f"{row.aggregator:<{width}}", f"{row.verdict:<11}", *cells]))
     click.echo(
-        "AUC on test bags whose shortcut points the other way (add_normal, remove_positive: share of bags); (-): not learned."
+        "AUC on test bags whose shortcut goes with the opposite label (add_normal, remove_positive: fraction of "
+        "bags called rightly after the change); (-): not learned."
     )
-    click.echo(
-        "bag_size, centre_signature, position: shortcuts of the whole bag, told, not held against a method."
-    )
+    reported = ", ".join(test.test for test in tests if not test.held_against)
+    click.echo(f"{reported}: shortcuts of the bag as a whole; reported, not part of the verdict.")
     if out is not None:
         click.echo(f"page: {out / 'audit.html'}")
-    return [row["verdict"] for row in rows]
+    return [row.verdict for row in rows]
 
 
 SHORT = {"pass": "pass", "fail": "FAIL", "not learned": "(-)"}
@@ -125,30 +121,30 @@ def _audit_model(
         run_stage(config, "report")
     _print_model(found)
     click.echo(
-        f"{out or config.run / 'audit' / found['model']}/audit.json"
+        f"{out or config.run / 'audit' / found.model}/audit.json"
         + ("" if out else f"; report: {config.run / 'report.html'}")
     )
-    return str(found["verdict"])
+    return found.verdict
 
 
-def _print_model(found: dict[str, Any]) -> None:
+def _print_model(found: "ModelAudit") -> None:
     click.echo(
-        f"{found['model']}: {found['rightly_called']} of {found['slides']} test slides are called rightly, these are asked"
+        f"{found.model}: {found.rightly_called} of {found.slides} test slides are called rightly; the checks use these"
     )
-    for name, check in found["checks"].items():
-        point = next((p for p in check["points"] if p["x"] == check["held_at"]), None)
-        did = "-" if point is None else f"{_shown(point['share'])} of {point['n']:>3} slides"
-        what = "flip" if check["expected"] == "flips" else "keep their call"
-        click.echo(f"{name:<14} {did} {what} at {check['axis']} {check['held_at']:g}: {check['verdict']}")
-    agrees = found["agreement"]
-    auc = _shown(agrees["tile_auc"]["value"]) if "tile_auc" in agrees else "-"
+    for check in found.checks:
+        question, point = check.question, check.decisive
+        did = "-" if point is None else f"{_shown(point.share)} of {point.n:>3} slides"
+        what = "flip" if question.expected == "flips" else "keep their call"
+        click.echo(
+            f"{question.name:<14} {did} {what} at {question.axis} {question.held_at:g}: {check.verdict}"
+        )
+    agrees = found.agreement
+    auc = _shown(agrees.tile_auc.value) if agrees.tile_auc is not None else "-"
     click.echo(
-        f"{'agreement':<14} {auc} tile AUC against outlines, mean of {agrees['n']} slides: {agrees['verdict']}"
+        f"{'agreement':<14} {auc} tile AUC against outlines, mean over {agrees.n} slides: {agrees.verdict}"
     )
-    click.echo(
-        f"verdict: {found['verdict']}" + (f" ({', '.join(found['failed'])})" if found["failed"] else "")
-    )
+    click.echo(f"verdict: {found.verdict}" + (f" ({', '.join(found.failed)})" if found.failed else ""))
 
 
-def _shown(value: float | None) -> str:
-    return "    -" if value is None else f"{value:.3f}"
+def _shown(value: float) -> str:
+    return "    -" if value != value else f"{value:.3f}"

@@ -55,7 +55,7 @@ def command(
     from wsi_mil.config.schema import with_aggregators
     from wsi_mil.experiments.poison import run_poison
     from wsi_mil.experiments.poison_features import poison_folder
-    from wsi_mil.experiments.poison_tables import verdict_rows
+    from wsi_mil.experiments.poison_table import verdict_rows
     from wsi_mil.robustness.poison.conditions import TRAINING_ARMS
     from wsi_mil.run.folder import RunFolder
 
@@ -72,17 +72,17 @@ def command(
             f"into         {poison_folder(RunFolder(loaded.run), spec)}\ntrainings    {models}; arms {', '.join(arms)}; every fold, repeat and seed of the split"
         )
         return
-    study = run_poison(loaded, arms)
-    for row in verdict_rows(study.found):
+    done = run_poison(loaded, arms)
+    for row in verdict_rows(done.study):
         click.echo(row)
-    if not study.trained:
+    if not done.trained:
         click.echo("nothing to do: everything is up to date")
     report = loaded.run / "report.html"
     click.echo(
-        f"table, figure, places for QuPath: {study.folder}"
+        f"table, figure, places for QuPath: {done.folder}"
         + (f"; report: {report}" if report.exists() else "")
     )
-    lost = [row for row in study.problems if row.status == "failed"]
+    lost = [row for row in done.problems if row.status == "failed"]
     if lost:
         click.echo(f"{len(lost)} slides could not be poisoned; see {loaded.run / 'outcomes.csv'}", err=True)
     context.exit(3 if lost else 0)

@@ -1,1 +1,1 @@
-"""Experiments on a run: the poison experiment, and audits of models and of methods."""
+"""Experiments on a run: the poison experiment, and the audits of trained models and of aggregators."""

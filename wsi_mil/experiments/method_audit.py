@@ -1,55 +1,42 @@
-"""audit --aggregator: methods against bags whose shortcut is known, without any slide."""
+"""The audit of aggregators on generated bags with a known shortcut; it needs no slides."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from wsi_mil.aggregators import AGGREGATORS
 from wsi_mil.execution import ExecutionSpec, run_jobs
 from wsi_mil.io.files import write_json, write_text
-from wsi_mil.io.json import without_nan
 from wsi_mil.logs import progress
-from wsi_mil.report.audit_page import render_bag_audit
-from wsi_mil.robustness.audit.bag_tests import (
-    KEPT_SHARE,
-    LEARNED_AUC,
-    PASS_AUC,
-    TESTS,
-    TRAINING,
-    BagTestJob,
-    run_bag_test,
-    summarise_bag_tests,
-)
-
-FORMAT = 1
+from wsi_mil.report.audit_page import render_method_audit
+from wsi_mil.robustness.audit.bag_test_results import MethodAudit, summarise_bag_tests
+from wsi_mil.robustness.audit.bag_test_run import TRAINING, BagTestJob, run_bag_test
+from wsi_mil.robustness.audit.bag_tests import bag_test_names
 
 
-def run_bag_audit(
-    names: Sequence[str], out: Path | None, seeds: int = 1, execution: ExecutionSpec | None = None
-) -> dict[str, Any]:
-    """Return every test of every aggregator; with `out`, write audit.json and audit.html there.
+def run_method_audit(
+    names: Sequence[str],
+    out: Path | None,
+    seeds: int = 1,
+    execution: ExecutionSpec | None = None,
+    tests: Sequence[str] | None = None,
+) -> MethodAudit:
+    """Return every bag test of every aggregator; with `out`, write audit.json and audit.html there.
 
-    `names`: of the registry, or package.module:Class. Raises ConfigError for one that does not exist before anything is trained.
+    names: of the registry, or package.module:Class. seeds: trainings of each test. tests: names of bag tests,
+    None for all. Raises ConfigError for an unknown name before anything is trained.
     """
     for name in names:
         AGGREGATORS.load(name)
-    jobs = [BagTestJob(name, test, seed) for name in names for test in TESTS for seed in range(seeds)]
-    execution = execution or ExecutionSpec()
-    results = run_jobs(run_bag_test, jobs, spec=execution)
+    chosen = bag_test_names() if tests is None else tests
+    jobs = [BagTestJob(name, test, seed) for name in names for test in chosen for seed in range(seeds)]
+    results = run_jobs(run_bag_test, jobs, spec=execution or ExecutionSpec())
     rows = list(zip(jobs, progress(results, total=len(jobs), label="audit", unit="test"), strict=True))
-    found: dict[str, Any] = without_nan(
-        {
-            "kind": "audit of aggregators",
-            "format_version": FORMAT,
-            "seeds": list(range(seeds)),
-            "training": TRAINING.model_dump(mode="json"),
-            "thresholds": {"learned_auc": LEARNED_AUC, "pass_auc": PASS_AUC, "kept_share": KEPT_SHARE},
-            "aggregators": [
-                summarise_bag_tests(name, [r for job, r in rows if job.name == name]) for name in names
-            ],
-        }
+    found = MethodAudit(
+        tuple(range(seeds)),
+        TRAINING.model_dump(mode="json"),
+        tuple(summarise_bag_tests(name, [row for job, row in rows if job.name == name]) for name in names),
     )
     if out is not None:
-        write_json(out / "audit.json", found)
-        write_text(out / "audit.html", render_bag_audit(found))
+        write_json(out / "audit.json", found.as_json())
+        write_text(out / "audit.html", render_method_audit(found))
     return found

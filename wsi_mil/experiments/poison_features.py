@@ -1,11 +1,12 @@
-"""Features of poisoned slides: tiles that the poison reaches are read and encoded again, the others keep their features."""
+"""Features of poisoned slides: the tiles that the poison touches are encoded again, the others keep their
+features.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import shapely
 
@@ -19,9 +20,10 @@ from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.evaluation import AnnotationFolder, read_annotations
 from wsi_mil.execution import ExecutionSpec, map_slides
-from wsi_mil.features import PoisonRecord, SlideStore, encode_tiles
+from wsi_mil.features import PoisonRecord, SlideStore, StoredFeatures, encode_tiles
 from wsi_mil.geojson import GRID_PX, feature, polygonal, stable_id, write_features
-from wsi_mil.io.files import digest_file, digest_json, write_aside
+from wsi_mil.io.files import digest_file, digest_json
+from wsi_mil.io.images import write_jpeg
 from wsi_mil.robustness.poison.slide import PoisonedSlide, poison_slide
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.folder import RunFolder
@@ -29,13 +31,15 @@ from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import open_slide, read_scaled
 
 PREVIEWS = 4
-PREVIEW_PX = 900
+PREVIEW_PX, PREVIEW_QUALITY = 900, 85
 POISON_COLOUR = (40, 190, 60)
 
 
 @dataclass(frozen=True)
 class PoisonJob:
-    """What `poison_one` needs, in values that pickle. `outline`: the file of the slide's lesions."""
+    """One slide: everything that a worker process needs. outline: the file with the outlines of its
+    lesions.
+    """
 
     slide_id: str
     label: int
@@ -53,39 +57,60 @@ class PoisonJob:
 
 
 def poison_folder(run: RunFolder, spec: PoisonSpec) -> Path:
-    """Return where everything about one poison of a run lies."""
+    """Return the folder of one poison of a run."""
     return run.path / "poison" / f"{spec.title}-{spec.digest()[:6]}"
 
 
 def poisoned_store(run: RunFolder, spec: PoisonSpec, slide_id: str) -> SlideStore:
-    """Return the store of a poisoned slide: laid out as that of the slide itself, with the same tile table."""
+    """Return the store of a poisoned slide; it has the layout and the tile table of the slide's own store."""
     return SlideStore(poison_folder(run, spec) / "slides" / f"{slide_id}.zarr", slide_id)
 
 
 def poison_one(job: PoisonJob) -> Outcome:
-    """Write the features of one slide under the poison, unless they are there."""
+    """Write the features of one slide under the poison, unless they exist already."""
     started = time.perf_counter()
     run, key = RunFolder(job.run), job.encoder.key
-    clean, store = run.store(job.slide_id), poisoned_store(run, job.spec, job.slide_id)
-    original = clean.stored_features(key)
+    original = run.store(job.slide_id).stored_features(key)
     if original is None:
         raise StoreError(f"slide {job.slide_id!r} has no {key} features: run `wsi-mil extract`")
-    needs_outline = job.label > 0 and job.spec.placement == "off_tumour"
-    if needs_outline and job.outline is None:
-        raise DataError(
-            f"slide {job.slide_id!r} is labelled tumour and has no outline, so poison cannot be kept off its tumour: give "
-            "slides.annotations, or poison.placement=anywhere"
-        )
-    outline = digest_file(job.outline) if needs_outline and job.outline else ""
-    made_from = digest_json([job.spec.digest(), original.digest, original.tiles_digest, outline])
-    found = store.stored_features(key)
+    outline = _outline_to_spare(job)
+    parts = [
+        job.spec.digest(),
+        original.digest,
+        original.tiles_digest,
+        digest_file(outline) if outline else "",
+    ]
+    made_from = digest_json(parts)
+    found = poisoned_store(run, job.spec, job.slide_id).stored_features(key)
     if found is not None and found.origin.poison is not None and found.origin.poison.made_from == made_from:
         counts = dict(found.origin.poison.counts)
         return Outcome(job.slide_id, "poison", "done", "", counts, found.digest, reused=True)
+    counts, digest = _write_features(job, original, outline, made_from)
+    return Outcome(job.slide_id, "poison", "done", "", counts, digest, time.perf_counter() - started)
+
+
+def _outline_to_spare(job: PoisonJob) -> Path | None:
+    """The outlines that the poison must not touch. Raises DataError if they are needed and there are none."""
+    if not job.label or job.spec.placement != "off_tumour":
+        return None
+    if job.outline is None:
+        raise DataError(
+            f"slide {job.slide_id!r} is labelled tumour and has no outline, so poison cannot be kept off its "
+            "tumour: give slides.annotations, or poison.placement=anywhere"
+        )
+    return job.outline
+
+
+def _write_features(
+    job: PoisonJob, original: StoredFeatures, outline: Path | None, made_from: str
+) -> tuple[dict[str, int], str]:
+    """Paint, encode the changed tiles and write the store, preview and places; return counts and digest."""
+    run, key = RunFolder(job.run), job.encoder.key
+    clean, store = run.store(job.slide_id), poisoned_store(run, job.spec, job.slide_id)
     table, features = clean.read_tiles(), clean.read_features(key)
     lesions = None
-    if needs_outline and job.outline:
-        read = read_annotations(job.outline, job.slide_id, clean.read_info(), job.bounds)
+    if outline is not None:
+        read = read_annotations(outline, job.slide_id, clean.read_info(), job.bounds)
         lesions = shapely.union_all([lesion.geometry for lesion in read])
     encoder = shared_encoder(job.encoder, job.device)
     with open_slide(job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
@@ -93,7 +118,7 @@ def poison_one(job: PoisonJob) -> Outcome:
         values, readable = features.features.copy(), features.readable.copy()
         rows = np.flatnonzero(poisoned.plan.changed_tiles(table))
         if len(rows):
-            # stains are normalised as in the clean slide: its other tiles keep the features that they have
+            # the stain normalisation of the clean slide, because the unchanged tiles keep its features
             part = encode_tiles(
                 poisoned,
                 tiles_at(table, rows),
@@ -114,8 +139,7 @@ def poison_one(job: PoisonJob) -> Outcome:
     with store.write_features(key, values.shape[1], origin) as writer:
         writer.append(values, readable)
     written = store.stored_features(key)
-    digest = written.digest if written else ""
-    return Outcome(job.slide_id, "poison", "done", "", counts, digest, time.perf_counter() - started)
+    return counts, written.digest if written else ""
 
 
 def tiles_at(table: TileTable, rows: np.ndarray) -> TileTable:
@@ -124,7 +148,7 @@ def tiles_at(table: TileTable, rows: np.ndarray) -> TileTable:
 
 
 def _write_places(job: PoisonJob, poisoned: PoisonedSlide) -> None:
-    """The poisoned area as GeoJSON in QuPath's frame: drag it onto the slide."""
+    """Write the poisoned area as GeoJSON in QuPath's coordinates, to be dragged onto the slide."""
     info, title = poisoned.info, job.spec.title
     frame = qupath_frame(info, job.qupath.bounds)
     moved = shapely.transform(poisoned.plan.area, lambda xy: xy - np.array(frame.offset_px))
@@ -153,9 +177,7 @@ def _write_preview(path: Path, poisoned: PoisonedSlide) -> None:
     info = poisoned.info
     longer_um = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
     picture = read_scaled(poisoned, max(longer_um / PREVIEW_PX, info.mpp))
-    with write_aside(path) as aside:
-        _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-        aside.write_bytes(encoded.tobytes())
+    write_jpeg(path, picture, PREVIEW_QUALITY)
 
 
 def run_poison_features(
@@ -169,10 +191,11 @@ def run_poison_features(
     execution: ExecutionSpec,
     qupath: QuPathSpec,
 ) -> list[str]:
-    """Make the poisoned features of all labelled slides that have clean ones; return the ids of those that have both."""
-    shared_encoder(
-        encoder, execution.device
-    )  # an encoder that cannot be had is the run's error, not each slide's
+    """Write the poisoned features of all labelled slides that have clean ones.
+
+    Returns the ids of the slides that have both. Raises EncoderError if the encoder cannot be loaded.
+    """
+    shared_encoder(encoder, execution.device)  # a missing encoder fails here once, not for each slide
     usable = [s for s in slides if s.slide_id in labels]
     shown = [s.slide_id for s in usable if labels[s.slide_id].label == 0][: PREVIEWS // 2]
     shown += [s.slide_id for s in usable if labels[s.slide_id].label][: PREVIEWS // 2]

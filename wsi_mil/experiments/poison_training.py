@@ -1,5 +1,8 @@
-"""One training of the poison experiment: a method on one fold, on clean or poisoned slides, measured on clean and poisoned tests."""
+"""One training of the poison experiment: a method on one fold, in one arm, measured on clean and poisoned
+slides.
+"""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,10 +33,10 @@ from wsi_mil.evaluation.truth import comparable_scores, match_slide
 from wsi_mil.experiments.poison_features import poisoned_store
 from wsi_mil.features import SlideStore
 from wsi_mil.io.files import write_json
-from wsi_mil.io.json import without_nan
 from wsi_mil.robustness.poison.conditions import CONDITIONS, Arm, is_poisoned
 from wsi_mil.robustness.poison.plan import plan_poison
 from wsi_mil.robustness.poison.spec import PoisonSpec
+from wsi_mil.robustness.poison.study import Measured, PoisonTrainingResult
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import score_bag
 from wsi_mil.scoring.scores import slide_probability
@@ -44,9 +47,11 @@ CACHED_SLIDES = 4096
 
 @dataclass(frozen=True)
 class PoisonTraining:
-    """A method, a fold and an arm: everything that a worker process needs. `outlines`: slide id -> file of its lesions.
+    """A method, a fold and an arm: everything that a worker process needs.
 
-    `in_memory`: bags are small enough to be held whole by each process.
+    number: of the fold. outlines: slide id -> file with the outlines of its lesions. in_memory: whether the
+    bags of all slides are small enough for each process to hold them. inputs: the digest of everything that
+    the result depends on. result: the file to write.
     """
 
     run: Path
@@ -67,10 +72,18 @@ class PoisonTraining:
     inputs: str
     result: Path
 
+    def label(self, slide_id: str) -> int:
+        """Return the class of a slide, 0 for normal."""
+        return self.labels[slide_id].label or 0
+
 
 @dataclass(frozen=True)
-class MeasuredSlide:
-    """What a test slide is measured against: its tiles, its lesions (None: a tumour slide without outline), and the share of each tile that is poisoned."""
+class SlideTruth:
+    """What the scores of a test slide are compared with.
+
+    lesions: None on a tumour slide without outline. truth (N,): which tiles count as tumour. poisoned (N,):
+    which tiles the poison touches.
+    """
 
     table: TileTable
     info: SlideInfo
@@ -79,10 +92,9 @@ class MeasuredSlide:
     poisoned: NDArray[np.bool_]
 
 
-def poison_train_one(job: PoisonTraining) -> dict[str, Any]:
-    """Train, measure in every condition of the arm, write the result's file and return it."""
-    members = (*job.fold.train, *job.fold.val)
-    bags = {s: _bag(job, s, is_poisoned(job.arm, job.labels[s].label or 0)) for s in members}
+def poison_train_one(job: PoisonTraining) -> PoisonTrainingResult:
+    """Train, measure in every condition of the arm, write the result to `job.result` and return it."""
+    bags = {s: _bag(job, s, is_poisoned(job.arm, job.label(s))) for s in (*job.fold.train, *job.fold.val)}
     train = [bags[s] for s in job.fold.train]
     standardizer = Standardizer.fit(train) if job.spec.standardize else Standardizer.identity(train[0].dim)
     name = job.spec.aggregator or job.name
@@ -100,54 +112,37 @@ def poison_train_one(job: PoisonTraining) -> dict[str, Any]:
     )
     model.cpu().eval()
     on_train = [slide_probability(model, ready[s]) for s in job.fold.train]
-    found: dict[str, Any] = {
-        "kind": "poison training",
-        "format_version": 1,
-        "inputs_digest": job.inputs,
-        "model": job.name,
-        "aggregator": name,
-        "arm": job.arm,
-        "fold": job.number,
-        "kept_epoch": fitted.epoch,
-        "train_auc": _auc(job, job.fold.train, on_train),
-        "val_auc": fitted.metrics.get("val_auc", float("nan")),
-        "last_val_auc": fitted.history[-1].get("val_auc", float("nan")),
-        "conditions": {
+    found = PoisonTrainingResult(
+        inputs_digest=job.inputs,
+        model=job.name,
+        aggregator=name,
+        arm=job.arm,
+        fold=job.number,
+        kept_epoch=fitted.epoch,
+        train_auc=_auc(job, job.fold.train, on_train),
+        val_auc=fitted.metrics.get("val_auc", math.nan),
+        last_val_auc=fitted.history[-1].get("val_auc", math.nan),
+        conditions={
             condition: measure(job, model, standardizer, test_arm)
             for condition, (train_arm, test_arm) in CONDITIONS.items()
             if train_arm == job.arm
         },
-    }
-    found = without_nan(found)
-    write_json(job.result, found)
+    )
+    write_json(job.result, found.as_json())
     return found
 
 
-def measure(job: PoisonTraining, model: Aggregator, standardizer: Standardizer, arm: Arm) -> dict[str, Any]:
-    """Return slide AUC, patch AUC, FROC and what falls on poison, on the test part with the poison of `arm`.
-
-    poison_share: of a slide's attention, or of its tile probabilities, how much lies on poisoned tiles; mean over poisoned
-    tumour slides. poison_top: share of these whose highest tile is poisoned.
-    """
+def measure(job: PoisonTraining, model: Aggregator, standardizer: Standardizer, arm: Arm) -> Measured:
+    """Return the metrics of a trained model on the test part, with the poison on the slides of `arm`."""
     probabilities, truths, values, matches, shares, tops, kind = [], [], [], [], [], [], ""
     for slide_id in job.fold.test:
-        label = job.labels[slide_id].label or 0
-        poisoned = is_poisoned(arm, label)
+        poisoned = is_poisoned(arm, job.label(slide_id))
         bag = standardizer(_bag(job, slide_id, poisoned))  # type: ignore[call-overload]
-        slide = _measured_slide(
-            job.run,
-            job.poison,
-            job.encoder,
-            slide_id,
-            job.outlines.get(slide_id),
-            job.bounds,
-            label,
-            job.evaluation,
-        )
+        slide = _slide_truth(job, slide_id)
         probability, instances, kind = score_bag(model, bag)
         probabilities.append(float(1 - probability[0]))
         scores = _slide_scores(slide, slide_id, instances, kind, _readable(job, slide_id, poisoned))
-        if poisoned and label:
+        if poisoned and job.label(slide_id):
             weight = np.nan_to_num(scores.tile_probabilities().astype(np.float64))
             shares.append(weight[slide.poisoned].sum() / max(weight.sum(), 1e-12))
             tops.append(bool(slide.poisoned[np.nanargmax(scores.tile_scores)]))
@@ -156,19 +151,16 @@ def measure(job: PoisonTraining, model: Aggregator, standardizer: Standardizer, 
         readable = np.isfinite(scores.tile_scores)
         truths.append(slide.truth[readable])
         values.append(comparable_scores(scores)[readable])
-        matches.append(
-            match_slide(
-                detections_of(scores, slide.table, job.evaluation), slide.info, slide.lesions, job.evaluation
-            )[0]
-        )
-    return {
-        "slide_auc": _auc(job, job.fold.test, probabilities),
-        "patch_auc": auc(np.concatenate(truths), np.concatenate(values)) if truths else float("nan"),
-        "froc": _froc(matches, job.evaluation),
-        "poison_share": float(np.mean(shares)) if shares else float("nan"),
-        "poison_top": float(np.mean(tops)) if tops else float("nan"),
-        "score_kind": kind,
-    }
+        detections = detections_of(scores, slide.table, job.evaluation)
+        matches.append(match_slide(detections, slide.info, slide.lesions, job.evaluation)[0])
+    return Measured(
+        slide_auc=_auc(job, job.fold.test, probabilities),
+        patch_auc=auc(np.concatenate(truths), np.concatenate(values)) if truths else math.nan,
+        froc=_froc(matches, job.evaluation),
+        poison_share=float(np.mean(shares)) if shares else math.nan,
+        poison_top=float(np.mean(tops)) if tops else math.nan,
+        score_kind=kind,
+    )
 
 
 def _froc(matches: list[Matches], spec: EvaluationSpec) -> float:
@@ -176,11 +168,11 @@ def _froc(matches: list[Matches], spec: EvaluationSpec) -> float:
 
 
 def _auc(job: PoisonTraining, slides: tuple[str, ...], probabilities: list[float]) -> float:
-    return auc(np.array([(job.labels[s].label or 0) > 0 for s in slides]), np.array(probabilities))
+    return auc(np.array([job.label(s) > 0 for s in slides]), np.array(probabilities))
 
 
 def _slide_scores(
-    slide: MeasuredSlide, slide_id: str, instances: torch.Tensor, kind: Any, readable: NDArray[np.bool_]
+    slide: SlideTruth, slide_id: str, instances: torch.Tensor, kind: Any, readable: NDArray[np.bool_]
 ) -> SlideScores:
     tiles = np.full(len(slide.table), np.nan, np.float32)
     tiles[readable] = instances.float().numpy()
@@ -193,13 +185,13 @@ def _store(job: PoisonTraining, slide_id: str, poisoned: bool) -> SlideStore:
 
 
 def _bag(job: PoisonTraining, slide_id: str, poisoned: bool) -> BagSource:
-    label = job.labels[slide_id].label or 0
-    return _cached_bag(_store(job, slide_id, poisoned).path, slide_id, job.encoder.key, label, job.in_memory)
+    path = _store(job, slide_id, poisoned).path
+    return _cached_bag(path, slide_id, job.encoder.key, job.label(slide_id), job.in_memory)
 
 
 @lru_cache(maxsize=CACHED_SLIDES)
 def _cached_bag(path: Path, slide_id: str, key: str, label: int, in_memory: bool) -> BagSource:
-    """A slide's bag, looked up and checked once a process however many trainings use it."""
+    """A slide's bag, opened and checked once per process, however many trainings use it."""
     stored = StoredBag(slide_id, SlideStore(path, slide_id).map_features(key), label)
     return read_bag(stored) if in_memory else stored
 
@@ -213,8 +205,15 @@ def _cached_readable(path: Path, slide_id: str, key: str) -> NDArray[np.bool_]:
     return SlideStore(path, slide_id).read_readable(key)
 
 
+def _slide_truth(job: PoisonTraining, slide_id: str) -> SlideTruth:
+    label, outline = job.label(slide_id), job.outlines.get(slide_id)
+    return _cached_truth(
+        job.run, job.poison, job.encoder, slide_id, outline, job.bounds, label, job.evaluation
+    )
+
+
 @lru_cache(maxsize=CACHED_SLIDES)
-def _measured_slide(
+def _cached_truth(
     run: Path,
     poison: PoisonSpec,
     encoder: EncoderSpec,
@@ -223,8 +222,10 @@ def _measured_slide(
     bounds: BoundsMode,
     label: int,
     spec: EvaluationSpec,
-) -> MeasuredSlide:
-    """Truth and places of one slide, once a process. The places are planned again: the same spec gives the same ones."""
+) -> SlideTruth:
+    """The truth of one slide, once per process. The poison is planned again: equal settings give an equal
+    plan.
+    """
     store = RunFolder(run).store(slide_id)
     table, info = store.read_tiles(), store.read_info()
     lesions = tuple(read_annotations(outline, slide_id, info, bounds)) if outline and label else ()
@@ -233,10 +234,7 @@ def _measured_slide(
         if spec.patch_truth == "centre"
         else tile_overlap(table, lesions) >= spec.patch_overlap
     )
-    plan = plan_poison(info, table, poison, _union(lesions))
+    tumour = shapely.union_all([lesion.geometry for lesion in lesions]) if lesions else None
+    plan = plan_poison(info, table, poison, tumour)
     known = None if label and outline is None else lesions
-    return MeasuredSlide(table, info, known, truth, plan.share_of_tiles(table) > 0)
-
-
-def _union(lesions: tuple[Lesion, ...]) -> Any:
-    return shapely.union_all([lesion.geometry for lesion in lesions]) if lesions else None
+    return SlideTruth(table, info, known, truth, plan.share_of_tiles(table) > 0)

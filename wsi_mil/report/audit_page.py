@@ -1,23 +1,14 @@
-"""audit.html: aggregators against their tests, as one self-contained page."""
+"""audit.html: the bag tests of aggregators as one page that needs no other file."""
 
-from typing import Any
-
-WORDS = {
-    "single_concept": "one kind of positive instance; poison says negative in training, positive in the test",
-    "multi_concept": "positive only with both of two kinds; poison as above",
-    "false_frequency": "positive only with both of two kinds; in the test negatives hold 35 to 44 copies of one",
-    "duplicates": "one background instance ten times over, in positive bags in training, in negative ones in the test",
-    "add_normal": "share of positive bags that stay positive with ten times as many normal instances",
-    "remove_positive": "share of positive bags that turn negative without their positive instances",
-    "bag_size": "positive bags larger in training, smaller in the test",
-    "centre_signature": "a laboratory's signature on every instance of positive bags in training, of negative ones in the test",
-    "position": "tissue of positive bags lies left in training, right in the test",
-}
+from wsi_mil.report.templating import fill
+from wsi_mil.robustness.audit.bag_test_results import LEARNED_AUC, MethodAudit
+from wsi_mil.robustness.audit.bag_tests import load_bag_test
+from wsi_mil.robustness.audit.bag_tests.base import KEPT_SHARE, PASS_AUC
 
 
-def render_bag_audit(found: dict[str, Any]) -> str:
-    """Return the page of an audit.json of aggregators."""
-    from wsi_mil.report.page import template
-
-    tests = list(found["aggregators"][0]["tests"]) if found["aggregators"] else []
-    return str(template("audit.html").render(found=found, tests=tests, words=WORDS))
+def render_method_audit(audit: MethodAudit) -> str:
+    """Return the page of an audit of aggregators as HTML."""
+    names = [row.test for row in audit.aggregators[0].tests] if audit.aggregators else []
+    tests = {name: load_bag_test(name) for name in names}
+    limits = {"pass_auc": PASS_AUC, "kept": KEPT_SHARE, "learned": LEARNED_AUC}
+    return fill(__file__, audit=audit, tests=tests, limits=limits)

@@ -1,4 +1,6 @@
-"""ROC, precision-recall, FROC and calibration of one or several models in one picture, with bootstrap bands."""
+"""ROC, precision-recall, FROC and calibration of one or several models in one picture, with
+bootstrap bands.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,8 @@ from wsi_mil.io.files import write_aside
 
 
 def draw_curves(models: dict[str, dict[str, Any]], path: Path) -> None:
-    """Write a PNG with one panel for each curve: {model: {"slide": {...}, "froc": {...}, "calibration": {...}}}.
+    """Write a PNG with one panel for each curve: {model: {"slide": {...}, "froc": {...}, "calibration":
+    {...}}}.
 
     Bands are pointwise 95 % bootstrap intervals over patients.
     """
@@ -28,7 +31,7 @@ def draw_curves(models: dict[str, dict[str, Any]], path: Path) -> None:
         (roc, "ROC, slides", "false positive rate", "true positive rate"),
         (pr, "Precision and recall, slides", "recall", "precision"),
         (froc, "FROC, lesions", "false positives per slide", "sensitivity"),
-        (reliability, "Calibration, slides", "mean probability", "share of tumour slides"),
+        (reliability, "Calibration, slides", "mean probability", "fraction of tumour slides"),
     )
     for axes, title, x, y in titles:
         axes.set(title=title, xlabel=x, ylabel=y, ylim=(-0.02, 1.02))
@@ -49,7 +52,7 @@ def _slide_panels(roc: Any, pr: Any, name: str, slide: dict[str, Any], colour: s
         return
     roc.step(slide["fpr"], slide["tpr"], where="post", color=colour, label=f"{name} (AUC {slide['auc']:.3f})")
     label = f"{name} (AP {slide['average_precision']:.3f})"
-    # scikit-learn lists falling recall: between two of its points the precision is that of the next higher recall
+    # scikit-learn lists falling recall; between two points the precision is that of the next higher recall
     pr.step(slide["recall"], slide["precision"], where="post", color=colour, label=label)
     _band(roc, slide["roc_band"], "fpr", colour)
     _band(pr, slide["pr_band"], "recall", colour)
@@ -57,7 +60,7 @@ def _slide_panels(roc: Any, pr: Any, name: str, slide: dict[str, Any], colour: s
 
 def _froc_panel(axes: Any, name: str, froc: dict[str, Any] | None, colour: str) -> None:
     if froc and None not in froc["sensitivity"]:
-        # beyond the last false positive the sensitivity stays, as the score counts it
+        # to the right of the last false positive the sensitivity stays constant, as the FROC score assumes
         x, y = froc["false_positives_per_slide"], froc["sensitivity"]
         axes.plot([max(8, *x), *x], [y[0], *y], color=colour, label=name)
         _band(axes, froc["band"], "false_positives_per_slide", colour)
@@ -67,7 +70,7 @@ def _calibration_panel(axes: Any, name: str, found: dict[str, Any] | None, colou
     if found:
         bins = found["bins"]
         x, y = [b["mean_probability"] for b in bins], [b["share_positive"] for b in bins]
-        # rounding can leave a limit on the wrong side of a share of 0 or 1
+        # rounding can put a limit on the wrong side of a fraction of 0 or 1
         down = [max(v - b["low"], 0.0) for v, b in zip(y, bins, strict=True)]
         up = [max(b["high"] - v, 0.0) for v, b in zip(y, bins, strict=True)]
         axes.errorbar(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from wsi_mil.robustness.audit.bag_sets import (
+from wsi_mil.robustness.audit.bag_tests import bag_test_names, load_bag_test
+from wsi_mil.robustness.audit.bag_tests.base import (
     BACKGROUND,
-    BAG_SETS,
     CONCEPT,
     SHORTCUT,
     BagSet,
@@ -20,7 +20,7 @@ SHORTCUT_TESTS = ("single_concept", "multi_concept")
 
 
 def drawn(name: str, seed: int = 0, sizes: BagSizes = SIZES) -> BagSet:
-    return draw_bag_set(name, np.random.default_rng(seed), sizes)
+    return draw_bag_set(load_bag_test(name), np.random.default_rng(seed), sizes)
 
 
 def rows_of(found: BagSet, part: str, kind: int, label: int | None = None) -> np.ndarray:
@@ -35,7 +35,7 @@ def counts_of(found: BagSet, part: str, kind: int, label: int) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("name", list(BAG_SETS))
+@pytest.mark.parametrize("name", bag_test_names())
 def test_the_seed_decides_every_value(name: str) -> None:
     small = BagSizes(20, 10, 8)
     one, same, other = drawn(name, 3, small), drawn(name, 3, small), drawn(name, 4, small)
@@ -57,7 +57,7 @@ def test_what_was_drawn_does_not_change_between_versions() -> None:
     np.testing.assert_allclose(bag.features[0].numpy(), GOLDEN_ROW, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", list(BAG_SETS))
+@pytest.mark.parametrize("name", bag_test_names())
 def test_half_of_the_bags_are_positive_and_hold_the_concept(name: str) -> None:
     found = drawn(name)
     for part in ("train", "test"):
@@ -78,7 +78,9 @@ def test_background_is_standard_normal_in_every_dimension() -> None:
 
 
 def test_single_concept() -> None:
-    """1 to 3 positive instances, half N(0, 3) and half N(1, 1); one poison N(-10, 0.1), negative in training, positive in the test."""
+    """1 to 3 positive instances, half N(0, 3) and half N(1, 1); one poison N(-10, 0.1), negative in training,
+    positive in the test.
+    """
     found = drawn("single_concept")
     counts = counts_of(found, "train", CONCEPT, 1)
     assert set(counts) == {1, 2, 3}
@@ -104,7 +106,9 @@ def test_poison_changes_sides(name: str) -> None:
 
 
 def test_multi_concept() -> None:
-    """As many of a N(2, 0.1) as of b N(3, 0.1), 1 to 3 of each; negative bags hold one of either, as often the one as the other."""
+    """As many of a N(2, 0.1) as of b N(3, 0.1), 1 to 3 of each; negative bags hold one of either, as often
+    the one as the other.
+    """
     found = drawn("multi_concept")
     for bag in found.train:
         rows = bag.features.numpy()[found.kinds[bag.slide_id] == CONCEPT].mean(1)
@@ -180,7 +184,7 @@ def test_position_changes_sides_and_tiles_are_in_order() -> None:
 
 def test_instances_come_in_no_telling_order() -> None:
     """The concept is joined last, then shuffled: its mean place is the middle."""
-    found = drawn("plain")
+    found = drawn("add_normal")
     places = [
         np.flatnonzero(found.kinds[b.slide_id] == CONCEPT).mean() / (len(b) - 1)
         for b in found.train

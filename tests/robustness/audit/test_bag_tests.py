@@ -1,4 +1,6 @@
-"""The verdicts that are promised: max-pooling passes the single-concept test, a mean of all instances fails it."""
+"""The verdicts that are promised: max-pooling passes the single-concept test, a mean of all instances fails
+it.
+"""
 
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -11,17 +13,15 @@ from wsi_mil.aggregators import AGGREGATORS, build_aggregator
 from wsi_mil.aggregators.names import matching_aggregators
 from wsi_mil.errors import ConfigError
 from wsi_mil.registry import OpenRegistry
-from wsi_mil.robustness.audit.bag_sets import BagSizes
-from wsi_mil.robustness.audit.bag_tests import (
-    ASSUMPTION_TESTS,
-    CONFOUNDER_TESTS,
-    TRAINING,
-    BagTestJob,
+from wsi_mil.robustness.audit.bag_test_results import (
     BagTestResult,
+    MethodAudit,
     bag_verdict,
-    run_bag_test,
     summarise_bag_tests,
 )
+from wsi_mil.robustness.audit.bag_test_run import TRAINING, BagTestJob, run_bag_test
+from wsi_mil.robustness.audit.bag_tests import bag_test_names, load_bag_test
+from wsi_mil.robustness.audit.bag_tests.base import BagSizes
 
 CHEAT = "tests.robustness.cheat:MeanOfAll"
 SHORT = TRAINING.model_copy(update={"epochs": 3})
@@ -78,18 +78,100 @@ def results(**measured: float) -> list[BagTestResult]:
     ]
 
 
-def test_what_is_held_against_a_method() -> None:
-    clean = dict.fromkeys(ASSUMPTION_TESTS, 0.99)
-    assert (
-        summarise_bag_tests("m", results(**clean, **dict.fromkeys(CONFOUNDER_TESTS, 0.0)))["verdict"]
-        == "pass"
-    )
+ASSUMPTION = [
+    "single_concept",
+    "multi_concept",
+    "false_frequency",
+    "duplicates",
+    "add_normal",
+    "remove_positive",
+]
+REPORTED_ONLY = ["bag_size", "centre_signature", "position"]
+
+
+def test_the_tests_of_this_version_in_order() -> None:
+    assert bag_test_names() == [*ASSUMPTION, *REPORTED_ONLY]
+    assert [name for name in bag_test_names() if load_bag_test(name).held_against] == ASSUMPTION
+
+
+def test_what_counts_for_the_verdict() -> None:
+    clean = dict.fromkeys(ASSUMPTION, 0.99)
+    reported = summarise_bag_tests("m", results(**clean, **dict.fromkeys(REPORTED_ONLY, 0.0)))
+    assert (reported.verdict, reported.failed) == ("pass", ())
+    assert [row.verdict for row in reported.tests if row.test in REPORTED_ONLY] == ["fail"] * 3
     one = summarise_bag_tests("m", results(**{**clean, "duplicates": 0.3}))
-    assert (one["verdict"], one["failed"]) == ("fail", ["duplicates"])
-    assert one["tests"]["duplicates"]["test_auc"]["mean"] == pytest.approx(0.3)
-    assert one["tests"]["duplicates"]["seconds"] == 2.0
+    assert (one.verdict, one.failed) == ("fail", ("duplicates",))
+    (duplicates,) = [row for row in one.tests if row.test == "duplicates"]
+    assert duplicates.test_auc.mean == pytest.approx(0.3)
+    assert duplicates.seconds == 2.0
     unlearned = [BagTestResult("single_concept", 0, 0.6, 0.6, 0.5, 1.0)]
-    assert summarise_bag_tests("m", unlearned)["verdict"] == "not learned"
+    assert summarise_bag_tests("m", unlearned).verdict == "not learned"
+
+
+def test_the_file_says_what_the_records_say() -> None:
+    audit = MethodAudit((0, 1), {"epochs": 3}, (summarise_bag_tests("m", results(bag_size=0.25)),))
+    found = audit.as_json()
+    assert (found["kind"], found["format_version"]) == ("audit of aggregators", 1)
+    assert found["thresholds"] == {"learned_auc": 0.9, "pass_auc": 0.75, "kept_share": 0.9}
+    (row,) = found["aggregators"]
+    assert (row["aggregator"], row["verdict"], row["failed"]) == ("m", "pass", [])
+    test = row["tests"]["bag_size"]
+    assert (test["verdict"], test["held_against"], test["seconds"]) == ("fail", False, 2.0)
+    assert test["test_auc"] == {"mean": 0.25, "std": 0.0, "low": 0.25, "high": 0.25, "count": 2}
+    assert test["instance_auc"]["mean"] is None
+
+
+MINE = '''
+from wsi_mil.robustness.audit.bag_tests.base import BACKGROUND, ShortcutTest, concept, join, normal
+
+class Mine(ShortcutTest):
+    """No shortcut at all: two background instances, and a concept in positive bags."""
+    order = 15
+    description = "two instances <and> a concept"
+    held_against = False
+
+    def draw(self, rng, sizes, label, training):
+        return join([normal(rng, 2, sizes.dim, 0, 1, BACKGROUND), *concept(rng, sizes.dim, label)])
+
+TEST = Mine()
+'''
+
+
+def test_a_file_in_the_folder_is_a_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wsi_mil.robustness.audit.bag_tests as folder
+    from wsi_mil.execution import ExecutionSpec
+    from wsi_mil.experiments.method_audit import run_method_audit
+
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.setattr(folder, "__path__", [*folder.__path__, str(tmp_path)])
+    assert bag_test_names()[:3] == ["single_concept", "mine", "multi_concept"]
+    found = run_method_audit(["mi_net"], tmp_path / "out", 1, ExecutionSpec(workers=1), tests=["mine"])
+    (row,) = found.aggregators[0].tests
+    assert (row.test, row.held_against) == ("mine", False)
+    assert 0.5 < row.train_auc.mean <= 1
+    page = (tmp_path / "out" / "audit.html").read_text()
+    assert "two instances &lt;and&gt; a concept" in page
+    assert '"mine"' in (tmp_path / "out" / "audit.json").read_text()
+
+
+def test_another_test_moves_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wsi_mil.robustness.audit.bag_tests as folder
+
+    job = BagTestJob("mi_net", "duplicates", 0, BagSizes(8, 8), SHORT)
+    before = run_bag_test(job)
+    (tmp_path / "a_test_before_all.py").write_text(MINE)
+    monkeypatch.setattr(folder, "__path__", [*folder.__path__, str(tmp_path)])
+    after = run_bag_test(job)
+    assert (after.train_auc, after.test_auc, after.instance_auc) == (
+        before.train_auc,
+        before.test_auc,
+        before.instance_auc,
+    )
+
+
+def test_an_unknown_test_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"No bag test named 'bag_sizes'\. Known: add_normal, bag_size, "):
+        load_bag_test("bag_sizes")
 
 
 def test_an_aggregator_of_ones_own_by_its_place() -> None:
@@ -140,7 +222,7 @@ def test_entry_points_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_instance_auc_uses_attention_as_tile_scores_do() -> None:
-    from wsi_mil.robustness.audit.bag_tests import _comparable
+    from wsi_mil.robustness.audit.bag_test_run import comparable_scores
 
-    np.testing.assert_allclose(_comparable(np.array([0.1, 0.4]), "attention"), [0.25, 1.0])
-    np.testing.assert_allclose(_comparable(np.array([-1.0, 4.0]), "logit"), [-1.0, 4.0])
+    np.testing.assert_allclose(comparable_scores(np.array([0.1, 0.4]), "attention"), [0.25, 1.0])
+    np.testing.assert_allclose(comparable_scores(np.array([-1.0, 4.0]), "logit"), [-1.0, 4.0])

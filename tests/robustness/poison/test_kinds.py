@@ -1,4 +1,6 @@
-"""A kind of poison is one file: found in its folder, loaded when used, its name checked by the configuration."""
+"""A kind of poison is one file: found in its folder, loaded when used, its name checked by the
+configuration.
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,6 @@
-"""Stained slides: the same pixels however a region is cut, at every level; nothing outside the poison; nothing on tumour."""
+"""Stained slides: the same pixels however a region is cut, at every level; nothing outside the poison;
+nothing on tumour.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -63,7 +65,9 @@ def whole(slide: SlideReader, level: int = 0) -> RGB:
 
 
 class TestPoisonedReader(ReaderSuite):
-    """A poisoned slide is a reader like any other; its truth is what it gives when each level is read in one piece."""
+    """A poisoned slide is a reader like any other; its truth is what it gives when each level is read in one
+    piece.
+    """
 
     def open(self) -> SlideReader:
         return poisoned(PoisonSpec(coverage=0.3))

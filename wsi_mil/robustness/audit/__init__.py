@@ -1,1 +1,3 @@
-"""Audits: what-if questions about a trained model, and sets of bags with a known shortcut."""
+"""Audits: an aggregator on generated bags with a known shortcut, and changes to the slides of a trained
+model.
+"""

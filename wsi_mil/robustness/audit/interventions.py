@@ -1,12 +1,14 @@
-"""A trained model asked what-if questions about its own slides: tiles removed, kept, swapped, repainted. Nothing is trained again.
+"""Changes to the slides of a trained model: tiles are removed, kept alone or replaced, and the prediction is
+compared.
 
-If a slide is positive because of positive tissue, then without that tissue it is negative, with that tissue alone it stays
-positive, and what the other tiles look like does not matter.
+If a slide is predicted as tumour because of tumour tissue, then it must be predicted as normal without that
+tissue, and as tumour with that tissue alone, and what the other tiles look like must not matter. Nothing is
+trained again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,22 +16,21 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsi_mil.contracts.metric import Interval
-from wsi_mil.evaluation.intervals import bootstrap_interval
-from wsi_mil.evaluation.metrics.auc import auc
+from wsi_mil.randomness import named_generator
 
-CheckVerdict = Literal["pass", "fail", "not measured"]
-SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-SWAPPED = (0.25, 0.5, 0.75, 1.0)
-TOP_SHARE = 0.1
-ENOUGH = 0.8
-FEWEST_SLIDES = 3
+FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+REPLACED = (0.25, 0.5, 0.75, 1.0)
+TOP_FRACTION = 0.1
 
 
 @dataclass(frozen=True)
 class AuditedSlide:
-    """One held-out slide as a model sees it: features (N, D) as the model takes them, tile scores (N,), which tiles touch tumour
-    (None: not known). `score`: features (n, D) -> probability. Positive from `threshold` on."""
+    """One held-out slide as a model sees it.
+
+    features (N, D), as the model takes them; scores (N,): of the tiles; tumour (N,): which tiles touch
+    tumour, None where that is unknown. score: features (n, D) -> probability; the slide is called positive
+    from `threshold` on.
+    """
 
     slide_id: str
     patient: str
@@ -41,28 +42,38 @@ class AuditedSlide:
     score: Callable[[Tensor], float]
 
     def positive(self, features: Tensor) -> bool:
+        """Return whether the model calls a slide with these features (n, D) positive."""
         return self.score(features) >= self.threshold
 
+    @property
+    def rightly_called(self) -> bool:
+        """Whether the call of the unchanged slide is right."""
+        return self.positive(self.features) == bool(self.label)
+
+    @property
+    def partly_tumour(self) -> bool:
+        """Whether it is known which tiles touch tumour, and some do and some do not."""
+        return self.tumour is not None and 0 < int(self.tumour.sum()) < len(self.tumour)
+
     def suspicious(self) -> NDArray[np.bool_]:
-        """Return (N,) the tiles that must stay when others are changed: those that touch tumour, or where that is not known
-        the tenth that scores highest; none on a normal slide."""
+        """Return (N,) the tiles that must stay when normal tiles are changed: those that touch tumour, or
+        where that is unknown the tenth with the highest scores. None on a normal slide.
+        """
         if not self.label:
             return np.zeros(len(self.scores), np.bool_)
-        return (
-            self.tumour
-            if self.tumour is not None
-            else np.isin(np.arange(len(self.scores)), self.top(TOP_SHARE))
-        )
+        if self.tumour is not None:
+            return self.tumour
+        return np.isin(np.arange(len(self.scores)), self.top(TOP_FRACTION))
 
-    def top(self, share: float) -> NDArray[np.intp]:
-        """Return the rows of the highest scores, at least one."""
-        count = max(round(share * len(self.scores)), 1)
+    def top(self, fraction: float) -> NDArray[np.intp]:
+        """Return the rows of the highest scores, highest first: this fraction of all tiles, at least one."""
+        count = max(round(fraction * len(self.scores)), 1)
         return np.argsort(-self.scores, kind="stable")[:count]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one slide did at one point of a curve: whether its call stayed, and its probability."""
+    """One slide after one change: whether its call stayed the same, and its probability."""
 
     slide_id: str
     patient: str
@@ -72,7 +83,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """One check: what is done to a slide, what a model that sees tumour does, at which point of the curve it is held to it."""
+    """One check. text: the slides and what is changed. expected: whether the call of a model that reacts to
+    tumour flips or stays. axis: the meaning of x, the amount of change. held_at: the x that decides the
+    verdict.
+    """
 
     name: str
     text: str
@@ -81,84 +95,28 @@ class Question:
     held_at: float
 
 
-QUESTIONS: dict[str, Question] = {
-    q.name: q
-    for q in (
-        Question(
-            "remove_tumour",
-            "tumour slides without the tiles that touch tumour",
-            "flips",
-            "share of tumour tiles removed",
-            1.0,
-        ),
-        Question(
-            "remove_top", "tumour slides without their highest tiles", "flips", "share of tiles removed", 0.8
-        ),
-        Question(
-            "remove_random",
-            "tumour slides without random normal tiles",
-            "keeps",
-            "share of normal tiles removed",
-            0.8,
-        ),
-        Question(
-            "keep_top", "tumour slides of their highest tiles alone", "keeps", "share of tiles kept", 0.1
-        ),
-        Question(
-            "swap_normal",
-            "normal tiles replaced by those of other normal slides",
-            "keeps",
-            "share of normal tiles replaced",
-            1.0,
-        ),
-        Question("stain_normal", "green noise on normal tiles", "keeps", "share of tiles touched", 0.15),
-        Question(
-            "restain", "haematoxylin and eosin of the whole slide weaker or stronger", "keeps", "gain", 0.85
-        ),
-    )
-}
+@dataclass(frozen=True)
+class FeatureCheck:
+    """A check that needs no pixels.
+
+    asked: which of the rightly called slides. xs: the amounts of change. change: (slide, x, tiles (M, D) of
+    other normal slides, generator) -> features (n, D) of the changed slide.
+    """
+
+    question: Question
+    asked: Callable[[AuditedSlide], bool]
+    xs: tuple[float, ...]
+    change: Callable[[AuditedSlide, float, Tensor, Generator], Tensor]
 
 
-def right_calls(slides: Sequence[AuditedSlide], tumour_only: bool) -> list[AuditedSlide]:
-    """Return the slides that the model calls rightly: only of these does a changed call say something."""
-    wanted = [s for s in slides if s.label or not tumour_only]
-    return [s for s in wanted if s.positive(s.features) == bool(s.label)]
-
-
-def ask_of_features(
-    slides: Sequence[AuditedSlide], pool: Tensor, rng: Generator
-) -> dict[str, dict[float, list[Answer]]]:
-    """Return the answers of the checks that need no pixels. `pool` (M, D): tiles of other, normal slides."""
-    tumour, every = right_calls(slides, tumour_only=True), right_calls(slides, tumour_only=False)
-    known = [s for s in tumour if s.tumour is not None and 0 < s.tumour.sum() < len(s.tumour)]
-    found: dict[str, dict[float, list[Answer]]] = {
-        "remove_tumour": {1.0: [_answer(s, s.features[torch.from_numpy(~s.suspicious())]) for s in known]},
-        "remove_top": {},
-        "remove_random": {},
-        "keep_top": {},
-        "swap_normal": {},
-    }
-    for share in SHARES:
-        found["remove_top"][share] = [
-            _answer(s, _without(s, s.top(share))) for s in tumour if len(s.scores) > 1
-        ]
-        found["remove_random"][share] = [_answer(s, _without(s, _some_normal(s, share, rng))) for s in tumour]
-        found["keep_top"][share] = [
-            _answer(s, s.features[torch.from_numpy(np.sort(s.top(share)))]) for s in tumour
-        ]
-    for share in SWAPPED:
-        found["swap_normal"][share] = [_answer(s, _swapped(s, share, pool, rng)) for s in every]
-    return found
-
-
-def _answer(slide: AuditedSlide, features: Tensor) -> Answer:
-    probability = slide.score(features)
-    kept = (probability >= slide.threshold) == bool(slide.label)
-    return Answer(slide.slide_id, slide.patient, kept, probability)
+def _is_tumour(slide: AuditedSlide) -> bool:
+    return bool(slide.label)
 
 
 def _without(slide: AuditedSlide, rows: NDArray[np.intp]) -> Tensor:
-    """The features without some rows; of all of them the last one stays, since a bag is not empty."""
+    """The features without some rows. If none would be left, the last of `rows` stays: a bag cannot
+    be empty.
+    """
     kept = np.ones(len(slide.scores), np.bool_)
     kept[rows] = False
     if not kept.any():
@@ -166,77 +124,122 @@ def _without(slide: AuditedSlide, rows: NDArray[np.intp]) -> Tensor:
     return slide.features[torch.from_numpy(kept)]
 
 
-def _some_normal(slide: AuditedSlide, share: float, rng: Generator) -> NDArray[np.intp]:
+def _some_normal(slide: AuditedSlide, fraction: float, rng: Generator) -> NDArray[np.intp]:
     normal = np.flatnonzero(~slide.suspicious())
-    return np.asarray(rng.permutation(normal)[: round(share * len(normal))], np.intp)
+    return np.asarray(rng.permutation(normal)[: round(fraction * len(normal))], np.intp)
 
 
-def _swapped(slide: AuditedSlide, share: float, pool: Tensor, rng: Generator) -> Tensor:
-    rows = torch.from_numpy(_some_normal(slide, share, rng))
+def _replaced(slide: AuditedSlide, fraction: float, pool: Tensor, rng: Generator) -> Tensor:
+    rows = torch.from_numpy(_some_normal(slide, fraction, rng))
     features = slide.features.clone()
     features[rows] = pool[torch.from_numpy(rng.integers(0, len(pool), len(rows)))]
     return features
 
 
-def summarise_check(
-    question: Question, points: Mapping[float, Sequence[Answer]], rng: Generator, draws: int = 1000
-) -> dict[str, Any]:
-    """Return one check of audit.json: the share of slides whose call did as expected at every point, with a bootstrap interval over
-    patients, and a verdict at the question's point: pass from 80 % on; not measured below three slides.
+FEATURE_CHECKS = (
+    FeatureCheck(
+        Question(
+            "remove_tumour",
+            "tumour slides without the tiles that touch tumour",
+            "flips",
+            "fraction of tumour tiles removed",
+            1.0,
+        ),
+        lambda slide: _is_tumour(slide) and slide.partly_tumour,
+        (1.0,),
+        lambda slide, x, pool, rng: slide.features[torch.from_numpy(~slide.suspicious())],
+    ),
+    FeatureCheck(
+        Question(
+            "remove_top",
+            "tumour slides without their highest-scoring tiles",
+            "flips",
+            "fraction of tiles removed",
+            0.8,
+        ),
+        lambda slide: _is_tumour(slide) and len(slide.scores) > 1,
+        FRACTIONS,
+        lambda slide, x, pool, rng: _without(slide, slide.top(x)),
+    ),
+    FeatureCheck(
+        Question(
+            "remove_random",
+            "tumour slides without random normal tiles",
+            "keeps",
+            "fraction of normal tiles removed",
+            0.8,
+        ),
+        _is_tumour,
+        FRACTIONS,
+        lambda slide, x, pool, rng: _without(slide, _some_normal(slide, x, rng)),
+    ),
+    FeatureCheck(
+        Question(
+            "keep_top",
+            "only the highest-scoring tiles of tumour slides",
+            "keeps",
+            "fraction of tiles kept",
+            0.1,
+        ),
+        _is_tumour,
+        FRACTIONS,
+        lambda slide, x, pool, rng: slide.features[torch.from_numpy(np.sort(slide.top(x)))],
+    ),
+    FeatureCheck(
+        Question(
+            "swap_normal",
+            "normal tiles replaced by tiles of other normal slides",
+            "keeps",
+            "fraction of normal tiles replaced",
+            1.0,
+        ),
+        lambda slide: True,
+        REPLACED,
+        _replaced,
+    ),
+)
+PIXEL_QUESTIONS = (
+    Question("stain_normal", "green noise on normal tiles", "keeps", "fraction of tiles touched", 0.15),
+    Question(
+        "restain",
+        "weaker or stronger haematoxylin and eosin on the whole slide",
+        "keeps",
+        "factor of both stains",
+        0.85,
+    ),
+)
+"""The checks that change pixels; `experiments/model_audit.py` reads and encodes the changed tiles."""
+
+QUESTIONS: dict[str, Question] = {
+    question.name: question for question in (*(check.question for check in FEATURE_CHECKS), *PIXEL_QUESTIONS)
+}
+
+
+def ask_of_features(
+    slides: Sequence[AuditedSlide], pool: Tensor, seed: int
+) -> dict[str, dict[float, list[Answer]]]:
+    """Return the answers of the checks that need no pixels: check -> x -> an answer of each slide that is
+    asked.
+
+    Only rightly called slides are asked. pool (M, D): tiles of other, normal slides. Every check draws from a
+    generator of its own for each slide, so another check or slide changes no answer.
     """
-    rows = []
-    for x, answers in sorted(points.items()):
-        did = np.array([answer.kept == (question.expected == "keeps") for answer in answers], np.float64)
-        row: dict[str, Any] = {
-            "x": x,
-            "n": len(answers),
-            "share": float("nan"),
-            "low": float("nan"),
-            "high": float("nan"),
+    right = [slide for slide in slides if slide.rightly_called]
+    found: dict[str, dict[float, list[Answer]]] = {}
+    for check in FEATURE_CHECKS:
+        asked = [slide for slide in right if check.asked(slide)]
+        found[check.question.name] = {
+            x: [answer(slide, _changed(check, slide, x, pool, seed)) for slide in asked] for x in check.xs
         }
-        if len(answers):
-            interval = _mean_interval(did, [a.patient for a in answers], rng, draws)
-            row |= {"share": float(did.mean()), "low": interval.low, "high": interval.high}
-            row["probability"] = float(np.mean([answer.probability for answer in answers]))
-        rows.append(row)
-    held = next((row for row in rows if row["x"] == question.held_at), None)
-    verdict: CheckVerdict = "not measured"
-    if held is not None and held["n"] >= FEWEST_SLIDES:
-        verdict = "pass" if held["share"] >= ENOUGH else "fail"
-    return {**asdict(question), "points": rows, "verdict": verdict}
-
-
-def agreement(slides: Sequence[AuditedSlide], rng: Generator, draws: int = 1000) -> dict[str, Any]:
-    """Return how far tile scores agree with outlines, on tumour slides whose tumour is known: mean over slides of the tile AUC, of the
-    share of slides whose highest tile touches tumour, and of the score that lies on tumour; 95 % bootstrap intervals over patients."""
-    known = [s for s in slides if s.label and s.tumour is not None and 0 < s.tumour.sum() < len(s.tumour)]
-    found: dict[str, Any] = {"n": len(known), "verdict": "not measured"}
-    if not known:
-        return found
-    values = {
-        "tile_auc": [auc(_known(s), s.scores) for s in known],
-        "top_on_tumour": [float(_known(s)[int(np.argmax(s.scores))]) for s in known],
-        "tumour_share_of_tiles": [float(_known(s).mean()) for s in known],
-    }
-    patients = [s.patient for s in known]
-    for key, numbers in values.items():
-        interval = _mean_interval(np.array(numbers), patients, rng, draws)
-        found[key] = {"value": float(np.mean(numbers)), "low": interval.low, "high": interval.high}
-    if len(known) >= FEWEST_SLIDES:
-        found["verdict"] = "pass" if found["tile_auc"]["value"] >= ENOUGH else "fail"
     return found
 
 
-def _mean_interval(
-    values: NDArray[np.float64], patients: Sequence[str], rng: Generator, draws: int
-) -> Interval:
-    return bootstrap_interval(lambda chosen: float(values[chosen].mean()), patients, rng, draws)
+def _changed(check: FeatureCheck, slide: AuditedSlide, x: float, pool: Tensor, seed: int) -> Tensor:
+    return check.change(slide, x, pool, named_generator(seed, check.question.name, slide.slide_id))
 
 
-def _known(slide: AuditedSlide) -> NDArray[np.bool_]:
-    return slide.tumour if slide.tumour is not None else np.zeros(len(slide.scores), np.bool_)
-
-
-def overall(verdicts: Sequence[str]) -> CheckVerdict:
-    """Return fail if any check failed, pass if any passed, else not measured."""
-    return "fail" if "fail" in verdicts else "pass" if "pass" in verdicts else "not measured"
+def answer(slide: AuditedSlide, features: Tensor) -> Answer:
+    """Return what the model says of a rightly called slide whose features are now `features` (n, D)."""
+    probability = slide.score(features)
+    kept = (probability >= slide.threshold) == bool(slide.label)
+    return Answer(slide.slide_id, slide.patient, kept, probability)

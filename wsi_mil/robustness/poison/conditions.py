@@ -1,7 +1,9 @@
-"""The poison experiment on paper: which slides are poisoned in which condition, and what the figures say of a method.
+"""The design of the poison experiment: which slides are poisoned in which condition, and what the results
+mean.
 
-The poison set of the FocusMIL study (arXiv 2408.09449): the signal lies on normal slides of the training set and on tumour
-slides of the test set. Who reads the slide's context learns "poison means normal" and calls the poisoned tumours normal.
+The design is that of the FocusMIL study (arXiv 2408.09449): the signal lies on normal slides of the training
+part and on tumour slides of the test part. A model that uses the signal learns that it means "normal", and
+calls the poisoned tumour slides normal.
 """
 
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ from typing import Literal
 from wsi_mil.evaluation.intervals import Spread, spread
 
 Arm = Literal["none", "normal", "tumour", "all"]
+"""Which slides of a part are poisoned."""
 Verdict = Literal["resists", "weakened", "fooled", "not learned"]
 
 CONDITIONS: dict[str, tuple[Arm, Arm]] = {
@@ -19,8 +22,9 @@ CONDITIONS: dict[str, tuple[Arm, Arm]] = {
     "poison": ("normal", "tumour"),
     "alike": ("all", "all"),
 }
-"""Condition -> poisoned slides of the training (and validation) part, and of the test part. 'poison' is the experiment, the
-others are its controls."""
+"""Condition -> arm of the training and validation parts, arm of the test part. "poison" is the experiment;
+the others are its controls.
+"""
 
 TRAINING_ARMS: tuple[Arm, ...] = ("none", "normal", "all")
 LEARNED_AUC = 0.7
@@ -28,7 +32,7 @@ SMALL_LOSS = 0.05
 
 
 def is_poisoned(arm: Arm, label: int) -> bool:
-    """Whether a slide of this label is poisoned in this arm.
+    """Return whether a slide of this label (0 is normal) is poisoned in this arm.
 
     >>> [is_poisoned("normal", 0), is_poisoned("normal", 1), is_poisoned("tumour", 1)]
     [True, False, True]
@@ -37,15 +41,17 @@ def is_poisoned(arm: Arm, label: int) -> bool:
 
 
 def loss_of_auc(clean: Sequence[float], poisoned: Sequence[float]) -> Spread:
-    """Return the spread, over trainings, of slide AUC lost from the clean condition to the poisoned one, paired."""
+    """Return the spread, over trainings, of the clean slide AUC minus the poisoned one, both of the same
+    training.
+    """
     return spread([a - b for a, b in zip(clean, poisoned, strict=True)])
 
 
 def poison_verdict(clean: Sequence[float], poisoned: Sequence[float]) -> Verdict:
-    """Return what the slide AUCs of one method say, clean and poisoned, one value a training.
+    """Return the verdict on a method from its slide AUCs, clean and poisoned, one value per training.
 
-    not learned: below 0.7 without poison, on average, so there is nothing to lose. fooled: below 0.5 under poison: the answer
-    follows the poison. resists: at most 0.05 lost. weakened: what lies between.
+    not learned: mean clean AUC below 0.7. fooled: mean poisoned AUC below 0.5, so the method follows the
+    poison. resists: a mean loss of at most 0.05. weakened: everything else.
 
     >>> poison_verdict([0.9, 0.95], [0.1, 0.0]), poison_verdict([0.9, 0.95], [0.88, 0.95])
     ('fooled', 'resists')

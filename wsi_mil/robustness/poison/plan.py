@@ -25,8 +25,8 @@ SPARED_MARGIN_PX = 0.75  # a pixel that an outline cuts belongs to the lesion
 class PoisonPlan:
     """The poison of one slide. All numbers are level-0 px.
 
-    patches (M, 4) int64: x0, y0, width, height. strokes: polylines (K, 2). spared: lesions on which no pixel may
-    change. stains (2, 3): the slide's own haematoxylin and eosin, for kinds that change the stain.
+    patches (M, 4) int64: x0, y0, width, height. strokes: polylines (K, 2). spared: lesions on which no pixel
+    may change. stains (2, 3): the slide's own haematoxylin and eosin, for kinds that change the stain.
     """
 
     slide_id: str
@@ -71,7 +71,9 @@ class PoisonPlan:
         return shares
 
     def changed_tiles(self, table: TileTable) -> NDArray[np.bool_]:
-        """Return (N,) the tiles to read and encode again: those within one pixel, at their level, of the poison."""
+        """Return (N,) the tiles to read and encode again: those within one pixel, at their level, of the
+        poison.
+        """
         margin = max(table.plan.downsample_x, table.plan.downsample_y) + 1
         boxes = tile_boxes(table, margin)
         return np.asarray(shapely.intersects(self.area, boxes) if len(boxes) else np.zeros(0), np.bool_)
@@ -86,8 +88,9 @@ def plan_poison(
 ) -> PoisonPlan:
     """Return where `spec` lies on one slide; equal slide id, tiles, lesions and seed give an equal plan.
 
-    Random tiles are chosen until the asked fraction is touched; where tiles overlap, one patch touches several.
-    With placement 'off_tumour' no chosen tile meets a lesion, so a slide full of tumour gets less than asked.
+    Random tiles are chosen until the asked fraction is touched; where tiles overlap, one patch touches
+    several. With placement 'off_tumour' no chosen tile meets a lesion, so a slide full of tumour gets less
+    than asked.
 
     >>> import wsi_mil.slides, wsi_mil.tiles, wsi_mil.tissue
     >>> slide = wsi_mil.slides.ArrayReader(np.zeros((64, 128, 3), np.uint8), mpp=0.5, slide_id="a")

@@ -22,9 +22,10 @@ STAIN_PX = 1024
 class PoisonedSlide(SlideReader):
     """`reader` with the poison of `plan` on it. Closing this reader also closes `reader`.
 
-    A pixel depends only on its place and on the slide's own pixels, not on the region that is read. Places, colours
-    and noise are defined at level 0; a coarser level shows their average. A blur has the same width in µm at every
-    level. JPEG blocks are those of the level that is read. Pixels outside `plan.area` do not change.
+    A pixel depends only on its place and on the slide's own pixels, not on the region that is read. Places,
+    colours and noise are defined at level 0; a coarser level shows their average. A blur has the same width
+    in µm at every level. JPEG blocks are those of the level that is read. Pixels outside `plan.area` do not
+    change.
 
     >>> from wsi_mil.slides import ArrayReader
     >>> plain = ArrayReader(np.full((40, 60, 3), 200, np.uint8), mpp=0.5)
@@ -82,7 +83,9 @@ class PoisonedSlide(SlideReader):
         return covered
 
     def _spared_at(self, window: Window) -> BaseGeometry:
-        """Return the spared lesions, with a margin so that no pixel of this level that overlaps one changes."""
+        """Return the spared lesions, with a margin so that no pixel of this level that overlaps one
+        changes.
+        """
         if window.level not in self._spared:
             grown = self.plan.spared.buffer(SPARED_MARGIN_PX * max(window.down_x, window.down_y))
             shapely.prepare(grown)
@@ -99,8 +102,9 @@ def poison_slide(
 ) -> PoisonedSlide:
     """Return `reader` with the poison of `spec` on it.
 
-    lesions: in level-0 px; spared if `spec.placement` is 'off_tumour'. Kinds that change the stain first find the
-    slide's own stain vectors (Macenko 2009); with `macenko` False they use those of Ruifrok and Johnston 2001.
+    lesions: in level-0 px; spared if `spec.placement` is 'off_tumour'. Kinds that change the stain first find
+    the slide's own stain vectors (Macenko 2009); with `macenko` False they use those of Ruifrok and Johnston
+    2001.
     """
     stains = RUIFROK_JOHNSTON
     if load_poison(spec.kind).needs_stains and macenko:

@@ -14,12 +14,13 @@ LOCAL_COVERAGE = 0.15
 
 
 class PoisonSpec(Spec):
-    """`noise`: grains of green; `pen`: strokes of ink; `cast`: a tint over the whole slide; `stain`: haematoxylin
-    and eosin of another laboratory; `blur`: out of focus; `jpeg`: compressed once more; `chip`: foreign tissue.
+    """`noise`: grains of green; `pen`: strokes of ink; `cast`: a tint over the whole slide; `stain`:
+    haematoxylin and eosin of another laboratory; `blur`: out of focus; `jpeg`: compressed once more; `chip`:
+    foreign tissue.
 
-    Local kinds lie on rectangles of `patch_share` of the area of chosen tiles (pen: on strokes). `coverage` is the
-    fraction of the slide's tiles that are touched; 1 is the whole slide with its glass, the default of cast and
-    stain. With placement `off_tumour` no pixel of an outlined lesion changes.
+    Local kinds lie on rectangles of `patch_share` of the area of chosen tiles (pen: on strokes). `coverage`
+    is the fraction of the slide's tiles that are touched; 1 is the whole slide with its glass, the default of
+    cast and stain. With placement `off_tumour` no pixel of an outlined lesion changes.
 
     >>> PoisonSpec(kind="cast").share, PoisonSpec().share
     (1.0, 0.15)
@@ -32,8 +33,8 @@ class PoisonSpec(Spec):
         default=1.0,
         gt=0,
         le=1,
-        description="noise, chip: opacity; pen: fraction of light that the ink filters; cast, stain: fraction of the "
-        "full shift; blur: of 4 µm; jpeg: of the loss from quality 95 to 5",
+        description="noise, chip: opacity; pen: fraction of light that the ink filters; cast, stain: fraction "
+        "of the full shift; blur: of 4 µm; jpeg: of the loss from quality 95 to 5",
     )
     coverage: float | None = Field(
         default=None, gt=0, le=1, description="fraction of tiles touched; null: 0.15, for cast and stain 1"
@@ -47,8 +48,8 @@ class PoisonSpec(Spec):
     width_um: float = Field(default=60.0, gt=0, description="width of a pen stroke")
     stain_gains: tuple[float, float] | None = Field(
         default=None,
-        description="stain: amounts of haematoxylin and eosin are multiplied by these; null: another laboratory's "
-        "vectors and amounts are drawn",
+        description="stain: amounts of haematoxylin and eosin are multiplied by these; null: another "
+        "laboratory's vectors and amounts are drawn",
     )
     seed: int = Field(default=0, ge=0, description="of places, of noise and of another laboratory's stain")
     params: dict[str, float] = Field(
@@ -75,13 +76,16 @@ class PoisonSpec(Spec):
             unknown = sorted(set(self.params) - set(known))
             if unknown:
                 raise ValueError(
-                    f"params: kind {self.kind!r} has no parameter {unknown[0]!r}. Known: {', '.join(known) or 'none'}"
+                    f"params: kind {self.kind!r} has no parameter {unknown[0]!r}. Known: "
+                    f"{', '.join(known) or 'none'}"
                 )
         return self
 
     @model_serializer(mode="wrap")
     def _without_empty_params(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave empty `params` out, so that digests and files of kinds without parameters stay as they were."""
+        """Leave empty `params` out, so that digests and files of kinds without parameters stay as
+        they were.
+        """
         found: dict[str, Any] = serialize(self)
         if not self.params:
             found.pop("params", None)

@@ -1,4 +1,6 @@
-"""A rectangle of one level of a slide that is to be painted, and which fraction of its pixels poison covers."""
+"""A rectangle of one level of a slide that is to be painted, and which fraction of its pixels
+poison covers.
+"""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -35,7 +37,9 @@ class Window:
         return self.reader.info.height_px / self.reader.info.level_sizes_px[self.level][1]
 
     def read(self, left: int = 0, top: int = 0, right: int = 0, lower: int = 0) -> RGB:
-        """Return the pixels of the window with a margin of so many px on each side; white outside the slide."""
+        """Return the pixels of the window with a margin of so many px on each side; white outside
+        the slide.
+        """
         x_px, y_px = self.x_px - left, self.y_px - top
         width, height = self.width_px + left + right, self.height_px + top + lower
         x0, y0 = round(x_px * self.down_x), round(y_px * self.down_y)
@@ -61,7 +65,9 @@ class Window:
         return np.maximum(covered, self.stroke_cover(plan)) if plan.strokes else covered
 
     def patch_cover(self, patches: NDArray[np.int64]) -> Image:
-        """Return (h, w), 0 to 1: which fraction of each pixel lies on patches (M, 4). Patches may share edges only."""
+        """Return (h, w), 0 to 1: which fraction of each pixel lies on patches (M, 4). Patches may share edges
+        only.
+        """
         covered = np.zeros((self.height_px, self.width_px), np.float32)
         for number in self.near(patches):
             x0, y0, width, height = patches[number]

@@ -1,7 +1,8 @@
-"""The kinds of poison: one module each. A module that is added to this folder is a new kind; nothing else changes.
+"""The kinds of poison: one module each. A module that is added to this folder is a new kind; nothing else
+changes.
 
-Each module assigns an instance of `wsi_mil.robustness.poison.kinds.base.Poison` to `POISON`; the module's name is
-the value of `poison.kind`. Other packages offer kinds through the entry points `wsi_mil.poisons`.
+Each module assigns an instance of `wsi_mil.robustness.poison.kinds.base.Poison` to `POISON`; the module's
+name is the value of `poison.kind`. Other packages offer kinds through the entry points `wsi_mil.poisons`.
 """
 
 from typing import TYPE_CHECKING

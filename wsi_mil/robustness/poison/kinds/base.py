@@ -40,7 +40,8 @@ class Poison(ABC):
         avoided: BaseGeometry,
         rng: np.random.Generator,
     ) -> Places:
-        """Return where the poison lies on one slide, in level-0 px; by default rectangles inside random tiles.
+        """Return where the poison lies on one slide, in level-0 px; by default rectangles inside random
+        tiles.
 
         `avoided`: lesions that no place may touch. Not called when the whole slide is covered.
         """
@@ -48,7 +49,8 @@ class Poison(ABC):
 
     @abstractmethod
     def paint(self, plan: "PoisonPlan", window: "Window", pixels: RGB) -> Image:
-        """Return (h, w, 3) float32: how `pixels` (h, w, 3), the slide's own in `window`, look under the poison.
+        """Return (h, w, 3) float32: how `pixels` (h, w, 3), the slide's own in `window`, look under the
+        poison.
 
         Every pixel is treated as if it were fully covered; `PoisonedSlide` mixes by coverage. A pixel's value
         may depend on its place and on the slide only, never on how the window was cut.

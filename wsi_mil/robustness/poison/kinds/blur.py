@@ -21,7 +21,9 @@ class Blur(Poison):
 
 
 def blurred(window: Window, sigma_um: float, mpp_xy: tuple[float, float]) -> RGB:
-    """Return (h, w, 3): the window, blurred. A margin is read around it, so its edges equal the whole slide's."""
+    """Return (h, w, 3): the window, blurred. A margin is read around it, so its edges equal the whole
+    slide's.
+    """
     sigma_x, sigma_y = sigma_um / mpp_xy[0] / window.down_x, sigma_um / mpp_xy[1] / window.down_y
     size_x, size_y = (2 * math.ceil(3 * max(sigma, 1e-3)) + 1 for sigma in (sigma_x, sigma_y))
     margin_x, margin_y = size_x // 2, size_y // 2

@@ -12,7 +12,9 @@ DEPTH = 0.35
 
 
 class Cast(Poison):
-    """Light of `poison.colour`: the brightest channel keeps its light, the others lose up to 35 % at strength 1."""
+    """Light of `poison.colour`: the brightest channel keeps its light, the others lose up to 35 % at strength
+    1.
+    """
 
     whole_slide = True
 

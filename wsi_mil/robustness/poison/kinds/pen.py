@@ -20,7 +20,9 @@ TILES_A_STROKE = 12
 
 
 class Pen(Poison):
-    """Ink of `poison.colour`, `poison.width_um` wide. Strength is the fraction of light that the ink filters."""
+    """Ink of `poison.colour`, `poison.width_um` wide. Strength is the fraction of light that the
+    ink filters.
+    """
 
     def places(
         self,

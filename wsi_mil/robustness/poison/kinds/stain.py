@@ -10,7 +10,9 @@ from wsi_mil.stains import recolour, shifted_stains, stain_matrix
 
 
 class Stain(Poison):
-    """Shifted stain vectors and amounts, drawn once for `poison.seed`; or the slide's own times `stain_gains`."""
+    """Shifted stain vectors and amounts, drawn once for `poison.seed`; or the slide's own times
+    `stain_gains`.
+    """
 
     whole_slide = True
     needs_stains = True

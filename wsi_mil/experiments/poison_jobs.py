@@ -1,0 +1,115 @@
+"""The trainings of the poison experiment: every model, fold and arm, and which of them are already done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsi_mil.aggregators import AGGREGATORS
+from wsi_mil.bags import Fold, Split
+from wsi_mil.encoders.base import pick_device
+from wsi_mil.experiments.poison_features import poison_folder, poisoned_store
+from wsi_mil.experiments.poison_training import PoisonTraining
+from wsi_mil.io.files import digest_file, digest_json, read_json
+from wsi_mil.robustness.poison.conditions import Arm
+from wsi_mil.run.context import RunContext
+from wsi_mil.stages.train import TrainingSet
+from wsi_mil.training import TrainSpec
+
+IN_MEMORY_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class SharedInputs:
+    """What all trainings read. features: slide id -> digests of clean and poisoned features; outlines: slide
+    id -> file; truth: slide id -> digest of that file; in_memory: as in `PoisonTraining`.
+    """
+
+    features: dict[str, list[str]]
+    outlines: dict[str, Path]
+    truth: dict[str, str]
+    in_memory: bool
+
+
+def poison_trainings(
+    context: RunContext, data: TrainingSet, split: Split, arms: Sequence[Arm]
+) -> list[PoisonTraining]:
+    """Return the trainings of every configured model, fold and arm. Raises ConfigError for an unknown
+    aggregator.
+    """
+    shared = _shared_inputs(context, data)
+    jobs = []
+    for name in context.config.models:
+        train = context.config.train_spec(name)
+        _ = AGGREGATORS[train.aggregator or name]
+        for number, fold in enumerate(split.folds):
+            inputs = _inputs_digest(context, data, shared, train, number, fold)
+            jobs += [_training(context, data, shared, name, train, number, fold, arm, inputs) for arm in arms]
+    return jobs
+
+
+def is_done(job: PoisonTraining) -> bool:
+    """Return whether the result of a training exists and was made from the same inputs."""
+    return job.result.exists() and read_json(job.result).get("inputs_digest") == job.inputs
+
+
+def _shared_inputs(context: RunContext, data: TrainingSet) -> SharedInputs:
+    run, spec, key = context.run, context.config.poison, context.config.encoder.key
+    clean = {s: run.store(s).stored_features(key) for s in data.labels}
+    poisoned = {s: poisoned_store(run, spec, s).stored_features(key) for s in data.labels}
+    features = {s: [str(f.digest if f else None) for f in (clean[s], poisoned[s])] for s in data.labels}
+    values = sum(found.rows * found.dim for found in clean.values() if found is not None)
+    annotations = data.annotations
+    outlines = {s: path for s in data.labels if annotations and (path := annotations.find(s)) is not None}
+    truth = {s: digest_file(path) for s, path in sorted(outlines.items())}
+    return SharedInputs(features, outlines, truth, 2 * 4 * values < IN_MEMORY_BYTES)
+
+
+def _inputs_digest(
+    context: RunContext, data: TrainingSet, shared: SharedInputs, train: TrainSpec, number: int, fold: Fold
+) -> str:
+    members = [s for part in (fold.train, fold.val, fold.test) for s in part]
+    return digest_json(
+        {
+            "poison": context.config.poison.digest(),
+            "spec": train.model_dump(mode="json"),
+            "fold": [number, fold.train, fold.val, fold.test],
+            "features": [shared.features[s] for s in members],
+            "labels": [data.labels[s].label for s in members],
+            "truth": shared.truth,
+            "evaluation": context.config.evaluation.digest(),
+        }
+    )
+
+
+def _training(
+    context: RunContext,
+    data: TrainingSet,
+    shared: SharedInputs,
+    name: str,
+    train: TrainSpec,
+    number: int,
+    fold: Fold,
+    arm: Arm,
+    inputs: str,
+) -> PoisonTraining:
+    config = context.config
+    folder = poison_folder(context.run, config.poison)
+    return PoisonTraining(
+        run=context.run.path,
+        poison=config.poison,
+        name=name,
+        spec=train,
+        arm=arm,
+        fold=fold,
+        number=number,
+        labels=data.labels,
+        classes=len(data.class_names),
+        encoder=config.encoder,
+        evaluation=config.evaluation,
+        outlines=shared.outlines,
+        bounds=data.annotations.bounds if data.annotations else "auto",
+        device=str(pick_device(config.execution.device)),
+        in_memory=shared.in_memory,
+        inputs=digest_json([inputs, arm]),
+        result=folder / "trainings" / f"{name}_{arm}_fold{number}.json",
+    )

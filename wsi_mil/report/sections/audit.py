@@ -1,0 +1,25 @@
+"""Section "Audit": the audits of the run's models, each with its picture."""
+
+from wsi_mil.report.section import Content, Section
+from wsi_mil.report.source import ReportSource
+from wsi_mil.report.templating import fill
+from wsi_mil.robustness.audit.model_audit import read_model_audit
+
+
+def read(source: ReportSource) -> Content | None:
+    paths = [source.run.path / "audit" / name / "audit.json" for name in source.models]
+    found = [(path, read_model_audit(path)) for path in paths if path.exists()]
+    current = [(path, audit) for path, audit in found if source.are_current(audit.model, audit.model_digests)]
+    if not current:
+        return None
+    audits = [audit for _, audit in current]
+
+    def render() -> str:
+        pictures = [path.with_name("curves.png") for path, _ in current]
+        pngs = [picture.read_bytes() if picture.exists() else None for picture in pictures]
+        return fill(__file__, audits=list(zip(audits, pngs, strict=True)))
+
+    return Content([audit.as_json() for audit in audits], render)
+
+
+SECTION = Section("Audit", "audit", 40, read)

@@ -1,0 +1,42 @@
+"""Section "Evaluation": the metrics of every model on held-out slides, and their curves in one picture."""
+
+from wsi_mil.contracts.labels import TaskKind
+from wsi_mil.evaluation.metrics_file import calibration_json, metrics_json
+from wsi_mil.evaluation.table import shown_metrics
+from wsi_mil.io.files import read_json
+from wsi_mil.report.curves import draw_curves
+from wsi_mil.report.section import Content, Section
+from wsi_mil.report.source import ReportSource
+from wsi_mil.report.templating import fill
+
+
+def read(source: ReportSource) -> Content | None:
+    if not source.models:
+        return None
+    models = source.metrics
+    task: TaskKind = next((found.task for found in models.values()), "detection")
+    return Content(
+        {name: metrics_json(found) for name, found in models.items()},
+        lambda: fill(
+            __file__, models=models, columns=shown_metrics("report", task), curves_png=_curves(source)
+        ),
+    )
+
+
+def _curves(source: ReportSource) -> bytes | None:
+    """Write evaluation/curves.png with the curves of every evaluated model; return its bytes."""
+    if not source.metrics:
+        return None
+    run = source.run
+    files = {name: run.evaluation(name) / "curves.json" for name in source.metrics}
+    curves = {
+        name: read_json(file) | {"calibration": calibration_json(source.metrics[name].slide)}
+        for name, file in files.items()
+        if file.exists()
+    }
+    path = run.path / "evaluation" / "curves.png"
+    draw_curves(curves, path)
+    return path.read_bytes()
+
+
+SECTION = Section("Evaluation", "metrics", 10, read)

@@ -1,0 +1,61 @@
+"""What the sections of a report read: the run folder, and what several sections need of it, read once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from wsi_mil.bags.labels import LabelTable
+from wsi_mil.contracts.scores import SlideScoreRow
+from wsi_mil.contracts.slide import SlideSource
+from wsi_mil.evaluation.metrics_file import read_metrics
+from wsi_mil.evaluation.results import MetricsFile
+from wsi_mil.report.refinement import Refinement, read_refinement
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.scoring import read_slide_scores
+
+
+@dataclass(frozen=True)
+class ReportSource:
+    """A run as the report sees it. models: names of the models that have slide scores."""
+
+    run: RunFolder
+    slides: tuple[SlideSource, ...]
+    reader: str
+    labels: LabelTable | None
+    models: tuple[str, ...]
+
+    @cached_property
+    def slide_ids(self) -> list[str]:
+        """The slides of the cohort and of outcomes.csv, sorted."""
+        rows = self.run.ledger.rows()
+        return sorted({*(slide.slide_id for slide in self.slides), *(row.slide_id for row in rows)})
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, SlideScoreRow]]:
+        """Model -> slide id -> row of slides.parquet."""
+        return {
+            name: {row.slide_id: row for row in read_slide_scores(self.run.slide_scores(name))[0]}
+            for name in self.models
+        }
+
+    @cached_property
+    def metrics(self) -> dict[str, MetricsFile]:
+        """Model -> metrics.json, for the models that were evaluated by this version."""
+        found = {name: read_metrics(self.run.evaluation(name) / "metrics.json") for name in self.models}
+        return {name: metrics for name, metrics in found.items() if metrics is not None}
+
+    @cached_property
+    def refinements(self) -> dict[str, Refinement]:
+        """Model -> refine.json, for evaluated models that were not trained again since."""
+        paths = {name: self.run.evaluation(name) / "refine.json" for name in self.metrics}
+        found = {name: read_refinement(path) for name, path in paths.items() if path.exists()}
+        return {name: row for name, row in found.items() if self.are_current(name, row.model_digests)}
+
+    def are_current(self, name: str, digests: Sequence[str]) -> bool:
+        """Return whether these digests belong to the models that made today's scores of model `name`."""
+        return set(digests) <= {row.model_digest for row in self.scores[name].values()}
+
+    def label(self, slide_id: str) -> str:
+        """Return the class name of a slide's label, or an empty text."""
+        row = self.labels.rows.get(slide_id) if self.labels else None
+        return self.labels.class_names[row.label] if self.labels and row and row.label is not None else ""
