@@ -10,7 +10,7 @@ def test_crops_show_what_was_called() -> None:
     from wsi_mil.contracts.tiles import TileSpec, TileTable
     from wsi_mil.report.crops import CROP_PX, tissue_crop
     from wsi_mil.slides import ArrayReader
-    from wsi_mil.tiles import tile_grid, plan_reading
+    from wsi_mil.tiles import plan_reading, tile_grid
 
     pixels = np.full((900, 1200, 3), 250, np.uint8)
     pixels[300:400, 500:600] = (200, 30, 30)  # one tile of 100 px
