@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from pipelines.camelyon.pn_stage import STAGES, pn_stage, quadratic_kappa
 from wsi_mil.errors import DataError
-from wsi_mil.evaluation.pn_stage import STAGES, pn_stage, quadratic_kappa
 
 
 @pytest.mark.parametrize(
