@@ -72,13 +72,13 @@ def run_cohort(config: RunConfig) -> dict[str, dict[str, Any]]:
         _, row = refine_run(parse_config(values), MODEL)
         if row is None:
             raise RuntimeError("a synthetic cohort has outlines")
-        found[name] = row | {"seconds": time.perf_counter() - started}
+        found[name] = row.as_json() | {"seconds": time.perf_counter() - started}
         logger().info(
             "%s, %s: Dice %.3f -> %.3f",
             config.run.name,
             name,
-            row["dice"]["own"]["second"],
-            row["dice"]["own"]["first"],
+            row.dice_own.second,
+            row.dice_own.first,
         )
     return found
 

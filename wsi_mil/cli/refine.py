@@ -1,11 +1,15 @@
 """wsi-mil refine RUN --model NAME"""
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from wsi_mil.cli.common import finish
+
+if TYPE_CHECKING:
+    from wsi_mil.refine.evaluation import MapComparison
 
 
 @click.command(
@@ -25,9 +29,11 @@ from wsi_mil.cli.common import finish
 def command(
     context: click.Context, run: Path, overrides: tuple[str, ...], model: str, polygons: Path | None
 ) -> None:
-    """From tiles to pixels: train a small network on tiles of RUN (a run folder or its configuration) that the model is sure of, and write
-    pixel-level maps of suspicious tiles into the heatmaps and finer contours into the GeoJSON. Ends with Dice and FROC before and after, where
-    outlines of held-out slides are known.
+    """From tiles to pixels: draw pixel-level tumour maps of the suspicious tiles of RUN.
+
+    RUN is a run folder or its configuration. A small network learns from tiles that the model is sure of. The maps
+    go into the heatmaps, finer contours into the GeoJSON. Where outlines of held-out slides are known, Dice and FROC
+    before and after are printed.
     """
     from wsi_mil.config import load_config
     from wsi_mil.stages.pipeline import refine_run
@@ -43,24 +49,19 @@ def command(
     context.exit(code)
 
 
-def table(found: dict[str, Any]) -> str:
-    """Return Dice and FROC before and after as aligned text."""
-    lines = [
-        f"{found['model']}, {found['test_slides']} held-out slides".ljust(44) + " tiles  refined  difference"
-    ]
-    names = {
-        "own": "pixel Dice, the model's threshold",
-        "validation": "pixel Dice, threshold of validation slides",
-    }
-    rows = [(names[rule], values) for rule, values in found["dice"].items()] + [("FROC", found["froc"])]
+def table(found: "MapComparison") -> str:
+    """Return Dice and FROC before and after refinement as aligned text."""
+    rows = [("pixel Dice, the model's threshold", found.dice_own)]
+    if found.dice_validation is not None:
+        rows.append(("pixel Dice, threshold of validation slides", found.dice_validation))
+    rows.append(("FROC", found.froc))
+    lines = [f"{found.model}, {found.test_slides} held-out slides".ljust(44) + " tiles  refined  difference"]
     for label, row in rows:
-        low, high = row["low"], row["high"]
-        interval = f" ({low:+.3f} to {high:+.3f})" if low is not None else ""
-        lines.append(
-            f"{label:<44} {_shown(row['second']):>5}  {_shown(row['first']):>7}  {_shown(row['difference'], '+'):>6}{interval}"
-        )
+        interval = "" if math.isnan(row.low) else f" ({row.low:+.3f} to {row.high:+.3f})"
+        before, after, difference = _shown(row.second), _shown(row.first), _shown(row.difference, "+")
+        lines.append(f"{label:<44} {before:>5}  {after:>7}  {difference:>6}{interval}")
     return "\n".join(lines)
 
 
-def _shown(value: float | None, sign: str = "") -> str:
-    return "-" if value is None else f"{value:{sign}.3f}"
+def _shown(value: float, sign: str = "") -> str:
+    return "-" if math.isnan(value) else f"{value:{sign}.3f}"
