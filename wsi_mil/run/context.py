@@ -1,6 +1,7 @@
 """A run that is open: its configuration, folder, slides and labels."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from wsi_mil.bags import Split, read_labels
 from wsi_mil.bags.labels import LabelTable, check_against_slides
@@ -29,6 +30,11 @@ class RunContext:
     def slide_ids(self) -> list[str]:
         """The ids of the slides, in the order of `slides`."""
         return [source.slide_id for source in self.slides]
+
+    @cached_property
+    def sources(self) -> dict[str, SlideSource]:
+        """The slides by id."""
+        return {source.slide_id: source for source in self.slides}
 
     def require_labels(self) -> LabelTable:
         """Return the labels. Raises DataError if the run has none."""

@@ -117,7 +117,6 @@ def draw_model(context: RunContext, name: str) -> int:
             f"heatmaps.objects: slide {without[0]!r} has no outline at {run.tissue(without[0])} "
             "(imported features have none): leave out tissue"
         )
-    sources = {source.slide_id: source for source in context.slides}
     index = run.read_index(name)
     jobs = [
         HeatmapJob(
@@ -125,7 +124,7 @@ def draw_model(context: RunContext, name: str) -> int:
             run=run.path,
             name=name,
             row=row,
-            source=sources[row.slide_id],
+            source=context.sources[row.slide_id],
             reader=config.slides.reader,
             spec=config.heatmaps,
             evaluation=config.evaluation,

@@ -4,20 +4,24 @@ from pathlib import Path
 
 import click
 
-from wsi_mil.cli.arguments import PATH_OR_URL
-from wsi_mil.cli.common import finish, qupath_options
+from wsi_mil.cli.output import finish
+from wsi_mil.cli.parameters import PATH_OR_URL, qupath_options
 from wsi_mil.io.remote import Location
+
+POSITION = 190
+SUMMARY = "unlabelled slides through a trained model"
 
 
 @click.command(
-    "predict", epilog="Example: wsi-mil predict runs/demo/models/focus_mil new_slides/ --out predictions"
+    "predict",
+    epilog="Example: wsi-mil predict runs/demo/models/focus_mil new_slides/ --out predictions",
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("slides", type=PATH_OR_URL)
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder for predictions, heatmaps, report."
 )
-@click.option("--mpp", type=float, help="µm/px for slides that do not say theirs.")
+@click.option("--mpp", type=float, help="µm/px for slides that do not state theirs.")
 @click.option(
     "--weights", help="The encoder's checkpoint on this machine, if it is elsewhere than at training."
 )
@@ -37,7 +41,8 @@ def command(
     qupath_version: str | None,
     qupath_bounds: str | None,
 ) -> None:
-    """Take SLIDES (a folder or one file, or a URL) that nobody labelled through the whole path with MODEL (its folder)."""
+    """Tile, extract, score and draw unlabelled SLIDES (a folder, one file, or a URL) with MODEL (its
+    folder)."""
     from wsi_mil.contracts.qupath import QuPathSpec
     from wsi_mil.execution import ExecutionSpec
     from wsi_mil.stages.predict import predict_slides

@@ -6,19 +6,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsi_mil.cli.common import finish
+from wsi_mil.cli.output import finish
+from wsi_mil.cli.parameters import overrides_argument
 
 if TYPE_CHECKING:
     from wsi_mil.refine.evaluation import MapComparison
 
+POSITION = 100
+SUMMARY = "pixel-level maps inside suspicious tiles"
+
 
 @click.command(
     "refine",
-    epilog="Example: wsi-mil refine runs/demo --model focus_mil, then open runs/demo/heatmaps/focus_mil in QuPath",
+    epilog="Example: wsi-mil refine runs/demo --model focus_mil, "
+    "then open runs/demo/heatmaps/focus_mil in QuPath",
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--model", required=True, metavar="NAME", help="Which of the run's models is to be refined.")
+@overrides_argument
+@click.option("--model", required=True, metavar="NAME", help="Which of the run's models to refine.")
 @click.option(
     "--polygons",
     type=click.Path(path_type=Path),
@@ -31,9 +36,9 @@ def command(
 ) -> None:
     """From tiles to pixels: draw pixel-level tumour maps of the suspicious tiles of RUN.
 
-    RUN is a run folder or its configuration. A small network learns from tiles that the model is sure of. The maps
-    go into the heatmaps, finer contours into the GeoJSON. Where outlines of held-out slides are known, Dice and FROC
-    before and after are printed.
+    RUN is a run folder or its configuration. A small network learns from tiles that the model is sure of. The
+    maps go into the heatmaps, finer contours into the GeoJSON. Where outlines of held-out slides are known,
+    Dice and FROC before and after are printed.
     """
     from wsi_mil.config import load_config
     from wsi_mil.stages.pipeline import refine_run

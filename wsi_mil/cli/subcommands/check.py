@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
-from wsi_mil.cli.arguments import PATH_OR_URL
+from wsi_mil.cli.exit_codes import EXIT_SOME_FAILED
+from wsi_mil.cli.parameters import PATH_OR_URL
 from wsi_mil.io.remote import Location
 
-EXIT_SOME_FAILED = 3
+POSITION = 40
+SUMMARY = "open every slide, print what is known of it and what is wrong"
 
 
 @click.command(
@@ -16,16 +18,18 @@ EXIT_SOME_FAILED = 3
 )
 @click.argument("slides", type=PATH_OR_URL)
 @click.option(
-    "--labels", type=click.Path(path_type=Path), help="Labels CSV: its mpp overrides and ids are checked too."
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Labels CSV: its slide ids are compared with the files, its mpp column is used.",
 )
-@click.option("--mpp", type=float, help="µm/px for slides that do not say theirs.")
+@click.option("--mpp", type=float, help="µm/px for slides that do not state theirs.")
 @click.option("--reader", default="auto", show_default=True)
 @click.option("--tile-mpp", default=0.5, show_default=True, help="µm/px of the tiles to predict.")
 @click.option("--tile-px", default=256, show_default=True, help="Side of the tiles to predict.")
 @click.option(
     "--deep",
     is_flag=True,
-    help="Of a run folder: read every byte of the features and compare with its digest.",
+    help="For a run folder: read every byte of the features and compare it with its digest.",
 )
 @click.pass_context
 def command(
@@ -38,14 +42,17 @@ def command(
     tile_px: int,
     deep: bool,
 ) -> None:
-    """Open every slide and print size, levels, scale and its source, bounds, vendor, predicted tiles, problems. Of a run folder:
-    look whether the store of every slide is whole."""
+    """Open every slide of SLIDES; print size, levels, scale and its source, bounds, vendor, predicted tiles,
+    problems.
+
+    If SLIDES is a run folder: check that the store of every slide is complete and undamaged.
+    """
     from wsi_mil.run.integrity import is_run
 
     if isinstance(slides, Path) and is_run(slides):
         context.exit(_check_run(slides, deep))
     if deep:
-        raise click.UsageError(f"--deep looks into run folders, {slides} is none")
+        raise click.UsageError(f"--deep is for run folders, and {slides} is not one")
     from wsi_mil.bags import read_labels
     from wsi_mil.bags.labels import check_against_slides
     from wsi_mil.config.loading import checked
@@ -65,12 +72,10 @@ def command(
     failed = [row for row in rows if row.failed]
     if found and labels:
         without_slide, without_label = check_against_slides(found, {file.slide_id for file in files}, labels)
-        click.echo(
-            f"labels: {len(without_slide)} without slide {without_slide[:3]}, {len(without_label)} slides without label"
-        )
-    click.echo(
-        f"{len(rows) - len(failed)} of {len(rows)} slides can be used; {sum(row.tiles for row in rows)} tiles predicted"
-    )
+        missing = f"{len(without_slide)} without slide {without_slide[:3]}"
+        click.echo(f"labels: {missing}, {len(without_label)} slides without label")
+    usable, tiles = len(rows) - len(failed), sum(row.tiles for row in rows)
+    click.echo(f"{usable} of {len(rows)} slides can be used; {tiles} tiles predicted")
     context.exit(EXIT_SOME_FAILED if failed else 0)
 
 

@@ -5,27 +5,33 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wsi_mil.cli.exit_codes import EXIT_VERDICT
+from wsi_mil.cli.parameters import overrides_argument
+
 if TYPE_CHECKING:
     from wsi_mil.robustness.audit.model_audit import ModelAudit
 
-EXIT_VERDICT = 4
+POSITION = 130
+SUMMARY = "does a method, or a trained model, see tumour or a shortcut?"
 
 
 @click.command(
     "audit",
-    epilog="Example: wsi-mil audit --aggregator all --out audits; wsi-mil audit runs/demo --model focus_mil --require pass",
+    epilog="Example: wsi-mil audit --aggregator all --out audits; "
+    "wsi-mil audit runs/demo --model focus_mil --require pass",
 )
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@overrides_argument
 @click.option(
     "--aggregator",
     multiple=True,
     metavar="NAME",
-    help="Test a method on bags with a known shortcut: a name, a pattern, all, or package.module:Class. Repeatable.",
+    help="Test a method on bags with a known shortcut: a name, a pattern, all, or package.module:Class. "
+    "Repeatable.",
 )
 @click.option(
     "--model",
-    help="Ask a trained model of RUN about its own held-out slides; may be left out if RUN has one.",
+    help="The model of RUN to audit on its own held-out slides; not needed if RUN has only one.",
 )
 @click.option(
     "--out",
@@ -33,20 +39,24 @@ EXIT_VERDICT = 4
     help="Folder for audit.json and its page or picture; default for a model: RUN/audit/<model>.",
 )
 @click.option(
-    "--seeds", default=1, show_default=True, type=click.IntRange(min=1), help="Trainings of each bag test."
+    "--seeds",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How often each bag test is trained.",
 )
 @click.option(
     "--slides",
     default=8,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Slides of each class whose pixels are repainted; 0: none.",
+    help="How many slides of each class get their pixels repainted; 0: none.",
 )
 @click.option("--workers", default=0, show_default=True, help="Processes for the bag tests; 0: one per core.")
 @click.option(
     "--require",
     type=click.Choice(["pass"]),
-    help="Leave with exit code 4 unless every verdict is pass: for CI.",
+    help="Exit with code 4 unless every verdict is pass: for CI.",
 )
 @click.pass_context
 def command(
@@ -61,13 +71,14 @@ def command(
     workers: int,
     require: str | None,
 ) -> None:
-    """Does it see tumour, or a shortcut? With --aggregator: a method, on bags whose shortcut is known, without slides. With RUN: a
-    trained model, by what-if questions about slides that it was not trained on: tumour removed, highest tiles kept alone, normal tiles
-    swapped, stained, repainted. Nothing is trained again."""
+    """Does a method, or a trained model, see tumour or a shortcut?
+
+    With --aggregator: train a method on generated bags with a known shortcut; no slides are needed. With RUN:
+    change slides that a model was not trained on and score them again: tumour removed, only the highest tiles
+    kept, normal tiles swapped, stained or repainted. The model is not trained again.
+    """
     if (run is None) == (not aggregator):
-        raise click.UsageError(
-            "Give either RUN (and --model) or --aggregator, not both and not neither.", context
-        )
+        raise click.UsageError("Give either RUN (and --model) or --aggregator, not both.", context)
     if run is None:
         verdicts = _audit_methods(aggregator, out, seeds, workers)
     else:
@@ -90,8 +101,8 @@ def _audit_methods(patterns: tuple[str, ...], out: Path | None, seeds: int, work
         cells = [f"{f'{_shown(cell.test_auc.mean)} {SHORT[cell.verdict]}':>16}" for cell in row.tests]
         click.echo("  ".join([f"{row.aggregator:<{width}}", f"{row.verdict:<11}", *cells]))
     click.echo(
-        "AUC on test bags whose shortcut goes with the opposite label (add_normal, remove_positive: fraction of "
-        "bags called rightly after the change); (-): not learned."
+        "AUC on test bags whose shortcut goes with the opposite label "
+        "(add_normal, remove_positive: fraction of bags called rightly after the change); (-): not learned."
     )
     reported = ", ".join(test.test for test in tests if not test.held_against)
     click.echo(f"{reported}: shortcuts of the bag as a whole; reported, not part of the verdict.")
@@ -112,37 +123,34 @@ def _audit_model(
     from wsi_mil.stages.pipeline import run_stage
 
     config = load_config(run, overrides)
+    first = next(iter(config.models))
     if model is None and len(config.models) > 1:
         raise ConfigError(
-            f"{run} has {len(config.models)} models: name one with --model, for example {next(iter(config.models))}"
+            f"{run} has {len(config.models)} models: name one with --model, for example {first}"
         )
-    found = run_audit(config, model or next(iter(config.models)), slides, out)
+    found = run_audit(config, model or first, slides, out)
     if out is None:
         run_stage(config, "report")
     _print_model(found)
-    click.echo(
-        f"{out or config.run / 'audit' / found.model}/audit.json"
-        + ("" if out else f"; report: {config.run / 'report.html'}")
-    )
+    folder = out or config.run / "audit" / found.model
+    report = "" if out else f"; report: {config.run / 'report.html'}"
+    click.echo(f"{folder}/audit.json{report}")
     return found.verdict
 
 
 def _print_model(found: "ModelAudit") -> None:
-    click.echo(
-        f"{found.model}: {found.rightly_called} of {found.slides} test slides are called rightly; the checks use these"
-    )
+    called = f"{found.rightly_called} of {found.slides} test slides"
+    click.echo(f"{found.model}: {called} are called rightly; the checks use these")
     for check in found.checks:
         question, point = check.question, check.decisive
         did = "-" if point is None else f"{_shown(point.share)} of {point.n:>3} slides"
         what = "flip" if question.expected == "flips" else "keep their call"
-        click.echo(
-            f"{question.name:<14} {did} {what} at {question.axis} {question.held_at:g}: {check.verdict}"
-        )
+        where = f"{question.axis} {question.held_at:g}"
+        click.echo(f"{question.name:<14} {did} {what} at {where}: {check.verdict}")
     agrees = found.agreement
     auc = _shown(agrees.tile_auc.value) if agrees.tile_auc is not None else "-"
-    click.echo(
-        f"{'agreement':<14} {auc} tile AUC against outlines, mean over {agrees.n} slides: {agrees.verdict}"
-    )
+    mean = f"tile AUC against outlines, mean over {agrees.n} slides"
+    click.echo(f"{'agreement':<14} {auc} {mean}: {agrees.verdict}")
     click.echo(f"verdict: {found.verdict}" + (f" ({', '.join(found.failed)})" if found.failed else ""))
 
 

@@ -4,10 +4,17 @@ from pathlib import Path
 
 import click
 
-from wsi_mil.cli.common import config_arguments, finish, load_or_plan, qupath_options, qupath_overrides
+from wsi_mil.cli.output import finish, load_or_plan
+from wsi_mil.cli.parameters import config_arguments, qupath_options, qupath_overrides
+
+POSITION = 10
+SUMMARY = "the whole pipeline, from slides to report"
 
 
-@click.command("run", epilog="Example: wsi-mil run configs/demo.yaml run=runs/other tiles.mpp=1.0")
+@click.command(
+    "run",
+    epilog="Example: wsi-mil run configs/demo.yaml run=runs/other tiles.mpp=1.0",
+)
 @config_arguments
 @qupath_options
 @click.pass_context
@@ -19,7 +26,8 @@ def command(
     qupath_version: str | None,
     qupath_bounds: str | None,
 ) -> None:
-    """Run the whole pipeline of CONFIG (a YAML file, or a run folder); what is up to date is left alone."""
+    """Run the whole pipeline of CONFIG (a YAML file, or a run folder). What is up to date is not done
+    again."""
     from wsi_mil.stages.pipeline import run_pipeline
 
     loaded = load_or_plan(config, (*overrides, *qupath_overrides(qupath_version, qupath_bounds)), dry_run)

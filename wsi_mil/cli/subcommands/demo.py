@@ -4,11 +4,18 @@ from pathlib import Path
 
 import click
 
-from wsi_mil.cli.common import finish
+from wsi_mil.cli.output import finish
+from wsi_mil.cli.parameters import overrides_argument
+
+POSITION = 20
+SUMMARY = "a synthetic cohort to a report: no download, no GPU"
 
 
-@click.command("demo", epilog="Example: wsi-mil demo run=runs/demo2 synthetic.pairs=10")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.command(
+    "demo",
+    epilog="Example: wsi-mil demo run=runs/demo2 synthetic.pairs=10",
+)
+@overrides_argument
 @click.pass_context
 def command(context: click.Context, overrides: tuple[str, ...]) -> None:
     """Make a synthetic cohort, learn from its slide labels, and report how well the lesions were found.

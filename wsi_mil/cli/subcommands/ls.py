@@ -4,8 +4,14 @@ from pathlib import Path
 
 import click
 
+POSITION = 200
+SUMMARY = "list encoders, aggregators, readers, or what a run holds"
 
-@click.command("ls", epilog="Example: wsi-mil ls encoders 'timm:vit*'")
+
+@click.command(
+    "ls",
+    epilog="Example: wsi-mil ls encoders 'timm:vit*'",
+)
 @click.argument("what")
 @click.argument("pattern", default="*")
 def command(what: str, pattern: str) -> None:
@@ -40,6 +46,6 @@ def command(what: str, pattern: str) -> None:
             for stage in sorted({row.stage for row in run.ledger.rows()})
         ]
     else:
-        raise ConfigError(f"{what!r} is neither encoders, aggregators, readers nor a run folder")
+        raise ConfigError(f"{what!r}: expected encoders, aggregators, readers, or a run folder")
     if names:
         click.echo("\n".join(names))

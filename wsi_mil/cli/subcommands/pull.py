@@ -4,14 +4,21 @@ from pathlib import Path
 
 import click
 
-from wsi_mil.cli.arguments import URL
+from wsi_mil.cli.parameters import URL
+
+POSITION = 180
+SUMMARY = "copy a run from an object store"
 
 
-@click.command("pull", epilog="Example: wsi-mil pull s3://bucket/runs/mine runs/mine")
+@click.command(
+    "pull",
+    epilog="Example: wsi-mil pull s3://bucket/runs/mine runs/mine",
+)
 @click.argument("url", type=URL)
 @click.argument("run", type=click.Path(path_type=Path))
 def command(url: str, run: Path) -> None:
-    """Copy a run from an object store into a folder. Stores are whole or absent; every file is compared with its digest."""
+    """Copy a run from an object store into a folder. Every file is compared with its digest; a store is never
+    left half copied."""
     from wsi_mil.interop.object_store import pull
     from wsi_mil.run.lock import locked
 

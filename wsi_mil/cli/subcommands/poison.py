@@ -4,20 +4,33 @@ from pathlib import Path
 
 import click
 
-from wsi_mil.cli.common import config_arguments
-from wsi_mil.robustness.poison.kinds import POISONS
+from wsi_mil.cli.exit_codes import EXIT_SOME_FAILED
+from wsi_mil.cli.parameters import NameFrom, config_arguments
+
+POSITION = 140
+SUMMARY = "train with a signal that has nothing to do with tumour: who follows it?"
+
+
+def kinds() -> list[str]:
+    """Return the names of the kinds of poison."""
+    from wsi_mil.robustness.poison.kinds import POISONS
+
+    return list(POISONS)
 
 
 @click.command(
-    "poison", epilog="Example: wsi-mil poison runs/demo --kind noise --coverage 0.15 split.kind=kfold"
+    "poison",
+    epilog="Example: wsi-mil poison runs/demo --kind noise --coverage 0.15 split.kind=kfold",
 )
 @config_arguments
 @click.option(
     "--kind",
-    type=click.Choice(list(POISONS)),
+    type=NameFrom(kinds),
     help="The signal that is painted on the slides; default: green noise.",
 )
-@click.option("--coverage", type=float, help="Share of a slide's tiles that are touched; 1: the whole slide.")
+@click.option(
+    "--coverage", type=float, help="Fraction of a slide's tiles that are painted on; 1: the whole slide."
+)
 @click.option("--strength", type=float, help="From just above 0 to 1.")
 @click.option(
     "--placement",
@@ -28,12 +41,13 @@ from wsi_mil.robustness.poison.kinds import POISONS
     "--aggregator",
     multiple=True,
     metavar="NAME",
-    help="These instead of the configuration's models: a name, a pattern, all, or package.module:Class. Repeatable.",
+    help="Aggregators to train instead of the configuration's models: a name, a pattern, all, or "
+    "package.module:Class. Repeatable.",
 )
 @click.option(
     "--no-control",
     is_flag=True,
-    help="Leave out the trainings with every slide poisoned: a third of the time.",
+    help="Leave out the trainings with every slide poisoned, which take a third of the time.",
 )
 @click.pass_context
 def command(
@@ -48,9 +62,14 @@ def command(
     aggregator: tuple[str, ...],
     no_control: bool,
 ) -> None:
-    """Train the models of RUN (a run folder or a configuration) on clean slides, and again with a poison on normal slides; test both
-    with the poison on tumour slides. Tells which models follow the poison instead of the tumour. Slides are stained as they are
-    read; what is not touched keeps its features. Every fold, repeat and seed of `split` is a training: with one there is no interval."""
+    """Find out which models of CONFIG (a run folder or a YAML file) follow a painted signal instead of
+    tumour.
+
+    Every model is trained on clean slides, and again with the poison on normal slides. Both are tested with
+    the poison on tumour slides. The files of slides do not change: the poison is painted on the pixels that
+    are read, and tiles without poison keep their features. Every fold, repeat and seed of `split` is a
+    training; a single training has no interval.
+    """
     from wsi_mil.config import load_config
     from wsi_mil.config.schema import with_aggregators
     from wsi_mil.experiments.poison import run_poison
@@ -65,12 +84,10 @@ def command(
     arms = [arm for arm in TRAINING_ARMS if not (no_control and arm == "all")]
     if dry_run:
         spec, models = loaded.poison, ", ".join(loaded.models)
-        click.echo(
-            f"poison       {spec.title}: {spec.kind} on {spec.share:.0%} of the tiles, strength {spec.strength:g}, {spec.placement}"
-        )
-        click.echo(
-            f"into         {poison_folder(RunFolder(loaded.run), spec)}\ntrainings    {models}; arms {', '.join(arms)}; every fold, repeat and seed of the split"
-        )
+        what = f"{spec.kind} on {spec.share:.0%} of the tiles, strength {spec.strength:g}, {spec.placement}"
+        click.echo(f"poison       {spec.title}: {what}")
+        click.echo(f"into         {poison_folder(RunFolder(loaded.run), spec)}")
+        click.echo(f"trainings    {models}; arms {', '.join(arms)}; every fold, repeat and seed of the split")
         return
     done = run_poison(loaded, arms)
     for row in verdict_rows(done.study):
@@ -78,11 +95,9 @@ def command(
     if not done.trained:
         click.echo("nothing to do: everything is up to date")
     report = loaded.run / "report.html"
-    click.echo(
-        f"table, figure, places for QuPath: {done.folder}"
-        + (f"; report: {report}" if report.exists() else "")
-    )
+    shown = f"; report: {report}" if report.exists() else ""
+    click.echo(f"table, figure, places for QuPath: {done.folder}{shown}")
     lost = [row for row in done.problems if row.status == "failed"]
     if lost:
         click.echo(f"{len(lost)} slides could not be poisoned; see {loaded.run / 'outcomes.csv'}", err=True)
-    context.exit(3 if lost else 0)
+    context.exit(EXIT_SOME_FAILED if lost else 0)

@@ -4,16 +4,21 @@ from pathlib import Path
 
 import click
 
-from wsi_mil.cli.common import finish
+from wsi_mil.cli.output import finish
 
-EPILOG = "Example: wsi-mil import runs/uni trident/20x_256px_0px_overlap/features_uni_v1 --layout trident --tile-mpp 0.5 --labels labels.csv, then wsi-mil run runs/uni"
+POSITION = 150
+SUMMARY = "features that TRIDENT or CLAM made, into a run"
 
 
-@click.command("import", epilog=EPILOG)
+@click.command(
+    "import",
+    epilog="Example: wsi-mil import runs/uni trident/20x_256px_0px_overlap/features_uni_v1 --layout trident "
+    "--tile-mpp 0.5 --labels labels.csv, then wsi-mil run runs/uni",
+)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("features", type=click.Path(path_type=Path))
 @click.option(
-    "--layout", required=True, type=click.Choice(["trident", "clam"]), help="What made the features."
+    "--layout", required=True, type=click.Choice(["trident", "clam"]), help="The tool that made the features."
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="CSV with the columns slide,label.")
 @click.option(
@@ -22,17 +27,17 @@ EPILOG = "Example: wsi-mil import runs/uni trident/20x_256px_0px_overlap/feature
 @click.option(
     "--slides",
     type=click.Path(path_type=Path),
-    help="The slides: their size and scale are checked against the features, heatmaps show them.",
+    help="The slides: their size and scale are compared with the features, and heatmaps show them.",
 )
-@click.option("--encoder", help="Name of the encoder, where the files do not say it.")
+@click.option("--encoder", help="Name of the encoder, if the files do not state it.")
 @click.option(
-    "--tile-px", type=int, help="Side of a tile in the encoder's pixels, where the files do not say it."
+    "--tile-px", type=int, help="Side of a tile in the encoder's pixels, if the files do not state it."
 )
 @click.option("--tile-level0-px", type=float, help="The same side in level-0 pixels.")
 @click.option(
     "--tile-mpp",
     type=float,
-    help="µm per tile pixel: no layout but ours says it. 0.5 for what is sold as 20x.",
+    help="µm per tile pixel, which these layouts do not state: 0.5 for what is called 20x.",
 )
 @click.option("--overlap-px", type=int, help="Overlap of neighbouring tiles in the encoder's pixels.")
 @click.pass_context
@@ -50,9 +55,10 @@ def command(
     tile_mpp: float | None,
     overlap_px: int | None,
 ) -> None:
-    """Take features that another tool made (folder FEATURES) into the run folder RUN.
+    """Import features that another tool made (folder FEATURES) into the run folder RUN.
 
-    What the files do not say is asked for, never guessed; what contradicts them, or the slides, is refused.
+    What the files do not state must be given; nothing is guessed. An option that contradicts the files or the
+    slides is refused.
     """
     from wsi_mil.interop.foreign import Asked
     from wsi_mil.interop.imports import ImportSource, import_features
