@@ -8,14 +8,13 @@ level, in a line of its own each, it has
     command = ...                      a click command
 
 POSITION and SUMMARY must be literals: the list reads them from the text of the file, because importing all modules
-would make `wsi-mil --help` slow.
+would make `wsi-mil --help` slow. For the same reason this file does without pathlib and pkgutil.
 """
 
+import os
 import re
 from ast import literal_eval
 from importlib import import_module
-from pathlib import Path
-from pkgutil import iter_modules
 from typing import NamedTuple
 
 import click
@@ -31,9 +30,14 @@ class Listed(NamedTuple):
     summary: str
 
 
-def _modules() -> dict[str, str]:
-    """Return subcommand -> name of its module."""
-    return {module.name.removesuffix("_"): module.name for module in iter_modules(__path__)}
+def _files() -> dict[str, str]:
+    """Return subcommand -> file of its module."""
+    return {
+        file.removesuffix(".py").removesuffix("_"): os.path.join(folder, file)
+        for folder in __path__
+        for file in os.listdir(folder)
+        if file.endswith(".py") and not file.startswith("_")
+    }
 
 
 def subcommand_names() -> list[str]:
@@ -42,7 +46,7 @@ def subcommand_names() -> list[str]:
     >>> subcommand_names()[:3]
     ['audit', 'check', 'demo']
     """
-    return sorted(_modules())
+    return sorted(_files())
 
 
 def load_subcommand(name: str) -> click.Command:
@@ -51,7 +55,8 @@ def load_subcommand(name: str) -> click.Command:
     >>> load_subcommand("ls").name
     'ls'
     """
-    found = import_module(f"{__name__}.{_modules()[name]}").command
+    module = os.path.basename(_files()[name]).removesuffix(".py")
+    found = import_module(f"{__name__}.{module}").command
     assert isinstance(found, click.Command)
     return found
 
@@ -62,11 +67,10 @@ def list_subcommands() -> list[Listed]:
     >>> list_subcommands()[0]
     Listed(position=10, name='run', summary='the whole pipeline, from slides to report')
     """
-    return sorted(_declared(path) for folder in __path__ for path in Path(folder).glob("[!_]*.py"))
+    return sorted(_declared(name, file) for name, file in _files().items())
 
 
-def _declared(path: Path) -> Listed:
-    found = dict(DECLARATION.findall(path.read_text(encoding="utf-8")))
-    return Listed(
-        literal_eval(found["POSITION"]), path.stem.removesuffix("_"), literal_eval(found["SUMMARY"])
-    )
+def _declared(name: str, file: str) -> Listed:
+    with open(file, encoding="utf-8") as text:
+        found = dict(DECLARATION.findall(text.read()))
+    return Listed(literal_eval(found["POSITION"]), name, literal_eval(found["SUMMARY"]))
