@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wsi_mil.io.files import read_json
-from wsi_mil.io.json import without_nan
+from wsi_mil.io.json import read_json, without_nan
 from wsi_mil.robustness.json_values import number
 
 DICE = {

@@ -18,8 +18,7 @@ from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import match_slide
 from wsi_mil.heatmaps import score_raster
 from wsi_mil.heatmaps.refined import read_refined, refined_raster
-from wsi_mil.io.files import write_json
-from wsi_mil.io.json import without_nan
+from wsi_mil.io.json import without_nan, write_json
 from wsi_mil.logs import logger, progress
 from wsi_mil.run.current import check_scores, current_refined
 from wsi_mil.run.folder import RunFolder
