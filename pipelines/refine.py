@@ -16,7 +16,8 @@ from wsi_mil.bags import Split
 from wsi_mil.config import RunConfig, load_config
 from wsi_mil.config.loading import parse_config
 from wsi_mil.evaluation.intervals import spread
-from wsi_mil.io.files import write_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import write_json
 from wsi_mil.logs import logger, setup_console
 from wsi_mil.refine.evaluation_file import refinement_json
 from wsi_mil.run.folder import RunFolder

@@ -8,8 +8,7 @@ from typing import Any
 
 from wsi_mil.errors import StoreError
 from wsi_mil.evaluation.paired import PairedDifference
-from wsi_mil.io.files import read_json, write_json
-from wsi_mil.io.json import without_nan
+from wsi_mil.io.json import read_json, without_nan, write_json
 from wsi_mil.refine.evaluation import MapThresholds, RefinementResult
 
 FORMAT = 1
