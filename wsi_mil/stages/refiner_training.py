@@ -6,11 +6,12 @@ import numpy as np
 import torch
 
 from wsi_mil.bags import Fold
+from wsi_mil.contracts.labels import is_positive
 from wsi_mil.evaluation import AnnotationFolder, read_annotations
 from wsi_mil.evaluation.detections import suspicion
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger
-from wsi_mil.refine.network import fit_tiles
+from wsi_mil.refine.network import NORMAL, TUMOUR, fit_tiles
 from wsi_mil.refine.refiner import Refiner, load_refiner, save_refiner
 from wsi_mil.refine.tiles import TrainingSlide, choose_tiles, find_limits, read_training_tiles
 from wsi_mil.run.context import RunContext
@@ -90,4 +91,5 @@ def _training_slide(
     check_scores(scores, table)
     bounds = context.config.qupath.bounds
     lesions = tuple(read_annotations(outline, slide_id, info, bounds)) if outline else None
-    return TrainingSlide(source, info, table, int(label.label > 0), suspicion(scores), lesions)
+    kind = TUMOUR if is_positive(label.label) else NORMAL
+    return TrainingSlide(source, info, table, kind, suspicion(scores), lesions)

@@ -10,7 +10,7 @@ from wsi_mil.cli.output import finish
 from wsi_mil.cli.parameters import overrides_argument
 
 if TYPE_CHECKING:
-    from wsi_mil.refine.evaluation import MapComparison
+    from wsi_mil.refine.evaluation import RefinementResult
 
 POSITION = 100
 SUMMARY = "pixel-level maps inside suspicious tiles"
@@ -54,17 +54,14 @@ def command(
     context.exit(code)
 
 
-def table(found: "MapComparison") -> str:
+def table(found: "RefinementResult") -> str:
     """Return Dice and FROC before and after refinement as aligned text."""
-    rows = [("pixel Dice, the model's threshold", found.dice_own)]
-    if found.dice_validation is not None:
-        rows.append(("pixel Dice, threshold of validation slides", found.dice_validation))
-    rows.append(("FROC", found.froc))
-    lines = [f"{found.model}, {found.test_slides} held-out slides".ljust(44) + " tiles  refined  difference"]
-    for label, row in rows:
+    heading = f"{found.model}, {found.test_slides} held-out slides"
+    lines = [heading.ljust(44) + " tiles  refined  difference"]
+    for title, row in found.titled():
         interval = "" if math.isnan(row.low) else f" ({row.low:+.3f} to {row.high:+.3f})"
-        before, after, difference = _shown(row.second), _shown(row.first), _shown(row.difference, "+")
-        lines.append(f"{label:<44} {before:>5}  {after:>7}  {difference:>6}{interval}")
+        values = f"{_shown(row.second):>5}  {_shown(row.first):>7}  {_shown(row.difference, '+'):>6}"
+        lines.append(f"{title:<44} {values}{interval}")
     return "\n".join(lines)
 
 
