@@ -1,4 +1,4 @@
-"""Losses of bags: functions of bag logits and targets."""
+"""Losses of class labels: functions of bag logits and labels."""
 
 import torch
 from torch import Tensor
