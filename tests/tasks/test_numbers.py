@@ -19,10 +19,10 @@ from wsi_mil.contracts.labels import Target
 from wsi_mil.errors import ConfigError
 from wsi_mil.tasks import Task
 from wsi_mil.tasks.kinds.discrete_survival import DiscreteSurvival
-from wsi_mil.tasks.measures import concordance_index
 from wsi_mil.tasks.kinds.ordinal import Ordinal
 from wsi_mil.tasks.kinds.regression import Regression
 from wsi_mil.tasks.kinds.survival import Survival
+from wsi_mil.tasks.measures import concordance_index
 from wsi_mil.training import TrainSpec, fit
 
 

@@ -48,11 +48,11 @@ def command_for(stage: str) -> click.Command:
             return
         summary = run_stage(loaded, stage)
         if stage == "evaluate":
-            _print_metrics(loaded.run, list(loaded.models))
+            _print_metrics(loaded)
             if compare is not None:
                 _print_differences(loaded, *compare)
         if stage == "train":
-            _print_comparison(loaded.run)
+            _print_comparison(loaded)
         context.exit(finish(summary, loaded.run, quiet=compare is not None))
 
     if stage in ("tile", "heatmap"):
@@ -82,11 +82,12 @@ def _print_differences(config: RunConfig, first: str, second: str) -> None:
             click.echo(f"{name:<24} {a:>6} {b:>6} {d:>7} ({lower} to {upper})  p {p}")
 
 
-def _print_comparison(run: Path) -> None:
+def _print_comparison(config: RunConfig) -> None:
     from wsi_mil.run.folder import RunFolder
     from wsi_mil.run.trainings import summarise
+    from wsi_mil.tasks import task_class
 
-    table = summarise(RunFolder(run).comparison)
+    table = summarise(RunFolder(config.run).comparison, task_class(config.task.kind).kind)
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     for row in table:
         click.echo(
@@ -97,12 +98,14 @@ def _print_comparison(run: Path) -> None:
         )
 
 
-def _print_metrics(run: Path, names: list[str]) -> None:
+def _print_metrics(config: RunConfig) -> None:
     """Two lines a model: the figures, and below each its 95 % interval over patients."""
     from wsi_mil.evaluation.metrics_file import read_metrics
     from wsi_mil.evaluation.table import shown_metrics
+    from wsi_mil.tasks import task_class
 
-    columns = shown_metrics("terminal", "detection")
+    run, names = config.run, list(config.models)
+    columns = shown_metrics("terminal", task_class(config.task.kind).kind)
     width = max(14, *(len(name) for name in names))
     titles = [entry.short or entry.title for entry in columns]
     click.echo("  ".join([" " * width, *(f"{title:>14}" for title in titles)]))

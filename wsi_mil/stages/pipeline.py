@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsi_mil.config import RunConfig
+from wsi_mil.config.validation import require_detection
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext, RunSummary, open_run
@@ -66,6 +67,7 @@ def refine_run(config: RunConfig, name: str) -> tuple[RunSummary, dict[str, Any]
         raise DataError(
             f"model {name!r} has no scores in {config.run}; scored models: {', '.join(scored) or 'none'}"
         )
+    require_detection(config, "refine")
     refuse_before_saving(config.refine)
     with locked(config.run):
         context = open_run(config)

@@ -1,4 +1,5 @@
-"""Tasks: what a label means. One module for each task in `kinds/`; nothing here loads torch before a loss is computed."""
+"""Tasks: what a label means. One module for each task in `kinds/`; nothing here loads torch before a loss
+is computed."""
 
 from wsi_mil.tasks.base import Task, TaskLoss
 from wsi_mil.tasks.kinds.detection import Detection

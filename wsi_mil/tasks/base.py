@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ClassLoss = Literal["softmax", "one_vs_rest", "clamped"]
-"""How a method compares several classes: see `wsi_mil.tasks.losses.class_losses`. Other tasks have one loss."""
+"""How a method compares several classes: see `wsi_mil.tasks.losses.class_losses`. Other tasks have one
+loss."""
 Head = Literal["auto", "sigmoid", "softmax"]
 Reading = Literal["probability", "value", "risk"]
 Cells = Mapping[str, str]
@@ -24,8 +25,9 @@ class Task(ABC):
 
     `class_names`: in the order of their indices; empty for regression and survival.
 
-    A task is immutable and small: it is pickled to worker processes and stored in model.json. What it has to learn
-    from the training slides (the mean of a value, the limits of time intervals) is in fields that `fitted` fills.
+    A task is immutable and small: it is pickled to worker processes and stored in model.json. What it has to
+    learn from the training slides (the mean of a value, the limits of time intervals) is in fields that
+    `fitted` fills.
     """
 
     class_names: tuple[str, ...] = ()
@@ -35,7 +37,8 @@ class Task(ABC):
     columns: ClassVar[tuple[str, ...]]
     """The columns of the label table that the task reads; `task.columns` can give them other names."""
     reading: ClassVar[Reading]
-    """What `predict` returns: class probabilities, a value in the unit of the label, or a risk without unit."""
+    """What `predict` returns: class probabilities, a value in the unit of the label, or a risk without
+    unit."""
     merit: ClassVar[str]
     """The measure that chooses the epoch to keep: the first one of `measures`. Larger is better."""
     normal_class: ClassVar[bool] = False
@@ -54,11 +57,13 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, cells: Cells) -> Target | None:
-        """Return the target of a row; None if the row has no label. Raises ValueError with what was expected."""
+        """Return the target of a row; None if the row has no label. Raises ValueError with what was
+        expected."""
 
     @abstractmethod
     def lacking(self, targets: Sequence[Target]) -> str:
-        """Return why nothing can be learnt from these targets, such as "lacks a class"; "" if something can."""
+        """Return why nothing can be learnt from these targets, such as "lacks a class"; "" if something
+        can."""
 
     @abstractmethod
     def strata(self, targets: Sequence[Target]) -> list[int]:
@@ -70,7 +75,8 @@ class Task(ABC):
 
     @abstractmethod
     def n_outputs(self, own: int, head: Head) -> int:
-        """Return the number of outputs of a model. `own`: how many the method has for two classes, as published."""
+        """Return the number of outputs of a model. `own`: how many the method has for two classes, as
+        published."""
 
     @abstractmethod
     def losses(self, logits: "Tensor", targets: "Tensor", form: ClassLoss) -> "Tensor":
@@ -85,7 +91,8 @@ class Task(ABC):
         """Return (B, classes) class probabilities, or (B, 1) values or risks, of logits (B, C)."""
 
     def finding(self, targets: "Tensor") -> "Tensor":
-        """Return (B,) whether something was found in each slide: if there is a normal class, whether it is another."""
+        """Return (B,) whether something was found in each slide: if there is a normal class, whether it is
+        another."""
         import torch
 
         return torch.ones(len(targets), dtype=torch.bool, device=targets.device)

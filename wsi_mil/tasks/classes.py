@@ -77,16 +77,19 @@ class ClassTask(Task):
 
 
 def class_index(target: Target) -> int:
-    """Return the target of a task with classes as the class index. Raises TypeError for the target of another task."""
+    """Return the target of a task with classes as the class index. Raises TypeError for the target of
+    another task."""
     if not isinstance(target, int):
         raise TypeError(f"expected a class index, got {target!r}")
     return target
 
 
 def macro_auc(probabilities: "Tensor", labels: Sequence[int]) -> float:
-    """Return the ROC AUC of class probabilities (B, C), of each class against the others, averaged over classes.
+    """Return the ROC AUC of class probabilities (B, C), of each class against the others, averaged over
+    classes.
 
-    A class that all slides have, or none, is left out; NaN if no class is left. Two classes: the AUC of the second.
+    A class that all slides have, or none, is left out; NaN if no class is left. Two classes: the AUC of the
+    second.
 
     >>> import torch
     >>> macro_auc(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), [0, 1])

@@ -7,11 +7,11 @@ import numpy as np
 
 
 def concordance_index(times: Sequence[float], events: Sequence[float], risks: Sequence[float]) -> float:
-    """Return Harrell's concordance index: the fraction of comparable pairs in which the earlier event has the larger
-    risk. Equal risks count half. NaN without a comparable pair.
+    """Return Harrell's concordance index: the fraction of comparable pairs in which the earlier event has the
+    larger risk. Equal risks count half. NaN without a comparable pair.
 
-    A pair is comparable if the earlier of the two times is an event, or if the times are equal and exactly one is an
-    event. Harrell, Califf, Pryor, Lee and Rosati, JAMA 1982.
+    A pair is comparable if the earlier of the two times is an event, or if the times are equal and exactly
+    one is an event. Harrell, Califf, Pryor, Lee and Rosati, JAMA 1982.
 
     >>> concordance_index([1, 2, 3], [1, 1, 0], [0.9, 0.1, 0.5])
     0.6666666666666666

@@ -28,8 +28,8 @@ def build_task(
 ) -> Task:
     """Return the task of a configuration for the rows `cells` of a label table.
 
-    `class_names`: the classes in the order of their indices; None: the order that the task gives the labels it finds.
-    Raises ConfigError for a setting or a column that the task does not have.
+    `class_names`: the classes in the order of their indices; None: the order that the task gives the labels
+    it finds. Raises ConfigError for a setting or a column that the task does not have.
 
     >>> build_task(TaskSpec(), [{"label": "tumour"}, {"label": "normal"}]).class_names
     ('normal', 'tumour')

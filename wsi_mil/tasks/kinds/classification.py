@@ -11,7 +11,8 @@ from wsi_mil.tasks.classes import ClassTask
 
 @dataclass(frozen=True)
 class Classification(ClassTask):
-    """One output for each class, also for two classes: evidence of one class is not lack of evidence of the other.
+    """One output for each class, also for two classes: evidence of one class is not lack of evidence of the
+    other.
 
     >>> Classification.of(2).n_outputs(own=1, head="auto")
     2

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Detection(ClassTask):
     """The first class is the normal one; every other class is positive.
 
-    Two classes: one sigmoid output, or two softmax outputs where the method was published so. More classes: one
-    output for each.
+    Two classes: one sigmoid output, or two softmax outputs where the method was published so. More classes:
+    one output for each.
 
     >>> Detection.of(2).n_outputs(own=1, head="auto"), Detection.of(5).n_outputs(own=1, head="auto")
     (1, 5)

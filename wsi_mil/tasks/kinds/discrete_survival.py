@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DiscreteSurvival(Survival):
-    """`bins`: number of intervals. `limits`: the times between them, chosen so that each interval holds the same
-    number of events of the training slides.
+    """`bins`: number of intervals. `limits`: the times between them, chosen so that each interval holds the
+    same number of events of the training slides.
 
     >>> DiscreteSurvival(bins=2).fitted([(1.0, 1.0), (2.0, 1.0), (3.0, 1.0)]).limits
     (2.0,)

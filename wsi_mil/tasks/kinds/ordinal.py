@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ordinal(ClassTask):
-    """`slides.class_names` gives the order of the classes from low to high. Labels that are numbers need none.
+    """`slides.class_names` gives the order of the classes from low to high. Labels that are numbers need
+    none.
 
     >>> Ordinal.of(4).n_outputs(own=1, head="auto")
     3

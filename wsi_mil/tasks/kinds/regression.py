@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """One output: the value in standard deviations of the training slides. The loss is the squared error in that unit.
+    """One output: the value in standard deviations of the training slides. The loss is the squared error in
+    that unit.
 
     `mean`, `std`: of the training targets.
 

@@ -1,8 +1,8 @@
 """Survival: the time until an event, or until the patient was last seen without one.
 
-One output r, the log risk:  L = mean over slides of event_i (log sum over j with t_j >= t_i of exp(r_j) - r_i)
-Equal times are treated as Breslow did. The sum runs over the slides of one optimiser step: set train.bags_per_batch
-to 16 or more. Cox, Regression models and life-tables, J. R. Stat. Soc. B 1972.
+One output r, the log risk:  L = mean over slides of event_i (log sum over j with t_j >= t_i of exp(r_j) -
+r_i) Equal times are treated as Breslow did. The sum runs over the slides of one optimiser step: set
+train.bags_per_batch to 16 or more. Cox, Regression models and life-tables, J. R. Stat. Soc. B 1972.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from wsi_mil.contracts.labels import Target, TaskKind
 from wsi_mil.tasks.base import Cells, ClassLoss, Head, Reading, Task
-from wsi_mil.tasks.measures import concordance_index
 from wsi_mil.tasks.kinds.regression import number, refuse_settings
+from wsi_mil.tasks.measures import concordance_index
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,8 +51,12 @@ class Survival(Task):
         return "" if any(event for _, event in map(time_event, targets)) else "has no event"
 
     def strata(self, targets: Sequence[Target]) -> list[int]:
-        """Return 1 for an event and 0 for a censored slide."""
-        return [int(event) for _, event in map(time_event, targets)]
+        """Return 1 for an event and 0 for a censored slide; if all are events, 1 from the median time on."""
+        pairs = [time_event(target) for target in targets]
+        if all(event for _, event in pairs):
+            median = sorted(time for time, _ in pairs)[len(pairs) // 2]
+            return [int(time >= median) for time, _ in pairs]
+        return [int(event) for _, event in pairs]
 
     def n_outputs(self, own: int, head: Head) -> int:
         return 1
