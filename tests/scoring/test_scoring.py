@@ -32,6 +32,7 @@ from wsi_mil.scoring import (
     write_slide_scores,
     write_tile_scores,
 )
+from wsi_mil.tasks import Detection
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import Standardizer, TrainSpec
 
@@ -51,7 +52,7 @@ def model(name: str = "focus_mil", n_outputs: int = 1) -> TrainedModel:
         name="m",
         aggregator=build_aggregator(name, 6, n_outputs, 0, {}).eval(),
         standardizer=Standardizer(torch.full((6,), 0.5), torch.full((6,), 2.0)),
-        class_names=classes,
+        task=Detection(classes),
         tissue=TissueSpec(),
         tiles=TileSpec(mpp=0.5, size_px=100),
         encoder=EncoderSpec(),

@@ -90,7 +90,7 @@ def test_ordinal_by_hand() -> None:
 def test_cells_that_are_no_target_are_refused() -> None:
     assert Regression().encode({"value": "2.5"}) == 2.5
     assert Survival().encode({"time": "", "event": ""}) is None
-    with pytest.raises(ValueError, match="value must be a number, got 'x'"):
+    with pytest.raises(ValueError, match="expected a number, got 'x'"):
         Regression().encode({"value": "x"})
     for time, event in (("0", "1"), ("3", "2"), ("", "1"), ("3", "")):
         with pytest.raises(ValueError, match="expected a positive time and event 1 or 0"):
