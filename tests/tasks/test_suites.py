@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def pairs(targets: Sequence[Target]) -> Array:
 
 class TestClassification(TaskSuite):
     name = "classification"
-    cells = [{"label": label} for label in LABELS]
+    cells: ClassVar[Any] = [{"label": label} for label in LABELS]
 
     def expected_losses(self, task: Task, logits: Array, targets: Sequence[Target]) -> Array:
         return -(log_softmax(logits, 1) * one_hot(targets, 3)).sum(1)
@@ -48,7 +48,7 @@ class TestDetection(TestClassification):
 
 class TestDetectionOfTwo(TaskSuite):
     name = "detection"
-    cells = [{"label": label} for label in "010011011"]
+    cells: ClassVar[Any] = [{"label": label} for label in "010011011"]
 
     def expected_losses(self, task: Task, logits: Array, targets: Sequence[Target]) -> Array:
         positive = expit(logits[:, 0])
@@ -74,7 +74,7 @@ class TestDetectionOneAgainstTheRest(TestDetection):
 class TestOrdinal(TaskSuite):
     name = "ordinal"
     class_names = ("a", "b", "c")
-    cells = [{"label": label} for label in LABELS]
+    cells: ClassVar[Any] = [{"label": label} for label in LABELS]
 
     def expected_losses(self, task: Task, logits: Array, targets: Sequence[Target]) -> Array:
         losses = []
@@ -89,7 +89,9 @@ class TestOrdinal(TaskSuite):
 
 class TestRegression(TaskSuite):
     name = "regression"
-    cells = [{"value": value} for value in ("3", "-1.5", "8", "2", "4.25", "0", "7", "11", "5")]
+    cells: ClassVar[Any] = [
+        {"value": value} for value in ("3", "-1.5", "8", "2", "4.25", "0", "7", "11", "5")
+    ]
 
     def expected_losses(self, task: Task, logits: Array, targets: Sequence[Target]) -> Array:
         """Up to constants, the negative logarithm of a normal density with the standard deviation of the targets."""
@@ -104,7 +106,7 @@ class TestRegression(TaskSuite):
 
 class TestSurvival(TaskSuite):
     name = "survival"
-    cells = [{"time": time, "event": event} for time, event in zip(MONTHS, DIED, strict=True)]
+    cells: ClassVar[Any] = [{"time": time, "event": event} for time, event in zip(MONTHS, DIED, strict=True)]
 
     def expected_losses(self, task: Task, logits: Array, targets: Sequence[Target]) -> Array:
         times, events = pairs(targets).T
@@ -120,7 +122,7 @@ class TestSurvival(TaskSuite):
 
 class TestDiscreteSurvival(TestSurvival):
     name = "discrete_survival"
-    params = {"bins": 3}
+    params: ClassVar[Any] = {"bins": 3}
 
     def expected_losses(self, task: Task, logits: Array, targets: Sequence[Target]) -> Array:
         assert isinstance(task, DiscreteSurvival)

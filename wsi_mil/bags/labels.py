@@ -11,6 +11,7 @@ from wsi_mil.errors import DataError, nearest
 from wsi_mil.tasks import Detection, Task, TaskSpec, build_task, task_class
 from wsi_mil.tasks.base import Cells
 from wsi_mil.tasks.classes import ClassTask, class_index
+from wsi_mil.tasks.names import columns_of
 
 ID_COLUMNS = ("slide", "slide_id")
 SHOWN_PROBLEMS = 5
@@ -75,7 +76,7 @@ def read_labels(
 def _read_table(path: Path, spec: TaskSpec) -> tuple[list[tuple[int, Row]], str, dict[str, str]]:
     """Return (line number, cells) of each row, the column of slide ids, and the column of each role of the
     task."""
-    names = {role: spec.column(role) for role in task_class(spec.kind).columns}
+    names = columns_of(spec)
     with path.open(newline="", encoding="utf-8-sig") as handle:
         reader = csv.DictReader(handle)
         columns = [name.strip().lower() for name in reader.fieldnames or []]

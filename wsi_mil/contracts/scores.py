@@ -116,7 +116,9 @@ class SlideScoreRow:
         if self.part not in PARTS:
             raise DataError(f"{where}: part must be one of {', '.join(PARTS)}, got {self.part!r}")
         _check_prediction(where, self.probability, self.prediction)
-        if math.isnan(self.threshold) != (self.prediction is not None):
+        if self.prediction is None and math.isnan(self.threshold):
+            raise DataError(f"{where}: the threshold is NaN")
+        if self.prediction is not None and not math.isnan(self.threshold):
             raise DataError(f"{where}: detection, and only detection, has a threshold; got {self.threshold}")
         if min(self.fold, self.tiles, 0 if self.label is None else self.label) < 0:
             raise DataError(

@@ -118,7 +118,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     card: dict[str, Any] = read_json(path)
     if card.get("kind") != "wsi_mil model" or card.get("format_version") not in (1, FORMAT):
         raise ModelError(
-            f"{path} has format {card.get('format_version')}, this version reads {FORMAT}: train again, or use the version "
+            f"{path} has format {card.get('format_version')}, this version reads 1 and {FORMAT}: train again, or use the version "
             f"that made it ({card.get('producer', 'unknown')})"
         )
     return card

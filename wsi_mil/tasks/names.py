@@ -34,12 +34,22 @@ def build_task(
     >>> build_task(TaskSpec(), [{"label": "tumour"}, {"label": "normal"}]).class_names
     ('normal', 'tumour')
     """
-    kind = task_class(spec.kind)
-    if unknown := sorted(set(spec.columns) - set(kind.columns)):
+    columns_of(spec)
+    return task_class(spec.kind).for_table(cells or [], class_names, **spec.params)
+
+
+def columns_of(spec: TaskSpec) -> dict[str, str]:
+    """Return the column of the label table for each name in `Task.columns`. Raises ConfigError for other names.
+
+    >>> columns_of(TaskSpec(kind="survival", columns={"time": "Months"}))
+    {'time': 'months', 'event': 'event'}
+    """
+    roles = task_class(spec.kind).columns
+    if unknown := sorted(set(spec.columns) - set(roles)):
         raise ConfigError(
-            f"task.columns.{unknown[0]}: {spec.kind} reads no such column, it reads {', '.join(kind.columns)}"
+            f"task.columns.{unknown[0]}: {spec.kind} reads no such column, it reads {', '.join(roles)}"
         )
-    return kind.for_table(cells or [], class_names, **spec.params)
+    return {role: spec.column(role) for role in roles}
 
 
 def task_values(task: Task) -> dict[str, Any]:

@@ -34,6 +34,7 @@ METRICS = tuple(
         function,
         ("targets", "scores"),
         tasks=frozenset({"classification", "ordinal"}),
+        score_kinds=frozenset({"probability"}),
         short=short,
         position=position,
     )

@@ -24,6 +24,7 @@ METRICS = (
         kappa,
         ("targets", "scores"),
         tasks=frozenset({"ordinal"}),
+        score_kinds=frozenset({"probability"}),
         bounds=(-1.0, 1.0),
         short="kappa",
         position=10,
