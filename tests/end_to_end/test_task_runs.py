@@ -23,7 +23,7 @@ from wsi_mil.bags import Split, read_labels
 from wsi_mil.cli.main import cli
 from wsi_mil.config.loading import load_config, parse_config
 from wsi_mil.errors import ConfigError
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import load_model, read_slide_scores
 from wsi_mil.stages import run_pipeline

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_mil.contracts.labels import is_positive
 from wsi_mil.errors import DataError
 
 DetectionMethod = Literal["maxima", "components", "tiles"]
@@ -145,7 +146,7 @@ class SlideScoreRow:
     @property
     def positive(self) -> bool:
         """Whether the label is a positive class (any but the first). Raises DataError without a label."""
-        return self.class_index > 0
+        return is_positive(self.class_index)
 
 
 def _check_prediction(where: str, probability: float, prediction: float | None) -> None:

@@ -77,7 +77,7 @@ class HeatmapJob:
             row.model_digest,
             row.features_digest,
             row.tiles_digest,
-            row.threshold,
+            row.threshold if row.prediction is None else row.prediction,
             *([refiner] if refiner is not None else []),
             spec.digest(),
             self.qupath.digest(),

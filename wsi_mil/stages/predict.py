@@ -1,4 +1,4 @@
-"""predict: slides that nobody labelled, through the whole path, as a trained model saw its own."""
+"""predict: tiles, features, scores, heatmaps and a report of new slides, made with the settings of a trained model."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec
-from wsi_mil.io.files import write_json
+from wsi_mil.io.json import write_json
 from wsi_mil.io.remote import Location
 from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger
