@@ -67,7 +67,7 @@ def open_run(config: RunConfig, keep_configuration: bool = False) -> RunContext:
         write_cohort(config.run / "cohort", config.synthetic, config.execution)
     labels = None
     if config.labels_path is not None:
-        labels = read_labels(config.labels_path, config.slides.class_names)
+        labels = read_labels(config.labels_path, config.slides.class_names, config.task)
     sources = tuple(
         SlideSource(slide_id, path, (labels.mpp_of(slide_id) if labels else None) or config.slides.mpp)
         for slide_id, path in _slide_files(run, config).items()

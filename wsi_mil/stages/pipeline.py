@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wsi_mil.config import RunConfig
+from wsi_mil.config.validation import require_detection
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext, RunSummary, open_run
@@ -68,6 +69,7 @@ def refine_run(config: RunConfig, name: str) -> "tuple[RunSummary, RefinementRes
         raise DataError(
             f"model {name!r} has no scores in {config.run}; scored models: {', '.join(scored) or 'none'}"
         )
+    require_detection(config, "refine")
     refine.refuse_before_saving(config.refine)
     with locked(config.run):
         context = open_run(config)

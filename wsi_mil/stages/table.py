@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage. `entry`: the function of a context that runs it, by default `run` of wsi_mil.stages.<name>.
+    """One stage: the function `run(context)` of the module wsi_mil.stages.<name>.
 
     `description` is what `wsi-mil <name> --help` says; `unit`, what the stage counts.
     """
@@ -19,12 +19,10 @@ class Stage:
     description: str
     unit: str = "slide"
     needs_labels: bool = False
-    entry: str = ""
 
     def run(self, context: "RunContext") -> int:
         """Do what is not up to date; return how many slides (models, pages) needed work."""
-        module, _, function = (self.entry or f"wsi_mil.stages.{self.name}:run").partition(":")
-        return int(getattr(import_module(module), function)(context))
+        return int(import_module(f"wsi_mil.stages.{self.name}").run(context))
 
 
 STAGES = {
@@ -60,13 +58,11 @@ STAGES = {
             "Write metrics.json and curves for the held-out slides, with bootstrap intervals.",
             unit="model",
             needs_labels=True,
-            entry="wsi_mil.stages.whole_run:evaluate",
         ),
         Stage(
             "report",
             "Write report.html from what the run folder holds.",
             unit="page",
-            entry="wsi_mil.stages.whole_run:report",
         ),
     )
 }

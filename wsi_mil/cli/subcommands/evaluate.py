@@ -47,8 +47,9 @@ def _print_metrics(config: "RunConfig") -> None:
     from wsi_mil.evaluation.metrics_file import read_metrics
     from wsi_mil.evaluation.table import shown_metrics
     from wsi_mil.io.tables import text_table
+    from wsi_mil.tasks import task_class
 
-    columns = shown_metrics("terminal", "detection")
+    columns = shown_metrics("terminal", task_class(config.task.kind).kind)
     lines = [["", *(entry.short or entry.title for entry in columns)]]
     for name in config.models:
         found = read_metrics(config.run / "evaluation" / name / "metrics.json")

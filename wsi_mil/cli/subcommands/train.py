@@ -50,5 +50,7 @@ def _print_comparison(config: "RunConfig") -> None:
     from wsi_mil.io.tables import text_table
     from wsi_mil.run.folder import RunFolder
     from wsi_mil.run.trainings import summarise
+    from wsi_mil.tasks import task_class
 
-    click.echo(text_table(summarise(RunFolder(config.run).comparison), align="<>"))
+    rows = summarise(RunFolder(config.run).comparison, task_class(config.task.kind).kind)
+    click.echo(text_table(rows, align="<>"))

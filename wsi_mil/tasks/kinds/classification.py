@@ -11,7 +11,8 @@ from wsi_mil.tasks.classes import ClassTask
 
 @dataclass(frozen=True)
 class Classification(ClassTask):
-    """One output per class, also for two classes: the evidence of one class is not the lack of the other.
+    """One output for each class, also for two classes: evidence of one class is not lack of evidence of the
+    other.
 
     >>> Classification.of(2).n_outputs(own=1, head="auto")
     2
@@ -25,3 +26,6 @@ class Classification(ClassTask):
                 "train.head=sigmoid: classification has one output per class: leave it at 'auto'"
             )
         return len(self.class_names)
+
+
+TASK = Classification

@@ -1,7 +1,8 @@
-"""Survival: the time until an event, or until the slide's patient was last seen. Cox, Regression models and life-tables, 1972.
+"""Survival: the time until an event, or until the patient was last seen without one.
 
-One output r, the log risk.  L = mean over slides of event_i (log sum over j with t_j >= t_i of exp(r_j) - r_i)
-Equal times are treated as Breslow did. The sum runs over the slides of one step: give train.bags_per_batch of 16 or more.
+One output r, the log risk:  L = mean over slides of event_i (log sum over j with t_j >= t_i of exp(r_j) -
+r_i) Equal times are treated as Breslow did. The sum runs over the slides of one optimiser step: set
+train.bags_per_batch to 16 or more. Cox, Regression models and life-tables, J. R. Stat. Soc. B 1972.
 """
 
 from collections.abc import Sequence
@@ -9,10 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from wsi_mil.contracts.labels import Target, TaskKind
-from wsi_mil.errors import ConfigError
 from wsi_mil.tasks.base import Cells, ClassLoss, Head, Reading, Task
+from wsi_mil.tasks.kinds.regression import number, refuse_settings
 from wsi_mil.tasks.measures import concordance_index
-from wsi_mil.tasks.regression import number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,14 +27,14 @@ class Survival(Task):
     """
 
     kind: ClassVar[TaskKind] = "survival"
-    columns: ClassVar[tuple[tuple[str, ...], ...]] = (("time", "event"),)
+    columns: ClassVar[tuple[str, ...]] = ("time", "event")
     reading: ClassVar[Reading] = "risk"
+    merit: ClassVar[str] = "concordance"
     compares_slides: ClassVar[bool] = True
 
     @classmethod
     def for_table(cls, cells: Sequence[Cells], class_names: tuple[str, ...] | None, **params: object) -> Self:
-        if params:
-            raise ConfigError(f"task.params: survival has no settings, got {sorted(params)}")
+        refuse_settings("survival", class_names, params)
         return cls()
 
     def encode(self, cells: Cells) -> tuple[float, float] | None:
@@ -51,8 +51,12 @@ class Survival(Task):
         return "" if any(event for _, event in map(time_event, targets)) else "has no event"
 
     def strata(self, targets: Sequence[Target]) -> list[int]:
-        """Return 1 for an event and 0 for a censored slide."""
-        return [int(event) for _, event in map(time_event, targets)]
+        """Return 1 for an event and 0 for a censored slide; if all are events, 1 from the median time on."""
+        pairs = [time_event(target) for target in targets]
+        if all(event for _, event in pairs):
+            median = sorted(time for time, _ in pairs)[len(pairs) // 2]
+            return [int(time >= median) for time, _ in pairs]
+        return [int(event) for _, event in pairs]
 
     def n_outputs(self, own: int, head: Head) -> int:
         return 1
@@ -61,7 +65,7 @@ class Survival(Task):
         import torch
 
         risk, times, events = logits[:, 0], targets[:, 0], targets[:, 1]
-        later = times[None] >= times[:, None]  # (B, B): row i holds who is at risk at time i
+        later = times[None] >= times[:, None]  # (B, B): row i marks the slides at risk at time i
         at_risk = torch.where(later, risk[None], torch.full_like(risk, -torch.inf)[None])
         return events.to(risk.dtype) * (at_risk.logsumexp(1) - risk)
 
@@ -73,8 +77,11 @@ class Survival(Task):
         return {"concordance": concordance_index(times, events, predictions[:, 0].tolist())}
 
 
+TASK = Survival
+
+
 def time_event(target: Target) -> tuple[float, float]:
-    """Return a target that is (time, event). Raises TypeError for another."""
+    """Return the target of survival as (time, event). Raises TypeError for the target of another task."""
     if not isinstance(target, tuple):
         raise TypeError(f"expected (time, event), got {target!r}")
     return target

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Detection(ClassTask):
-    """The first class is the normal one, every other class is positive. Two classes: one sigmoid output, or two
-    softmax outputs where a method was published so. More classes: one output per class.
+    """The first class is the normal one; every other class is positive.
+
+    Two classes: one sigmoid output, or two softmax outputs where the method was published so. More classes:
+    one output for each.
 
     >>> Detection.of(2).n_outputs(own=1, head="auto"), Detection.of(5).n_outputs(own=1, head="auto")
     (1, 5)
@@ -31,3 +33,6 @@ class Detection(ClassTask):
 
     def finding(self, targets: "Tensor") -> "Tensor":
         return targets > 0
+
+
+TASK = Detection

@@ -1,7 +1,7 @@
 """Regression: the label is a number, such as a proliferation index."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """One output: the value in standard deviations of the training slides. The loss is the squared error in that unit.
+    """One output: the value in standard deviations of the training slides. The loss is the squared error in
+    that unit.
 
     `mean`, `std`: of the training targets.
 
@@ -28,17 +29,17 @@ class Regression(Task):
     std: float = 1.0
 
     kind: ClassVar[TaskKind] = "regression"
-    columns: ClassVar[tuple[tuple[str, ...], ...]] = (("value",), ("label",))
+    columns: ClassVar[tuple[str, ...]] = ("value",)
     reading: ClassVar[Reading] = "value"
+    merit: ClassVar[str] = "r2"
 
     @classmethod
     def for_table(cls, cells: Sequence[Cells], class_names: tuple[str, ...] | None, **params: object) -> Self:
-        if params:
-            raise ConfigError(f"task.params: regression has no settings, got {sorted(params)}")
+        refuse_settings("regression", class_names, params)
         return cls()
 
     def encode(self, cells: Cells) -> float | None:
-        return number(cells, "value" if "value" in cells else "label")
+        return number(cells, "value")
 
     def lacking(self, targets: Sequence[Target]) -> str:
         return "has one value only" if len(set(targets)) < 2 else ""
@@ -69,8 +70,19 @@ class Regression(Task):
         return {"r2": r_squared(truth, values), "mae": mean_absolute_error(truth, values)}
 
 
+TASK = Regression
+
+
+def refuse_settings(task: str, class_names: tuple[str, ...] | None, params: Mapping[str, object]) -> None:
+    """Raise ConfigError for settings that a task without classes does not have."""
+    if class_names:
+        raise ConfigError(f"slides.class_names: task {task} has no classes: leave it out")
+    if params:
+        raise ConfigError(f"task.params: {task} has no settings, got {sorted(params)}")
+
+
 def scalar(target: Target) -> float:
-    """Return a target that is one number. Raises TypeError for (time, event)."""
+    """Return the target of regression as a number. Raises TypeError for (time, event)."""
     if isinstance(target, tuple):
         raise TypeError(f"expected a number, got {target!r}")
     return float(target)
@@ -85,5 +97,5 @@ def number(cells: Cells, column: str) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{column} must be a number, got {cells[column]!r}")
+        raise ValueError(f"expected a number, got {cells[column]!r}")
     return value

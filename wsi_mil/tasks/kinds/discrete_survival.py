@@ -1,9 +1,10 @@
-"""Survival in intervals of time: a hazard per interval. Zadeh and Schmid, IEEE TPAMI 2021.
+"""Survival in intervals of time: one hazard for each interval. Zadeh and Schmid, IEEE TPAMI 2021.
 
-h_k = sigmoid(output k) is the probability of the event in interval k of those who reached it; S_k = prod of (1 - h) up to k
+h_k = sigmoid(output k): the probability of the event in interval k for those who reached it
+S_k = product of (1 - h) up to k
 event in interval y:     L = -log S_{y-1} - log h_y
 censored in interval y:  L = -log S_y
-risk = -sum of S_k. The loss of a slide depends on no other slide: one slide a step is enough.
+risk = -sum of S_k. The loss of a slide depends on no other slide, so a step may hold a single slide.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Self
 from wsi_mil.contracts.labels import Target
 from wsi_mil.errors import ConfigError
 from wsi_mil.tasks.base import Cells, ClassLoss, Head
-from wsi_mil.tasks.survival import Survival, time_event
+from wsi_mil.tasks.kinds.regression import refuse_settings
+from wsi_mil.tasks.kinds.survival import Survival, time_event
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DiscreteSurvival(Survival):
-    """`bins`: number of intervals, each with as many events of the training slides. `limits`: their inner limits.
+    """`bins`: number of intervals. `limits`: the times between them, chosen so that each interval holds the
+    same number of events of the training slides.
 
     >>> DiscreteSurvival(bins=2).fitted([(1.0, 1.0), (2.0, 1.0), (3.0, 1.0)]).limits
     (2.0,)
@@ -39,6 +42,7 @@ class DiscreteSurvival(Survival):
     @classmethod
     def for_table(cls, cells: Sequence[Cells], class_names: tuple[str, ...] | None, **params: object) -> Self:
         bins = params.pop("bins", 4)
+        refuse_settings("discrete_survival", class_names, {})
         if params or not isinstance(bins, int):
             raise ConfigError(f"task.params: expected bins, a whole number, got {sorted(params) or bins!r}")
         return cls(bins=bins)
@@ -66,3 +70,6 @@ class DiscreteSurvival(Survival):
 
     def predict(self, logits: "Tensor") -> "Tensor":
         return -(1 - logits.sigmoid()).cumprod(1).sum(1, keepdim=True)
+
+
+TASK = DiscreteSurvival
