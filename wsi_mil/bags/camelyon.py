@@ -1,7 +1,7 @@
 """Camelyon's own lists of labels, as their owners publish them.
 
-Camelyon16 `reference.csv`: no header, rows `test_001,Tumor,...`. Camelyon17 `stage_labels.csv`: header `patient,stage`, a row
-per patient (`patient_000.zip,pN1`) and one per slide (`patient_000_node_0.tif,macro`).
+Camelyon16 `reference.csv`: no header, rows `test_001,Tumor,...`. Camelyon17 `stage_labels.csv`: header
+`patient,stage`, a row per patient (`patient_000.zip,pN1`) and one per slide (`patient_000_node_0.tif,macro`).
 """
 
 import re
@@ -20,8 +20,9 @@ Labels = tuple[dict[str, SlideLabel], tuple[str, ...]]
 def read_camelyon(path: Path, class_names: tuple[str, ...] | None = None) -> Labels | None:
     """Return (labels by slide id, class names) of one of Camelyon's files, or None if `path` is none of them.
 
-    Slides of stage_labels.csv carry their patient and centre (20 patients each, in order). With class_names of two, its
-    classes become `negative` and the rest: the first name, and the second. Raises DataError that names the line.
+    Slides of stage_labels.csv carry their patient and centre (20 patients each, in order). With class_names
+    of two, its classes become `negative` and the rest: the first name, and the second. Raises DataError that
+    names the line.
     """
     rows = _stripped(path)
     first = [cell.lower() for cell in rows[0]] if rows else []
