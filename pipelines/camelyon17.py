@@ -28,7 +28,7 @@ from wsi_mil.bags.camelyon import read_stages
 from wsi_mil.config import load_config
 from wsi_mil.errors import WsiMilError
 from wsi_mil.evaluation.intervals import spread
-from wsi_mil.io.files import write_json
+from wsi_mil.io.json import write_json
 from wsi_mil.logs import setup_console
 
 SEEDS = (2021, 2022, 2023, 2024, 2025)

@@ -29,7 +29,8 @@ from pipelines.attention.nests import nest_images
 from pipelines.attention.slide_tiles import slide_images
 from pipelines.attention.training import Measures, measure, train
 from pipelines.intervals import interval
-from wsi_mil.io.files import write_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import write_json
 from wsi_mil.io.tables import markdown_table
 from wsi_mil.logs import logger, progress, setup_console
 

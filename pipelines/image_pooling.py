@@ -33,7 +33,8 @@ from pipelines.pooling.models import POOLINGS
 from pipelines.pooling.schedule import FULL, SHORT, Schedule
 from pipelines.pooling.training import blind_position, measure, train
 from wsi_mil.errors import DataError, WsiMilError
-from wsi_mil.io.files import read_json, write_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.io.tables import markdown_table
 from wsi_mil.logs import logger, progress, setup_console
 

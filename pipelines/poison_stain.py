@@ -25,7 +25,7 @@ from pipelines.poison.figures import draw_cohorts, draw_doses
 from pipelines.poison.tables import ablation_table, dose_table, method_table
 from wsi_mil.config import RunConfig, load_config
 from wsi_mil.experiments.poison import run_poison
-from wsi_mil.io.files import write_json
+from wsi_mil.io.json import write_json
 from wsi_mil.logs import setup_console
 from wsi_mil.robustness.poison.study import PoisonStudy
 from wsi_mil.stages import run_stage

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wsi_mil.config import RunConfig
 from wsi_mil.evaluation.intervals import spread
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 from wsi_mil.io.tables import markdown_row
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages import run_stage

@@ -10,7 +10,7 @@ from pipelines.crc.mosaics import PatchLabels
 from wsi_mil.bags import Split
 from wsi_mil.config import RunConfig
 from wsi_mil.evaluation.metrics.auc import auc
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages import run_stage
 

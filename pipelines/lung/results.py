@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from wsi_mil.io.files import read_json
 from wsi_mil.io.images import read_image, write_jpeg
+from wsi_mil.io.json import read_json
 from wsi_mil.io.tables import read_csv
 from wsi_mil.run.folder import RunFolder
 

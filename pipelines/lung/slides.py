@@ -9,7 +9,8 @@ from numpy.random import Generator
 from pipelines.lung.drawing import draw_slide
 from pipelines.lung.pools import read_pools
 from pipelines.lung.spec import MPP, Centre, MosaicSpec
-from wsi_mil.io.files import read_json, write_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.io.tables import csv_text
 from wsi_mil.logs import progress
 from wsi_mil.synthetic.writing import write_asap, write_pyramid

@@ -14,7 +14,7 @@ from pipelines.camelyon.patients import PatientStage, stage_agreement
 from pipelines.camelyon.pn_stage import node_class, quadratic_kappa
 from wsi_mil.bags import Split, read_labels
 from wsi_mil.errors import DataError
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 
 ROOT = Path(__file__).parents[2]
 QUICK = [

@@ -18,7 +18,7 @@ from pipelines.pooling.models import POOLINGS
 from pipelines.pooling.schedule import Schedule
 from pipelines.pooling.training import augmented, blind_position, measure, pace, train
 from wsi_mil.errors import DataError
-from wsi_mil.io.files import read_json, write_json
+from wsi_mil.io.json import read_json, write_json
 
 
 def picture(rng: np.random.Generator, side: int, colour: int) -> bytes:
