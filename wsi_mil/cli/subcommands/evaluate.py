@@ -67,10 +67,12 @@ def _print_metrics(config: "RunConfig") -> None:
 
 
 def _print_differences(config: "RunConfig", first: str, second: str) -> None:
+    from wsi_mil.io.tables import text_table
     from wsi_mil.stages.compare import run_compare
 
     found = run_compare(config, first, second)
     click.echo(f"\n{first} - {second}, {found['slides']} slides; 95 % interval over patients, two-sided p")
+    rows = []
     for level in ("slide", "patch", "froc"):
         for metric, row in found.get(level, {}).items():
             if metric == "reasons":
@@ -79,4 +81,5 @@ def _print_differences(config: "RunConfig", first: str, second: str) -> None:
             name = "slide auc (DeLong)" if metric == "delong" else f"{level} {metric}"
             cells = [row["first"], row["second"], row["difference"], low, high, row["p_two_sided"]]
             a, b, d, lower, upper, p = ("-" if v is None else f"{v:.3f}" for v in cells)
-            click.echo(f"{name:<24} {a:>6} {b:>6} {d:>7} ({lower} to {upper})  p {p}")
+            rows.append([name, a, b, d, f"({lower} to {upper})  p {p}"])
+    click.echo(text_table(rows, align="<>>><", least=(24, 6, 6, 7, 0), gap=1))
