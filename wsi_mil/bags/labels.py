@@ -68,8 +68,10 @@ def read_labels(
         more = f" and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
         raise DataError(f"{path}: " + "; ".join(problems[:SHOWN_PROBLEMS]) + more)
     if not labels:
-        wanted = ",".join(("slide", *names.values()))
-        raise DataError(f"{path} holds no slide: expected one row per slide under the header {wanted}")
+        columns = ("slide", *names.values())
+        raise DataError(
+            f"{path} holds no slide: expected one row per slide under the header {','.join(columns)}"
+        )
     return LabelTable(labels, task.class_names, task)
 
 

@@ -147,15 +147,15 @@ def _print_model(found: "ModelAudit") -> None:
     rows = []
     for check in found.checks:
         question, point = check.question, check.decisive
-        did = "-" if point is None else f"{_shown(point.share)} of {point.n:>3} slides"
+        did = ["-", "", "", ""] if point is None else [_shown(point.share), "of", str(point.n), "slides"]
         what = "flip" if question.expected == "flips" else "keep their call"
         where = f"{question.axis} {question.held_at:g}"
-        rows.append([question.name, f"{did} {what} at {where}: {check.verdict}"])
+        rows.append([question.name, *did, f"{what} at {where}: {check.verdict}"])
     agrees = found.agreement
     auc = _shown(agrees.tile_auc.value) if agrees.tile_auc is not None else "-"
     mean = f"tile AUC against outlines, mean over {agrees.n} slides"
-    rows.append(["agreement", f"{auc} {mean}: {agrees.verdict}"])
-    click.echo(text_table(rows, least=(14, 0), gap=1))
+    click.echo(text_table(rows, align="<<<><<", least=(14, 0, 0, 3, 0), gap=1))
+    click.echo(text_table([["agreement", f"{auc} {mean}: {agrees.verdict}"]], least=(14, 0), gap=1))
     click.echo(f"verdict: {found.verdict}" + (f" ({', '.join(found.failed)})" if found.failed else ""))
 
 

@@ -62,8 +62,7 @@ def table(found: "RefinementResult") -> str:
     rows = [[heading, "tiles", "refined", "difference"]]
     for title, row in found.titled():
         interval = "" if math.isnan(row.low) else f" ({row.low:+.3f} to {row.high:+.3f})"
-        difference = f"{_shown(row.difference, '+'):>6}{interval}"
-        rows.append([title, _shown(row.second), _shown(row.first), difference])
+        rows.append([title, _shown(row.second), _shown(row.first), _shown(row.difference, "+") + interval])
     return text_table(rows, align="<>><", least=(43, 5, 7, 0))
 
 
