@@ -1,6 +1,5 @@
 """Scores as Parquet: one table of slides, one table of tiles per slide; digests in the metadata."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHeader
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.io.files import write_aside
+from wsi_mil.io.json import json_line, parse_json
 
 FORMAT = 1
 PREDICTIONS = 2
@@ -76,7 +76,7 @@ def tile_scores_header(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return dict(json.loads(pq.read_schema(path).metadata[META]))
+        return dict(parse_json(pq.read_schema(path).metadata[META]))
     except (pa.ArrowInvalid, KeyError, TypeError):
         return None
 
@@ -128,7 +128,7 @@ def _row(values: dict[str, Any]) -> SlideScoreRow:
 
 
 def _write(path: Path, table: Any, header: dict[str, Any]) -> None:
-    metadata = {META: json.dumps(header, sort_keys=True).encode()}
+    metadata = {META: json_line(header, sort=True).encode()}
     with write_aside(path) as aside:
         pq.write_table(table.replace_schema_metadata(metadata), aside, compression="zstd")
 
@@ -138,7 +138,7 @@ def _read(path: Path, kind: str, formats: tuple[int, ...] = (FORMAT,)) -> tuple[
         raise StoreError(f"no {kind} at {path}: run `wsi-mil score`")
     try:
         table = pq.read_table(path, partitioning=None)
-        header = json.loads(table.schema.metadata[META])
+        header = parse_json(table.schema.metadata[META])
     except (pa.ArrowInvalid, KeyError, TypeError) as error:
         raise StoreError(
             f"{path} is no readable file of {kind} ({error}): remove it and run `wsi-mil score`"
