@@ -12,7 +12,8 @@ from pydantic import Field
 from wsi_mil.contracts.labels import SlideLabel, Target
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError, DataError
-from wsi_mil.io.files import digest_json, read_json, write_json
+from wsi_mil.io.files import digest_json
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.tasks import Detection, Task
 from wsi_mil.tasks.classes import ClassTask
 
@@ -21,10 +22,11 @@ SEED_STEP = 10_000
 
 
 class SplitSpec(Spec):
-    """holdout: one split with a test and a validation share; kfold: `folds` tests that cover everyone, validation
-    taken out of the rest; column: the labels' `split` column says train, val or test; centre: the slides of
-    `test_centres` are the test (Camelyon17: centres 3 and 4). Where a column names no val slide, and for centres,
-    validation is drawn out of the training slides. `repeats`: so many times, drawn anew (holdout: repeated hold-out);
+    """holdout: one split with a test and a validation share; kfold: `folds` tests that cover everyone,
+    validation taken out of the rest; column: the labels' `split` column says train, val or test; centre: the
+    slides of `test_centres` are the test (Camelyon17: centres 3 and 4). Where a column names no val slide,
+    and for centres, validation is drawn out of the training slides. `repeats`: so many times, drawn anew
+    (holdout: repeated hold-out);
     `seeds`: every fold is trained so many times from other weights."""
 
     kind: Literal["holdout", "kfold", "column", "centre"] = "holdout"
@@ -41,7 +43,8 @@ class SplitSpec(Spec):
 
 @dataclass(frozen=True)
 class Fold:
-    """Slide ids of one fold; no patient stands in two parts. `repeat`, `seed_number`: which drawing, which weights."""
+    """Slide ids of one fold; no patient stands in two parts. `repeat`, `seed_number`: which drawing, which
+    weights."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
