@@ -48,7 +48,8 @@ def idioms(source: str) -> Iterator[str]:
             if re.match(r"f'.?[<>^]", ast.unparse(node.format_spec)):
                 yield f"{node.lineno}: a cell padded by hand (io.tables)"
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            if re.match(r"\n*\| ", node.value) or "|---" in node.value:
+            markdown = re.match(r"\n*\| ", node.value) or "|---" in node.value
+            if markdown:
                 yield f"{node.lineno}: a Markdown table by hand (io.tables)"
 
 
