@@ -77,7 +77,7 @@ def main() -> None:
             kappas.append(found.kappa)
         mean = spread(kappas)
         cells = f"{mean.mean:.3f} ({mean.low:.3f} to {mean.high:.3f})"
-        print(f"| {name} | {len(found.patients)} | {cells} |")
+        print(f"| {name} | {len(found.stages)} | {cells} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Camelyon17: from slide and tile scores to classes of lymph nodes, pN-stages of patients, and kappa."""
+"""Camelyon17: from a model's slide and tile scores to classes of lymph nodes, pN-stages of patients, and kappa.
+
+The challenge and its rules: Bandi et al., IEEE Transactions on Medical Imaging 2019.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,7 +12,6 @@ import numpy as np
 from shapely import Polygon
 
 from pipelines.camelyon.pn_stage import node_class, pn_stage, quadratic_kappa
-from wsi_mil.contracts.metric import Interval
 from wsi_mil.contracts.scores import ATTENTION_THRESHOLD
 from wsi_mil.evaluation import bootstrap_interval
 from wsi_mil.evaluation.froc_polygons import major_axis
@@ -23,7 +25,7 @@ from wsi_mil.scoring import read_slide_scores, read_tile_scores
 
 @dataclass(frozen=True)
 class PatientStage:
-    """Predicted classes of a patient's lymph nodes, the stage that follows from them, and the true stage."""
+    """A patient: the predicted class of every node, and the predicted and the true stage."""
 
     patient: str
     nodes: tuple[str, ...]
@@ -31,32 +33,11 @@ class PatientStage:
     truth: str
 
 
-@dataclass(frozen=True)
-class StageAgreement:
-    """Quadratic weighted kappa of predicted and true stages (NaN if undefined) and its interval."""
-
-    patients: tuple[PatientStage, ...]
-    kappa: float
-    interval: Interval
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the content of stages.json."""
-        kappa = {
-            "value": self.kappa,
-            "low": self.interval.low,
-            "high": self.interval.high,
-            "draws": self.interval.draws,
-        }
-        stages = [asdict(patient) for patient in self.patients]
-        found = {"kind": "pN-stages", "patients": len(stages), "kappa": kappa, "stages": stages}
-        return dict(without_nan(found))
-
-
 def patient_stages(run: RunFolder, name: str, truth: Mapping[str, str]) -> list[PatientStage]:
-    """Return the test patients of model `name` whose true stage is known, sorted by name.
+    """Return the test patients of model `name` whose true stage is known, sorted.
 
-    A slide that the model calls normal is a negative node. A slide that it calls tumour gets the class of its
-    longest region of tiles at or above the threshold.
+    truth: patient -> stage. A slide that the model calls normal is a negative node; one that it calls tumour gets the
+    class of its longest region of tiles at or above the threshold.
     """
     nodes: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for row in read_slide_scores(run.slide_scores(name))[0]:
@@ -71,7 +52,7 @@ def patient_stages(run: RunFolder, name: str, truth: Mapping[str, str]) -> list[
 
 
 def longest_region_um(run: RunFolder, name: str, slide_id: str, threshold: float) -> float:
-    """Return the largest major axis (µm) of the connected regions of tiles at or above the threshold."""
+    """Return the major axis in µm of the longest connected region of tiles at or above the threshold."""
     store = run.store(slide_id)
     table, info = store.read_tiles(), store.read_info()
     scores = read_tile_scores(run.tile_scores(name, slide_id))
@@ -84,10 +65,31 @@ def longest_region_um(run: RunFolder, name: str, slide_id: str, threshold: float
     return max((major_axis(Polygon(region.exterior)) for region in regions), default=0.0)
 
 
+@dataclass(frozen=True)
+class StageAgreement:
+    """Quadratic weighted kappa of predicted and true stages, with its 95 % bootstrap interval over patients.
+
+    draws: the number of draws on which kappa was defined.
+    """
+
+    kappa: float
+    low: float
+    high: float
+    draws: int
+    stages: tuple[PatientStage, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the content of stages.json; NaN is null."""
+        kappa = {"value": self.kappa, "low": self.low, "high": self.high, "draws": self.draws}
+        stages = [asdict(patient) for patient in self.stages]
+        found = {"kind": "pN-stages", "patients": len(stages), "kappa": kappa, "stages": stages}
+        return dict(without_nan(found))
+
+
 def stage_agreement(
     patients: Sequence[PatientStage], rng: np.random.Generator, draws: int = 1000
 ) -> StageAgreement:
-    """Return the agreement of predicted and true stages; the interval is a bootstrap over patients."""
+    """Return how well the predicted stages agree with the true ones."""
     truth, predicted = [p.truth for p in patients], [p.predicted for p in patients]
     interval = bootstrap_interval(
         lambda rows: quadratic_kappa([truth[i] for i in rows], [predicted[i] for i in rows]),
@@ -95,4 +97,5 @@ def stage_agreement(
         rng,
         draws,
     )
-    return StageAgreement(tuple(patients), quadratic_kappa(truth, predicted), interval)
+    kappa = quadratic_kappa(truth, predicted)
+    return StageAgreement(kappa, interval.low, interval.high, interval.draws, tuple(patients))

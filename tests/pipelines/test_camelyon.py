@@ -177,10 +177,10 @@ def test_stage_agreement_is_over_patients() -> None:
         for i, t in enumerate(["pN0", "pN1", "pN2"] * 8)
     ]
     found = stage_agreement(patients, np.random.default_rng(0), 200)
-    assert len(found.patients) == 24
+    assert len(found.stages) == 24
     expected = quadratic_kappa([p.truth for p in patients], [p.predicted for p in patients])
     assert found.kappa == expected
-    assert found.interval.low <= expected <= found.interval.high
+    assert found.low <= expected <= found.high
 
 
 def test_classes_of_nodes() -> None:
