@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.camelyon import Row, arguments_of, exclude, find_files, find_one, lay_out, run_seeds, table
+from pipelines.patient_stages import patient_stages, stage_agreement
 from wsi_mil.bags import read_labels
 from wsi_mil.bags.camelyon import read_stages
 from wsi_mil.config import load_config
 from wsi_mil.errors import WsiMilError
 from wsi_mil.evaluation.intervals import spread
-from wsi_mil.io.json import without_nan, write_json
+from wsi_mil.io.json import write_json
 from wsi_mil.logs import setup_console
-from wsi_mil.stages.patients import patient_stages, stage_agreement
 
 SEEDS = (2021, 2022, 2023, 2024, 2025)
 NAMES = r"patient_\d+_node_\d+"
@@ -61,10 +61,10 @@ def main() -> None:
         kappas = []
         for run in runs:
             found = stage_agreement(patient_stages(run, name, truth), np.random.default_rng(config.seed))
-            write_json(run.evaluation(name) / "stages.json", {"kind": "pN-stages", **without_nan(found)})
-            kappas.append(found["kappa"]["value"])
+            write_json(run.evaluation(name) / "stages.json", found.as_json())
+            kappas.append(found.kappa)
         s = spread(kappas)
-        print(f"| {name} | {found['patients']} | {s.mean:.3f} ({s.low:.3f} to {s.high:.3f}) |")
+        print(f"| {name} | {len(found.stages)} | {s.mean:.3f} ({s.low:.3f} to {s.high:.3f}) |")
 
 
 if __name__ == "__main__":

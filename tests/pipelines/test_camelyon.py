@@ -10,11 +10,11 @@ import pytest
 
 from pipelines import camelyon16, camelyon17
 from pipelines.camelyon import find_files, lay_out
+from pipelines.patient_stages import PatientStage, stage_agreement
 from wsi_mil.bags import Split, read_labels
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation.pn_stage import node_class, quadratic_kappa
 from wsi_mil.io.json import read_json
-from wsi_mil.stages.patients import PatientStage, stage_agreement
 
 ROOT = Path(__file__).parents[2]
 QUICK = [
@@ -177,10 +177,10 @@ def test_stage_agreement_is_over_patients() -> None:
         for i, t in enumerate(["pN0", "pN1", "pN2"] * 8)
     ]
     found = stage_agreement(patients, np.random.default_rng(0), 200)
-    assert found["patients"] == 24
+    assert len(found.stages) == 24
     expected = quadratic_kappa([p.truth for p in patients], [p.predicted for p in patients])
-    assert found["kappa"]["value"] == expected
-    assert found["kappa"]["low"] <= expected <= found["kappa"]["high"]
+    assert found.kappa == expected
+    assert found.low <= expected <= found.high
 
 
 def test_classes_of_nodes() -> None:
