@@ -55,7 +55,7 @@ def test_wrong_input_is_told() -> None:
         (["pN0", "pN1", "pN2"], ["pN0", "pN1", "pN2"], 1),
         (["pN0", "pN2"], ["pN2", "pN0"], -1),
         (["pN0", "pN1", "pN2"], ["pN1", "pN1", "pN1"], 0),
-        (["pN0", "pN0"], ["pN0", "pN0"], NAN),
+        (["pN0", "pN0"], ["pN0", "pN0"], math.nan),
     ],
 )
 def test_kappa_of_stages(truth: list[str], predicted: list[str], value: float) -> None:
