@@ -9,6 +9,15 @@ Target: TypeAlias = int | float | tuple[float, float]
 """What a model is compared with: a class index, a number, or (time, 1 for an event and 0 for censored)."""
 
 
+def is_positive(label: int) -> bool:
+    """Return whether a class index is that of a positive class: any but the first, which is the normal class.
+
+    >>> [is_positive(label) for label in (0, 1, 2)]
+    [False, True, True]
+    """
+    return label > 0
+
+
 @dataclass(frozen=True)
 class SlideLabel:
     """`label`: the class index; `value`: the number (regression) or (time, event) (survival).

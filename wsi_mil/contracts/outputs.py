@@ -8,7 +8,8 @@ from torch import Tensor
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.errors import DataError
 
-ScoreKind = Literal["attention", "logit", "probability"]
+ScoreKind = Literal["attention", "logit", "probability", "value"]
+"""What instance scores are. "value": an output of a task other than detection, which has no common scale."""
 
 
 @dataclass(frozen=True)

@@ -57,10 +57,11 @@ def tile_features(
 ) -> Iterator[Feature]:
     """Yield one QuPath tile per scored tile (of `kept`), whole pixels, in the frame, clipped to it.
 
-    Measurements: `score` (raw, of its kind) and `prob_tumor` (or `attention_scaled`, which is no probability).
+    Measurements: `score` (raw, of its kind), and on [0, 1] `prob_tumor`; of attention `attention_scaled`, of values
+    `score_rank`, which are no probabilities.
     """
     probabilities = scores.tile_probabilities()
-    measure = "attention_scaled" if scores.score_kind == "attention" else "prob_tumor"
+    measure = {"attention": "attention_scaled", "value": "score_rank"}.get(scores.score_kind, "prob_tumor")
     if kept is None:
         kept, _ = shown_tiles(scores, table, frame)
     for start in range(0, len(table), CHUNK):
