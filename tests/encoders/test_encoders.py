@@ -50,8 +50,7 @@ def test_texture_of_any_size(size: int) -> None:
 
 
 def test_texture_measures_stains() -> None:
-    """Means of haematoxylin, eosin and density stand where the first scale puts them, and follow the amounts.
-    """
+    """Means of haematoxylin, eosin and density stand where the first scale puts them, and follow the amounts."""
     encoder = build_encoder(EncoderSpec(), "cpu")
     mean = slice(18, 21)  # six statistics of three channels come first
     for h, e in ((0.2, 0.4), (0.6, 0.1)):

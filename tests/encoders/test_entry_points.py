@@ -54,8 +54,7 @@ labs = {MODULE}:LabEncoder
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of installed packages with one distribution: its module and its metadata, as pip writes them.
-    """
+    """A folder of installed packages with one distribution: its module and its metadata, as pip writes them."""
     folder = tmp_path / "site-packages"
     metadata = folder / "lab_of_others-1.0.dist-info"
     metadata.mkdir(parents=True)

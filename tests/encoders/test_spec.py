@@ -134,8 +134,7 @@ def test_plain_features_do_not_depend_on_how_views_are_drawn() -> None:
 
 @pytest.mark.parametrize("name", sorted(COMPUTATION - {"precision", "backend"}))
 def test_a_changed_computation_keeps_the_identity(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Except for precision and backend, which have always been part of it, since they change values visibly.
-    """
+    """Except for precision and backend, which have always been part of it, since they change values visibly."""
     monkeypatch.setattr("torch.compile", lambda module: module)
     spec = EncoderSpec(**RESNET)  # type: ignore[arg-type]
     other = spec.model_copy(update={name: CHANGED[name]})

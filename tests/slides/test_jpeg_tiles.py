@@ -76,8 +76,7 @@ def test_the_suite_fails_on_a_wrong_tile(jpeg: Path) -> None:
 
 
 def largest_difference(path: Path, draws: int = 60, mpp: float | None = None) -> int:
-    """Between both readers, over random regions of random levels, some beyond the edge, some exactly a tile.
-    """
+    """Between both readers, over random regions of random levels, some beyond the edge, some exactly a tile."""
     rng = np.random.default_rng(8)
     worst = 0
     with (

@@ -159,8 +159,7 @@ def test_empty_and_absent_files(tmp_path: Path) -> None:
 
 
 def test_a_reader_from_outside_opens(lossless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By package.module:Name, and as a file in the folder of readers, which is listed without being imported.
-    """
+    """By package.module:Name, and as a file in the folder of readers, which is listed without being imported."""
     code = (
         "from wsi_mil.slides.readers.tiffslide import TiffSlideReader\n"
         "class Mine(TiffSlideReader):\n    name = 'mine_of_ours'\nREADER = Mine\n"
