@@ -1,4 +1,4 @@
-"""Bags of small images: a convolutional front end in front of any aggregator, trained together with it."""
+"""Bags of small images: a convolutional network in front of an aggregator; both are trained together."""
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,9 @@ from wsi_mil.tasks import TaskLoss
 
 
 class LeNet(nn.Module):
-    """conv5-20, ReLU, max-pool 2, conv5-50, ReLU, max-pool 2: (N, 784) grey images of 28 x 28 px -> (N, 800).
+    """conv5-20, ReLU, max-pool 2, conv5-50, ReLU, max-pool 2: grey images (N, 784) -> features (N, 800).
 
-    The front end of the MNIST-bags experiments of Ilse et al. 2018 and Shi et al. 2020.
+    The network of the MNIST-bags experiments of Ilse et al. (2018) and Shi et al. (2020).
     """
 
     in_features, out_features = 784, 800
@@ -26,13 +26,13 @@ class LeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         images = images.view(-1, 1, 28, 28).to(memory_format=torch.channels_last)
-        # pooling before ReLU: the same values from a quarter of the work
+        # pooling and ReLU commute; pooling first leaves a quarter of the values for ReLU
         maps = torch.relu(F.max_pool2d(self.conv1(images), 2))
         return torch.relu(F.max_pool2d(self.conv2(maps), 2)).flatten(1)
 
 
 class ImageFrontEnd(Aggregator):
-    """`front` turns each row of the bag into the features that `aggregator` takes.
+    """An aggregator on pixels: `front` computes the features of each image, `aggregator` their bag's output.
 
     >>> from wsi_mil.aggregators.mean_pool import MeanPool
     >>> ImageFrontEnd(LeNet(), MeanPool(LeNet.out_features)).n_outputs

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from shapely import Polygon
 
+from pipelines.camelyon.pn_stage import node_class, pn_stage, quadratic_kappa
 from wsi_mil.contracts.scores import ATTENTION_THRESHOLD
 from wsi_mil.evaluation import bootstrap_interval
 from wsi_mil.evaluation.froc_polygons import major_axis
-from wsi_mil.evaluation.pn_stage import node_class, pn_stage, quadratic_kappa
 from wsi_mil.heatmaps import score_raster
 from wsi_mil.io.json import without_nan
 from wsi_mil.raster import polygonize
@@ -52,7 +52,7 @@ def patient_stages(run: RunFolder, name: str, truth: Mapping[str, str]) -> list[
 
 
 def longest_region_um(run: RunFolder, name: str, slide_id: str, threshold: float) -> float:
-    """Return the major axis in µm of the longest connected region of tiles at or above the threshold, 0 without one."""
+    """Return the major axis in µm of the longest connected region of tiles at or above the threshold."""
     store = run.store(slide_id)
     table, info = store.read_tiles(), store.read_info()
     scores = read_tile_scores(run.tile_scores(name, slide_id))

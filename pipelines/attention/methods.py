@@ -1,5 +1,6 @@
-"""What the study of attention on images compares: classifiers that show where they look, behind one face."""
+"""The compared methods: classifiers with maps of the positions that they use, behind one interface."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,16 +12,20 @@ from wsi_mil.attention2d.backbones import SMALL_CHANNELS, SmallBackbone
 
 MAPS, NEST = 8, 1
 CLASSIFICATION_ONLY = 0.25
-"""Share of the epochs before GAIN's map counts: at first it shows nothing worth covering."""
+"""Fraction of the epochs before GAIN uses its map: at first the map shows nothing useful."""
 
 
 def head() -> nn.Sequential:
+    """Return global average pooling and a linear layer: maps (B, C, h, w) -> logits (B, 2)."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(SMALL_CHANNELS, 2))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images with labels, masks, which masks may be used, and how far training is (0 to 1)."""
+    """Images (B, 3, S, S), labels (B,) and masks (B, 1, S, S).
+
+    has_mask: (B,), whose mask the method may use. done: the fraction of training that is over, 0 to 1.
+    """
 
     pixels: Tensor
     labels: Tensor
@@ -29,22 +34,24 @@ class Batch:
     done: float
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """A classifier with its loss, and its maps of the nest."""
 
+    @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
-        raise NotImplementedError
+        """Return the training loss, a scalar."""
 
+    @abstractmethod
     def logits(self, pixels: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Return the logits (B, 2) of images (B, 3, S, S)."""
 
+    @abstractmethod
     def maps(self, pixels: Tensor) -> Tensor:
-        """(B, H, W), at the images' size."""
-        raise NotImplementedError
+        """Return how much each pixel speaks for a nest (B, S, S)."""
 
 
 class Plain(Method):
-    """Cross-entropy; Grad-CAM afterwards."""
+    """Training by cross-entropy; the maps are Grad-CAM's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,20 +70,33 @@ class Plain(Method):
         )
 
 
-class Guided(Plain):
-    """GAIN on the images with a nest; with masks of some of them GAIN_ext. As published: a logit for each class by itself."""
+class Guided(Method):
+    """GAIN on the images with a nest; GAIN_ext if some of them have a mask.
+
+    One sigmoid per class, as published.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = Plain()
 
     def loss(self, batch: Batch) -> Tensor:
         both = nn.functional.one_hot(batch.labels, 2)
         if batch.done < CLASSIFICATION_ONLY:
             return nn.functional.binary_cross_entropy_with_logits(self.logits(batch.pixels), both.float())
-        model = GAIN(self.features, self.head, per_class=True)
+        model = GAIN(self.plain.features, self.plain.head, per_class=True)
         output = model(batch.pixels, both * torch.tensor([0, 1], device=both.device))
         return torch.stack(list(model.losses(output, both, batch.masks, batch.has_mask).values())).sum()
 
+    def logits(self, pixels: Tensor) -> Tensor:
+        return self.plain.logits(pixels)
+
+    def maps(self, pixels: Tensor) -> Tensor:
+        return self.plain.maps(pixels)
+
 
 class Counterfactual(Method):
-    """CAL with crops and drops."""
+    """CAL with attention crops and attention drops as further views."""
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
@@ -97,7 +117,7 @@ class Counterfactual(Method):
 
 
 class LossAttention(Method):
-    """Loss-attention pooling, without steadiness over epochs (the images are turned at random)."""
+    """Loss-attention pooling without its term over epochs, because images are turned at random."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,4 +146,4 @@ METHODS: dict[str, tuple[Callable[[torch.Generator], Method], float]] = {
     "CAL": (Counterfactual, 0.0),
     "loss-attention": (lambda _: LossAttention(), 0.0),
 }
-"""Method -> how it is made, and of which share of the images it may see the mask (drawn among those with a nest)."""
+"""Method -> how it is made, and the fraction of all images whose mask it may use (images with a nest)."""

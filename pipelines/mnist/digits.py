@@ -1,4 +1,4 @@
-"""MNIST-bags: what the study trains on. Shi et al. 2020 and Ilse et al. 2018, after their descriptions."""
+"""MNIST and bags of its digits, as Ilse et al. (2018) and Shi et al. (2020) describe them."""
 
 import gzip
 import math
@@ -25,7 +25,10 @@ class Digits:
 
     @classmethod
     def load(cls, folder: Path, part: str) -> "Digits":
-        """Return MNIST's `part` ('train' or 't10k') from its idx files, gzipped."""
+        """Return one part of MNIST, 'train' or 't10k', from its gzipped idx files.
+
+        Raises DataError without them.
+        """
         return cls(
             read_idx(folder / f"{part}-images-idx3-ubyte.gz"),
             read_idx(folder / f"{part}-labels-idx1-ubyte.gz"),
@@ -33,7 +36,10 @@ class Digits:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Return the array of an idx file of bytes."""
+    """Return the array of a gzipped idx file of bytes.
+
+    Raises DataError if it is missing, cut short or of another type.
+    """
     if not path.exists():
         raise DataError(f"no {path.name} in {path.parent}: give the folder with MNIST's four idx files")
     data = gzip.decompress(path.read_bytes())
@@ -47,11 +53,12 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 def draw_bags(
     digits: Digits, count: int, classes: int, rng: np.random.Generator, *, in_turn: bool = False
 ) -> list[Bag]:
-    """Return bags of int(Normal(10, 2)) images, at least one, drawn without repetition within a bag.
+    """Return bags of int(Normal(10, 2)) images, at least one. No image occurs twice in a bag.
 
-    classes 2: label 1 if a 9 is in the bag, which holds for 63 bags of 100; `in_turn`: negative and positive bags in turn
-    (drawn again until they are), as a second loader of Ilse et al. does. classes 4: two of the digits 3, 5, 9 are taken out of the pool first, the label
-    is 1, 2 or 3 for the one that is left if it was drawn, else 0. Instance labels: 1 for target digits.
+    classes 2: the label is 1 if the bag has a 9, which holds for 63 of 100 bags. classes 4: two of the digits
+    3, 5, 9 are removed from the pool of each bag. The label is 1, 2 or 3 for the remaining one of 3, 5, 9 if
+    the bag has it, else 0. in_turn: negative and positive bags alternate, as in a second loader of Ilse et
+    al.; bags are drawn again until they do. Instance labels are 1 for target digits.
     """
     bags: list[Bag] = []
     while len(bags) < count:
@@ -69,7 +76,11 @@ def draw_bags(
 
 
 def bag_of(digits: Digits, rows: NDArray[np.int64], targets: tuple[int, ...], name: str) -> Bag:
-    """Return the bag of the images `rows`: features (n, 784) normalised, label the place of the target in it, from 1."""
+    """Return the bag of the images `rows`: normalised pixels (n, 784).
+
+    The label is the position, from 1, in `targets` of the target digit in the bag (of several the last one),
+    0 without one.
+    """
     found = digits.digits[rows]
     label = max((targets.index(d) + 1 for d in found.tolist() if d in targets), default=0)
     pixels = (torch.from_numpy(digits.images[rows]).float().flatten(1) / 255 - MEAN) / DEVIATION

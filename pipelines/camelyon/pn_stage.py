@@ -1,4 +1,4 @@
-"""Camelyon17: the pN-stage of a patient from what is found in the lymph nodes, and agreement over patients."""
+"""Camelyon17: the pN-stage of a patient from classes of lymph nodes, and the kappa of two lists of stages."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,9 @@ STAGES = ("pN0", "pN0(i+)", "pN1mi", "pN1", "pN2")
 
 
 def node_class(tumour: bool, length_um: float) -> str:
-    """Return the class of a lymph node by the longest extent of its metastasis: isolated tumour cells up to 0.2 mm, a
-    micrometastasis up to 2 mm, a macrometastasis beyond.
+    """Return the class of a lymph node by the largest extent of its metastasis.
+
+    Isolated tumour cells up to 0.2 mm, a micrometastasis up to 2 mm, a macrometastasis above.
 
     >>> [node_class(True, length) for length in (150, 900, 2500)], node_class(False, 900)
     (['itc', 'micro', 'macro'], 'negative')
@@ -23,8 +24,10 @@ def node_class(tumour: bool, length_um: float) -> str:
 def pn_stage(nodes: Sequence[str]) -> str:
     """Return the stage of one patient, by the rules of the challenge, from one class per lymph node (slide).
 
-    pN0: nothing; pN0(i+): isolated tumour cells only; pN1mi: micro- but no macro-metastasis; pN1: metastases in one to
-    three nodes, a macro-metastasis among them; pN2: in four to nine, likewise. Isolated cells do not count as metastasis.
+    pN0: no tumour. pN0(i+): isolated tumour cells only. pN1mi: micrometastases, no macrometastasis. pN1:
+    metastases in one to three nodes, at least one of them a macrometastasis. pN2: the same in four to nine
+    nodes. Isolated cells do not count as a metastasis. Raises DataError for an unknown class or a patient
+    without nodes.
 
     >>> pn_stage(["negative", "micro", "macro", "itc", "negative"])
     'pN1'
@@ -42,9 +45,10 @@ def pn_stage(nodes: Sequence[str]) -> str:
 
 
 def quadratic_kappa(truth: Sequence[str], predicted: Sequence[str]) -> float:
-    """Return Cohen's kappa of two lists of stages, disagreement weighted by the square of the steps between them.
+    """Return Cohen's kappa of two lists of stages, with quadratic weights.
 
-    NaN where both lists hold one and the same stage only.
+    A disagreement counts by the square of the distance between the two stages. NaN if both lists hold only
+    one and the same stage. Raises DataError for lists of different lengths and for unknown stages.
     """
     from sklearn.metrics import cohen_kappa_score
 

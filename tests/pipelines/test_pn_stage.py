@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from pipelines.camelyon.pn_stage import STAGES, pn_stage, quadratic_kappa
 from wsi_mil.errors import DataError
-from wsi_mil.evaluation.pn_stage import STAGES, pn_stage, quadratic_kappa
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,16 @@ def test_wrong_input_is_told() -> None:
         quadratic_kappa(["pN3"], ["pN0"])
     with pytest.raises(DataError, match="got 1 and 2"):
         quadratic_kappa(["pN0"], ["pN0", "pN1"])
+
+
+@pytest.mark.parametrize(
+    ("truth", "predicted", "value"),
+    [
+        (["pN0", "pN1", "pN2"], ["pN0", "pN1", "pN2"], 1),
+        (["pN0", "pN2"], ["pN2", "pN0"], -1),
+        (["pN0", "pN1", "pN2"], ["pN1", "pN1", "pN1"], 0),
+        (["pN0", "pN0"], ["pN0", "pN0"], math.nan),
+    ],
+)
+def test_kappa_of_stages(truth: list[str], predicted: list[str], value: float) -> None:
+    assert quadratic_kappa(truth, predicted) == pytest.approx(value, abs=1e-12, nan_ok=True)

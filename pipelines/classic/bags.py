@@ -1,8 +1,8 @@
-"""The classic MIL benchmarks (MUSK, Fox, Tiger, Elephant) in the forms in which people have them.
+"""Readers for the classic MIL benchmarks (MUSK, Fox, Tiger, Elephant) in three file formats.
 
-.mat   a PRTools data set as its MIL toolbox writes it (`x.data`, `x.nlab`, `x.ident.milbag`), or a cell array
-with one
-       row per bag: instances and label
+.mat   a PRTools data set as written by its MIL toolbox (`x.data`, `x.nlab`, `x.ident.milbag`), or a cell
+array with
+       one row per bag: instances and label
 .csv   one row per instance: bag label, bag number, features; no header
 .npz   X (N, D), bag (N,) indices, bag_label (B,), bag_name (B,)
 """
@@ -21,8 +21,11 @@ Table = tuple[NDArray[np.float64], NDArray[np.int64], dict[int, int]]
 
 
 def read_classic(path: Path) -> list[Bag]:
-    """Return the bags of a file in the order of their numbers, features float32 as stored, label 1 for
-    positive."""
+    """Return the bags of a file in the order of their numbers: float32 features, label 1 for positive.
+
+    Raises DataError for a missing file, another ending, and content that is not bags with labels 0 (or -1)
+    and 1.
+    """
     readers = {".mat": _from_mat, ".csv": _from_csv, ".npz": _from_npz}
     if path.suffix not in readers:
         raise DataError(f"{path.name}: expected a .mat, .csv or .npz file of bags")
@@ -65,9 +68,8 @@ def _from_mat(path: Path) -> Table:
         names = value.dtype.names or ()
         if {"data", "nlab", "ident"} <= set(names):
             found = value[0, 0]
-            positive = [str(np.asarray(n).item()).strip() for n in found["lablist"][0, 0].ravel()].index(
-                "positive"
-            ) + 1
+            names_of_labels = [str(np.asarray(n).item()).strip() for n in found["lablist"][0, 0].ravel()]
+            positive = names_of_labels.index("positive") + 1  # MATLAB counts from 1
             bags = found["ident"]["milbag"][0, 0].ravel()
             return _table(path, found["data"], bags, found["nlab"].ravel() == positive)
         if value.dtype == object and value.ndim == 2 and value.shape[1] == 2:
@@ -85,8 +87,10 @@ def _from_mat(path: Path) -> Table:
 
 
 def _table(path: Path, features: NDArray[Any], bag_of_row: NDArray[Any], label_of_row: NDArray[Any]) -> Table:
-    """Check and return; a bag is positive if its rows say so (PRTools labels instances: one positive row
-    suffices)."""
+    """Check the sizes; return features, bag numbers and labels by bag number.
+
+    A bag is positive if one of its rows is, because PRTools stores the labels of instances.
+    """
     bags = bag_of_row.astype(np.int64)
     if len(features) != len(bags) or len(bags) != len(label_of_row):
         raise DataError(

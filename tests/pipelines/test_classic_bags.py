@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from wsi_mil.bags.classic import read_classic
+from pipelines.classic.bags import read_classic
 from wsi_mil.errors import DataError
 
 FEATURES = np.arange(24, dtype=float).reshape(6, 4)

@@ -1,4 +1,4 @@
-"""ResNet-18 for small images with one pooling or another in place of global average pooling."""
+"""ResNet-18 for small images, with different poolings instead of global average pooling."""
 
 import math
 
@@ -12,11 +12,14 @@ from wsi_mil.attention2d import CAL, LossAttentionPool2d
 CHANNELS, GRID = 512, (4, 4)
 POOLINGS = ("mean", "max", "attention", "loss-attention", "loss-attention without L3", "CAL")
 LOSS_ATTENTION = POOLINGS[3:5]
-"""As published, and without the term that holds attention to its average over epochs."""
+"""Loss-attention as published, and without L3, which keeps attention near its average over epochs."""
 
 
 def backbone(side_px: int) -> nn.Module:
-    """ResNet-18 whose maps are 4 x 4: for small images the first convolution is 3 x 3 and there is no max-pooling after it."""
+    """Return ResNet-18 without its head, with maps of 4 x 4 positions.
+
+    For small images the first convolution is 3 x 3, and no max-pooling follows it.
+    """
     network = resnet18(weights=None)
     network.conv1 = nn.Conv2d(3, 64, 3, side_px // 32, 1, bias=False)
     network.maxpool = nn.Identity()
@@ -24,7 +27,10 @@ def backbone(side_px: int) -> nn.Module:
 
 
 class Pooled(nn.Module):
-    """ResNet-18 with one pooling: logits (B, K), a loss, and how much each position counts (B, h, w)."""
+    """ResNet-18 with one pooling.
+
+    `forward` returns logits (B, K) and how much each position counts (B, h, w).
+    """
 
     def __init__(
         self, pooling: str, classes: int, side_px: int, images: int, epochs: int, seed: int, cal_views: bool
@@ -35,11 +41,10 @@ class Pooled(nn.Module):
         if pooling == "CAL":
             self.cal = CAL(self.features, CHANNELS, classes, generator=torch.Generator().manual_seed(seed))
         elif pooling in LOSS_ATTENTION:
-            steadied = images if pooling == "loss-attention" else 0
             self.head = LossAttentionPool2d(
                 CHANNELS,
                 classes,
-                images=steadied,
+                images=images if pooling == "loss-attention" else 0,  # L3 keeps an average for every image
                 positions=math.prod(GRID),
                 ramp_epochs=max(round(0.4 * epochs), 1),
             )
@@ -60,13 +65,12 @@ class Pooled(nn.Module):
             weights = self.attention(positions).softmax(1)
             return self.fc((weights * positions).sum(1)), weights[..., 0].unflatten(1, maps.shape[2:])
         logits: Tensor = self.fc(positions.mean(1) if self.pooling == "mean" else positions.amax(1))
-        # no weights of its own: what each position says for the class that is called
-        called = self.fc(positions).gather(
-            2, logits.argmax(1)[:, None, None].expand(-1, positions.shape[1], 1)
-        )
-        return logits, called[..., 0].unflatten(1, maps.shape[2:])
+        # mean and max have no weights: take each position's logit of the predicted class
+        predicted = logits.argmax(1)[:, None, None].expand(-1, positions.shape[1], 1)
+        return logits, self.fc(positions).gather(2, predicted)[..., 0].unflatten(1, maps.shape[2:])
 
     def loss(self, images: Tensor, labels: Tensor, numbers: Tensor) -> Tensor:
+        """Return the training loss. numbers (B,): which training images these are, for L3."""
         if self.pooling == "CAL":
             output = self.cal(images)
             others = (
@@ -76,7 +80,6 @@ class Pooled(nn.Module):
             )
             return torch.stack(list(self.cal.losses(output, labels, others).values())).sum()
         if self.pooling in LOSS_ATTENTION:
-            return torch.stack(
-                list(self.head.losses(self.head(self.features(images)), labels, numbers).values())
-            ).sum()
+            terms = self.head.losses(self.head(self.features(images)), labels, numbers)
+            return torch.stack(list(terms.values())).sum()
         return F.cross_entropy(self(images)[0], labels)

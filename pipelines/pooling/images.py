@@ -1,4 +1,4 @@
-"""CIFAR-10 and Tiny ImageNet out of their zip files, as tensors."""
+"""CIFAR-10 and Tiny ImageNet as tensors, read from their zip files."""
 
 import io
 import zipfile
@@ -17,7 +17,10 @@ from wsi_mil.errors import DataError
 
 @dataclass(frozen=True)
 class Pictures:
-    """pixels (N, 3, S, S) uint8, labels (N,), boxes (N, 4) x0, y0, x1, y1 of the object, all 0 where nobody drew one."""
+    """Images with labels: pixels (N, 3, S, S) uint8, labels (N,), boxes (N, 4).
+
+    A box is x0, y0, x1, y1 of the object in pixels, x1 and y1 exclusive; all 0 if the data set has none.
+    """
 
     pixels: Tensor
     labels: Tensor
@@ -27,21 +30,25 @@ class Pictures:
         return len(self.labels)
 
     def take(self, rows: Tensor) -> "Pictures":
+        """Return the pictures `rows`, numbers (n,)."""
         return Pictures(self.pixels[rows], self.labels[rows], self.boxes[rows])
 
     def few(self, count: int, generator: torch.Generator) -> "Pictures":
-        """Return `count` pictures, as many of each class, drawn at random."""
+        """Return `count` random pictures, the same number of each class.
+
+        Raises DataError if a class is too small.
+        """
         classes = int(self.labels.max()) + 1
-        each = [torch.nonzero(self.labels == label)[:, 0] for label in range(classes)]
-        if min(map(len, each)) * classes < count:
+        by_class = [torch.nonzero(self.labels == label)[:, 0] for label in range(classes)]
+        smallest = min(map(len, by_class))
+        if smallest * classes < count:
             raise DataError(
-                f"{count} pictures of {classes} classes wanted, the smallest class has {min(map(len, each))}"
+                f"{count} pictures of {classes} classes wanted, the smallest class has {smallest}"
             )
-        return self.take(
-            torch.cat(
-                [part[torch.randperm(len(part), generator=generator)[: count // classes]] for part in each]
-            )
-        )
+        chosen = [
+            rows[torch.randperm(len(rows), generator=generator)[: count // classes]] for rows in by_class
+        ]
+        return self.take(torch.cat(chosen))
 
 
 def read_cifar(path: Path) -> tuple[Pictures, Pictures]:
@@ -58,7 +65,10 @@ def read_cifar(path: Path) -> tuple[Pictures, Pictures]:
 
 
 def read_tiny_imagenet(path: Path) -> tuple[Pictures, Pictures]:
-    """Return training and validation pictures with their boxes; the validation set is the test, as in the paper."""
+    """Return training and test pictures with their boxes.
+
+    The test set is the validation part, as in the paper.
+    """
     with _opened(path) as file:
         classes = [line.split("\t")[0] for line in _lines(file, "wnids.txt")]
         rows: dict[str, list[tuple[str, int, tuple[int, ...]]]] = {"train": [], "val": []}
