@@ -24,6 +24,7 @@ from pipelines.mnist import Digits, draw_bags
 from wsi_mil.aggregators import Aggregator, build_aggregator
 from wsi_mil.aggregators.front_end import ImageFrontEnd, LeNet
 from wsi_mil.contracts.bags import Bag, PackedBags
+from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.execution import ExecutionSpec, run_jobs
 from wsi_mil.io.files import write_text
 from wsi_mil.logs import progress, setup_console
@@ -87,21 +88,20 @@ def run(job: Job) -> list[Row]:
 def score(model: Aggregator, test: list[Bag]) -> Row:
     """Return AUC (two classes), accuracy, and how the instance scores find the targets in positive bags."""
     model.eval()
-    probabilities, scores, kind = [], [], "attention"
+    probabilities, scores, kind = [], [], score_kind("attention")
     for start in range(0, len(test), 10):  # larger batches are slower on a CPU
         output = model(PackedBags.pack(test[start : start + 10]))
         probabilities.append(model.probabilities(output.bag_logits))
-        scores.append(
-            output.instance_scores.sigmoid() if output.score_kind == "logit" else output.instance_scores
-        )
-        kind = output.score_kind
+        scores.append(output.instance_scores.numpy())
+        kind = score_kind(output.score_kind)
     found = torch.cat(probabilities).double().numpy()
     labels = np.array([bag.label for bag in test])
-    row: Row = {"accuracy": float((found.argmax(1) == labels).mean()), "score_kind": kind}
+    row: Row = {"accuracy": float((found.argmax(1) == labels).mean()), "score_kind": kind.name}
     if found.shape[1] == 2:
         row["auc"] = float(roc_auc_score(labels, found[:, 1]))
     positive = np.repeat(labels > 0, [len(bag) for bag in test])
-    values = torch.cat(scores).numpy()[positive]
+    values = np.concatenate(scores)[positive]
+    values = kind.scale(values) if kind.is_probability else values
     truth = (
         torch.cat([bag.instance_labels for bag in test if bag.instance_labels is not None]).numpy()[positive]
         == 1

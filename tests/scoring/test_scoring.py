@@ -193,15 +193,15 @@ def test_slide_scores_read_back_and_nonsense_is_told(tmp_path: Path) -> None:
 
 def test_probabilities_by_kind() -> None:
     np.testing.assert_allclose(
-        scores_of([0.0, 2.0]).tile_probabilities(), [0.5, 1 / (1 + np.exp(-2))], rtol=1e-6
+        scores_of([0.0, 2.0]).tile_scores01(), [0.5, 1 / (1 + np.exp(-2))], rtol=1e-6
     )
     np.testing.assert_allclose(
-        scores_of([0.1, 0.4], "attention").tile_probabilities(), [0.25, 1.0], rtol=1e-6
+        scores_of([0.1, 0.4], "attention").tile_scores01(), [0.25, 1.0], rtol=1e-6
     )
     np.testing.assert_allclose(
-        scores_of([0.1, 0.4], "probability").tile_probabilities(), [0.1, 0.4], rtol=1e-6
+        scores_of([0.1, 0.4], "probability").tile_scores01(), [0.1, 0.4], rtol=1e-6
     )
-    assert scores_of([-1e4, 1e4]).tile_probabilities().tolist() == pytest.approx([0, 1])
+    assert scores_of([-1e4, 1e4]).tile_scores01().tolist() == pytest.approx([0, 1])
 
 
 def test_detections_by_hand() -> None:

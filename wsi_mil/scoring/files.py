@@ -14,23 +14,26 @@ from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHead
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.io.files import write_aside
 
-FORMAT = 1
+FORMATS = {"tile scores": (1, 2), "slide scores": (1,)}
 META = b"wsi_mil"
 
 
 def write_tile_scores(path: Path, scores: SlideScores) -> None:
-    """Write x0_px, y0_px, score, probability (see SlideScores.tile_probabilities), row by row in tile order."""
+    """Write x0_px, y0_px, score and score01 of each tile, in the order of the tile table.
+
+    The column of score01 is called `probability` if it is one (format 1), else `score01` (format 2).
+    """
     table = pa.table(
         {
             "x0_px": scores.coords[:, 0],
             "y0_px": scores.coords[:, 1],
             "score": scores.tile_scores,
-            "probability": scores.tile_probabilities(),
+            scores.kind.column: scores.tile_scores01(),
         }
     )
     header = {
         "kind": "tile scores",
-        "format_version": FORMAT,
+        "format_version": scores.kind.format_version,
         "slide_id": scores.slide_id,
         "score_kind": scores.score_kind,
         "slide_probability": scores.probability,
@@ -72,7 +75,7 @@ def write_slide_scores(path: Path, rows: Sequence[SlideScoreRow], header: SlideS
     """Write one row per slide, with the fields of `SlideScoreRow` as columns. A file that already says this is kept."""
     if path.exists() and _same(path, rows, header):
         return
-    head = {"kind": "slide scores", "format_version": FORMAT, **asdict(header)}
+    head = {"kind": "slide scores", "format_version": 1, **asdict(header)}
     _write(path, pa.Table.from_pylist([asdict(row) for row in rows]), head)
 
 
@@ -116,8 +119,10 @@ def _read(path: Path, kind: str) -> tuple[Any, dict[str, Any]]:
         raise StoreError(
             f"{path} is no readable file of {kind} ({error}): remove it and run `wsi-mil score`"
         ) from error
-    if header.get("kind") != kind or header.get("format_version") != FORMAT:
+    if header.get("kind") != kind or header.get("format_version") not in FORMATS[kind]:
+        expected = " or ".join(map(str, FORMATS[kind]))
         raise StoreError(
-            f"{path} holds {header.get('kind')} of format {header.get('format_version')}, expected {kind} {FORMAT}"
+            f"{path} holds {header.get('kind')} of format {header.get('format_version')}, "
+            f"expected {kind} of format {expected}: run `wsi-mil score` again"
         )
     return table, header

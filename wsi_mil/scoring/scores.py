@@ -9,7 +9,6 @@ from wsi_mil.aggregators.max_pooling import MaxPooling
 from wsi_mil.bags import BagSource, load_bag, read_bag
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.features import FeatureTable
-from wsi_mil.contracts.outputs import ScoreKind
 from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.scoring.model import TrainedModel
 from wsi_mil.training.two_pass import score_in_chunks
@@ -18,7 +17,7 @@ CHUNK_ROWS = 65536
 
 
 @torch.inference_mode()
-def score_bag(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, ScoreKind]:
+def score_bag(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, str]:
     """Return class probabilities (C,) float64, instance scores (N,) and their kind. A bag beyond 65,536 instances goes
     through max-pooling methods in chunks, which gives the same."""
     if isinstance(aggregator, MaxPooling) and len(bag) > CHUNK_ROWS:

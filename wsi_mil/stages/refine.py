@@ -17,7 +17,6 @@ from wsi_mil.contracts.qupath import BoundsMode
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import DataError, ModelError
 from wsi_mil.evaluation import AnnotationFolder, read_annotations
-from wsi_mil.evaluation.detections import suspicion
 from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.heatmaps.refined import RefinedMaps, read_refined_header, write_refined
 from wsi_mil.io.files import digest_file, digest_json
@@ -139,7 +138,7 @@ def _training_slide(
     check_scores(scores, table)
     lesions = tuple(read_annotations(outline, slide_id, info, inputs.bounds)) if outline else None
     return TrainingSlide(
-        inputs.sources[slide_id], info, table, int(label.label > 0), suspicion(scores), lesions
+        inputs.sources[slide_id], info, table, int(label.label > 0), scores.suspicion(), lesions
     )
 
 
@@ -212,7 +211,7 @@ def refine_one(job: RefineJob) -> Outcome:
         return Outcome(slide_id, stage, "done", "", {}, digest, reused=True)
     scores = read_tile_scores(run.tile_scores(job.name, slide_id))
     check_scores(scores, table)
-    rows = suspicious_rows(table, suspicion(scores), refiner.limits.suspicious)
+    rows = suspicious_rows(table, scores.suspicion(), refiner.limits.suspicious)
     plan = plan_windows(info, table.spec, mpp=spec.mpp, map_mpp=spec.map_mpp, margin_um=spec.margin_um)
     maps, kept = [np.empty((0, plan.map_px, plan.map_px), np.uint8)], [np.empty(0, np.int32)]
     with open_slide(source.file, slide_id=slide_id, reader=job.reader, mpp=source.mpp) as slide:

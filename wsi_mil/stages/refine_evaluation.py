@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from wsi_mil.contracts.scores import ATTENTION_THRESHOLD, SlideScoreRow
+from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.evaluation import AnnotationFolder, froc_curve, read_annotations
-from wsi_mil.evaluation.detections import detections_of, find_in_raster, suspicion
+from wsi_mil.evaluation.detections import detections_of, find_in_raster
 from wsi_mil.evaluation.froc import Matches
 from wsi_mil.evaluation.paired import paired_bootstrap
 from wsi_mil.evaluation.pixel_metrics import THRESHOLDS, PixelCounts, pixel_counts, pooled_counts
@@ -119,11 +119,11 @@ def _compared(
     except WsiMilError as error:
         logger().warning("refine: %s is left out of Dice and FROC: %s", slide_id, error)
         return None
-    own = ATTENTION_THRESHOLD if scores.score_kind == "attention" else row.threshold
-    refined, probabilities = read_refined(run.refined(name, slide_id)), scores.tile_probabilities()
+    own = scores.kind.threshold(row.threshold)
+    refined, probabilities = read_refined(run.refined(name, slide_id)), scores.tile_scores01()
     rasters = {
         "tiles": score_raster(table, probabilities, refined.pixels_per_stride(table)),
-        "refined": refined_raster(table, suspicion(scores), refined, own),
+        "refined": refined_raster(table, scores.suspicion(), refined, own),
     }
     thresholds = np.array([*THRESHOLDS, own])
     counts = {}
