@@ -104,7 +104,11 @@ class TestFeatureTable(RecordSuite[FeatureTable]):
 
     def changes(self) -> Mapping[str, Any]:
         return {
-            **{"slide_id": "b", "encoder": "other", "encoder_digest": "f", "tiles_digest": "u", "mpp": 0.25},
+            "slide_id": "b",
+            "encoder": "other",
+            "encoder_digest": "f",
+            "tiles_digest": "u",
+            "mpp": 0.25,
             "features": np.zeros((3, 2), np.float16),
             "coords": COORDS + 1,
             "readable": np.ones(3, np.bool_),
@@ -113,7 +117,9 @@ class TestFeatureTable(RecordSuite[FeatureTable]):
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
-            **{"slide_id": [""], "encoder": [""], "mpp": [0.0, -1.0, math.nan]},
+            "slide_id": [""],
+            "encoder": [""],
+            "mpp": [0.0, -1.0, math.nan],
             "features": [
                 np.zeros((3, 2), np.float32),
                 np.zeros((2, 2), np.float16),
@@ -132,13 +138,20 @@ class TestSlideLabel(RecordSuite[SlideLabel]):
 
     def changes(self) -> Mapping[str, Any]:
         return {
-            **{"slide_id": "b", "label": None, "patient": "q", "centre": "d", "split": "test"},
-            **{"mpp": 0.25, "value": 3.5},
+            "slide_id": "b",
+            "label": None,
+            "patient": "q",
+            "centre": "d",
+            "split": "test",
+            "mpp": 0.25,
+            "value": 3.5,
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
-            **{"slide_id": [""], "label": [-1], "mpp": [0.0, (0.5, -1.0), math.nan]},
+            "slide_id": [""],
+            "label": [-1],
+            "mpp": [0.0, (0.5, -1.0), math.nan],
             "value": [math.nan, (1.0, math.inf)],
         }
 
@@ -165,7 +178,10 @@ class TestInterval(RecordSuite[Interval]):
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
-            **{"low": [0.8, math.nan], "high": [0.2, math.nan], "method": [""], "level": [0.0, 1.0]},
+            "low": [0.8, math.nan],
+            "high": [0.2, math.nan],
+            "method": [""],
+            "level": [0.0, 1.0],
             "draws": [-1],
         }
 
@@ -211,14 +227,24 @@ class TestOutcome(RecordSuite[Outcome]):
 
     def changes(self) -> Mapping[str, Any]:
         return {
-            **{"slide_id": "b", "stage": "train", "status": "skipped", "reason": "no tile", "digest": "e"},
-            **{"counts": {"tiles": 4}, "seconds": 2.0, "reused": True},
+            "slide_id": "b",
+            "stage": "train",
+            "status": "skipped",
+            "reason": "no tile",
+            "digest": "e",
+            "counts": {"tiles": 4},
+            "seconds": 2.0,
+            "reused": True,
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
-            **{"slide_id": [""], "stage": [""], "status": ["finished"], "reason": [""]},
-            **{"counts": [{"tiles": 1.5}, {"tiles": -1}], "seconds": [-1.0, math.nan]},
+            "slide_id": [""],
+            "stage": [""],
+            "status": ["finished"],
+            "reason": [""],
+            "counts": [{"tiles": 1.5}, {"tiles": -1}],
+            "seconds": [-1.0, math.nan],
         }
 
 
@@ -228,8 +254,11 @@ class TestAggregatorOutput(RecordSuite[AggregatorOutput]):
 
     def changes(self) -> Mapping[str, Any]:
         return {
-            **{"bags": bags(2.0), "bag_logits": torch.ones(2, 1), "instance_scores": torch.zeros(5)},
-            **{"score_kind": "attention", "extras": {"h": torch.ones(2, 2)}},
+            "bags": bags(2.0),
+            "bag_logits": torch.ones(2, 1),
+            "instance_scores": torch.zeros(5),
+            "score_kind": "attention",
+            "extras": {"h": torch.ones(2, 2)},
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
@@ -262,14 +291,25 @@ class TestScoreKind(RecordSuite[ScoreKind]):
 
     def changes(self) -> Mapping[str, Any]:
         return {
-            **{"name": "gradient", "scale": np.sqrt, "lowest": -1.0, "highest": 2.0, "column": "gradient01"},
-            **{"measurement": "gradient01", "largest": "max01", "label": "gradient", "threshold01": 0.25},
+            "name": "gradient",
+            "scale": np.sqrt,
+            "lowest": -1.0,
+            "highest": 2.0,
+            "column": "gradient01",
+            "measurement": "gradient01",
+            "largest": "max01",
+            "label": "gradient",
+            "threshold01": 0.25,
             "format_version": 3,
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
-            **{"name": [""], "scale": ["sigmoid"], "lowest": [1.0], "label": [""], "format_version": [0]},
+            "name": [""],
+            "scale": ["sigmoid"],
+            "lowest": [1.0],
+            "label": [""],
+            "format_version": [0],
             **{field: ["", "probability"] for field in ("column", "measurement", "largest")},
             "threshold01": [-0.5, 1.5],
         }
@@ -284,16 +324,22 @@ class TestSlideScores(RecordSuite[SlideScores]):
 
     def changes(self) -> Mapping[str, Any]:
         return {
-            **{"slide_id": "b", "probability": 0.5, "class_probabilities": (0.5, 0.5)},
+            "slide_id": "b",
+            "probability": 0.5,
+            "class_probabilities": (0.5, 0.5),
             "tile_scores": np.array([0.25, 0.25, 0.5], np.float32),
             "score_kind": "attention",
             "coords": COORDS + 1,
-            **{"tiles_digest": "u", "features_digest": "g", "model_digest": "n"},
+            "tiles_digest": "u",
+            "features_digest": "g",
+            "model_digest": "n",
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
-            **{"slide_id": [""], "probability": [-0.1, 1.1, math.nan], "class_probabilities": [(0.5, 1.5)]},
+            "slide_id": [""],
+            "probability": [-0.1, 1.1, math.nan],
+            "class_probabilities": [(0.5, 1.5)],
             "tile_scores": [
                 np.array(values, kind)
                 for values, kind in (
@@ -327,15 +373,29 @@ class TestSlideScoreRow(RecordSuite[SlideScoreRow]):
 
     def changes(self) -> Mapping[str, Any]:
         return {
-            **{"slide_id": "b", "patient": "q", "fold": 1, "part": "val", "label": None, "probability": 0.8},
-            **{"threshold": 0.6, "predicted": False, "tiles": 4, "tiles_digest": "u"},
-            **{"features_digest": "g", "model_digest": "n"},
+            "slide_id": "b",
+            "patient": "q",
+            "fold": 1,
+            "part": "val",
+            "label": None,
+            "probability": 0.8,
+            "threshold": 0.6,
+            "predicted": False,
+            "tiles": 4,
+            "tiles_digest": "u",
+            "features_digest": "g",
+            "model_digest": "n",
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
-            **{"slide_id": [""], "fold": [-1], "part": ["held out"], "label": [-1], "tiles": [-1]},
-            **{"probability": [-0.1, 1.1, math.nan], "threshold": [math.nan]},
+            "slide_id": [""],
+            "fold": [-1],
+            "part": ["held out"],
+            "label": [-1],
+            "tiles": [-1],
+            "probability": [-0.1, 1.1, math.nan],
+            "threshold": [math.nan],
         }
 
 
@@ -372,16 +432,27 @@ class TestSlideInfo(RecordSuite[SlideInfo]):
 
     def changes(self) -> Mapping[str, Any]:
         return {
-            **{"slide_id": "b", "path": "b.svs", "level_sizes_px": ((300, 400), (200, 150))},
-            **{"level_downsamples": (1.0, 2.01), "mpp_x": 0.5, "mpp_y": 0.25, "mpp_source": "override"},
-            **{"bounds": None, "vendor": "w", "reader": "s", "reader_version": "2", "notes": ()},
+            "slide_id": "b",
+            "path": "b.svs",
+            "level_sizes_px": ((300, 400), (200, 150)),
+            "level_downsamples": (1.0, 2.01),
+            "mpp_x": 0.5,
+            "mpp_y": 0.25,
+            "mpp_source": "override",
+            "bounds": None,
+            "vendor": "w",
+            "reader": "s",
+            "reader_version": "2",
+            "notes": (),
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
-            **{"slide_id": [""], "level_sizes_px": [(), ((400, 300), (0, 150))]},
+            "slide_id": [""],
+            "level_sizes_px": [(), ((400, 300), (0, 150))],
             "level_downsamples": [(1.0,), (1.0, 0.0), ()],
-            **{"mpp_x": [0.0, -1.0, math.nan], "mpp_y": [0.0, math.inf]},
+            "mpp_x": [0.0, -1.0, math.nan],
+            "mpp_y": [0.0, math.inf],
         }
 
 
@@ -402,14 +473,21 @@ class TestReadPlan(RecordSuite[ReadPlan]):
 
     def changes(self) -> Mapping[str, Any]:
         return {
-            **{"level": 2, "downsample_x": 2.5, "downsample_y": 2.0, "read_width_px": 60, "read_height_px": 64},
-            **{"tile_width0_px": 150.25, "tile_height0_px": 128.5},
+            "level": 2,
+            "downsample_x": 2.5,
+            "downsample_y": 2.0,
+            "read_width_px": 60,
+            "read_height_px": 64,
+            "tile_width0_px": 150.25,
+            "tile_height0_px": 128.5,
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
         sides = ("downsample_x", "downsample_y", "tile_width0_px", "tile_height0_px")
         return {
-            **{"level": [-1], "read_width_px": [0], "read_height_px": [0]},
+            "level": [-1],
+            "read_width_px": [0],
+            "read_height_px": [0],
             **{field: [0.0, -1.0, math.nan, math.inf] for field in sides},
         }
 
@@ -430,13 +508,18 @@ class TestTileTable(RecordSuite[TileTable]):
             "plan": replace(self.plan, level=1),
             "coords": COORDS + 1,
             "tissue": np.ones(3, np.float32),
-            **{"slide_size_px": (300, 400), "mpp_xy": (0.25, 0.5), "tissue_source": "user"},
+            "slide_size_px": (300, 400),
+            "mpp_xy": (0.25, 0.5),
+            "tissue_source": "user",
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
         tissues = ([0.5, 1.0], [0.5, 1.0, 1.5], [0.5, 1.0, -0.5], [0.5, 1.0, np.nan])
         return {
-            **{"slide_id": [""], "slide_size_px": [(0, 300)], "mpp_xy": [(0.5, 0.0)], "tissue_source": [""]},
+            "slide_id": [""],
+            "slide_size_px": [(0, 300)],
+            "mpp_xy": [(0.5, 0.0)],
+            "tissue_source": [""],
             "tissue": [*(np.array(t, np.float32) for t in tissues), np.ones(3)],
             "coords": [
                 COORDS.astype(np.int64),
@@ -455,15 +538,20 @@ class TestTissueMask(RecordSuite[TissueMask]):
 
     def changes(self) -> Mapping[str, Any]:
         return {
-            **{"mask": np.array([[True, True]]), "scale_x_px": 32.0, "scale_y_px": 16.0, "mpp": 4.0},
-            **{"polygons": box(0, 0, 32, 16), "source": "user"},
+            "mask": np.array([[True, True]]),
+            "scale_x_px": 32.0,
+            "scale_y_px": 16.0,
+            "mpp": 4.0,
+            "polygons": box(0, 0, 32, 16),
+            "source": "user",
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
             "mask": [np.array([True, False]), np.array([[1, 0]])],
             **{field: [0.0, -1.0, math.nan] for field in ("scale_x_px", "scale_y_px", "mpp")},
-            **{"polygons": [shapely.box(0, 0, 1, 1)], "source": [""]},
+            "polygons": [shapely.box(0, 0, 1, 1)],
+            "source": [""],
         }
 
 
@@ -473,7 +561,10 @@ def _suites(base: type[Any] = RecordSuite) -> list[type[Any]]:
 
 
 def _records() -> list[type[Any]]:
-    modules = [import_module(f"{wsi_mil.contracts.__name__}.{m.name}") for m in iter_modules(wsi_mil.contracts.__path__)]
+    modules = [
+        import_module(f"{wsi_mil.contracts.__name__}.{m.name}")
+        for m in iter_modules(wsi_mil.contracts.__path__)
+    ]
     return [
         value
         for module in modules

@@ -197,7 +197,9 @@ def test_nothing_suspicious_gives_a_valid_file(tmp_path: Path) -> None:
     found = scores(tiles, np.zeros(len(tiles)))
     raster = score_raster(tiles, found.tile_scores01())
     write_features(
-        tmp_path / "x.geojson.gz", contour_features(raster, INFO, qupath_frame(INFO), 0.5, "m", kind=PROBABILITY), {}
+        tmp_path / "x.geojson.gz",
+        contour_features(raster, INFO, qupath_frame(INFO), 0.5, "m", kind=PROBABILITY),
+        {},
     )
     assert json.loads(gzip.decompress((tmp_path / "x.geojson.gz").read_bytes()))["features"] == []
 

@@ -22,6 +22,7 @@ class Lesion(Record):
         where = f"lesion {self.label!r} of slide {self.slide_id!r}"
         require_name(self.slide_id, where, "slide_id")
         outline = self.geometry
-        valid = outline.geom_type == "MultiPolygon" and outline.is_valid and not outline.is_empty
+        valid = isinstance(outline, MultiPolygon)
+        valid = valid and outline.is_valid and not outline.is_empty
         expected = "a MultiPolygon that is not empty and does not cross itself"
         require(valid, where, "geometry", expected, outline)

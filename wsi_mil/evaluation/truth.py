@@ -7,9 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import shapely
-from numpy.typing import NDArray
 
 from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.scores import Detection, SlideScoreRow, SlideScores

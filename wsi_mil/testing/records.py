@@ -104,7 +104,9 @@ class RecordSuite(ABC, Generic[R]):
     def test_invalid_values_are_refused_by_name(self) -> None:
         record, invalid = self.make(), self.invalid()
         names = {field.name for field in fields(record)}
-        assert invalid.keys() | self.unchecked == names, "give an invalid value for each field, or list it in unchecked"
+        assert invalid.keys() | self.unchecked == names, (
+            "give an invalid value for each field, or list it in unchecked"
+        )
         assert not invalid.keys() & self.unchecked, "a field is both checked and unchecked"
         for name, values in invalid.items():
             assert values, f"no invalid value of {name}"

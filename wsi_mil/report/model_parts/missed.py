@@ -13,7 +13,11 @@ def read(source: ReportSource, name: str) -> Content | None:
     if name not in source.metrics or not path.exists():
         return None
     missed = missed_lesions(read_csv(path))
-    return Content(digest_file(path), lambda: fill(__file__, missed=missed, score01_of=score01_of)) if missed else None
+    return (
+        Content(digest_file(path), lambda: fill(__file__, missed=missed, score01_of=score01_of))
+        if missed
+        else None
+    )
 
 
 def missed_lesions(rows: list[Row]) -> list[Row]:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from wsi_mil.aggregators import Aggregator, build_aggregator, outputs_for
-from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.bags import Bag
+from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.evaluation.metrics.auc import auc
 from wsi_mil.randomness import named_generator
 from wsi_mil.robustness.audit.bag_test_results import BagTestResult
