@@ -11,7 +11,8 @@ from typing import Any
 from wsi_mil.config import RunConfig
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation.intervals import spread
-from wsi_mil.io.files import read_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import read_json
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages import run_stage
 

@@ -18,8 +18,7 @@ from wsi_mil.bags.camelyon import read_stages
 from wsi_mil.config import load_config
 from wsi_mil.errors import WsiMilError
 from wsi_mil.evaluation.intervals import spread
-from wsi_mil.io.files import write_json
-from wsi_mil.io.json import without_nan
+from wsi_mil.io.json import without_nan, write_json
 from wsi_mil.logs import setup_console
 from wsi_mil.stages.patients import patient_stages, stage_agreement
 

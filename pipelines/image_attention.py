@@ -28,7 +28,8 @@ from pipelines.image_attention_data import (
 from pipelines.image_attention_methods import METHODS, NEST, Batch, Method
 from wsi_mil.attention2d.measures import localise
 from wsi_mil.errors import DataError
-from wsi_mil.io.files import write_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import write_json
 from wsi_mil.logs import logger, progress, setup_console
 
 GRID = (SIDE_PX // 4, SIDE_PX // 4)

@@ -28,7 +28,8 @@ from pipelines.image_pooling_models import GRID, LOSS_ATTENTION, POOLINGS, Poole
 from wsi_mil.attention2d.measures import localise
 from wsi_mil.attention2d.supervision import box_masks
 from wsi_mil.errors import DataError, WsiMilError
-from wsi_mil.io.files import read_json, write_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.logs import logger, progress, setup_console
 
 BATCH, LR = 100, 3e-3

@@ -18,7 +18,8 @@ from wsi_mil.contracts.arrays import RGB, Mask
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import DataError
 from wsi_mil.geojson import polygonal
-from wsi_mil.io.files import read_json, write_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.logs import progress
 from wsi_mil.raster import polygonize
 from wsi_mil.synthetic.writing import write_asap, write_pyramid

@@ -22,7 +22,7 @@ import numpy as np
 
 from pipelines.lung_mosaic_slides import MosaicSpec, write_mosaics
 from wsi_mil.config import RunConfig, load_config
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 from wsi_mil.logs import setup_console
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages import run_stage

@@ -19,7 +19,7 @@ import pipelines.lung_mosaic_slides as lung
 from pipelines.poison_stain_tables import ablation_table, dose_table, draw_cohorts, draw_doses, method_table
 from wsi_mil.config import RunConfig, load_config
 from wsi_mil.experiments.poison import run_poison
-from wsi_mil.io.files import write_json
+from wsi_mil.io.json import write_json
 from wsi_mil.logs import setup_console
 from wsi_mil.robustness.poison.study import PoisonStudy
 from wsi_mil.stages import run_stage

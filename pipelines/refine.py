@@ -16,8 +16,10 @@ from wsi_mil.bags import Split
 from wsi_mil.config import RunConfig, load_config
 from wsi_mil.config.loading import parse_config
 from wsi_mil.evaluation.intervals import spread
-from wsi_mil.io.files import write_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import write_json
 from wsi_mil.logs import logger, setup_console
+from wsi_mil.refine.evaluation_file import refinement_json
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages import run_pipeline
 from wsi_mil.stages.pipeline import refine_run
@@ -72,13 +74,13 @@ def run_cohort(config: RunConfig) -> dict[str, dict[str, Any]]:
         _, row = refine_run(parse_config(values), MODEL)
         if row is None:
             raise RuntimeError("a synthetic cohort has outlines")
-        found[name] = row | {"seconds": time.perf_counter() - started}
+        found[name] = refinement_json(row) | {"seconds": time.perf_counter() - started}
         logger().info(
             "%s, %s: Dice %.3f -> %.3f",
             config.run.name,
             name,
-            row["dice"]["own"]["second"],
-            row["dice"]["own"]["first"],
+            row.dice_own.second,
+            row.dice_own.first,
         )
     return found
 

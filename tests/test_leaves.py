@@ -18,9 +18,9 @@ from wsi_mil.io.files import (
     remove,
     sweep_temporaries,
     write_aside,
-    write_json,
     write_text,
 )
+from wsi_mil.io.json import write_json
 from wsi_mil.raster import polygonize, rasterize
 from wsi_mil.registry import Registry
 

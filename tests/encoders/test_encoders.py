@@ -259,7 +259,9 @@ def test_names_that_are_none() -> None:
 
 
 def test_ctranspath_reads_the_published_names(tmp_path: Path) -> None:
-    """A file in the authors' form (names of timm 0.5, under "model"), made here, gives the features of the same network."""
+    """A file in the authors' form (names of timm 0.5, under "model"), made here, gives the features of the
+    same network.
+    """
     from wsi_mil.encoders.models.ctranspath import make_trunk
 
     trunk = make_trunk(3).eval()

@@ -1,4 +1,6 @@
-"""What runs a network: the same features from each, tails of one shape, memory that runs out, preparation as PIL does it."""
+"""What runs a network: the same features from each, tails of one shape, memory that runs out, preparation as
+PIL does it.
+"""
 
 import logging
 
@@ -8,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from wsi_mil.encoders import EncoderSpec, build_encoder, engines
+from wsi_mil.encoders import Computation, EncoderSpec, build_encoder, engines
 from wsi_mil.encoders.engines import TorchEngine, make_engine
-from wsi_mil.encoders.networks import NetworkEncoder
+from wsi_mil.encoders.networks import InputTransform, NetworkEncoder
 from wsi_mil.encoders.published import IMAGENET_MEAN, IMAGENET_STD
 from wsi_mil.errors import ConfigError
 
@@ -28,13 +30,10 @@ def tiles(count: int, size: int = 64) -> Tensor:
 def test_tiles_are_prepared_as_pil_and_torchvision_do(interpolation: str, filter_: Image.Resampling) -> None:
     """Resized to whole grey levels (one apart at most), then (x / 255 - mean) / std."""
     encoder = NetworkEncoder(
-        RESNET,
+        RESNET.model,
+        Computation(),
         nn.Flatten(),
-        torch.device("cpu"),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        input_px=48,
-        interpolation=interpolation,
+        InputTransform(48, IMAGENET_MEAN, IMAGENET_STD, interpolation),
     )
     batch = tiles(3, 80)
     found = encoder.prepare(batch).permute(0, 2, 3, 1).numpy()
@@ -78,9 +77,7 @@ def test_openvino_gives_the_features_of_torch() -> None:
 
 def test_openvino_is_refused_on_a_gpu() -> None:
     with pytest.raises(ConfigError, match=r"runs on the CPU, the device is cuda:1: say execution.device=cpu"):
-        make_engine(
-            RESNET.model_copy(update={"backend": "openvino"}), nn.Identity(), torch.device("cuda:1"), 64
-        )
+        make_engine(Computation(device="cuda:1", backend="openvino"), nn.Identity(), 64)
 
 
 class Small(nn.Module):
@@ -125,9 +122,7 @@ def test_bf16_without_instructions_for_it_is_told(
         caplog.clear()
         monkeypatch.setattr(engines, "cpu_multiplies_bf16", lambda has=has: has)
         with caplog.at_level(logging.WARNING, "wsi_mil"):
-            make_engine(
-                RESNET.model_copy(update={"precision": "bf16"}), nn.Identity(), torch.device("cpu"), 64
-            )
+            make_engine(Computation(precision="bf16"), nn.Identity(), 64)
         assert sum("no bf16 instructions" in record.message for record in caplog.records) == told
 
 

@@ -1,4 +1,6 @@
-"""Folded batch normalisations: the same function, on networks whose statistics are not the initial ones, and nothing where it would not be."""
+"""Folded batch normalisations: the same function, on networks whose statistics are not the initial ones, and
+nothing where it would not be.
+"""
 
 import pytest
 import torch

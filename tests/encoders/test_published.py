@@ -1,4 +1,6 @@
-"""Published encoders without their weights: sizes against the model cards, pooling, checkpoint layouts, scale, the way to the hub."""
+"""Published encoders without their weights: sizes against the model cards, pooling, checkpoint layouts,
+scale, the way to the hub.
+"""
 
 import dataclasses
 import re
@@ -11,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from wsi_mil.contracts.tiles import TileSpec
-from wsi_mil.encoders import EncoderSpec, build_encoder, engines
+from wsi_mil.encoders import Computation, EncoderModel, EncoderSpec, build_encoder, engines
 from wsi_mil.encoders.names import ENCODERS
 from wsi_mil.encoders.pathology import Pooled, make_trunk, names_of_timm
 from wsi_mil.encoders.published import PUBLISHED, refuse_other_scale
@@ -85,17 +87,14 @@ def test_class_token_and_mean_of_patches_without_registers(
 
 def test_gigapath_takes_the_middle() -> None:
     """256 px, of which the network sees 224."""
-    from wsi_mil.encoders.networks import NetworkEncoder
+    from wsi_mil.encoders.networks import InputTransform, NetworkEncoder
 
     record = PUBLISHED["gigapath"]
     encoder = NetworkEncoder(
-        EncoderSpec(name="gigapath"),
+        EncoderModel(name="gigapath"),
+        Computation(),
         torch.nn.Flatten(),
-        torch.device("cpu"),
-        mean=record.mean,
-        std=record.std,
-        input_px=record.input_px,
-        resize_px=record.resize_px,
+        InputTransform(record.input_px, record.mean, record.std, resize_px=record.resize_px),
     )
     batch = tiles(256)
     middle = batch[:, 16:240, 16:240].permute(0, 3, 1, 2) / 255
@@ -211,7 +210,8 @@ def test_tiles_of_another_scale_are_refused_with_the_right_setting() -> None:
     tiles_wanted = TileSpec(mpp=1.0, size_px=224)
     with pytest.raises(
         ConfigError,
-        match=r"uni was made for 0.5 µm/px, tiles of 224 px at 1 µm/px show it 1: set tiles.mpp=0.5 tiles.size_px=224",
+        match=r"uni was trained on 0.5 µm/px, tiles of 224 px at 1 µm/px show it 1: set tiles.mpp=0.5 "
+        r"tiles.size_px=224",
     ):
         refuse_other_scale(EncoderSpec(name="uni"), tiles_wanted)
     refuse_other_scale(EncoderSpec(name="uni", any_mpp=True), tiles_wanted)
@@ -257,7 +257,8 @@ def test_no_access_and_no_network_say_what_to_do(monkeypatch: pytest.MonkeyPatch
         ),
         (
             ConnectionError("no route"),
-            r"could not be fetched from MahmoodLab/UNI \(ConnectionError\).*encoder.weights=PATH to its pytorch_model.bin",
+            r"could not be fetched from MahmoodLab/UNI \(ConnectionError\).*"
+            r"encoder.weights=PATH to its pytorch_model.bin",
         ),
     ):
 

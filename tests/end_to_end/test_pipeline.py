@@ -11,7 +11,7 @@ import pytest
 
 from wsi_mil.config.loading import parse_config
 from wsi_mil.geojson import read_features
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages import run_pipeline, run_stage
 from wsi_mil.testing.qupath import broken_rules

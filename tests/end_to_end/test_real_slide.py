@@ -13,7 +13,7 @@ import shapely
 from wsi_mil.cli import main
 from wsi_mil.config.loading import parse_config
 from wsi_mil.errors import EncoderError, ModelError
-from wsi_mil.io.files import read_json, write_json
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages import predict_slides, run_pipeline
 

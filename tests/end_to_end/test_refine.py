@@ -79,8 +79,8 @@ def test_a_second_time_there_is_nothing_to_do_and_a_changed_setting_is_followed(
     )
     assert before is not None
     assert after is not None
-    assert before["dice"]["own"]["first"] != after["dice"]["own"]["first"]
-    assert before["dice"]["own"]["second"] == after["dice"]["own"]["second"]  # tiles stay as they are
+    assert before.dice_own.first != after.dice_own.first
+    assert before.dice_own.second == after.dice_own.second  # tiles stay as they are
 
 
 def test_maps_of_an_older_model_are_left_out(

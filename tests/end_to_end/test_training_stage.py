@@ -14,7 +14,7 @@ from wsi_mil.config import RunConfig
 from wsi_mil.config.loading import load_config, parse_config, with_trained
 from wsi_mil.config.schema import with_aggregators
 from wsi_mil.errors import ConfigError, DataError, ModelError, StoreError
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.trainings import summarise
 from wsi_mil.scoring import load_model

@@ -21,7 +21,7 @@ from wsi_mil.evaluation.results import FrocResult, MetricsFile, PatchResult
 from wsi_mil.evaluation.slide_level import slide_result
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 
 SPEC = EvaluationSpec(bootstrap=10, froc_mode="corrected")
 TRUTH = np.array([True, True, False, False, True, False])

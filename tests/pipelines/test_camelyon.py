@@ -13,7 +13,7 @@ from pipelines.camelyon import find_files, lay_out
 from wsi_mil.bags import Split, read_labels
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation.pn_stage import node_class, quadratic_kappa
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 from wsi_mil.stages.patients import PatientStage, stage_agreement
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from pipelines.image_pooling import Schedule, augmented, blind_position, measure
 from pipelines.image_pooling_data import Pictures, read_cifar, read_tiny_imagenet
 from pipelines.image_pooling_models import POOLINGS
 from wsi_mil.errors import DataError
-from wsi_mil.io.files import read_json, write_json
+from wsi_mil.io.json import read_json, write_json
 
 
 def picture(rng: np.random.Generator, side: int, colour: int) -> bytes:

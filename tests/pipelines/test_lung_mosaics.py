@@ -28,7 +28,7 @@ from wsi_mil.bags import read_labels
 from wsi_mil.config import load_config
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation import read_annotations
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 from wsi_mil.slides import open_slide
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,8 @@ from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
-from wsi_mil.io.files import write_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import write_json
 from wsi_mil.report.page import read_page
 from wsi_mil.report.section import SECTIONS, Section, model_parts, sections
 from wsi_mil.report.source import ReportSource

@@ -10,7 +10,7 @@ import pytest
 from wsi_mil.config import RunConfig, load_config
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.slide import SlideSource
-from wsi_mil.io.files import write_json
+from wsi_mil.io.json import write_json
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import load_model, read_slide_scores

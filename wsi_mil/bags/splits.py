@@ -12,7 +12,8 @@ from pydantic import Field
 from wsi_mil.contracts.labels import SlideLabel, Target
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError, DataError
-from wsi_mil.io.files import digest_json, read_json, write_json
+from wsi_mil.io.files import digest_json
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.tasks import Detection, Task
 from wsi_mil.tasks.classes import ClassTask
 

@@ -1,11 +1,15 @@
 """wsi-mil refine RUN --model NAME"""
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from wsi_mil.cli.common import finish
+
+if TYPE_CHECKING:
+    from wsi_mil.refine.evaluation import RefinementResult
 
 
 @click.command(
@@ -43,24 +47,16 @@ def command(
     context.exit(code)
 
 
-def table(found: dict[str, Any]) -> str:
+def table(found: "RefinementResult") -> str:
     """Return Dice and FROC before and after as aligned text."""
-    lines = [
-        f"{found['model']}, {found['test_slides']} held-out slides".ljust(44) + " tiles  refined  difference"
-    ]
-    names = {
-        "own": "pixel Dice, the model's threshold",
-        "validation": "pixel Dice, threshold of validation slides",
-    }
-    rows = [(names[rule], values) for rule, values in found["dice"].items()] + [("FROC", found["froc"])]
-    for label, row in rows:
-        low, high = row["low"], row["high"]
-        interval = f" ({low:+.3f} to {high:+.3f})" if low is not None else ""
-        lines.append(
-            f"{label:<44} {_shown(row['second']):>5}  {_shown(row['first']):>7}  {_shown(row['difference'], '+'):>6}{interval}"
-        )
+    heading = f"{found.model}, {found.test_slides} held-out slides"
+    lines = [heading.ljust(44) + " tiles  refined  difference"]
+    for title, row in found.titled():
+        interval = "" if math.isnan(row.low) else f" ({row.low:+.3f} to {row.high:+.3f})"
+        values = f"{_shown(row.second):>5}  {_shown(row.first):>7}  {_shown(row.difference, '+'):>6}"
+        lines.append(f"{title:<44} {values}{interval}")
     return "\n".join(lines)
 
 
-def _shown(value: float | None, sign: str = "") -> str:
-    return "-" if value is None else f"{value:{sign}.3f}"
+def _shown(value: float, sign: str = "") -> str:
+    return "-" if math.isnan(value) else f"{value:{sign}.3f}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_mil.contracts.record import Record, is_positive, require, require_array, require_name
+from wsi_mil.contracts.record import Record, above_zero, require, require_array, require_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class FeatureTable(Record):
         where = f"features of slide {self.slide_id!r} by encoder {self.encoder!r}"
         require_name(self.slide_id, where, "slide_id")
         require_name(self.encoder, where, "encoder")
-        require(is_positive(self.mpp), where, "mpp", "positive", self.mpp)
+        require(above_zero(self.mpp), where, "mpp", "positive", self.mpp)
         require_array(self.coords, where, "coords", ("N", 2), np.int32)
         rows = len(self.coords)
         require_array(self.readable, where, "readable", (rows,), np.bool_)

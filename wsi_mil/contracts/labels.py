@@ -4,12 +4,21 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from wsi_mil.contracts.record import Record, is_positive, require, require_name
+from wsi_mil.contracts.record import Record, above_zero, require, require_name
 
 TaskKind = Literal["detection", "classification", "ordinal", "regression", "survival"]
 """What a label means: see `wsi_mil.tasks`."""
 Target: TypeAlias = int | float | tuple[float, float]
 """What a model is compared with: a class index, a number, or (time, 1 for an event and 0 for censored)."""
+
+
+def is_positive(label: int) -> bool:
+    """Return whether a class index is that of a positive class: any but the first, which is the normal class.
+
+    >>> [is_positive(label) for label in (0, 1, 2)]
+    [False, True, True]
+    """
+    return label > 0
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class SlideLabel(Record):
         require_name(self.slide_id, where, "slide_id")
         require(self.label is None or self.label >= 0, where, "label", "a class index from 0 on", self.label)
         mpp = self.mpp if isinstance(self.mpp, tuple) else (self.mpp,)
-        valid = all(number is None or is_positive(number) for number in mpp)
+        valid = all(number is None or above_zero(number) for number in mpp)
         require(valid, where, "mpp", "positive", self.mpp)
         value = self.value if isinstance(self.value, tuple) else (self.value,)
         valid = all(number is None or math.isfinite(number) for number in value)

@@ -136,10 +136,10 @@ def require_array(
     require(fits, where, field, expected, value)
 
 
-def is_positive(*values: float) -> bool:
+def above_zero(*values: float) -> bool:
     """Return whether all values are finite and above 0.
 
-    >>> is_positive(0.5, 2), is_positive(0.5, float("inf"))
+    >>> above_zero(0.5, 2), above_zero(0.5, float("inf"))
     (True, False)
     """
     return all(math.isfinite(value) and value > 0 for value in values)

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_mil.contracts.labels import is_positive
 from wsi_mil.contracts.record import Record, require, require_array, require_name
 from wsi_mil.contracts.score_kinds import SCORE_KINDS, ScoreKind
 from wsi_mil.errors import DataError
@@ -166,7 +167,7 @@ class SlideScoreRow(Record):
     @property
     def positive(self) -> bool:
         """Whether the label is a positive class (any but the first). Raises DataError without a label."""
-        return self.class_index > 0
+        return is_positive(self.class_index)
 
 
 @dataclass(frozen=True)

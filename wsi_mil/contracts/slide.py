@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from wsi_mil.contracts.record import Record, is_positive, require, require_name
+from wsi_mil.contracts.record import Record, above_zero, require, require_name
 from wsi_mil.errors import SlideError, StoreError
 from wsi_mil.io.remote import Location
 
@@ -53,12 +53,12 @@ class SlideInfo(Record):
         expected = "one or more (width, height) of at least 1 pixel"
         broken = "the file's pyramid is broken, export the slide again"
         require(valid, where, "level_sizes_px", expected, sizes, SlideError, broken)
-        valid = len(downsamples) == len(sizes) and is_positive(*downsamples)
+        valid = len(downsamples) == len(sizes) and above_zero(*downsamples)
         expected = f"positive, one for each of {len(sizes)} levels"
         require(valid, where, "level_downsamples", expected, downsamples, SlideError, broken)
         for field in ("mpp_x", "mpp_y"):
             value = getattr(self, field)
-            require(is_positive(value), where, field, "positive (µm/px)", value, SlideError)
+            require(above_zero(value), where, field, "positive (µm/px)", value, SlideError)
 
     @property
     def width_px(self) -> int:
@@ -93,7 +93,7 @@ class SlideSource(Record):
         require_name(self.slide_id, where, "slide_id", SlideError)
         require(self.path != "", where, "path", "a path, a URL or None", self.path, SlideError)
         mpp = self.mpp if isinstance(self.mpp, tuple) else (self.mpp,)
-        valid = all(value is None or is_positive(value) for value in mpp)
+        valid = all(value is None or above_zero(value) for value in mpp)
         require(valid, where, "mpp", "positive (µm/px)", self.mpp, SlideError)
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_serializer, model_validator
 
-from wsi_mil.contracts.record import Record, is_positive, require, require_array, require_name
+from wsi_mil.contracts.record import Record, above_zero, require, require_array, require_name
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.io.files import digest_bytes, digest_json
 
@@ -74,7 +74,7 @@ class ReadPlan(Record):
         require(self.level >= 0, "read plan", "level", "0 or more", self.level)
         for field in ("downsample_x", "downsample_y", "tile_width0_px", "tile_height0_px"):
             value = getattr(self, field)
-            require(is_positive(value), "read plan", field, "positive", value)
+            require(above_zero(value), "read plan", field, "positive", value)
         for field in ("read_width_px", "read_height_px"):
             value = getattr(self, field)
             require(value >= 1, "read plan", field, "1 or more", value)
@@ -104,7 +104,7 @@ class TileTable(Record):
         require_name(self.slide_id, where, "slide_id")
         require_name(self.tissue_source, where, "tissue_source")
         require(min(self.slide_size_px) >= 1, where, "slide_size_px", "1 or more", self.slide_size_px)
-        require(is_positive(*self.mpp_xy), where, "mpp_xy", "positive", self.mpp_xy)
+        require(above_zero(*self.mpp_xy), where, "mpp_xy", "positive", self.mpp_xy)
         require_array(self.coords, where, "coords", ("N", 2), np.int32)
         require_array(self.tissue, where, "tissue", (len(self.coords),), np.float32)
         within = bool(((self.tissue >= 0) & (self.tissue <= 1)).all())

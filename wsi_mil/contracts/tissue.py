@@ -6,7 +6,7 @@ import numpy as np
 from shapely import MultiPolygon
 
 from wsi_mil.contracts.arrays import Mask
-from wsi_mil.contracts.record import Record, is_positive, require, require_array, require_name
+from wsi_mil.contracts.record import Record, above_zero, require, require_array, require_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class TissueMask(Record):
         require_array(self.mask, where, "mask", ("rows", "columns"), np.bool_)
         for field in ("scale_x_px", "scale_y_px", "mpp"):
             value = getattr(self, field)
-            require(is_positive(value), where, field, "positive", value)
+            require(above_zero(value), where, field, "positive", value)
         valid = isinstance(self.polygons, MultiPolygon)
         require(valid, where, "polygons", "a MultiPolygon", self.polygons)
         require_name(self.source, where, "source")

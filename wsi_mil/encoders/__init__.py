@@ -1,4 +1,4 @@
-"""Encoders: from the pixels of tiles to feature vectors."""
+"""Encoders: they turn the pixels of tiles into feature vectors."""
 
 import lazy_loader
 

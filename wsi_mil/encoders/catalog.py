@@ -1,27 +1,27 @@
-"""Which encoders there are, and how each is built."""
+"""Build an encoder from its settings, and list the encoders that there are."""
 
 from collections.abc import Callable
 
-import torch
-
 from wsi_mil.encoders.base import Encoder, pick_device
 from wsi_mil.encoders.names import ENCODERS, FAMILIES, is_family
-from wsi_mil.encoders.spec import EncoderSpec
+from wsi_mil.encoders.spec import Computation, EncoderModel, EncoderSpec
 from wsi_mil.encoders.views import View
 from wsi_mil.errors import ConfigError
 
-Builder = Callable[[EncoderSpec, torch.device], Encoder]
+Builder = Callable[[EncoderModel, Computation], Encoder]
+"""What an encoder's module offers as BUILD: a function or a class."""
 
 
 def build_encoder(spec: EncoderSpec, device: str = "auto") -> Encoder:
     """Return the encoder that `spec` names, on `device`.
 
-    Raises ConfigError with the nearest names, or EncoderError if its weights cannot be had.
+    Raises ConfigError with the nearest names for an unknown one, and EncoderError if its weights cannot be
+    loaded.
 
     >>> build_encoder(EncoderSpec(name="texture"), "cpu").dim
     106
     """
-    target = pick_device(device)
+    computation = spec.computation(str(pick_device(device)))
     if is_family(spec.name):
         family, _, model = spec.name.partition(":")
         if not model:
@@ -31,10 +31,11 @@ def build_encoder(spec: EncoderSpec, device: str = "auto") -> Encoder:
         builder: Builder = FAMILIES.load(family)
     else:
         builder = ENCODERS.load(spec.name)
-    encoder = builder(spec, target)
+    encoder = builder(spec.model, computation)
     if not isinstance(encoder, Encoder):
         raise ConfigError(
-            f"encoder {spec.name!r} made a {type(encoder).__name__}: it must derive from wsi_mil.encoders.Encoder"
+            f"encoder {spec.name!r} made a {type(encoder).__name__}: it must derive from "
+            "wsi_mil.encoders.Encoder"
         )
     return encoder.seen_as(View.of(spec))
 

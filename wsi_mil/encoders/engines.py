@@ -1,43 +1,52 @@
-"""What runs a network: torch, torch compiled, or OpenVINO. Prepared images in, features out; the tail of a slide costs no second shape."""
+"""What runs a network: torch, torch with compilation, or OpenVINO. Prepared images in, features out.
+
+Compiled networks always see batches of one size: an incomplete batch is filled with empty images, because
+every new shape would be compiled again.
+"""
 
 import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsi_mil.encoders.folding import fold_batch_norms
-from wsi_mil.encoders.spec import EncoderSpec
+from wsi_mil.encoders.spec import Computation
 from wsi_mil.errors import ConfigError, EncoderError
 from wsi_mil.logs import logger
 
 CPU_ROWS = 8
-"""Images that go through a network together on a CPU: what lies between two layers then stays in its cache."""
+"""Images that a CPU runs together: the values between two layers then fit its cache."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Engine = Callable[[Tensor], Tensor]
 """(B, 3, S, S) float32 on the device -> (B, dim) float32."""
 
 
-def make_engine(spec: EncoderSpec, trunk: nn.Module, device: torch.device, input_px: int) -> Engine:
-    """Return what runs `trunk` as `spec` asks. Raises ConfigError for a combination that does not exist."""
-    if spec.precision == "bf16" and device.type == "cpu" and not cpu_multiplies_bf16():
+def make_engine(computation: Computation, trunk: nn.Module, input_px: int) -> Engine:
+    """Return what runs `trunk` as `computation` asks.
+
+    Raises ConfigError for a combination that does not exist.
+    """
+    device = torch.device(computation.device)
+    if computation.precision == "bf16" and device.type == "cpu" and not cpu_multiplies_bf16():
         logger().warning("encoder.precision=bf16: this CPU has no bf16 instructions, fp32 is faster here")
-    if spec.backend == "openvino":
+    if computation.backend == "openvino":
         if device.type != "cpu":
             raise ConfigError(
-                f"encoder.backend=openvino runs on the CPU, the device is {device}: say execution.device=cpu or encoder.backend=torch"
+                f"encoder.backend=openvino runs on the CPU, the device is {device}: say execution.device=cpu "
+                "or encoder.backend=torch"
             )
-        return OpenVinoEngine(trunk, spec.batch_size, input_px, spec.precision)
+        return OpenVinoEngine(trunk, computation.batch_size, input_px, computation.precision)
+    rows = computation.batch_size
     if device.type == "cpu":
-        trunk = fold_batch_norms(
-            trunk, torch.rand(1, 3, input_px, input_px, generator=torch.Generator().manual_seed(0))
-        )
-    rows = min(spec.batch_size, CPU_ROWS) if device.type == "cpu" else spec.batch_size
-    return TorchEngine(trunk, device, PRECISIONS[spec.precision], rows, spec.compile)
+        example = torch.rand(1, 3, input_px, input_px, generator=torch.Generator().manual_seed(0))
+        trunk = fold_batch_norms(trunk, example)
+        rows = min(rows, CPU_ROWS)
+    return TorchEngine(trunk, device, PRECISIONS[computation.precision], rows, computation.compile)
 
 
 def cpu_multiplies_bf16() -> bool:
@@ -46,20 +55,26 @@ def cpu_multiplies_bf16() -> bool:
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
+@final
 class TorchEngine:
-    """The network in torch, channels last, at most `rows` images at once. What the device's memory does not hold is halved, and stays so."""
+    """The network in torch, channels last, on at most `rows` images at once.
+
+    When a batch does not fit the device's memory, the batch size is halved and stays at that.
+    """
 
     def __init__(
         self, trunk: nn.Module, device: torch.device, dtype: torch.dtype, rows: int, compiled: bool = False
     ) -> None:
-        self._trunk: nn.Module = trunk.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        moved = trunk.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._trunk: nn.Module = moved
         self._run: Any = torch.compile(self._trunk) if compiled else self._trunk
         self._fixed = rows if compiled else None  # every other shape would be compiled again
-        self._autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+        self._device_type, self._dtype = device.type, dtype
         self._most = rows
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
+        """Return (B, dim) float32 features of (B, 3, S, S) float32 images on the device."""
         while True:
             try:
                 return torch.cat([self._batch(part) for part in images.split(self._most)])
@@ -69,19 +84,20 @@ class TorchEngine:
                 self._most = max(min(self._most, len(images)) // 2, 1)
                 self._fixed = self._most if self._fixed else None
                 logger().warning(
-                    "encoder: out of memory on the device, going on with batches of %d", self._most
+                    "encoder: the device is out of memory, continuing with batches of %d", self._most
                 )
                 torch.cuda.empty_cache()
 
     def _batch(self, images: Tensor) -> Tensor:
         count = len(images)
-        with self._autocast:
-            features: Tensor = self._run(_padded(images, self._fixed))
+        with torch.autocast(self._device_type, self._dtype, enabled=self._dtype != torch.float32):
+            features: Tensor = self._run(_filled_up(images, self._fixed))
         return features[:count].float().flatten(1)
 
 
+@final
 class OpenVinoEngine:
-    """The same network in OpenVINO, compiled for one shape; made when it is first used."""
+    """The network in OpenVINO, compiled for one shape at the first use."""
 
     def __init__(self, trunk: nn.Module, batch_size: int, input_px: int, precision: str) -> None:
         try:
@@ -96,9 +112,7 @@ class OpenVinoEngine:
     def _compiled(self) -> Any:
         try:
             with torch.inference_mode(), warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # what torch thinks of being traced is no business of our user
+                warnings.simplefilter("ignore")  # torch warns about tracing, which a user cannot change
                 model = self._openvino.convert_model(
                     self._trunk, example_input=torch.zeros(self._shape), input=[self._shape]
                 )
@@ -114,15 +128,25 @@ class OpenVinoEngine:
         return self._openvino.Core().compile_model(model, "CPU", hints)
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Return (B, dim) float32 features of (B, 3, S, S) float32 images."""
         parts = []
         for part in images.split(self._shape[0]):
-            found = self._compiled(_padded(part, self._shape[0]).contiguous().numpy())[0]
+            found = self._compiled(_filled_up(part, self._shape[0]).contiguous().numpy())[0]
             parts.append(torch.from_numpy(found[: len(part)].copy()).float().flatten(1))
         return torch.cat(parts)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what cannot be pickled: compiled network and library are made and imported again."""
+        return {key: value for key, value in vars(self).items() if key not in ("_compiled", "_openvino")}
 
-def _padded(images: Tensor, count: int | None) -> Tensor:
-    """Return `images` with empty ones behind, `count` in all, where that is asked."""
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        import openvino
+
+        vars(self).update(state, _openvino=openvino)
+
+
+def _filled_up(images: Tensor, count: int | None) -> Tensor:
+    """Return `images` followed by empty ones, `count` in all; unchanged for None or when there are enough."""
     missing = (count or 0) - len(images)
     if missing <= 0:
         return images

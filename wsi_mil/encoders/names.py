@@ -1,18 +1,18 @@
-"""Names of encoders and of families of encoders. Listing them imports no encoder."""
+"""The names of encoders and of families of encoders. Listing them imports no encoder."""
 
 from wsi_mil.encoders.published import PUBLISHED
 from wsi_mil.registry import FolderRegistry, OpenRegistry
 
 
 class _Encoders(FolderRegistry):
-    """The modules of encoders/models, and the published encoders, which one builder makes from their records."""
+    """The modules of encoders/models and the published encoders, which one builder makes."""
 
     @property
     def own(self) -> dict[str, str]:
         return {**dict.fromkeys(PUBLISHED, "wsi_mil.encoders.pathology:build_published"), **super().own}
 
     def __getitem__(self, name: str) -> str:
-        return OpenRegistry.__getitem__(self, name)  # an unknown name is answered with the nearest ones
+        return OpenRegistry.__getitem__(self, name)  # for an unknown name, its error gives the nearest ones
 
 
 ENCODERS = _Encoders("encoder", "wsi_mil.encoders.models", "BUILD", "wsi_mil.encoders")
@@ -30,6 +30,9 @@ def is_family(name: str) -> bool:
 
 
 def check_encoder(name: str) -> None:
-    """Raise ConfigError, with the nearest names, unless `name` is an encoder, of a family, or `package.module:Name`."""
+    """Raise ConfigError, with the nearest names, for a name of no encoder.
+
+    Names are those of encoders, `family:model` and `package.module:Name`; the last is not imported here.
+    """
     if not is_family(name):
         _ = ENCODERS[name]

@@ -1,12 +1,12 @@
-"""Published pathology encoders: what each is, what it was made for, and under which licence its weights come.
+"""Published pathology encoders: architecture, input, scales and licence of each.
 
-Facts are those of the authors' model cards and papers. Nothing of theirs is in this repository; weights are fetched from the hub
-under the user's own account, or read from a local file.
+The facts come from the authors' model cards and papers. This repository holds none of their weights: they are
+fetched from the hub under the user's own account, or read from a local file.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
@@ -14,7 +14,8 @@ from wsi_mil.errors import ConfigError
 
 Triple = tuple[float, float, float]
 Pooling = Literal["class", "class+mean", "pooled"]
-"""class: the class token; class+mean: it, and behind it the mean of the patch tokens; pooled: the network's own average."""
+"""class: the class token. class+mean: the class token followed by the mean of the patch tokens. pooled: the
+average that the network itself takes."""
 
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
@@ -24,19 +25,24 @@ OPTIMUS_STD: Triple = (0.211883, 0.230117, 0.177517)
 LUNIT_MEAN: Triple = (0.70322989, 0.53606487, 0.66096631)
 LUNIT_STD: Triple = (0.21716536, 0.26081574, 0.20723464)
 TOLERANCE = 0.15
-"""The usual 256 px resized to 224 px is 14 % coarser, and common."""
+"""Accepted relative difference in scale: the common 256 px tiles resized to 224 px are 14 % coarser."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """One encoder. `mpps`: the scales in µm/px that its input was made for (empty: none in particular); `resize_px`: tiles are
-    brought to this side and the middle `input_px` are taken; `hub`: repository; `layout`: whose names its checkpoint uses."""
+    """One encoder.
+
+    `architecture`, `options`: arguments of timm.create_model. `dim`: features per tile. `hub`, `file`:
+    repository and name of the checkpoint. `mpps`: the scales in µm/px on which it was trained; empty if there
+    is none in particular. `resize_px`: tiles are resized to this side and the central `input_px` are taken.
+    `layout`: the library whose names the checkpoint uses.
+    """
 
     architecture: str
     dim: int
     licence: str
     hub: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     pooling: Pooling = "class"
     input_px: int = 224
     resize_px: int = 224
@@ -234,7 +240,10 @@ PUBLISHED: dict[str, Published] = {
 
 
 def refuse_other_scale(encoder: EncoderSpec, tiles: TileSpec) -> None:
-    """Raise ConfigError, with the settings that fit, if the tiles show a published encoder another scale than it was made for."""
+    """Raise ConfigError if a published encoder was trained on another scale than that of the tiles.
+
+    The error names settings that fit.
+    """
     known = PUBLISHED.get(encoder.name)
     if known is None or not known.mpps or encoder.any_mpp:
         return
@@ -242,28 +251,24 @@ def refuse_other_scale(encoder: EncoderSpec, tiles: TileSpec) -> None:
     if any(abs(seen / mpp - 1) <= TOLERANCE and tiles.mpp / mpp - 1 <= TOLERANCE for mpp in known.mpps):
         return
     enlarged = " by enlarging" if seen < tiles.mpp else ""
+    scales = " or ".join(f"{mpp:g}" for mpp in known.mpps)
     nearest = min(known.mpps, key=lambda mpp: abs(seen / mpp - 1))
     raise ConfigError(
-        f"encoder {encoder.name} was made for {' or '.join(f'{mpp:g}' for mpp in known.mpps)} µm/px, tiles of {tiles.size_px} px at "
-        f"{tiles.mpp:g} µm/px show it {seen:.3g}{enlarged}: set tiles.mpp={nearest:g} tiles.size_px={known.resize_px}, or encoder.any_mpp=true"
+        f"encoder {encoder.name} was trained on {scales} µm/px, tiles of {tiles.size_px} px at "
+        f"{tiles.mpp:g} µm/px show it {seen:.3g}{enlarged}: set tiles.mpp={nearest:g} "
+        f"tiles.size_px={known.resize_px}, or encoder.any_mpp=true"
     )
 
 
 def catalog_table(names: list[str]) -> str:
-    """Return one line per published encoder: features, input, scales, pooling, licence."""
+    """Return a table with one line per published encoder: features, input, scales, pooling, licence, hub."""
     head = ("encoder", "features", "input px", "µm/px", "pooling", "licence", "hub")
-    rows = [head] + [
-        (
-            name,
-            str(p.dim),
-            str(p.input_px),
-            ", ".join(f"{mpp:g}" for mpp in p.mpps) or "any",
-            p.pooling,
-            p.licence,
-            p.hub or "-",
-        )
-        for name, p in ((name, PUBLISHED[name]) for name in names)
-    ]
+    rows = [head]
+    for name in names:
+        record = PUBLISHED[name]
+        scales = ", ".join(f"{mpp:g}" for mpp in record.mpps) or "any"
+        sizes = (str(record.dim), str(record.input_px), scales)
+        rows.append((name, *sizes, record.pooling, record.licence, record.hub or "-"))
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

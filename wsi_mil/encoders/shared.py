@@ -1,4 +1,4 @@
-"""One encoder per process."""
+"""One encoder per process, shared by all slides that the process works on."""
 
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ from wsi_mil.encoders.views import View
 
 @lru_cache(maxsize=2)
 def shared_encoder(spec: EncoderSpec, device: str) -> Encoder:
-    """Return one encoder per process, however many slides it serves; views share the network of the plain one."""
+    """Return the encoder of `spec`, built at the first call; views share the network of the plain encoder."""
     plain = spec.model_copy(update={"stain": "none", "view": 0, "views": 0})
     return (
         build_encoder(spec, device) if spec == plain else shared_encoder(plain, device).seen_as(View.of(spec))

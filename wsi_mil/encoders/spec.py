@@ -1,59 +1,146 @@
-"""What was asked of an encoder."""
+"""The settings of feature extraction, and the three records that the code takes from them."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from wsi_mil.contracts.spec import Spec
 
+Precision = Literal["fp32", "bf16", "fp16"]
+Backend = Literal["torch", "openvino"]
+Stain = Literal["none", "macenko", "reinhard"]
+Side = Annotated[int, Field(ge=16)]
+BatchSize = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+ViewCount = Annotated[int, Field(ge=0, le=16)]
 
-class EncoderSpec(Spec):
-    """`name`: texture, timm:<model> or torchvision:<model>. `weights`: pretrained, random (then `seed` counts), or
-    the path of a .safetensors, .pth or .npz checkpoint. `input_px`: tiles are resized to this side. `backend`: openvino
-    runs networks on CPUs faster than torch (needs the extra `openvino`). `compile`: let torch compile the network first."""
+
+class EncoderModel(Spec):
+    """What makes the features: another value here means other features.
+
+    `name`: an encoder, `family:model` or `package.module:Name`. `weights`: pretrained, random, or the path of
+    a checkpoint. `revision`: commit, tag or branch of the repository on the hub; None for its main branch.
+    `seed`: of random weights. `input_px`: tiles are resized to this side; None for the encoder's own input
+    size. `stain`: the stains that every slide is given before it is encoded.
+    """
 
     name: str = "texture"
     weights: str = "pretrained"
-    input_px: int | None = Field(default=None, ge=16)
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    backend: Literal["torch", "openvino"] = "torch"
+    revision: str | None = None
+    seed: int = 0
+    input_px: Side | None = None
+    stain: Stain = "none"
+
+
+class Computation(Spec):
+    """How the features are computed. An encoder whose values depend on one of these says so in its identity.
+
+    `device`: a torch device such as cpu or cuda:0. `compile`: torch compiles the network first. `batch_size`:
+    tiles that are encoded together.
+    """
+
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    backend: Backend = "torch"
     compile: bool = False
-    batch_size: int = Field(default=64, ge=1)
-    max_unreadable: float = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        description="a slide fails if its file does not give more than this share of its tiles",
+    batch_size: BatchSize = 64
+
+
+class Augmentation(Spec):
+    """Which view of a slide these features show.
+
+    `view`: 0 for the tiles as they are, n for the n-th augmented view. `stain_strength`: how far the stains
+    of a view are changed. `seed`: of these changes.
+    """
+
+    view: ViewCount = 0
+    stain_strength: Fraction = 0.0
+    seed: int = 0
+
+
+class EncoderSpec(Spec):
+    """The block `encoder` of a configuration: flat keys, as users write them.
+
+    `name`: texture, timm:<model>, torchvision:<model> or a published encoder. `weights`: pretrained, random
+    (then `seed` counts), or the path of a .safetensors, .pth or .npz checkpoint. `input_px`: tiles are
+    resized to this side. `backend`: openvino runs networks on CPUs faster than torch (needs the extra
+    `openvino`). `compile`: torch compiles the network first.
+
+    The digest of this record is part of stored models, so a key is never renamed. The code takes its values
+    from `model` (what makes the features), `computation` (how) and `augmentation` (which view).
+
+    >>> EncoderSpec(name="timm:resnet18", batch_size=8).computation("cpu").batch_size
+    8
+    """
+
+    name: str = "texture"
+    weights: str = "pretrained"
+    input_px: Side | None = None
+    precision: Precision = "fp32"
+    backend: Backend = "torch"
+    compile: bool = False
+    batch_size: BatchSize = 64
+    max_unreadable: Fraction = Field(
+        default=0.05, description="a slide fails if more than this fraction of its tiles cannot be read"
     )
     any_mpp: bool = Field(
-        default=False, description="take tiles of another scale than a published encoder was made for"
+        default=False, description="accept tiles of another scale than a published encoder was trained on"
     )
     revision: str | None = Field(
         default=None, description="commit, tag or branch of the hub's repository; None: its main branch"
     )
-    stain: Literal["none", "macenko", "reinhard"] = Field(
+    stain: Stain = Field(
         default="none",
-        description="give every slide the stains of a reference slide first; found in a sample of its tiles",
+        description="give every slide the stains of a reference slide, measured on a sample of its tiles",
     )
-    views: int = Field(
+    views: ViewCount = Field(
         default=0,
-        ge=0,
-        le=16,
-        description="augmented views (turns, flips, other stains) stored beside the plain features",
+        description="augmented views (rotations, flips, other stains) stored beside the plain features",
     )
-    view_stain_strength: float = Field(
-        default=0.3, ge=0, le=1, description="how far the stains of views go: 1 is up to 25 degrees and 60 %"
+    view_stain_strength: Fraction = Field(
+        default=0.3, description="how far the stains of views are changed: 1 is up to 25 degrees and 60 %"
     )
-    view: int = Field(
-        default=0, ge=0, le=16, description="set by `views`: which one these features are, 0 the plain ones"
+    view: ViewCount = Field(
+        default=0,
+        description="set by the program: which of the views these features are, 0 for the plain ones",
     )
     seed: int = 0
     alias: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$", description="the name on disk")
 
     @property
+    def model(self) -> EncoderModel:
+        """What makes the features."""
+        return EncoderModel(
+            name=self.name,
+            weights=self.weights,
+            revision=self.revision,
+            seed=self.seed,
+            input_px=self.input_px,
+            stain=self.stain,
+        )
+
+    def computation(self, device: str) -> Computation:
+        """Return how the features are computed on `device`, which the block `execution` names."""
+        return Computation(
+            device=device,
+            precision=self.precision,
+            backend=self.backend,
+            compile=self.compile,
+            batch_size=self.batch_size,
+        )
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """Which view these features are; strength and seed matter for augmented views only."""
+        if not self.view:
+            return Augmentation()
+        return Augmentation(view=self.view, stain_strength=self.view_stain_strength, seed=self.seed)
+
+    @property
     def key(self) -> str:
-        """The name under which features lie in a store: the alias, or the name in letters that every disk takes.
+        """The name under which features lie in a store: the alias, or the name in characters that every disk
+        takes.
 
         >>> EncoderSpec(name="timm:resnet18").key
         'timm.resnet18'
@@ -64,5 +151,5 @@ class EncoderSpec(Spec):
 
     @property
     def augmented(self) -> tuple["EncoderSpec", ...]:
-        """The specifications of the views that are stored beside the plain features."""
+        """The specifications of the augmented views that are stored beside the plain features."""
         return tuple(self.model_copy(update={"view": number + 1, "views": 0}) for number in range(self.views))

@@ -1,7 +1,9 @@
-"""What is done to tiles before the encoder sees them: stains as in a reference slide, and views for augmentation.
+"""What is done to tiles before they are encoded: stains as on a reference slide, and augmented views.
 
-Colours are changed by one map per slide, found in a sample of its tiles, so a tile's features do not depend on the tiles beside it.
-A view is a flip or turn and other stains, drawn for the slide: a second table of features to train on, not a better one.
+The colours of a slide are changed by one map, which is found in a sample of the slide's tiles. The features
+of a tile therefore do not depend on the other tiles of its batch. An augmented view rotates or flips the
+tiles and changes their stains by chance; its features are stored as a second table, which training may draw
+from.
 """
 
 import hashlib
@@ -20,13 +22,18 @@ from wsi_mil.stains import ColourMap, jitter_map, macenko_map, reinhard_map
 
 NORMALISERS = {"macenko": macenko_map, "reinhard": reinhard_map}
 SAMPLE_TILES, SAMPLE_PIXELS = 24, 100_000
-"""So many of a slide's tiles, evenly spread, and about so many of their pixels tell its stains."""
+"""Stains are measured on this many tiles of a slide, spread evenly, and on about this many pixels in all."""
 Colours = tuple[ColourMap, ...]
+"""The colour changes of one slide, in the order in which they are applied."""
 
 
 @dataclass(frozen=True)
 class View:
-    """`stain`: none, macenko or reinhard. `number` 0 is the plain view; others turn the tile and change stains by `strength`."""
+    """What is done to the tiles of a slide before they are encoded.
+
+    `stain`: none, macenko or reinhard. `number`: 0 for the plain view; others rotate or flip the tile and
+    change its stains by `strength` (0 to 1), drawn under `seed`.
+    """
 
     stain: str = "none"
     number: int = 0
@@ -35,16 +42,13 @@ class View:
 
     @classmethod
     def of(cls, spec: EncoderSpec) -> "View":
-        return cls(
-            spec.stain,
-            spec.view,
-            spec.view_stain_strength if spec.view else 0.0,
-            spec.seed if spec.view else 0,
-        )
+        """Return the view that `spec` asks for."""
+        chosen = spec.augmentation
+        return cls(spec.model.stain, chosen.view, chosen.stain_strength, chosen.seed)
 
     @property
     def identity(self) -> dict[str, object]:
-        """What features depend on, beside the encoder; nothing for tiles as they are."""
+        """What the view adds to the identity of an encoder; empty for tiles as they are."""
         found: dict[str, object] = {"stain": self.stain} if self.stain != "none" else {}
         if self.number:
             found["view"] = {"number": self.number, "stain_strength": self.strength, "seed": self.seed}
@@ -52,23 +56,34 @@ class View:
 
     @property
     def needs_sample(self) -> bool:
+        """Whether the colours of a slide have to be measured on a sample of its tiles."""
         return self.stain != "none" or self.strength > 0
 
     def colours(self, slide_id: str, sample: RGB) -> Colours:
-        """Return the slide's maps, one after the other, from a sample of its tiles; none, with a warning, if it shows no tissue."""
+        """Return the colour changes of a slide, found in `sample` (..., 3) uint8 of its tiles.
+
+        The random part depends on seed, view number and slide id alone, not on other slides or their order.
+        Without enough tissue in the sample it returns none and warns.
+        """
         try:
             maps = [NORMALISERS[self.stain](sample)] if self.stain != "none" else []
             if self.strength > 0:
-                digest = hashlib.sha256(slide_id.encode()).digest()[:8]
-                rng = np.random.default_rng([self.seed, self.number, int.from_bytes(digest, "little")])
-                maps.append(jitter_map(sample, self.strength, rng))
+                maps.append(jitter_map(sample, self.strength, self._generator(slide_id)))
         except SlideError as error:
             logger().warning("slide %s keeps its colours: %s", slide_id, error)
             return ()
         return tuple(maps)
 
+    def _generator(self, slide_id: str) -> np.random.Generator:
+        # Not named_generator: stored views were drawn from this one, and other draws would make them stale.
+        digest = hashlib.sha256(slide_id.encode()).digest()[:8]
+        return np.random.default_rng([self.seed, self.number, int.from_bytes(digest, "little")])
+
     def __call__(self, pixels: Tensor, colours: Sequence[Colours]) -> Tensor:
-        """Return the tiles (B, S, S, 3) uint8 of this view, on their device; `colours`: of the slide of each tile."""
+        """Return the tiles (B, S, S, 3) uint8 as this view shows them, on their device.
+
+        `colours`: for each tile the colour changes of its slide.
+        """
         for step in range(max(map(len, colours), default=0)):
             pixels = recolour(pixels, [maps[step] if len(maps) > step else None for maps in colours])
         if self.number:
@@ -79,30 +94,31 @@ class View:
 
 
 def recolour(pixels: Tensor, maps: Sequence[ColourMap | None]) -> Tensor:
-    """Return tiles (B, S, S, 3) uint8 whose colours are changed by the map of each; None leaves a tile as it is.
+    """Return tiles (B, S, S, 3) uint8, each with its colours changed by its own map; None leaves a tile
+    unchanged.
 
-    Written out plane by plane: a library's matrix product may round a pixel differently in another batch.
+    The products are written out plane by plane, since a library's matrix product may round a pixel
+    differently in another batch.
     """
     identity = ColourMap.of_density(np.eye(3))
     used = [entry or identity for entry in maps]
     table = torch.log((torch.arange(256, dtype=torch.float32) + 1) / 256).to(pixels.device)
 
-    def each(values: Sequence[np.ndarray]) -> Tensor:
-        return (
-            torch.from_numpy(np.stack(values)).float().to(pixels.device)[..., None, None]
-        )  # (B, 3, 3, 1, 1) or (B, 3, 1, 1)
+    def stacked(values: Sequence[np.ndarray]) -> Tensor:
+        """(B, 3, 3, 1, 1) of matrices, or (B, 3, 1, 1) of vectors, on the device of the pixels."""
+        return torch.from_numpy(np.stack(values)).float().to(pixels.device)[..., None, None]
 
     planes = [pixels[..., channel] for channel in range(3)]
     if all((entry.primaries == np.eye(3)).all() for entry in used):
         logs = [table[plane.int()] for plane in planes]
         back = None
     else:
-        primaries = each([entry.primaries for entry in used])
+        primaries = stacked([entry.primaries for entry in used])
         light = _product([(plane.float() + 1) / 256 for plane in planes], primaries)
         logs = [plane.log() for plane in light]
-        back = each([np.linalg.inv(entry.primaries) for entry in used])
-    shift = each([entry.shift for entry in used])
-    changed = _product(logs, each([entry.matrix for entry in used]))
+        back = stacked([np.linalg.inv(entry.primaries) for entry in used])
+    shift = stacked([entry.shift for entry in used])
+    changed = _product(logs, stacked([entry.matrix for entry in used]))
     light = [(plane + shift[:, channel]).exp() for channel, plane in enumerate(changed)]
     if back is not None:
         light = _product(light, back)
@@ -112,5 +128,5 @@ def recolour(pixels: Tensor, maps: Sequence[ColourMap | None]) -> Tensor:
 
 
 def _product(planes: list[Tensor], matrix: Tensor) -> list[Tensor]:
-    """Three planes (B, S, S) times (B, 3, 3, 1, 1), as rows."""
+    """Return three planes (B, S, S), taken as row vectors, times `matrix` (B, 3, 3, 1, 1)."""
     return [sum((planes[i] * matrix[:, i, j] for i in (1, 2)), planes[0] * matrix[:, 0, j]) for j in range(3)]

@@ -1,4 +1,4 @@
-"""Checkpoints of networks: read without running anything that is in them, and checked key by key."""
+"""Checkpoints of networks: read without running code that they may hold, and checked tensor by tensor."""
 
 import hashlib
 from pathlib import Path
@@ -15,7 +15,8 @@ SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".ckpt")
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a .safetensors, .npz or .pth file by name.
 
-    .npz is read without pickle; .pth with torch's tensors-only reader, which refuses everything else.
+    .npz is read without pickle. .pth is read by torch's loader for tensors only, which refuses everything
+    else. Raises EncoderError for an absent, damaged or unsafe file.
     """
     if not path.exists():
         raise EncoderError(
@@ -47,9 +48,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def load_trunk(model: nn.Module, tensors: dict[str, Tensor], name: str, source: str) -> None:
-    """Load `tensors` into a headless network; every one of its own tensors must be there with its shape.
+    """Load `tensors` into a network without a head; each tensor of the network must be there with its shape.
 
-    What the network lacks (a class head) is left out. Raises EncoderError with the first keys that do not fit.
+    Tensors that the network does not have (a classification head) are ignored. Raises EncoderError with the
+    first keys that do not fit; `name` and `source` are the encoder and the file in that message.
     """
     own = model.state_dict()
     counters = {key for key in own if key.endswith("num_batches_tracked")}
@@ -61,14 +63,14 @@ def load_trunk(model: nn.Module, tensors: dict[str, Tensor], name: str, source: 
     ]
     if missing or wrong:
         raise EncoderError(
-            f"{source} does not fit {name}: {len(missing)} tensors missing {missing[:3]}, {len(wrong)} of another shape "
-            f"{wrong[:3]}; the file holds {list(tensors)[:3]}"
+            f"{source} does not fit {name}: {len(missing)} tensors missing {missing[:3]}, {len(wrong)} of "
+            f"another shape {wrong[:3]}; the file holds {list(tensors)[:3]}"
         )
     model.load_state_dict({key: tensors[key] for key in own if key in tensors}, strict=False)
 
 
 def weights_digest(model: nn.Module) -> str:
-    """Return the digest of all parameters and buffers, names included."""
+    """Return 16 hexadecimal digits of the SHA-256 of all parameters and buffers, names included."""
     total = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
         total.update(key.encode())

@@ -50,8 +50,7 @@ from wsi_mil.evaluation.results import (
     WithinSlides,
 )
 from wsi_mil.evaluation.table import Level, metrics_at
-from wsi_mil.io.files import read_json, write_json
-from wsi_mil.io.json import without_nan
+from wsi_mil.io.json import read_json, without_nan, write_json
 
 FORMAT = 3
 

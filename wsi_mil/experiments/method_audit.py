@@ -5,7 +5,8 @@ from pathlib import Path
 
 from wsi_mil.aggregators import AGGREGATORS
 from wsi_mil.execution import ExecutionSpec, run_jobs
-from wsi_mil.io.files import write_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import write_json
 from wsi_mil.logs import progress
 from wsi_mil.report.audit_page import render_method_audit
 from wsi_mil.robustness.audit.bag_test_results import MethodAudit, summarise_bag_tests

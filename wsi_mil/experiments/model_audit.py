@@ -12,7 +12,7 @@ from wsi_mil.config import RunConfig
 from wsi_mil.errors import ConfigError, DataError, nearest
 from wsi_mil.experiments.audit_pixels import ask_of_pixels
 from wsi_mil.experiments.audited_slides import audited_slides
-from wsi_mil.io.files import write_json
+from wsi_mil.io.json import write_json
 from wsi_mil.randomness import named_generator
 from wsi_mil.report.audit_figure import draw_audit
 from wsi_mil.robustness.audit.interventions import QUESTIONS, AuditedSlide, ask_of_features

@@ -14,8 +14,8 @@ from wsi_mil.execution import run_jobs
 from wsi_mil.experiments.poison_features import poison_folder, poisoned_store, run_poison_features
 from wsi_mil.experiments.poison_jobs import is_done, poison_trainings
 from wsi_mil.experiments.poison_training import poison_train_one
-from wsi_mil.io.files import read_json, write_json, write_text
-from wsi_mil.io.json import without_nan
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import read_json, without_nan, write_json
 from wsi_mil.io.tables import csv_text
 from wsi_mil.logs import logger, progress
 from wsi_mil.report.poison_figure import draw_poison

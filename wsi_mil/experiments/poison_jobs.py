@@ -9,7 +9,8 @@ from wsi_mil.bags import Fold, Split
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.experiments.poison_features import poison_folder, poisoned_store
 from wsi_mil.experiments.poison_training import PoisonTraining
-from wsi_mil.io.files import digest_file, digest_json, read_json
+from wsi_mil.io.files import digest_file, digest_json
+from wsi_mil.io.json import read_json
 from wsi_mil.robustness.poison.conditions import Arm
 from wsi_mil.run.context import RunContext
 from wsi_mil.stages.train import TrainingSet

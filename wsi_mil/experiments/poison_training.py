@@ -32,7 +32,7 @@ from wsi_mil.evaluation.tile_truth import tile_centres
 from wsi_mil.evaluation.truth import match_slide
 from wsi_mil.experiments.poison_features import poisoned_store
 from wsi_mil.features import SlideStore
-from wsi_mil.io.files import write_json
+from wsi_mil.io.json import write_json
 from wsi_mil.robustness.poison.conditions import CONDITIONS, Arm, is_poisoned
 from wsi_mil.robustness.poison.plan import plan_poison
 from wsi_mil.robustness.poison.spec import PoisonSpec

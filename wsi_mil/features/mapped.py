@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_mil.errors import StoreError
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 
 MISSING = np.iinfo(np.uint64).max
 CHECKSUM_BYTES = 4

@@ -16,7 +16,8 @@ from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.features import FeatureOrigin
 from wsi_mil.interop.foreign import Asked, ForeignBag, find_bags, tile_table
-from wsi_mil.io.files import digest_json, write_json
+from wsi_mil.io.files import digest_json
+from wsi_mil.io.json import write_json
 from wsi_mil.io.remote import Location
 from wsi_mil.run.context import RunSummary
 from wsi_mil.run.folder import RunFolder

@@ -107,16 +107,6 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented, sorted JSON without NaN, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Return the JSON value in `path`."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def digest_bytes(*parts: bytes) -> str:
     """Return the SHA-256 of `parts`, each counted with its length, in 16 hexadecimal digits.
 

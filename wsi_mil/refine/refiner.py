@@ -8,7 +8,8 @@ import torch
 
 import wsi_mil
 from wsi_mil.errors import ModelError
-from wsi_mil.io.files import digest_file, read_json, write_aside, write_json
+from wsi_mil.io.files import digest_file, write_aside
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.refine.network import TileNetwork
 from wsi_mil.refine.spec import RefineSpec
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from wsi_mil.io.files import digest_json, read_json
+from wsi_mil.io.files import digest_json
+from wsi_mil.io.json import read_json
 from wsi_mil.report.section import Content, Section, sections
 from wsi_mil.report.source import ReportSource
 from wsi_mil.report.templating import fill

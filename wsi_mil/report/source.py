@@ -9,7 +9,8 @@ from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.evaluation.metrics_file import read_metrics
 from wsi_mil.evaluation.results import MetricsFile
-from wsi_mil.report.refinement import Refinement, read_refinement
+from wsi_mil.refine.evaluation import RefinementResult
+from wsi_mil.refine.evaluation_file import read_refinement
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_slide_scores
 
@@ -45,7 +46,7 @@ class ReportSource:
         return {name: metrics for name, metrics in found.items() if metrics is not None}
 
     @cached_property
-    def refinements(self) -> dict[str, Refinement]:
+    def refinements(self) -> dict[str, RefinementResult]:
         """Model -> refine.json, for evaluated models that were not trained again since."""
         paths = {name: self.run.evaluation(name) / "refine.json" for name in self.metrics}
         found = {name: read_refinement(path) for name, path in paths.items() if path.exists()}

@@ -9,7 +9,7 @@ from wsi_mil.config.validation import refuse_other_features, refuse_unknown_name
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import DataError, StoreError
-from wsi_mil.io.files import read_json, write_json
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.io.remote import Location
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.slides import find_slides

@@ -4,7 +4,7 @@ from wsi_mil.contracts.scores import SlideScoreRow, SlideScores
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import ModelError
 from wsi_mil.heatmaps.refined import read_refined_header
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 from wsi_mil.logs import logger
 from wsi_mil.refine.refiner import CARD
 from wsi_mil.run.folder import RunFolder

@@ -6,7 +6,7 @@ from pathlib import Path
 from wsi_mil.config.provenance import FORMAT
 from wsi_mil.errors import StoreError
 from wsi_mil.features import SlideStore
-from wsi_mil.io.files import read_json, write_json
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.run.outcomes import OutcomeTable
 
 

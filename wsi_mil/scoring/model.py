@@ -12,7 +12,8 @@ from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ModelError
-from wsi_mil.io.files import digest_file, read_json, write_aside, write_json
+from wsi_mil.io.files import digest_file, write_aside
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.scoring.thresholds import Threshold
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import Standardizer, TrainSpec

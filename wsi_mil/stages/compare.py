@@ -12,8 +12,7 @@ from wsi_mil.errors import DataError, StoreError
 from wsi_mil.evaluation.comparison import SlideComparison, compare_annotated, compare_slides
 from wsi_mil.evaluation.paired import PairedDifference
 from wsi_mil.evaluation.slide_level import observe_slides
-from wsi_mil.io.files import write_json
-from wsi_mil.io.json import without_nan
+from wsi_mil.io.json import without_nan, write_json
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.held_out import held_out, read_truth
 

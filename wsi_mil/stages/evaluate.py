@@ -24,8 +24,7 @@ from wsi_mil.evaluation.results import FrocResult, MetricsFile, PatchResult, Sli
 from wsi_mil.evaluation.slide_level import observe_slides, slide_result
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
-from wsi_mil.io.files import write_json
-from wsi_mil.io.json import without_nan
+from wsi_mil.io.json import without_nan, write_json
 from wsi_mil.io.tables import write_csv
 from wsi_mil.report.curves import draw_curves
 from wsi_mil.run.folder import RunFolder

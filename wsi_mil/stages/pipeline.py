@@ -1,7 +1,7 @@
 """Run the stages of a run, one or all, in the order of the data."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from wsi_mil.config import RunConfig
 from wsi_mil.errors import DataError, StoreError
@@ -10,6 +10,9 @@ from wsi_mil.run.context import RunContext, RunSummary, open_run
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.lock import locked
 from wsi_mil.stages.table import STAGES, Stage
+
+if TYPE_CHECKING:
+    from wsi_mil.refine.evaluation import RefinementResult
 
 
 def run_stage(config: RunConfig, name: str) -> RunSummary:
@@ -47,7 +50,7 @@ def log_work(context: RunContext, name: str, worked: int) -> None:
     logger().info("%-9s %s", name, text)
 
 
-def refine_run(config: RunConfig, name: str) -> tuple[RunSummary, dict[str, Any] | None]:
+def refine_run(config: RunConfig, name: str) -> "tuple[RunSummary, RefinementResult | None]":
     """Refine one model of a run whose slides are scored, and draw its heatmaps again.
 
     Returns what was done, and Dice and FROC with and without refinement where outlines are known. Raises DataError

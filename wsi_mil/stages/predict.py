@@ -11,7 +11,8 @@ from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec
-from wsi_mil.io.files import write_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import write_json
 from wsi_mil.io.remote import Location
 from wsi_mil.logs import logger
 from wsi_mil.refine.refiner import load_refiner

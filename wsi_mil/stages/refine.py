@@ -12,6 +12,7 @@ import torch
 from wsi_mil.attention2d.backbones import build_backbone
 from wsi_mil.bags import Fold, Split
 from wsi_mil.bags.labels import LabelTable
+from wsi_mil.contracts.labels import is_positive
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.qupath import BoundsMode
 from wsi_mil.contracts.slide import SlideSource
@@ -21,7 +22,7 @@ from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.heatmaps.refined import RefinedMaps, read_refined_header, write_refined
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger
-from wsi_mil.refine.network import fit_tiles, tumour_maps
+from wsi_mil.refine.network import NORMAL, TUMOUR, fit_tiles, tumour_maps
 from wsi_mil.refine.refiner import Refiner, load_refiner, save_refiner
 from wsi_mil.refine.spec import RefineSpec
 from wsi_mil.refine.tiles import (
@@ -138,7 +139,12 @@ def _training_slide(
     check_scores(scores, table)
     lesions = tuple(read_annotations(outline, slide_id, info, inputs.bounds)) if outline else None
     return TrainingSlide(
-        inputs.sources[slide_id], info, table, int(label.label > 0), scores.suspicion(), lesions
+        inputs.sources[slide_id],
+        info,
+        table,
+        TUMOUR if is_positive(label.label) else NORMAL,
+        scores.suspicion(),
+        lesions,
     )
 
 

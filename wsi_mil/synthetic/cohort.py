@@ -16,7 +16,8 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec, map_slides
-from wsi_mil.io.files import read_json, write_json, write_text
+from wsi_mil.io.files import write_text
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.logs import progress
 from wsi_mil.synthetic.anatomy import draw_anatomy
 from wsi_mil.synthetic.painting import Scanner, paint, scanners

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wsi_mil.errors import StoreError
-from wsi_mil.io.files import write_json
+from wsi_mil.io.json import write_json
 from wsi_mil.robustness.audit.interventions import (
     FRACTIONS,
     QUESTIONS,

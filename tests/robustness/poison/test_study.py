@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wsi_mil.errors import StoreError
-from wsi_mil.io.files import read_json, write_json
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.robustness import PoisonSpec
 from wsi_mil.robustness.poison.conditions import CONDITIONS, TRAINING_ARMS, Arm
 from wsi_mil.robustness.poison.study import (

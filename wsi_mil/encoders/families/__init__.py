@@ -1,1 +1,1 @@
-"""Families of encoders, named `family:model`: each module is one, and assigns what builds its models to BUILD."""
+"""Families of encoders, named `family:model`: each module is one and assigns its builder to BUILD."""

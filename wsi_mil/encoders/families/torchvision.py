@@ -1,14 +1,16 @@
-"""torchvision:<model>."""
+"""`torchvision:<model>`: the networks of torchvision."""
 
-import torch
+from typing import final
+
 from torch import Tensor, nn
 
-from wsi_mil.encoders.networks import NetworkEncoder, with_weights
+from wsi_mil.encoders.networks import InputTransform, NetworkEncoder, with_weights
 from wsi_mil.encoders.published import IMAGENET_MEAN, IMAGENET_STD
-from wsi_mil.encoders.spec import EncoderSpec
+from wsi_mil.encoders.spec import Computation, EncoderModel
 from wsi_mil.errors import ConfigError, nearest
 
 
+@final
 class _PooledMaps(nn.Module):
     """The feature maps of a CNN, averaged over positions."""
 
@@ -18,6 +20,7 @@ class _PooledMaps(nn.Module):
         self.last = last
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return (B, C) features of prepared images (B, 3, S, S)."""
         maps: Tensor = self.last(self.features(images))
         return maps.mean((2, 3))  # (B, C, h, w) -> (B, C)
 
@@ -34,11 +37,11 @@ HEADS = {
 }
 
 
-def build_torchvision(spec: EncoderSpec, device: torch.device) -> NetworkEncoder:
-    """Return torchvision:<model> without its head; CNNs with `features` are averaged over positions."""
+def build_torchvision(model: EncoderModel, computation: Computation) -> NetworkEncoder:
+    """Return torchvision:<model> without its head; the feature maps of a CNN are averaged over positions."""
     from torchvision import models
 
-    name = spec.name.partition(":")[2]
+    name = model.name.partition(":")[2]
     names = models.list_models(module=models)
     if name not in names:
         raise ConfigError(
@@ -46,23 +49,21 @@ def build_torchvision(spec: EncoderSpec, device: torch.device) -> NetworkEncoder
         )
 
     def create(pretrained: bool) -> nn.Module:
-        model = models.get_model(name, weights="DEFAULT" if pretrained else None)
+        network = models.get_model(name, weights="DEFAULT" if pretrained else None)
         if name.startswith(MAP_FAMILIES):
-            features = model.features if hasattr(model, "features") else model.layers
-            # DenseNet keeps its last ReLU in forward(), after the features
+            features = network.features if hasattr(network, "features") else network.layers
+            # DenseNet applies its last ReLU in forward(), after the features.
             return _PooledMaps(features, nn.ReLU() if name.startswith("densenet") else nn.Identity())
         head = next((attribute for prefix, attribute in HEADS.items() if name.startswith(prefix)), None)
         if head is None:
             raise ConfigError(
                 f"torchvision:{name} is not prepared as an encoder; use timm:{name} or one of {sorted(HEADS)}"
             )
-        setattr(model, head, nn.Identity())
-        return model  # type: ignore[no-any-return]
+        setattr(network, head, nn.Identity())
+        return network  # type: ignore[no-any-return]
 
-    trunk = with_weights(spec, create)
-    return NetworkEncoder(
-        spec, trunk, device, mean=IMAGENET_MEAN, std=IMAGENET_STD, input_px=spec.input_px or 224
-    )
+    transform = InputTransform(model.input_px or 224, IMAGENET_MEAN, IMAGENET_STD)
+    return NetworkEncoder(model, computation, with_weights(model, create), transform)
 
 
 BUILD = build_torchvision

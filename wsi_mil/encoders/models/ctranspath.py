@@ -1,27 +1,30 @@
-"""CTransPath: Swin-T with a convolutional stem, trained on histology (Wang et al., Medical Image Analysis 2022).
+"""CTransPath: Swin-T with a convolutional stem, trained on histology (Wang et al., Medical Image Analysis
+2022).
 
-The weights are the authors' and not ours to ship: `encoder.weights=PATH` takes their ctranspath.pth (names of timm 0.5), or a
-conversion to timm's names of today.
+The weights belong to the authors and are not part of this package. `encoder.weights=PATH` takes their
+ctranspath.pth, which has the names of timm 0.5, or a conversion to the present names of timm.
 """
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
-from wsi_mil.encoders.networks import NetworkEncoder
+from wsi_mil.encoders.networks import InputTransform, NetworkEncoder
 from wsi_mil.encoders.published import IMAGENET_MEAN, IMAGENET_STD
-from wsi_mil.encoders.spec import EncoderSpec
+from wsi_mil.encoders.spec import Computation, EncoderModel
 from wsi_mil.encoders.weights import load_trunk, read_checkpoint
 from wsi_mil.errors import ConfigError, EncoderError
 
 INPUT_PX = 224
 
 
+@final
 class ConvStem(nn.Module):
-    """Two strided convolutions and a projection in the place of Swin's patch embedding: (B, 3, S, S) -> (B, S/4, S/4, dim)."""
+    """Two strided convolutions and a projection instead of Swin's patch embedding."""
 
     def __init__(self, dim: int = 96) -> None:
         super().__init__()
@@ -38,25 +41,32 @@ class ConvStem(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return (B, S/4, S/4, dim) of images (B, 3, S, S)."""
         maps: Tensor = self.norm(self.proj(images).permute(0, 2, 3, 1))  # (B, dim, h, w) -> (B, h, w, dim)
         return maps
 
 
-def build_ctranspath(spec: EncoderSpec, device: torch.device) -> NetworkEncoder:
-    """Return CTransPath with weights of a file, or random ones (for tests); 768 features of tiles of 224 px, made for 1 µm/px."""
-    if spec.input_px not in (None, INPUT_PX):
+def build_ctranspath(model: EncoderModel, computation: Computation) -> NetworkEncoder:
+    """Return CTransPath: 768 features of tiles of 224 px, trained at 1 µm/px.
+
+    `model.weights`: the path of a checkpoint, or random (for tests). Raises ConfigError for another input
+    size, and EncoderError for weights that cannot be loaded.
+    """
+    if model.input_px not in (None, INPUT_PX):
         raise ConfigError(
-            f"encoder.input_px={spec.input_px}: ctranspath takes {INPUT_PX} only, its windows are laid out for that"
+            f"encoder.input_px={model.input_px}: ctranspath takes {INPUT_PX} only, the size that its "
+            "windows are made for"
         )
-    trunk = make_trunk(spec.seed)
-    if spec.weights == "pretrained":
+    trunk = make_trunk(model.seed)
+    if model.weights == "pretrained":
         raise EncoderError(
-            "ctranspath cannot be fetched by itself: get ctranspath.pth from its authors (TransPath) and give encoder.weights=PATH"
+            "ctranspath cannot be downloaded: get ctranspath.pth from its authors (TransPath) and give "
+            "encoder.weights=PATH"
         )
-    if spec.weights != "random":
-        path = Path(spec.weights)
-        load_trunk(trunk, names_of_today(read_checkpoint(path)), spec.name, path.name)
-    return NetworkEncoder(spec, trunk, device, mean=IMAGENET_MEAN, std=IMAGENET_STD, input_px=INPUT_PX)
+    if model.weights != "random":
+        path = Path(model.weights)
+        load_trunk(trunk, present_names(read_checkpoint(path)), model.name, path.name)
+    return NetworkEncoder(model, computation, trunk, InputTransform(INPUT_PX, IMAGENET_MEAN, IMAGENET_STD))
 
 
 def make_trunk(seed: int) -> nn.Module:
@@ -70,11 +80,12 @@ def make_trunk(seed: int) -> nn.Module:
     return trunk
 
 
-def names_of_today(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under timm's present names: reductions belong to the stage that they lead into, no longer to the
-    one before. A checkpoint that has present names already is returned as it is.
+def present_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under timm's present names; a checkpoint that has them already is returned as it is.
 
-    >>> list(names_of_today({"layers.0.downsample.norm.weight": torch.zeros(1)}))
+    timm 0.5 counted a downsampling layer to the stage before it, today it belongs to the stage after it.
+
+    >>> list(present_names({"layers.0.downsample.norm.weight": torch.zeros(1)}))
     ['layers.1.downsample.norm.weight']
     """
     if not any(key.startswith("layers.0.downsample.") for key in tensors):

@@ -1,44 +1,49 @@
-"""`texture`: what a pathologist's eye would measure first, without weights: stain amounts and their texture.
+"""`texture`: statistics of the amounts of stain and of their texture. It has no weights and needs no
+training.
 
-Optical density is split into haematoxylin and eosin (Ruifrok and Johnston 2001). For each of the two, and for the
-total density, over a pyramid of four scales: moments, contrast, spots, edges and their coherence;
-and for the finest scale a soft histogram and autocorrelations. All smooth in the pixels, so CPU and GPU agree.
+Optical density is split into haematoxylin and eosin (Ruifrok and Johnston 2001). For each of the two, and for
+the mean density, it measures contrast, spots, edges, their coherence (structure tensor) and skewness at four
+scales, and at the finest scale also the mean and autocorrelations. A soft histogram of each stain follows.
+All are continuous in the pixels, so CPU and GPU agree.
 """
 
-import math
+from typing import final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wsi_mil.encoders.base import Encoder
-from wsi_mil.encoders.spec import EncoderSpec
+from wsi_mil.encoders.base import Encoder, check_tiles
+from wsi_mil.encoders.spec import Computation, EncoderModel
 from wsi_mil.errors import EncoderError
 
 VERSION = 1
 SCALES = 4
 BINS = 10
 LAGS = (1, 2, 4)
-MIN_PX = 1 << SCALES
+MIN_PX = 1 << SCALES  # one pixel is left after the last scale
 STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 EPS = 1e-6
 
 
+@final
 class TextureEncoder(Encoder):
-    """106 numbers a tile, deterministic, about 10 Mpx/s on one core."""
+    """106 numbers per tile, deterministic, about 10 Mpx/s on one core."""
 
     dim = 106
 
-    def __init__(self, spec: EncoderSpec, device: torch.device) -> None:
-        self.device = device
-        self.input_px = spec.input_px
-        self.identity = {"name": "texture", "version": VERSION, "input_px": spec.input_px}
+    def __init__(self, model: EncoderModel, computation: Computation) -> None:
+        self.device = torch.device(computation.device)
+        self.input_px = model.input_px
+        self.identity = {"name": "texture", "version": VERSION, "input_px": model.input_px}
         stains = torch.tensor(STAINS, dtype=torch.float64)
         stains = stains / stains.norm(dim=1, keepdim=True)
-        self._unmix = torch.linalg.inv(stains).float().to(device)  # rows: RGB density -> columns: stains
+        self._unmix = torch.linalg.inv(stains).float().to(self.device)  # rows: RGB density -> columns: stains
 
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> Tensor:
+        """Return (B, 106) float32 features of tiles (B, S, S, 3) uint8 of at least 16 px."""
+        check_tiles(pixels)
         if min(pixels.shape[1:3]) < MIN_PX:
             raise EncoderError(
                 f"texture needs tiles of at least {MIN_PX} px, got {tuple(pixels.shape[1:3])}: use a larger "
@@ -57,7 +62,7 @@ class TextureEncoder(Encoder):
 
 
 def texture_statistics(channels: Tensor) -> Tensor:
-    """Return (B, F) statistics of (B, C, H, W) channels over the pyramid of scales."""
+    """Return (B, F) statistics of (B, C, H, W) channels at all scales; each scale has half the resolution."""
     found = []
     level = channels
     for scale in range(SCALES):
@@ -82,18 +87,19 @@ def texture_statistics(channels: Tensor) -> Tensor:
 
 
 def _skew(centred: Tensor, std: Tensor) -> Tensor:
+    """Return (B, C) skewness, limited to (-1, 1)."""
     return torch.tanh((centred**3).mean((2, 3)) / (std**3 + 1e-4))
 
 
 def _autocorrelation(centred: Tensor, std: Tensor, lag: int) -> Tensor:
-    """Mean of the horizontal and vertical correlation at a distance of `lag` pixels."""
+    """Return (B, C): the mean of the horizontal and vertical correlation at a distance of `lag` pixels."""
     across = (centred[..., lag:] * centred[..., :-lag]).mean((2, 3))
     down = (centred[..., lag:, :] * centred[..., :-lag, :]).mean((2, 3))
     return (across + down) / (2 * (std.square() + 1e-4))
 
 
 def _soft_histograms(channels: Tensor, low: float = -0.1, high: float = 1.3) -> list[Tensor]:
-    """For each channel (B, BINS): the share of pixels near each of BINS densities, by triangular weights."""
+    """Return for each channel (B, BINS) the fraction of pixels near each density, by triangular weights."""
     step = (high - low) / (BINS - 1)
     position = ((channels - low) / step).clamp(0, BINS - 1)
     return [
@@ -103,4 +109,3 @@ def _soft_histograms(channels: Tensor, low: float = -0.1, high: float = 1.3) -> 
 
 
 BUILD = TextureEncoder
-assert math.log2(MIN_PX) == SCALES

@@ -3,7 +3,7 @@
 from wsi_mil.contracts.labels import TaskKind
 from wsi_mil.evaluation.metrics_file import calibration_json, metrics_json
 from wsi_mil.evaluation.table import shown_metrics
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 from wsi_mil.report.curves import draw_curves
 from wsi_mil.report.section import Content, Section
 from wsi_mil.report.source import ReportSource

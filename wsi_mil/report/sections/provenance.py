@@ -1,6 +1,6 @@
 """Section "Provenance": the versions that made the run, and its configuration."""
 
-from wsi_mil.io.files import read_json
+from wsi_mil.io.json import read_json
 from wsi_mil.report.section import Content, Section
 from wsi_mil.report.source import ReportSource
 from wsi_mil.report.templating import fill

@@ -15,8 +15,7 @@ from wsi_mil.contracts.metric import Interval
 from wsi_mil.errors import StoreError
 from wsi_mil.evaluation.intervals import bootstrap_interval
 from wsi_mil.evaluation.metrics.auc import auc
-from wsi_mil.io.files import read_json
-from wsi_mil.io.json import without_nan
+from wsi_mil.io.json import read_json, without_nan
 from wsi_mil.randomness import named_generator
 from wsi_mil.robustness.audit.interventions import Answer, AuditedSlide, Question
 from wsi_mil.robustness.json_values import number

@@ -9,6 +9,7 @@ calls the poisoned tumour slides normal.
 from collections.abc import Sequence
 from typing import Literal
 
+from wsi_mil.contracts.labels import is_positive
 from wsi_mil.evaluation.intervals import Spread, spread
 
 Arm = Literal["none", "normal", "tumour", "all"]
@@ -37,7 +38,7 @@ def is_poisoned(arm: Arm, label: int) -> bool:
     >>> [is_poisoned("normal", 0), is_poisoned("normal", 1), is_poisoned("tumour", 1)]
     [True, False, True]
     """
-    return arm == "all" or (arm == "normal" and label == 0) or (arm == "tumour" and label > 0)
+    return arm == "all" or arm == ("tumour" if is_positive(label) else "normal")
 
 
 def loss_of_auc(clean: Sequence[float], poisoned: Sequence[float]) -> Spread:

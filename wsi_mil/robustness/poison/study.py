@@ -11,8 +11,7 @@ from pydantic import ValidationError
 
 from wsi_mil.errors import StoreError
 from wsi_mil.evaluation.intervals import Spread, spread
-from wsi_mil.io.files import read_json
-from wsi_mil.io.json import without_nan
+from wsi_mil.io.json import read_json, without_nan
 from wsi_mil.robustness.json_values import number, spread_of
 from wsi_mil.robustness.poison.conditions import CONDITIONS, Arm, Verdict, loss_of_auc, poison_verdict
 from wsi_mil.robustness.poison.spec import PoisonSpec
