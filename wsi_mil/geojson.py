@@ -7,7 +7,6 @@ polygons valid on a grid of 0.01 px, stable UUIDs, coordinates in the frame that
 
 import gzip
 import hashlib
-import json
 import math
 import uuid
 import zlib
@@ -26,6 +25,7 @@ from shapely.geometry.base import BaseGeometry
 from wsi_mil.contracts.qupath import QuPathVersion
 from wsi_mil.errors import DataError
 from wsi_mil.io.files import write_aside
+from wsi_mil.io.json import compact_json, json_line, parse_json
 
 GRID_PX = 0.01
 NAMESPACE = uuid.UUID("5f0c8d1e-2b34-5a67-9c80-77736d696c00")
@@ -160,7 +160,7 @@ def write_features(
 
 
 def _stream(handle: IO[bytes] | gzip.GzipFile, features: Iterable[Feature], header: Mapping[str, Any]) -> int:
-    said = json.dumps(dict(header), separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    said = compact_json(dict(header))
     handle.write(f'{{"type":"FeatureCollection","wsi_mil":{said},"features":['.encode())
     source, count = iter(features), 0
     while lines := [_dump(item) for item in islice(source, LINES)]:
@@ -187,7 +187,7 @@ def _old_form(item: Feature) -> Feature:
 def _dump(item: Any) -> bytes:
     """Return ASCII JSON (Q5). Measurements and geometry are finite by now (Q6): orjson would write null for NaN."""
     text = orjson.dumps(item)
-    return text if text.isascii() else json.dumps(item, separators=(",", ":"), ensure_ascii=True).encode()
+    return text if text.isascii() else compact_json(item).encode()
 
 
 def read_features(path: Path) -> tuple[list[Feature], dict[str, Any]]:
@@ -196,7 +196,7 @@ def read_features(path: Path) -> tuple[list[Feature], dict[str, Any]]:
     raw = path.read_bytes()
     try:
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
-        value = json.loads(text)
+        value = parse_json(text)
     except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise DataError(f"{path} is not GeoJSON ({type(error).__name__}: {error})") from error
     header = value.get("wsi_mil", {}) if isinstance(value, dict) else {}
@@ -253,7 +253,7 @@ def geometry_of(item: Feature, offset_px: tuple[float, float] = (0.0, 0.0)) -> M
         return None
     try:
         shape = shapely.from_geojson(
-            json.dumps({"type": geometry["type"], "coordinates": geometry["coordinates"]})
+            json_line({"type": geometry["type"], "coordinates": geometry["coordinates"]})
         )
         moved = shapely.transform(shape, lambda xy: xy + list(offset_px))
     except (shapely.errors.GEOSException, KeyError, TypeError, ValueError) as error:

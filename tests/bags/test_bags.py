@@ -57,12 +57,12 @@ def test_numbers_sort_as_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("slide,label\na,0\na,1\nb,0\n", "'a' stands in 2 rows"),
+        ("slide,label\na,0\na,1\nb,0\n", "'a' has 2 rows, expected one"),
         ("slide,label\n,0\n", "line 2: no slide id"),
         ("slide,label,mpp\na,0,fine\n", "line 2: mpp must be a number.*'fine'"),
         ("slide,label,mpp\na,0,-1\n", "positive"),
         ("slide,label,mpp_x\na,0,0.5\n", "both"),
-        ("id,class\na,0\n", "expected the columns slide and label, found"),
+        ("id,class\na,0\n", "needs the columns slide and label, found id, class"),
         ("", "empty file"),
         ("slide,label\n", "holds no slide"),
     ],
@@ -229,8 +229,51 @@ def test_survival_and_regression_tables(tmp_path: Path) -> None:
         for part in (split.folds[0].train, split.folds[0].test)
     ]
     assert events == pytest.approx([2 / 3, 2 / 3], abs=0.1)
-    with pytest.raises(DataError, match="expected the columns slide and value or label, found"):
+    with pytest.raises(
+        DataError, match=r"needs the columns slide and value, found.*task\.columns\.value=COLUMN"
+    ):
         read_labels(table, spec=TaskSpec(kind="regression"))
     table.write_text("slide,value\na,1.5\nb,high\n")
-    with pytest.raises(DataError, match="line 3: value must be a number, got 'high'"):
+    with pytest.raises(DataError, match="line 3: column value: expected a number, got 'high'"):
         read_labels(table, spec=TaskSpec(kind="regression"))
+
+
+def test_the_user_names_the_columns_of_a_task(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("slide,label,Ki67,months,died\na,x,0.5,12,1\nb,y,,30,0\n")
+    found = read_labels(table, spec=TaskSpec(kind="regression", columns={"value": "ki67"}))
+    assert [row.target for row in found.rows.values()] == [0.5, None]
+    columns = {"time": "months", "event": "died"}
+    found = read_labels(table, spec=TaskSpec(kind="discrete_survival", columns=columns))
+    assert [row.target for row in found.rows.values()] == [(12.0, 1.0), (30.0, 0.0)]
+    with pytest.raises(
+        ConfigError, match=r"task\.columns\.event: regression reads no such column, it reads value"
+    ):
+        read_labels(table, spec=TaskSpec(kind="regression", columns=columns))
+    with pytest.raises(DataError, match="needs the columns slide and grade, found slide, label, ki67"):
+        read_labels(table, spec=TaskSpec(kind="ordinal", columns={"label": "grade"}))
+    with pytest.raises(DataError, match="line 2: column months and label: expected a number, got 'x'"):
+        read_labels(table, spec=TaskSpec(kind="survival", columns={"time": "months", "event": "label"}))
+
+
+def test_the_order_of_classes_is_stated_unless_they_are_numbers(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("slide,label\na,high\nb,low\nc,medium\n")
+    with pytest.raises(ConfigError, match=r"slides\.class_names.*order of high, low, medium"):
+        read_labels(table, spec=TaskSpec(kind="ordinal"))
+    found = read_labels(table, ("low", "medium", "high"), TaskSpec(kind="ordinal"))
+    assert [row.label for row in found.rows.values()] == [2, 0, 1]
+    table.write_text("slide,label\na,10\nb,2\nc,5\n")
+    assert read_labels(table, spec=TaskSpec(kind="ordinal")).class_names == ("2", "5", "10")
+    with pytest.raises(ConfigError, match=r"slides\.class_names: task regression has no classes"):
+        read_labels(table, ("2", "5", "10"), TaskSpec(kind="regression", columns={"value": "label"}))
+
+
+def test_survival_without_a_censored_slide_is_split_by_time(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    rows = "\n".join(f"s{i},{i + 1},1" for i in range(30))
+    table.write_text(f"slide,time,event\n{rows}\n")
+    found = read_labels(table, spec=TaskSpec(kind="survival"))
+    fold = make_split(list(found.rows.values()), SplitSpec(), found.task).folds[0]
+    late = sum(int(slide_id[1:]) >= 15 for slide_id in fold.test) / len(fold.test)
+    assert late == pytest.approx(0.5, abs=0.15)

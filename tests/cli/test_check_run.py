@@ -97,4 +97,4 @@ def test_features_of_other_tiles(run: Path) -> None:
 def test_deep_is_for_run_folders(tmp_path: Path) -> None:
     result = check(tmp_path, "--deep")
     assert result.exit_code == 2
-    assert "is none" in result.output
+    assert "is not one" in result.output

@@ -13,7 +13,7 @@ import tifffile
 import yaml
 
 from wsi_mil.cli import main
-from wsi_mil.cli.main import SUBCOMMANDS
+from wsi_mil.cli.subcommands import subcommand_names
 
 
 def call(*arguments: object) -> int:
@@ -29,7 +29,7 @@ def config(tmp_path: Path, quick_config: dict[str, Any]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("subcommand", list(SUBCOMMANDS))
+@pytest.mark.parametrize("subcommand", subcommand_names())
 def test_every_help_ends_with_an_example(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(subcommand, "--help") == 0
     last = " ".join(capsys.readouterr().out.split("\n\n")[-1].split())

@@ -22,6 +22,7 @@ from wsi_mil.contracts.metric import Interval, Metric
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.contracts.qupath import QuPathFrame
+from wsi_mil.contracts.record import Record
 from wsi_mil.contracts.score_kinds import SCORE_KINDS, ScoreKind
 from wsi_mil.contracts.scores import Detection, SlideScoreRow, SlideScores, SlideScoresHeader
 from wsi_mil.contracts.slide import Bounds, SlideInfo, SlideSource
@@ -569,7 +570,10 @@ def _records() -> list[type[Any]]:
         value
         for module in modules
         for value in vars(module).values()
-        if isinstance(value, type) and is_dataclass(value) and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and is_dataclass(value)
+        and value.__module__ == module.__name__
+        and value is not Record
     ]
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from wsi_mil.cli.export_features import LAYOUTS as CLI_LAYOUTS
 from wsi_mil.cli.main import cli
+from wsi_mil.cli.subcommands.export import LAYOUTS as CLI_LAYOUTS
 from wsi_mil.config import load_config
 from wsi_mil.errors import WsiMilError
 from wsi_mil.interop.layouts import LAYOUTS

@@ -303,7 +303,7 @@ def test_every_kind_goes_through_the_real_path(kind: str, run: Path, tmp_path: P
     """Slides are read, stained, encoded: the features of touched tiles move."""
     from wsi_mil.experiments.poison_features import run_poison_features
     from wsi_mil.run.context import open_run
-    from wsi_mil.stages.train import training_set
+    from wsi_mil.stages.training_set import training_set
 
     shutil.copytree(run, tmp_path / "r")
     config = load_config(tmp_path / "r", (f"poison.kind={kind}", "poison.coverage=0.2"))

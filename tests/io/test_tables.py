@@ -20,7 +20,9 @@ def test_a_csv_is_written_as_by_hand(tmp_path: Path) -> None:
 
 def test_a_wrong_row_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     for row in ({"a": 1, "z": 2}, (1,), (1, 2, 3)):
-        with pytest.raises(ValueError, match=r"not in fieldnames|argument"):
+        with pytest.raises(
+            ValueError, match=r"columns \['z'\] of a row|a row has [13] values, the table has 2"
+        ):
             write_csv(tmp_path / "t.csv", ["a", "b"], [row])
     assert not list(tmp_path.iterdir())
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from wsi_mil.cli.common import plan_text
+from wsi_mil.cli.output import plan_text
 from wsi_mil.config.loading import parse_config
 from wsi_mil.run.plan import CohortPlan, SlidesPlan, plan_run
 

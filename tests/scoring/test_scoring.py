@@ -32,6 +32,7 @@ from wsi_mil.scoring import (
     write_slide_scores,
     write_tile_scores,
 )
+from wsi_mil.tasks import Detection
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import Standardizer, TrainSpec
 
@@ -51,7 +52,7 @@ def model(name: str = "focus_mil", n_outputs: int = 1) -> TrainedModel:
         name="m",
         aggregator=build_aggregator(name, 6, n_outputs, 0, {}).eval(),
         standardizer=Standardizer(torch.full((6,), 0.5), torch.full((6,), 2.0)),
-        class_names=classes,
+        task=Detection(classes),
         tissue=TissueSpec(),
         tiles=TileSpec(mpp=0.5, size_px=100),
         encoder=EncoderSpec(),
@@ -143,7 +144,7 @@ def test_model_folders_that_cannot_be_used(tmp_path: Path) -> None:
         load_model(tmp_path)
     card = json.loads((tmp_path / "fold1" / "model.json").read_text())
     (tmp_path / "fold1" / "model.json").write_text(json.dumps({**card, "format_version": 7}))
-    with pytest.raises(ModelError, match="format 7, this version reads 1"):
+    with pytest.raises(ModelError, match="format 7, this version reads 1 and 2"):
         load_model(tmp_path / "fold1")
     weights = tmp_path / "fold0" / "model.safetensors"
     raw = bytearray(weights.read_bytes())

@@ -18,11 +18,11 @@ from wsi_mil.contracts.bags import Bag
 from wsi_mil.contracts.labels import Target
 from wsi_mil.errors import ConfigError
 from wsi_mil.tasks import Task
-from wsi_mil.tasks.discrete_survival import DiscreteSurvival
+from wsi_mil.tasks.kinds.discrete_survival import DiscreteSurvival
+from wsi_mil.tasks.kinds.ordinal import Ordinal
+from wsi_mil.tasks.kinds.regression import Regression
+from wsi_mil.tasks.kinds.survival import Survival
 from wsi_mil.tasks.measures import concordance_index
-from wsi_mil.tasks.ordinal import Ordinal
-from wsi_mil.tasks.regression import Regression
-from wsi_mil.tasks.survival import Survival
 from wsi_mil.training import TrainSpec, fit
 
 
@@ -90,7 +90,7 @@ def test_ordinal_by_hand() -> None:
 def test_cells_that_are_no_target_are_refused() -> None:
     assert Regression().encode({"value": "2.5"}) == 2.5
     assert Survival().encode({"time": "", "event": ""}) is None
-    with pytest.raises(ValueError, match="value must be a number, got 'x'"):
+    with pytest.raises(ValueError, match="expected a number, got 'x'"):
         Regression().encode({"value": "x"})
     for time, event in (("0", "1"), ("3", "2"), ("", "1"), ("3", "")):
         with pytest.raises(ValueError, match="expected a positive time and event 1 or 0"):

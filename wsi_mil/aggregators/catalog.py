@@ -100,10 +100,15 @@ def supported_tasks(name: str) -> tuple[TaskKind, ...]:
 
 def refuse_task(name: str, task: Task) -> None:
     """Raise ConfigError if the aggregator does not support the task."""
+    refuse_kind(name, task.kind)
+
+
+def refuse_kind(name: str, kind: TaskKind) -> None:
+    """Raise ConfigError if the aggregator does not support this kind of task."""
     supported = supported_tasks(name)
-    if task.kind not in supported:
+    if kind not in supported:
         raise ConfigError(
-            f"aggregator {name!r} does not support the task {task.kind}: its loss needs {' or '.join(supported)}; "
+            f"aggregator {name!r} does not support the task {kind}: its loss needs {' or '.join(supported)}; "
             "take another method, for example abmil_gated, focus_mil or mean_pool"
         )
 

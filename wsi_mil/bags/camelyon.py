@@ -1,15 +1,15 @@
 """Camelyon's own lists of labels, as their owners publish them.
 
-Camelyon16 `reference.csv`: no header, rows `test_001,Tumor,...`. Camelyon17 `stage_labels.csv`: header `patient,stage`, a row
-per patient (`patient_000.zip,pN1`) and one per slide (`patient_000_node_0.tif,macro`).
+Camelyon16 `reference.csv`: no header, rows `test_001,Tumor,...`. Camelyon17 `stage_labels.csv`: header
+`patient,stage`, a row per patient (`patient_000.zip,pN1`) and one per slide (`patient_000_node_0.tif,macro`).
 """
 
-import csv
 import re
 from pathlib import Path
 
 from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.errors import DataError
+from wsi_mil.io.tables import read_cells
 
 BINARY = ("normal", "tumor")
 NODES = ("negative", "itc", "micro", "macro")
@@ -20,11 +20,11 @@ Labels = tuple[dict[str, SlideLabel], tuple[str, ...]]
 def read_camelyon(path: Path, class_names: tuple[str, ...] | None = None) -> Labels | None:
     """Return (labels by slide id, class names) of one of Camelyon's files, or None if `path` is none of them.
 
-    Slides of stage_labels.csv carry their patient and centre (20 patients each, in order). With class_names of two, its
-    classes become `negative` and the rest: the first name, and the second. Raises DataError that names the line.
+    Slides of stage_labels.csv carry their patient and centre (20 patients each, in order). With class_names
+    of two, its classes become `negative` and the rest: the first name, and the second. Raises DataError that
+    names the line.
     """
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(handle)]
+    rows = _stripped(path)
     first = [cell.lower() for cell in rows[0]] if rows else []
     if len(first) >= 2 and first[1] in BINARY and not first[0].startswith("slide"):
         return _reference(path, rows, class_names)
@@ -65,6 +65,11 @@ def _stage_labels(path: Path, rows: list[list[str]], class_names: tuple[str, ...
     return labels, _two_or_all(path, names, NODES)
 
 
+def _stripped(path: Path) -> list[list[str]]:
+    """Return the cells of a CSV, line by line, without spaces around them."""
+    return [[cell.strip() for cell in row] for row in read_cells(path)]
+
+
 def _without_ending(name: str) -> str:
     return name[:-4] if name.lower().endswith(".tif") else name
 
@@ -79,6 +84,4 @@ def _two_or_all(path: Path, names: tuple[str, ...], own: tuple[str, ...]) -> tup
 
 def read_stages(path: Path) -> dict[str, str]:
     """Return the pN-stage of every patient that stage_labels.csv states."""
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(handle)][1:]
-    return {row[0][:-4]: row[1] for row in rows if len(row) >= 2 and row[0].endswith(".zip")}
+    return {row[0][:-4]: row[1] for row in _stripped(path)[1:] if len(row) >= 2 and row[0].endswith(".zip")}

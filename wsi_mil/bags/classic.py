@@ -1,6 +1,7 @@
 """The classic MIL benchmarks (MUSK, Fox, Tiger, Elephant) in the forms in which people have them.
 
-.mat   a PRTools data set as its MIL toolbox writes it (`x.data`, `x.nlab`, `x.ident.milbag`), or a cell array with one
+.mat   a PRTools data set as its MIL toolbox writes it (`x.data`, `x.nlab`, `x.ident.milbag`), or a cell array
+with one
        row per bag: instances and label
 .csv   one row per instance: bag label, bag number, features; no header
 .npz   X (N, D), bag (N,) indices, bag_label (B,), bag_name (B,)
@@ -20,7 +21,8 @@ Table = tuple[NDArray[np.float64], NDArray[np.int64], dict[int, int]]
 
 
 def read_classic(path: Path) -> list[Bag]:
-    """Return the bags of a file in the order of their numbers, features float32 as stored, label 1 for positive."""
+    """Return the bags of a file in the order of their numbers, features float32 as stored, label 1 for
+    positive."""
     readers = {".mat": _from_mat, ".csv": _from_csv, ".npz": _from_npz}
     if path.suffix not in readers:
         raise DataError(f"{path.name}: expected a .mat, .csv or .npz file of bags")
@@ -83,7 +85,8 @@ def _from_mat(path: Path) -> Table:
 
 
 def _table(path: Path, features: NDArray[Any], bag_of_row: NDArray[Any], label_of_row: NDArray[Any]) -> Table:
-    """Check and return; a bag is positive if its rows say so (PRTools labels instances: one positive row suffices)."""
+    """Check and return; a bag is positive if its rows say so (PRTools labels instances: one positive row
+    suffices)."""
     bags = bag_of_row.astype(np.int64)
     if len(features) != len(bags) or len(bags) != len(label_of_row):
         raise DataError(

@@ -1,8 +1,9 @@
 """Operations over the segments of a packed matrix: the only place that knows how bags lie in it.
 
-Two ways, chosen by what was measured on a CPU (docs/benchmarks.md): bags of slides are split off one by one, several times
-faster than scattering into a sum per bag; many tiny bags are scattered, since there the loop over bags costs more than the
-work. Either way no bag depends on its neighbours. `lengths` are those of PackedBags.
+Two ways, chosen by what was measured on a CPU (docs/benchmarks.md): bags of slides are split off one by one,
+several times faster than scattering into a sum per bag; many tiny bags are scattered, since there the loop
+over bags costs more than the work. Either way no bag depends on its neighbours. `lengths` are those of
+PackedBags.
 """
 
 from collections.abc import Sequence
@@ -63,12 +64,14 @@ def segment_argmax(values: Tensor, lengths: Lengths) -> Tensor:
 
 
 def segment_max(values: Tensor, lengths: Lengths) -> Tensor:
-    """Return (B, ...) each bag's largest value; the gradient goes to the first of equals. values (ΣN,) or (ΣN, C)."""
+    """Return (B, ...) each bag's largest value; the gradient goes to the first of equals. values (ΣN,) or
+    (ΣN, C)."""
     return values.gather(0, segment_argmax(values, lengths))
 
 
 def segment_top(values: Tensor, k: int, lengths: Lengths, largest: bool = True) -> list[Tensor]:
-    """Return for each bag the rows, in the packed matrix, of its min(k, n) largest (smallest) values (ΣN,), best first."""
+    """Return for each bag the rows, in the packed matrix, of its min(k, n) largest (smallest) values
+    (ΣN,), best first."""
     parts = zip(split(values.detach(), lengths), starts_of(lengths), strict=True)
     return [part.topk(min(k, len(part)), largest=largest).indices + start for part, start in parts]
 

@@ -22,10 +22,11 @@ SEED_STEP = 10_000
 
 
 class SplitSpec(Spec):
-    """holdout: one split with a test and a validation share; kfold: `folds` tests that cover everyone, validation
-    taken out of the rest; column: the labels' `split` column says train, val or test; centre: the slides of
-    `test_centres` are the test (Camelyon17: centres 3 and 4). Where a column names no val slide, and for centres,
-    validation is drawn out of the training slides. `repeats`: so many times, drawn anew (holdout: repeated hold-out);
+    """holdout: one split with a test and a validation share; kfold: `folds` tests that cover everyone,
+    validation taken out of the rest; column: the labels' `split` column says train, val or test; centre: the
+    slides of `test_centres` are the test (Camelyon17: centres 3 and 4). Where a column names no val slide,
+    and for centres, validation is drawn out of the training slides. `repeats`: so many times, drawn anew
+    (holdout: repeated hold-out);
     `seeds`: every fold is trained so many times from other weights."""
 
     kind: Literal["holdout", "kfold", "column", "centre"] = "holdout"
@@ -42,7 +43,8 @@ class SplitSpec(Spec):
 
 @dataclass(frozen=True)
 class Fold:
-    """Slide ids of one fold; no patient stands in two parts. `repeat`, `seed_number`: which drawing, which weights."""
+    """Slide ids of one fold; no patient stands in two parts. `repeat`, `seed_number`: which drawing, which
+    weights."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]

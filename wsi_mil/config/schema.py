@@ -21,6 +21,7 @@ from wsi_mil.refine.spec import RefineSpec
 from wsi_mil.registry import is_path
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.synthetic.cohort import SynthSpec
+from wsi_mil.tasks.spec import TaskSpec
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training.spec import TrainSpec
 
@@ -56,6 +57,7 @@ class RunConfig(Spec):
         default=0, ge=0, description="of split, training and bootstrap, where they do not set their own"
     )
     slides: SlidesConfig = SlidesConfig()
+    task: TaskSpec = TaskSpec()
     synthetic: SynthSpec | None = Field(
         default=None, description="make this cohort if slides.folder is not given"
     )

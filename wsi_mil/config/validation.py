@@ -8,7 +8,11 @@ FEATURE_BLOCKS = ("tissue", "tiles", "encoder")
 
 
 def refuse_unknown_names(config: RunConfig) -> None:
-    """Raise ConfigError for a reader, encoder or aggregator that does not exist, or an encoder at a wrong scale."""
+    """Raise ConfigError for a name that does not exist, or names that do not fit together.
+
+    Names are those of the reader, encoder, task and aggregators. An encoder must fit the scale of the tiles, an
+    aggregator the task.
+    """
     from wsi_mil.aggregators.names import AGGREGATORS
     from wsi_mil.encoders.names import check_encoder
     from wsi_mil.encoders.published import refuse_other_scale
@@ -19,7 +23,27 @@ def refuse_unknown_names(config: RunConfig) -> None:
     check_encoder(config.encoder.name)
     refuse_other_scale(config.encoder, config.tiles)
     for name in config.models:
-        _ = AGGREGATORS[config.train_spec(name).aggregator or name]
+        aggregator = config.train_spec(name).aggregator or name
+        _ = AGGREGATORS[aggregator]
+        if config.task.kind != "detection":  # every aggregator supports detection; asking one imports torch
+            refuse_unsupported(aggregator, config.task.kind)
+
+
+def refuse_unsupported(aggregator: str, task: str) -> None:
+    """Raise ConfigError if there is no task of this name, or if the aggregator does not support it."""
+    from wsi_mil.aggregators.catalog import refuse_kind
+    from wsi_mil.tasks import task_class
+
+    refuse_kind(aggregator, task_class(task).kind)
+
+
+def require_detection(config: RunConfig, subcommand: str) -> None:
+    """Raise ConfigError if a run has another task than detection and `subcommand` needs a normal class."""
+    if config.task.kind != "detection":
+        raise ConfigError(
+            f"task.kind: {config.run} has task {config.task.kind}; `wsi-mil {subcommand}` needs detection: it asks what "
+            "makes a model call a slide positive"
+        )
 
 
 def refuse_other_features(config: RunConfig, saved: RunConfig) -> None:
@@ -30,6 +54,11 @@ def refuse_other_features(config: RunConfig, saved: RunConfig) -> None:
                 f"{block}: {saved.run} was made with other settings, and its features must stay as they are: "
                 f"leave `{block}` out, or give another run folder (run=PATH)"
             )
+    if config.task != saved.task:
+        raise ConfigError(
+            f"task: {saved.run} has task {saved.task.kind}, and its models learnt it: leave `task` out, or give another "
+            "run folder (run=PATH)"
+        )
     if config.slides.folder != saved.slides.folder:
         raise ConfigError(
             f"slides.folder: {saved.run} holds the slides of {saved.slides.folder}: "

@@ -1,8 +1,8 @@
 """The kinds of tile score: what the numbers mean, and how files and pictures name them.
 
 A model gives each tile a number of one kind. `ScoreKind.scale` turns it into a value from 0 to 1, called `score01`.
-Of a logit or a probability this is a probability. Of attention it is not: it orders the tiles of one slide, and the
-most attended tile has 1 in every slide, normal ones included.
+Of a logit or a probability this is a probability. Of attention, and of the outputs of tasks other than detection, it
+is not: it orders the tiles of one slide, and the first tile has 1 in every slide, normal ones included.
 """
 
 import math
@@ -34,6 +34,22 @@ def _fraction_of_largest(scores: Scores) -> Scores:
     return scores / (largest or 1.0)
 
 
+def ranks(scores: Scores) -> Scores:
+    """Return the fraction of the scores (N,) that are at most as high: above 0, up to 1.
+
+    Ties share their mean rank; NaN stays NaN and does not count.
+
+    >>> ranks(np.array([3.0, 1.0, np.nan, 2.0, 2.0])).tolist()
+    [1.0, 0.25, nan, 0.625, 0.625]
+    """
+    from scipy.stats import rankdata
+
+    known = np.isfinite(scores)
+    found = np.full(len(scores), np.nan)
+    found[known] = rankdata(scores[known]) / max(int(known.sum()), 1)
+    return found
+
+
 @dataclass(frozen=True)
 class ScoreKind(Record):
     """One kind of tile score.
@@ -43,7 +59,7 @@ class ScoreKind(Record):
     lowest, highest: the range of scores.
     column: the name of score01 in tables, and of a detection's measurement in QuPath.
     measurement, largest: the names, in QuPath, of a tile's score01 and of a region's largest score01.
-    label: what the colour bar of a heatmap says about score01.
+    label, rank_label: what the colour bar of a heatmap says about score01, and about ranks.
     threshold01: the score01 from which on a tile counts as positive. None where score01 is a probability: there the
     model's own threshold applies.
     format_version: of the files whose names depend on the kind.
@@ -57,12 +73,13 @@ class ScoreKind(Record):
     measurement: str
     largest: str
     label: str
+    rank_label: str
     threshold01: float | None
     format_version: int
 
     def __post_init__(self) -> None:
         where = f"score kind {self.name!r}"
-        for field in ("name", "column", "measurement", "largest", "label"):
+        for field in ("name", "column", "measurement", "largest", "label", "rank_label"):
             require_name(getattr(self, field), where, field)
         require(callable(self.scale), where, "scale", "a function of scores (N,)", self.scale)
         require(self.lowest < self.highest, where, "lowest", f"below highest, {self.highest}", self.lowest)
@@ -82,6 +99,14 @@ class ScoreKind(Record):
         If not, scores of different slides cannot be compared.
         """
         return self.threshold01 is None
+
+    @property
+    def of_predictions(self) -> str:
+        """The name of the kind that such scores have if the task is not detection.
+
+        There, logits and probabilities are outputs without a common scale.
+        """
+        return "value" if self.is_probability else self.name
 
     def threshold(self, own: float) -> float:
         """Return the score01 from which on a tile counts as positive. own: the model's threshold of slides."""
@@ -111,6 +136,7 @@ def _probability_kind(
         measurement="prob_tumor",
         largest="max_prob",
         label="tile probability",
+        rank_label="tile probability, rank among the slide's tiles",
         threshold01=None,
         format_version=1,
     )
@@ -125,11 +151,26 @@ _ATTENTION = ScoreKind(
     measurement="score01",
     largest="max_score01",
     label="attention / largest of the slide",
+    rank_label="attention, rank among the slide's tiles",
+    threshold01=0.5,
+    format_version=2,
+)
+_VALUE = ScoreKind(  # an output of a task other than detection: it has no common scale
+    name="value",
+    scale=ranks,
+    lowest=-math.inf,
+    highest=math.inf,
+    column="score01",
+    measurement="score_rank",
+    largest="max_score01",
+    label="output, rank among the slide's tiles",
+    rank_label="output, rank among the slide's tiles",
     threshold01=0.5,
     format_version=2,
 )
 _KINDS = (
     _ATTENTION,
+    _VALUE,
     _probability_kind("logit", _sigmoid, -math.inf, math.inf),
     _probability_kind("probability", _unchanged, 0.0, 1.0),
 )

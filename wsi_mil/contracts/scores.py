@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wsi_mil.contracts.labels import is_positive
 from wsi_mil.contracts.record import Record, require, require_array, require_name
-from wsi_mil.contracts.score_kinds import SCORE_KINDS, ScoreKind
+from wsi_mil.contracts.score_kinds import SCORE_KINDS, ScoreKind, ranks
 from wsi_mil.errors import DataError
 
 DetectionMethod = Literal["maxima", "components", "tiles"]
@@ -21,7 +21,9 @@ ROUNDING = 1e-4
 class SlideScores(Record):
     """What one model says about one slide and its tiles.
 
-    probability: of the positive class; with more than two classes, of any class but the first.
+    probability: of the positive class; with more than two classes, of any class but the first. NaN for tasks other
+    than detection, which have a prediction instead.
+    prediction: the index of the most probable class, a value or a risk; None for detection.
     tile_scores (N,) float32: NaN where a tile could not be read.
     score_kind: the name of what they are, see `wsi_mil.contracts.score_kinds`.
     coords (N, 2) int32: upper left corners of the tiles (x, y), in level-0 pixels.
@@ -37,11 +39,12 @@ class SlideScores(Record):
     tiles_digest: str
     features_digest: str
     model_digest: str
+    prediction: float | None = None
 
     def __post_init__(self) -> None:
         where = f"scores of slide {self.slide_id!r}"
         require_name(self.slide_id, where, "slide_id")
-        require(0 <= self.probability <= 1, where, "probability", "from 0 to 1", self.probability)
+        _check_prediction(where, self.probability, self.prediction)
         valid = all(-ROUNDING <= p <= 1 + ROUNDING for p in self.class_probabilities)
         require(valid, where, "class_probabilities", "from 0 to 1", self.class_probabilities)
         kinds = ", ".join(SCORE_KINDS)
@@ -93,12 +96,7 @@ class SlideScores(Record):
 
         Ties share their mean rank; NaN stays NaN.
         """
-        from scipy.stats import rankdata
-
-        finite = np.isfinite(self.tile_scores)
-        ranks = np.full(len(self.tile_scores), np.nan, np.float32)
-        ranks[finite] = rankdata(self.tile_scores[finite]) / max(int(finite.sum()), 1)
-        return ranks
+        return ranks(self.tile_scores.astype(np.float64)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -132,6 +130,11 @@ class SlideScoreRow(Record):
     fold: number of the model that scored the slide. part: the slide's part of that fold's split, or "unlabelled".
     label: class index, None where the slide has no label. predicted: whether probability >= threshold.
     tiles: number of tiles. The digests identify the tile table, the features and the model.
+
+    Tasks other than detection have NaN for probability and threshold, and instead
+    prediction: the index of the most probable class, a value or a risk;
+    target: what it is compared with, (class index,), (value,) or (time, event); empty where the slide has no label;
+    class_probabilities: of tasks with classes only.
     """
 
     slide_id: str
@@ -146,16 +149,35 @@ class SlideScoreRow(Record):
     tiles_digest: str
     features_digest: str
     model_digest: str
+    prediction: float | None = None
+    target: tuple[float, ...] = ()
+    class_probabilities: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"slide scores of {self.slide_id!r}"
         require_name(self.slide_id, where, "slide_id")
         require(self.part in PARTS, where, "part", f"one of {', '.join(PARTS)}", self.part)
-        require(0 <= self.probability <= 1, where, "probability", "from 0 to 1", self.probability)
-        require(not math.isnan(self.threshold), where, "threshold", "a number", self.threshold)
+        _check_prediction(where, self.probability, self.prediction)
+        expected = "a number for detection and NaN for any other task"
+        valid = math.isnan(self.threshold) == (self.prediction is not None)
+        require(valid, where, "threshold", expected, self.threshold)
+        valid = all(map(math.isfinite, self.target))
+        require(valid, where, "target", "finite", self.target)
+        valid = all(-ROUNDING <= p <= 1 + ROUNDING for p in self.class_probabilities)
+        require(valid, where, "class_probabilities", "from 0 to 1", self.class_probabilities)
         for field in ("fold", "tiles", "label"):
             value = getattr(self, field)
             require(value is None or value >= 0, where, field, "0 or more", value)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the slide has a label of the run's task."""
+        return bool(self.target) or (self.prediction is None and self.label is not None)
+
+    @property
+    def shown(self) -> float:
+        """The number that tables show: the probability of detection, the prediction of other tasks."""
+        return self.probability if self.prediction is None else self.prediction
 
     @property
     def class_index(self) -> int:
@@ -170,19 +192,30 @@ class SlideScoreRow(Record):
         return is_positive(self.class_index)
 
 
+def _check_prediction(where: str, probability: float, prediction: float | None) -> None:
+    """Raise DataError unless there is a probability from 0 to 1 or a finite prediction, and not both."""
+    if prediction is None:
+        require(0 <= probability <= 1, where, "probability", "from 0 to 1", probability)
+        return
+    require(math.isfinite(prediction), where, "prediction", "finite", prediction)
+    require(math.isnan(probability), where, "probability", "NaN beside a prediction", probability)
+
+
 @dataclass(frozen=True)
 class SlideScoresHeader(Record):
     """The header of scores/<model>/slides.parquet.
 
     model: the model's name. split_digest: of the split that names the parts, empty for predictions of new slides.
-    folds: number of models that scored.
+    folds: number of models that scored. task: the name of the task (`task.kind` of the configuration).
     """
 
     model: str
     split_digest: str
     folds: int
+    task: str = "detection"
 
     def __post_init__(self) -> None:
         where = f"slide scores of model {self.model!r}"
         require_name(self.model, where, "model")
         require(self.folds >= 1, where, "folds", "1 or more", self.folds)
+        require_name(self.task, where, "task")

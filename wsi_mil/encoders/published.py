@@ -11,6 +11,7 @@ from typing import Literal
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError
+from wsi_mil.io.tables import text_table
 
 Triple = tuple[float, float, float]
 Pooling = Literal["class", "class+mean", "pooled"]
@@ -269,7 +270,4 @@ def catalog_table(names: list[str]) -> str:
         scales = ", ".join(f"{mpp:g}" for mpp in record.mpps) or "any"
         sizes = (str(record.dim), str(record.input_px), scales)
         rows.append((name, *sizes, record.pooling, record.licence, record.hub or "-"))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return text_table(rows)

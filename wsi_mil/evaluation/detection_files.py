@@ -1,6 +1,5 @@
 """Detections as the Camelyon16 organisers' script reads them: one CSV per slide, rows `probability,x,y`, no header."""
 
-import csv
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from wsi_mil.contracts.scores import Detection
 from wsi_mil.errors import DataError
 from wsi_mil.io.files import write_text
+from wsi_mil.io.tables import read_cells
 
 
 def read_detections(path: Path) -> list[Detection]:
@@ -15,20 +15,20 @@ def read_detections(path: Path) -> list[Detection]:
 
     Raises DataError with the line where the script would stop (a header, a blank line, decimals in a coordinate) or go on
     with nonsense (a probability that is no number, negative coordinates, which it wraps to the other side).
+    The script also stops at a byte-order mark, so none is accepted.
     """
     found = []
-    with path.open(newline="", encoding="utf-8") as handle:
-        for number, row in enumerate(csv.reader(handle), start=1):
-            try:
-                probability, x, y = float(row[0]), int(row[1]), int(row[2])
-                if not math.isfinite(probability) or x < 0 or y < 0:
-                    raise ValueError
-            except (ValueError, IndexError) as error:
-                raise DataError(
-                    f"{path}, line {number}: expected `probability,x,y` with whole level-0 pixels from 0 on and no header, "
-                    f"got {','.join(row)!r}"
-                ) from error
-            found.append(Detection(path.stem, float(x), float(y), probability))
+    for number, row in enumerate(read_cells(path, encoding="utf-8"), start=1):
+        try:
+            probability, x, y = float(row[0]), int(row[1]), int(row[2])
+            if not math.isfinite(probability) or x < 0 or y < 0:
+                raise ValueError
+        except (ValueError, IndexError) as error:
+            raise DataError(
+                f"{path}, line {number}: expected `probability,x,y` with whole level-0 pixels from 0 on and no "
+                f"header, got {','.join(row)!r}"
+            ) from error
+        found.append(Detection(path.stem, float(x), float(y), probability))
     return found
 
 

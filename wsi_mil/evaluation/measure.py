@@ -12,7 +12,7 @@ from wsi_mil.errors import DataError
 from wsi_mil.evaluation.intervals import Statistic, bootstrap_interval
 from wsi_mil.evaluation.observations import Observations, Rows
 from wsi_mil.evaluation.paired import PairedDifference, paired_bootstrap
-from wsi_mil.evaluation.table import Level, MetricEntry, metrics_at
+from wsi_mil.evaluation.table import Level, MetricEntry, listed_metrics, metrics_at
 from wsi_mil.randomness import named_generator
 
 
@@ -61,8 +61,8 @@ def measure_all(
 
 
 def all_undefined(level: Level, reason: str, task: TaskKind = "detection") -> dict[str, Metric]:
-    """Return every metric of a level as undefined for one reason, such as a run without annotations."""
-    return {entry.name: Metric(math.nan, None, reason) for entry in metrics_at(level, task)}
+    """Return every metric that metrics.json lists for a level as undefined for one reason."""
+    return {entry.name: Metric(math.nan, None, reason) for entry in listed_metrics(level, task)}
 
 
 def compare_all(

@@ -20,7 +20,8 @@ Format 3. NaN is null. `slide`, `patch` and `froc` (lesions) each hold one level
     "froc":   metrics, intervals, reasons as above, "sensitivity_at_fp_per_slide", "n_lesions", "n_slides", "by_size",
               "false_positives_at_threshold", "mode", "lesions", "mask_mpp", "isolated_below_um", "detections"
 
-Without annotations `patch` and `froc` hold only their metrics, which are undefined. Files of formats 1 and 2 (no
+Without annotations `patch` and `froc` hold only their metrics, which are undefined; so they do for every task but
+detection. `slide` of these tasks holds its metrics and n only. Files of formats 1 and 2 (no
 `metrics`; intervals from one shared random generator) count as absent: `wsi-mil evaluate` writes them again.
 """
 
@@ -45,11 +46,12 @@ from wsi_mil.evaluation.results import (
     MetricsFile,
     PatchFacts,
     PatchResult,
+    PredictionResult,
     SizeClass,
     SlideResult,
     WithinSlides,
 )
-from wsi_mil.evaluation.table import Level, metrics_at
+from wsi_mil.evaluation.table import Level, listed_metrics
 from wsi_mil.io.json import read_json, without_nan, write_json
 
 FORMAT = 3
@@ -75,7 +77,9 @@ def read_metrics(path: Path) -> MetricsFile | None:
             model=found["model"],
             inputs_digest=found["inputs_digest"],
             split_digest=found["split_digest"],
-            slide=_read_slide(found["slide"]),
+            slide=_read_slide(found["slide"])
+            if found["task"] == "detection"
+            else _read_predictions(found["slide"]),
             patch=_read_patch(found["patch"]),
             froc=_read_froc(found["froc"]),
             task=found["task"],
@@ -99,7 +103,7 @@ def is_current(path: Path, inputs_digest: str, task: TaskKind) -> bool:
         return False
     levels: tuple[Level, ...] = ("slide", "patch", "lesion")
     return all(
-        set(found.metrics(level)) == {entry.name for entry in metrics_at(level, task)} for level in levels
+        set(found.metrics(level)) == {entry.name for entry in listed_metrics(level, task)} for level in levels
     )
 
 
@@ -113,7 +117,9 @@ def metrics_json(found: MetricsFile) -> dict[str, Any]:
             "task": found.task,
             "inputs_digest": found.inputs_digest,
             "split_digest": found.split_digest,
-            "slide": _slide(found.slide),
+            "slide": _slide(found.slide)
+            if isinstance(found.slide, SlideResult)
+            else _level(found.slide.metrics, {"n": found.slide.n}),
             "patch": _level(found.patch.metrics, _patch_facts(found.patch.facts)),
             "froc": _level(found.froc.metrics, _froc_facts(found.froc.facts)),
         }
@@ -241,6 +247,10 @@ def _read_slide(found: Mapping[str, Any]) -> SlideResult:
         delong_reason=found["reasons"].get("delong", ""),
         folds=_read_folds(found),
     )
+
+
+def _read_predictions(found: Mapping[str, Any]) -> PredictionResult:
+    return PredictionResult(_read_level(found, "n"), found["n"])
 
 
 def _read_delong(found: Mapping[str, Any]) -> AucEstimate:

@@ -79,6 +79,14 @@ class SlideResult:
 
 
 @dataclass(frozen=True)
+class PredictionResult:
+    """Slide level of tasks other than detection, over all test slides together."""
+
+    metrics: Metrics
+    n: int
+
+
+@dataclass(frozen=True)
 class WithinSlides:
     """The mean over slides of a metric within each slide, over the `n_slides` slides where it is defined."""
 
@@ -151,7 +159,7 @@ class MetricsFile:
     model: str
     inputs_digest: str
     split_digest: str
-    slide: SlideResult
+    slide: SlideResult | PredictionResult
     patch: PatchResult
     froc: FrocResult
     task: TaskKind = "detection"

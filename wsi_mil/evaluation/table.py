@@ -23,15 +23,17 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 SHOWN_IN: tuple[ShownIn, ...] = get_args(ShownIn)
 TASKS: tuple[TaskKind, ...] = get_args(TaskKind)
 GROUP = "wsi_mil.metrics"
-CLASSES: frozenset[TaskKind] = frozenset({"detection", "classification"})
 DETECTION: frozenset[TaskKind] = frozenset({"detection"})
 
 COLUMNS: dict[Level, dict[str, str]] = {
     "slide": {
-        "truth": "(n,) bool: whether a slide is of a positive class",
-        "scores": "(n,) float64: the probability of the positive classes, or the value or risk that the task predicts",
-        "called": "(n,) bool: whether the score reaches the threshold that validation slides chose",
-        "targets": "(n,) or (n, 2) float64: class index, value, or (time, 1 for an event and 0 for censored)",
+        "truth": "(n,) bool: whether a slide is of a positive class; detection only",
+        "scores": "(n,) float64: the probability of the positive classes; of other tasks the index of the most "
+        "probable class, the value or the risk that the model predicts",
+        "called": "(n,) bool: whether the score reaches the threshold that validation slides chose; detection only",
+        "targets": "(n,) or (n, 2) float64: class index, value, or (time, 1 for an event and 0 for censored); of tasks "
+        "other than detection",
+        "class_probabilities": "(n, classes) float64; classification and ordinal only",
     },
     "patch": {
         "truth": "(N,) bool: whether a tile lies on a lesion; the tiles of all slides together",
@@ -70,7 +72,7 @@ class MetricEntry:
     title: str
     function: Callable[..., float]
     needs: tuple[str, ...]
-    tasks: frozenset[TaskKind] = CLASSES
+    tasks: frozenset[TaskKind] = DETECTION
     score_kinds: frozenset[str] | None = None
     both_classes: bool = False
     most_draws: int | None = None
@@ -105,6 +107,18 @@ def metrics_at(level: Level, task: TaskKind) -> tuple[MetricEntry, ...]:
     ['auc', 'auprc', 'f1']
     """
     return tuple(entry for entry in all_metrics() if entry.level == level and task in entry.tasks)
+
+
+def listed_metrics(level: Level, task: TaskKind) -> tuple[MetricEntry, ...]:
+    """Return the metrics of a level that metrics.json lists for a task.
+
+    They are those that apply. If none applies, as at patch and lesion level of every task but detection, they are
+    those of detection: the file then says why they have no value.
+
+    >>> [entry.name for entry in listed_metrics("lesion", "regression")]
+    ['score']
+    """
+    return metrics_at(level, task) or metrics_at(level, "detection")
 
 
 def shown_metrics(where: ShownIn, task: TaskKind) -> tuple[MetricEntry, ...]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wsi_mil.config import RunConfig
+from wsi_mil.config.validation import require_detection
 from wsi_mil.errors import ConfigError, DataError, nearest
 from wsi_mil.experiments.audit_pixels import ask_of_pixels
 from wsi_mil.experiments.audited_slides import audited_slides
@@ -30,6 +31,7 @@ def run_audit(config: RunConfig, name: str, pixel_slides: int = 8, out: Path | N
     pixel_slides: how many slides of each class are read again for the checks that change pixels; 0: none.
     Raises ConfigError if the run has no such model, DataError without labelled and scored test slides.
     """
+    require_detection(config, "audit")
     with locked(config.run):
         context = open_run(config, keep_configuration=True)
         if name not in config.models:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wsi_mil.bags import make_split
 from wsi_mil.config import RunConfig, load_config
+from wsi_mil.config.validation import require_detection
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import DataError
 from wsi_mil.execution import run_jobs
@@ -25,7 +26,8 @@ from wsi_mil.run.context import RunContext, open_run
 from wsi_mil.run.lock import locked
 from wsi_mil.stages import extract, tile
 from wsi_mil.stages.report import run_report
-from wsi_mil.stages.train import TrainingSet, side_by_side, training_set
+from wsi_mil.stages.train import side_by_side
+from wsi_mil.stages.training_set import TrainingSet, training_set
 
 OF_TRAINING = ("train_auc", "val_auc", "last_val_auc", "kept_epoch")
 COLUMNS = ("model", "arm", "condition", "fold", *METRICS, *OF_TRAINING)
@@ -51,6 +53,7 @@ def run_poison(config: RunConfig, arms: Sequence[Arm] = TRAINING_ARMS) -> Poison
     arms: which trainings; "none" and "normal" are the experiment, "all" is a control. Raises DataError if all
     slides of one class cannot be poisoned.
     """
+    require_detection(config, "poison")
     with locked(config.run):
         context = open_run(config, keep_configuration=True)
         tile.run(context)

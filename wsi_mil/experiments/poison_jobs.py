@@ -13,7 +13,7 @@ from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.io.json import read_json
 from wsi_mil.robustness.poison.conditions import Arm
 from wsi_mil.run.context import RunContext
-from wsi_mil.stages.train import TrainingSet
+from wsi_mil.stages.training_set import TrainingSet
 from wsi_mil.training import TrainSpec
 
 IN_MEMORY_BYTES = 1 << 30

@@ -1,6 +1,5 @@
 """Pixel-level maps of a slide's suspicious tiles: a file of their own, and the raster that shows them among the other tiles."""
 
-import json
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.heatmaps.raster import ScoreRaster, score_raster
 from wsi_mil.io.files import write_aside
+from wsi_mil.io.json import json_line, parse_json
 
 KIND, FORMAT = "refined maps", 1
 
@@ -60,7 +60,7 @@ def write_refined(path: Path, refined: RefinedMaps) -> None:
         },
     }
     with write_aside(path) as aside, aside.open("wb") as file:
-        text = np.frombuffer(json.dumps(header, sort_keys=True).encode(), np.uint8)
+        text = np.frombuffer(json_line(header, sort=True).encode(), np.uint8)
         np.savez_compressed(file, header=text, rows=refined.rows, maps=refined.maps)
 
 
@@ -81,7 +81,7 @@ def read_refined(path: Path) -> RefinedMaps:
 def _read(path: Path) -> tuple[dict[str, Any], NDArray[np.int32], NDArray[np.uint8]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            header = json.loads(arrays["header"].tobytes())
+            header = parse_json(arrays["header"].tobytes())
             rows, maps = arrays["rows"], arrays["maps"]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise StoreError(

@@ -72,11 +72,19 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object] | Seque
     'slide,auc\\na,0.5\\nb,\\n'
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
     for row in rows:
-        if not isinstance(row, Mapping):
-            row = dict(zip(columns, row, strict=True))
+        if isinstance(row, Mapping):
+            if unknown := row.keys() - set(columns):
+                raise ValueError(
+                    f"columns {sorted(unknown)} of a row are not among those of the table, {columns}"
+                )
+            row = [row.get(column) for column in columns]
+        if len(row) != len(columns):
+            raise ValueError(
+                f"a row has {len(row)} values, the table has {len(columns)} columns: {list(row)}"
+            )
         writer.writerow(row)
     return text.getvalue()
 
@@ -118,9 +126,12 @@ def _rows(lines: Iterable[str], path: Path) -> list[Row]:
     ]
 
 
-def read_cells(path: Path) -> list[list[str]]:
-    """Return all cells of a CSV as text, line by line, for files without a header; a byte-order mark is ignored."""
-    with path.open(newline="", encoding="utf-8-sig") as handle:
+def read_cells(path: Path, encoding: str = "utf-8-sig") -> list[list[str]]:
+    """Return all cells of a CSV as text, line by line, for files without a header.
+
+    The default encoding ignores a byte-order mark; with `utf-8` it is part of the first cell.
+    """
+    with path.open(newline="", encoding=encoding) as handle:
         return list(csv.reader(handle))
 
 

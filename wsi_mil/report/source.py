@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from wsi_mil.bags.labels import LabelTable
+from wsi_mil.contracts.labels import TaskKind
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.evaluation.metrics_file import read_metrics
@@ -56,7 +57,17 @@ class ReportSource:
         """Return whether these digests belong to the models that made today's scores of model `name`."""
         return set(digests) <= {row.model_digest for row in self.scores[name].values()}
 
+    @property
+    def task(self) -> TaskKind:
+        """The kind of the run's task; without labels detection."""
+        return self.labels.task.kind if self.labels else "detection"
+
     def label(self, slide_id: str) -> str:
-        """Return the class name of a slide's label, or an empty text."""
+        """Return a slide's label as people read it: class name, value, or "time (event)"; "" without a label."""
         row = self.labels.rows.get(slide_id) if self.labels else None
-        return self.labels.class_names[row.label] if self.labels and row and row.label is not None else ""
+        if self.labels is None or row is None or row.target is None:
+            return ""
+        if isinstance(row.value, tuple):
+            time, event = row.value
+            return f"{time:g} ({'event' if event else 'censored'})"
+        return f"{row.value:g}" if row.label is None else self.labels.class_names[row.label]

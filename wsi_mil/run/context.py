@@ -1,6 +1,7 @@
 """A run that is open: its configuration, folder, slides and labels."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from wsi_mil.bags import Split, read_labels
 from wsi_mil.bags.labels import LabelTable, check_against_slides
@@ -29,6 +30,11 @@ class RunContext:
     def slide_ids(self) -> list[str]:
         """The ids of the slides, in the order of `slides`."""
         return [source.slide_id for source in self.slides]
+
+    @cached_property
+    def sources(self) -> dict[str, SlideSource]:
+        """The slides by id."""
+        return {source.slide_id: source for source in self.slides}
 
     def require_labels(self) -> LabelTable:
         """Return the labels. Raises DataError if the run has none."""
@@ -61,7 +67,7 @@ def open_run(config: RunConfig, keep_configuration: bool = False) -> RunContext:
         write_cohort(config.run / "cohort", config.synthetic, config.execution)
     labels = None
     if config.labels_path is not None:
-        labels = read_labels(config.labels_path, config.slides.class_names)
+        labels = read_labels(config.labels_path, config.slides.class_names, config.task)
     sources = tuple(
         SlideSource(slide_id, path, (labels.mpp_of(slide_id) if labels else None) or config.slides.mpp)
         for slide_id, path in _slide_files(run, config).items()

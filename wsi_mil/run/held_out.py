@@ -21,8 +21,8 @@ from wsi_mil.scoring import read_slide_scores, read_tile_scores
 class HeldOut:
     """The labelled test slides of one model.
 
-    rows: one of slides.parquet for each slide. truth_files: the annotation file of each slide, None where there is
-    none or the slide is negative. inputs_digest: of everything that the metrics depend on. bounds: whether GeoJSON
+    rows: one of slides.parquet for each slide. truth_files: the annotation file of each slide; None where there is
+    none, where the slide is negative, and for tasks other than detection. inputs_digest: of everything that the metrics depend on. bounds: whether GeoJSON
     that does not name its frame is cropped to bounds.
     """
 
@@ -45,18 +45,26 @@ def held_out(
             f"scores of model {name!r} are of split {header.split_digest}, the run's split is {split.digest()}: "
             "run `wsi-mil score` again"
         )
-    rows = [row for row in rows if row.part == "test" and row.label is not None]
+    rows = [row for row in rows if row.part == "test" and row.labelled]
     if not rows:
         raise DataError(f"no test slide of model {name!r} has both a label and a score: see outcomes.csv")
-    truth_files = {row.slide_id: _annotation(annotations, row) for row in rows}
+    detection = header.task == "detection"
+    truth_files = {row.slide_id: _annotation(annotations, row) if detection else None for row in rows}
     inputs = {
-        "rows": [[row.slide_id, row.label, row.probability, row.threshold, row.tiles_digest] for row in rows],
+        "rows": [_measured(row) for row in rows],
         "models": sorted({row.model_digest for row in rows}),
         "truth": {key: digest_file(path) for key, path in truth_files.items() if path},
         "spec": spec.digest(),
         "bounds": (bounds := annotations.bounds if annotations else "auto"),
     }
     return HeldOut(tuple(rows), truth_files, digest_json(inputs), bounds)
+
+
+def _measured(row: SlideScoreRow) -> list[object]:
+    """Return what the metrics take from a row."""
+    if row.prediction is not None:
+        return [row.slide_id, row.target, row.prediction, row.class_probabilities, row.tiles_digest]
+    return [row.slide_id, row.label, row.probability, row.threshold, row.tiles_digest]
 
 
 def _annotation(annotations: AnnotationFolder | None, row: SlideScoreRow) -> Path | None:

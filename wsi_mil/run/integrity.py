@@ -7,6 +7,7 @@ from pathlib import Path
 from wsi_mil.errors import WsiMilError
 from wsi_mil.execution.guard import reason_of
 from wsi_mil.features import SlideStore
+from wsi_mil.io.tables import text_table
 from wsi_mil.run.folder import RunFolder
 
 
@@ -80,8 +81,4 @@ def store_table(rows: Sequence[StoreRow]) -> str:
     cells = [header] + [
         (row.slide_id, str(row.tiles), ", ".join(row.features) or "-", row.problem or "-") for row in rows
     ]
-    widths = [max(len(line[i]) for line in cells) for i in range(3)]
-    return "\n".join(
-        "  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]]).rstrip()
-        for line in cells
-    )
+    return text_table(cells)

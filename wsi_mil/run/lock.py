@@ -1,6 +1,5 @@
 """One process at a time writes into a run folder. See docs/adr/0015-lock.md for why no library does this."""
 
-import json
 import os
 import socket
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from wsi_mil.errors import StoreError
+from wsi_mil.io.json import json_line, parse_json
 from wsi_mil.logs import logger
 
 NAME = ".lock"
@@ -37,7 +37,7 @@ class Owner:
     def parse(cls, text: str) -> "Owner | None":
         """Return the owner that a lock file names; None if it does not name one (yet)."""
         try:
-            found = json.loads(text)
+            found = parse_json(text)
             return cls(found["host"], int(found["pid"]), found.get("started"), found.get("token", ""))
         except (ValueError, KeyError, TypeError):
             return None
@@ -65,7 +65,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, owner = folder / NAME, Owner.this_process()
-    _acquire(path, json.dumps(asdict(owner)))
+    _acquire(path, json_line(asdict(owner)))
     stop = threading.Event()
     refreshing = threading.Thread(target=_refresh, args=(path, owner, stop), name="lock", daemon=True)
     refreshing.start()

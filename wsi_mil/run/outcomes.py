@@ -1,13 +1,12 @@
 """outcomes.csv: one row per slide and stage, failures included."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 
 from wsi_mil.contracts.outcome import Outcome, Status
-from wsi_mil.io.files import write_text
+from wsi_mil.io.tables import read_csv, text_table, write_csv
 
 COLUMNS = ["slide_id", "stage", "status", "reason", "counts", "digest", "seconds"]
 
@@ -19,9 +18,8 @@ class OutcomeTable:
         self.path = path
         self._rows: dict[tuple[str, str], Outcome] = {}
         if path.exists():
-            with path.open(newline="", encoding="utf-8") as handle:
-                for row in csv.DictReader(handle):
-                    self.put(Outcome.from_row(row))
+            for row in read_csv(path):
+                self.put(Outcome.from_row(dict(row)))
 
     def put(self, outcome: Outcome) -> None:
         """Add an outcome, or replace the older one of the same slide and stage."""
@@ -49,12 +47,7 @@ class OutcomeTable:
 
     def save(self) -> None:
         """Write the table; a file with equal content is left alone."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row.as_row() for row in self.rows())
-        if not self.path.exists() or self.path.read_text(encoding="utf-8") != text.getvalue():
-            write_text(self.path, text.getvalue())
+        write_csv(self.path, COLUMNS, [row.as_row() for row in self.rows()])
 
     def summary(self, stage: str) -> str:
         """Return the number of slides per status of one stage, for example '36 done, 1 failed'."""
@@ -65,8 +58,7 @@ class OutcomeTable:
 
 def problem_table(problems: Sequence[Outcome]) -> str:
     """Return the slides that failed or were skipped as aligned text, one line each."""
-    widths = [max(len(row.slide_id) for row in problems), max(len(row.stage) for row in problems)]
-    return "\n".join(
-        f"  {row.slide_id:<{widths[0]}}  {row.stage:<{widths[1]}}  {row.status:<7}  {row.reason}"
-        for row in problems
+    table = text_table(
+        [[row.slide_id, row.stage, row.status, row.reason] for row in problems], least=(0, 0, 7, 0)
     )
+    return indent(table, "  ")

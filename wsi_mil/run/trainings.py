@@ -10,31 +10,40 @@ from wsi_mil.evaluation.table import MetricEntry, metrics_at, shown_metrics
 from wsi_mil.io.tables import Row, read_csv, write_csv
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring.model import read_card
+from wsi_mil.tasks import Detection, Task
 
+DETECTION = Detection()
 IDENTITY = ("fold", "repeat", "seed_number", "kept_epoch")
 
 
-def write_comparison(run: RunFolder, names: Sequence[str], folds: int, task: TaskKind = "detection") -> Path:
-    """Write evaluation/comparison.csv, one row per training, and return its path; an equal file is left alone.
+def write_comparison(run: RunFolder, names: Sequence[str], folds: int, task: Task = DETECTION) -> Path:
+    """Write evaluation/comparison.csv, one row for each training, and return its path; an equal file is left alone.
 
-    `test_<name>` is the value of each slide metric of the table, NaN where the model card does not have it.
+    `val_<name>` is the measure that chose the epoch; `test_<name>` is the value of each slide metric that applies to
+    the task, NaN where the model card does not have it. Detection also has the threshold.
     """
-    metrics = [entry.name for entry in metrics_at("slide", task)]
-    columns = ["model", *IDENTITY, "val_auc", "val_loss", "threshold"]
+    metrics = [entry.name for entry in metrics_at("slide", task.kind)]
+    merit = f"val_{task.merit}"
+    threshold = ["threshold"] if task.kind == "detection" else []
+    columns = ["model", *IDENTITY, merit, "val_loss", *threshold]
     columns += [*(f"test_{name}" for name in metrics), "test_slides"]
-    rows = [_row(run, name, number, metrics) for name in names for number in range(folds)]
+    rows = [
+        {key: value for key, value in _row(run, name, number, metrics, merit).items() if key in columns}
+        for name in names
+        for number in range(folds)
+    ]
     write_csv(run.comparison, columns, rows)
     return run.comparison
 
 
-def _row(run: RunFolder, name: str, number: int, metrics: Sequence[str]) -> dict[str, object]:
+def _row(run: RunFolder, name: str, number: int, metrics: Sequence[str], merit: str) -> dict[str, object]:
     card = read_card(run.model(name, number))
     training = card["training"]
     return {
         "model": name,
         **{key: training[key] for key in (*IDENTITY, "test_slides")},
-        **{key: training["metrics"].get(key, math.nan) for key in ("val_auc", "val_loss")},
-        "threshold": card["threshold"]["value"],
+        **{key: training["metrics"].get(key, math.nan) for key in (merit, "val_loss")},
+        "threshold": card["threshold"]["value"] if card["threshold"] else math.nan,
         **{f"test_{key}": training["test"].get(key, math.nan) for key in metrics},
     }
 
@@ -42,15 +51,18 @@ def _row(run: RunFolder, name: str, number: int, metrics: Sequence[str]) -> dict
 def summarise(path: Path, task: TaskKind = "detection") -> list[list[str]]:
     """Return header and rows of the summary of comparison.csv, best model first.
 
-    For each model: the number of trainings; of each metric that summaries show the mean and the standard deviation
-    over trainings, of the first one also the 95 % interval; the mean of the validation AUC.
+    The columns: the number of trainings of each model; mean and standard deviation over trainings of each metric that
+    summaries show, and for the first one the 95 % interval; the mean of the measure that chose the epoch.
     """
     shown = shown_metrics("trainings", task)
     header = ["model", "trainings"]
     for number, title in enumerate(entry.title.removeprefix("slide ") for entry in shown):
         header += [f"test {title}", "sd", "95 % interval"] if number == 0 else [title, "sd"]
-    header.append("val AUC")
     rows = read_csv(path)
+    merit = next(
+        (key for key in (rows[0] if rows else ()) if key.startswith("val_") and key != "val_loss"), "val_auc"
+    )
+    header.append("val AUC" if merit == "val_auc" else merit.replace("_", " "))
     found = []
     for name in dict.fromkeys(row["model"] for row in rows):
         own = [row for row in rows if row["model"] == name]
@@ -65,7 +77,7 @@ def summarise(path: Path, task: TaskKind = "detection") -> list[list[str]]:
         found.append(
             (
                 -spreads[0].mean if not shown[0].lower_is_better else spreads[0].mean,
-                [*cells, _number(_spread(own, "val_auc").mean)],
+                [*cells, _number(_spread(own, merit).mean)],
             )
         )
     # a model whose first metric is undefined comes last

@@ -1,6 +1,6 @@
 """Scores as Parquet: one table of slides, one table of tiles per slide; digests in the metadata."""
 
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -13,44 +13,54 @@ import pyarrow.parquet as pq
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHeader
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.io.files import write_aside
+from wsi_mil.io.json import json_line, parse_json
 
-FORMATS = {"tile scores": (1, 2), "slide scores": (1,)}
+FORMAT = 1
+PREDICTIONS = 2
+"""The format of slide scores of tasks other than detection: predictions and targets in place of probabilities."""
+DETECTION_ONLY = ("probability", "threshold", "predicted")
+PREDICTION_ONLY = ("prediction", "target", "class_probabilities")
 META = b"wsi_mil"
 
 
 def write_tile_scores(path: Path, scores: SlideScores) -> None:
     """Write x0_px, y0_px, score and score01 of each tile, in the order of the tile table.
 
-    The column of score01 is called `probability` if it is one (format 1), else `score01` (format 2).
+    The column of score01 is called `probability` if it is one (format 1), else `score01` (format 2). Tasks other than
+    detection have no such column, and the slide's prediction in the header.
     """
+    kind = scores.kind
     table = pa.table(
         {
             "x0_px": scores.coords[:, 0],
             "y0_px": scores.coords[:, 1],
             "score": scores.tile_scores,
-            scores.kind.column: scores.tile_scores01(),
+            kind.column: scores.tile_scores01(),
         }
     )
     header = {
         "kind": "tile scores",
-        "format_version": scores.kind.format_version,
+        "format_version": kind.format_version,
         "slide_id": scores.slide_id,
         "score_kind": scores.score_kind,
-        "slide_probability": scores.probability,
+        "slide_probability": scores.probability if scores.prediction is None else None,
         "class_probabilities": list(scores.class_probabilities),
         "tiles_digest": scores.tiles_digest,
         "features_digest": scores.features_digest,
         "model_digest": scores.model_digest,
+        **({} if scores.prediction is None else {"prediction": scores.prediction}),
     }
+    if scores.prediction is not None:
+        table = table.drop_columns([kind.column])
     _write(path, table, header)
 
 
 def read_tile_scores(path: Path) -> SlideScores:
     """Return what `write_tile_scores` wrote."""
-    table, header = _read(path, "tile scores")
+    table, header = _read(path, "tile scores", (1, 2))
     return SlideScores(
         slide_id=header["slide_id"],
-        probability=header["slide_probability"],
+        probability=math.nan if header["slide_probability"] is None else header["slide_probability"],
         class_probabilities=tuple(header["class_probabilities"]),
         tile_scores=table["score"].to_numpy(),
         score_kind=header["score_kind"],
@@ -58,6 +68,7 @@ def read_tile_scores(path: Path) -> SlideScores:
         tiles_digest=header["tiles_digest"],
         features_digest=header["features_digest"],
         model_digest=header["model_digest"],
+        prediction=header.get("prediction"),
     )
 
 
@@ -66,17 +77,25 @@ def tile_scores_header(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return dict(json.loads(pq.read_schema(path).metadata[META]))
+        return dict(parse_json(pq.read_schema(path).metadata[META]))
     except (pa.ArrowInvalid, KeyError, TypeError):
         return None
 
 
 def write_slide_scores(path: Path, rows: Sequence[SlideScoreRow], header: SlideScoresHeader) -> None:
-    """Write one row per slide, with the fields of `SlideScoreRow` as columns. A file that already says this is kept."""
+    """Write one row per slide, with the fields of `SlideScoreRow` that the task has as columns.
+
+    A file that already holds these rows is left alone. Format 1 is that of detection, format 2 of the other tasks.
+    """
     if path.exists() and _same(path, rows, header):
         return
-    head = {"kind": "slide scores", "format_version": 1, **asdict(header)}
-    _write(path, pa.Table.from_pylist([asdict(row) for row in rows]), head)
+    detection = header.task == "detection"
+    left_out = PREDICTION_ONLY if detection else DETECTION_ONLY
+    columns = [{k: v for k, v in asdict(row).items() if k not in left_out} for row in rows]
+    head = {"kind": "slide scores", "format_version": FORMAT if detection else PREDICTIONS, **asdict(header)}
+    if detection:
+        del head["task"]
+    _write(path, pa.Table.from_pylist(columns), head)
 
 
 def _same(path: Path, rows: Sequence[SlideScoreRow], header: SlideScoresHeader) -> bool:
@@ -91,36 +110,42 @@ def read_slide_scores(path: Path) -> tuple[list[SlideScoreRow], SlideScoresHeade
 
     Raises StoreError if there is no such file, if it is unreadable, or if a column or a value is wrong.
     """
-    table, header = _read(path, "slide scores")
+    table, header = _read(path, "slide scores", (FORMAT, PREDICTIONS))
     try:
-        rows = [SlideScoreRow(**row) for row in table.to_pylist()]
-        return rows, SlideScoresHeader(
-            **{field.name: header[field.name] for field in fields(SlideScoresHeader)}
-        )
+        known = {"task": "detection", **header}
+        head = SlideScoresHeader(**{field.name: known[field.name] for field in fields(SlideScoresHeader)})
+        return [_row(values) for values in table.to_pylist()], head
     except (KeyError, TypeError, DataError) as error:
         raise StoreError(
             f"{path} is no valid file of slide scores ({error}): run `wsi-mil score` again"
         ) from error
 
 
+def _row(values: dict[str, Any]) -> SlideScoreRow:
+    if "prediction" not in values:
+        return SlideScoreRow(**values)
+    lists = {key: tuple(values[key]) for key in ("target", "class_probabilities")}
+    return SlideScoreRow(**{**values, **lists}, probability=math.nan, threshold=math.nan, predicted=False)
+
+
 def _write(path: Path, table: Any, header: dict[str, Any]) -> None:
-    metadata = {META: json.dumps(header, sort_keys=True).encode()}
+    metadata = {META: json_line(header, sort=True).encode()}
     with write_aside(path) as aside:
         pq.write_table(table.replace_schema_metadata(metadata), aside, compression="zstd")
 
 
-def _read(path: Path, kind: str) -> tuple[Any, dict[str, Any]]:
+def _read(path: Path, kind: str, formats: tuple[int, ...]) -> tuple[Any, dict[str, Any]]:
     if not path.exists():
         raise StoreError(f"no {kind} at {path}: run `wsi-mil score`")
     try:
         table = pq.read_table(path, partitioning=None)
-        header = json.loads(table.schema.metadata[META])
+        header = parse_json(table.schema.metadata[META])
     except (pa.ArrowInvalid, KeyError, TypeError) as error:
         raise StoreError(
             f"{path} is no readable file of {kind} ({error}): remove it and run `wsi-mil score`"
         ) from error
-    if header.get("kind") != kind or header.get("format_version") not in FORMATS[kind]:
-        expected = " or ".join(map(str, FORMATS[kind]))
+    if header.get("kind") != kind or header.get("format_version") not in formats:
+        expected = " or ".join(map(str, formats))
         raise StoreError(
             f"{path} holds {header.get('kind')} of format {header.get('format_version')}, "
             f"expected {kind} of format {expected}: run `wsi-mil score` again"

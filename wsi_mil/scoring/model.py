@@ -15,10 +15,12 @@ from wsi_mil.errors import ModelError
 from wsi_mil.io.files import digest_file, write_aside
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.scoring.thresholds import Threshold
+from wsi_mil.tasks import Task, task_from_values, task_values
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import Standardizer, TrainSpec
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 had no task: it is read as detection."""
 WEIGHTS, CARD = "model.safetensors", "model.json"
 
 
@@ -29,14 +31,30 @@ class TrainedModel:
     name: str
     aggregator: Aggregator
     standardizer: Standardizer
-    class_names: tuple[str, ...]
+    task: Task
     tissue: TissueSpec
     tiles: TileSpec
     encoder: EncoderSpec
     encoder_digest: str
-    threshold: Threshold
+    threshold: Threshold | None
     training: dict[str, Any]
     digest: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.threshold is None) == self.detects:
+            raise ModelError(
+                f"model {self.name!r}: detection, and only detection, has a threshold; got {self.threshold}"
+            )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of their indices; empty for regression and survival."""
+        return self.task.class_names
+
+    @property
+    def detects(self) -> bool:
+        """Whether the task is detection."""
+        return self.task.kind == "detection"
 
     def check_features(self, table: FeatureTable) -> None:
         """Raise ModelError unless the features were made as this model expects."""
@@ -77,12 +95,13 @@ class TrainedModel:
             "name": self.name,
             "in_features": self.aggregator.in_features,
             "n_outputs": self.aggregator.n_outputs,
+            "task": task_values(self.task),
             "class_names": list(self.class_names),
             "tissue": self.tissue.model_dump(mode="json"),
             "tiles": self.tiles.explicit(),
             "encoder": self.encoder.model_dump(mode="json"),
             "encoder_digest": self.encoder_digest,
-            "threshold": asdict(self.threshold),
+            "threshold": asdict(self.threshold) if self.threshold else None,
             "training": self.training,
             "inputs_digest": inputs_digest,
             "weights_digest": digest_file(folder / WEIGHTS),
@@ -98,9 +117,9 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"no model in {folder}: expected {CARD} and {WEIGHTS}, as `wsi-mil train` writes them"
         )
     card: dict[str, Any] = read_json(path)
-    if card.get("kind") != "wsi_mil model" or card.get("format_version") != FORMAT:
+    if card.get("kind") != "wsi_mil model" or card.get("format_version") not in (1, FORMAT):
         raise ModelError(
-            f"{path} has format {card.get('format_version')}, this version reads {FORMAT}: train again, or use the version "
+            f"{path} has format {card.get('format_version')}, this version reads 1 and {FORMAT}: train again, or use the version "
             f"that made it ({card.get('producer', 'unknown')})"
         )
     return card
@@ -133,7 +152,8 @@ def load_model(folder: str | Path) -> TrainedModel:
         )
     spec = TrainSpec(**card["training"]["spec"])
     name = spec.aggregator or card["name"]
-    aggregator = build_aggregator(name, card["in_features"], card["n_outputs"], spec.seed, spec.params)
+    task = task_from_values(card.get("task", {"kind": "detection", "class_names": card["class_names"]}))
+    aggregator = build_aggregator(name, card["in_features"], card["n_outputs"], spec.seed, spec.params, task)
     own = {
         key.removeprefix("aggregator/"): value
         for key, value in tensors.items()
@@ -149,12 +169,12 @@ def load_model(folder: str | Path) -> TrainedModel:
         name=card["name"],
         aggregator=aggregator.eval(),
         standardizer=Standardizer(tensors["standardizer/mean"], tensors["standardizer/std"]),
-        class_names=tuple(card["class_names"]),
+        task=task,
         tissue=TissueSpec(**card["tissue"]),
         tiles=TileSpec(**card["tiles"]),
         encoder=EncoderSpec(**card["encoder"]),
         encoder_digest=card["encoder_digest"],
-        threshold=Threshold(**card["threshold"]),
+        threshold=Threshold(**card["threshold"]) if card["threshold"] else None,
         training=card["training"],
         digest=card["weights_digest"],
     )

@@ -1,5 +1,8 @@
 """From features to scores."""
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,24 +12,59 @@ from wsi_mil.aggregators.max_pooling import MaxPooling
 from wsi_mil.bags import BagSource, load_bag, read_bag
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.features import FeatureTable
+from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.scoring.model import TrainedModel
+from wsi_mil.tasks import Task
 from wsi_mil.training.two_pass import score_in_chunks
 
 CHUNK_ROWS = 65536
 
 
 @torch.inference_mode()
-def score_bag(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, str]:
-    """Return class probabilities (C,) float64, instance scores (N,) and their kind. A bag beyond 65,536 instances goes
-    through max-pooling methods in chunks, which gives the same."""
+def bag_logits(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, str]:
+    """Return bag logits (1, C) float64, instance scores (N,) and their kind.
+
+    A bag of more than 65,536 instances goes through max-pooling methods in chunks, which gives the same numbers.
+    """
     if isinstance(aggregator, MaxPooling) and len(bag) > CHUNK_ROWS:
         reduced, scores = score_in_chunks(aggregator, bag, chunk_rows=CHUNK_ROWS)
         output = aggregator(reduced)
     else:
         output = aggregator(PackedBags.pack([read_bag(bag)]))
         scores = output.instance_scores
-    return aggregator.probabilities(output.bag_logits.double())[0], scores, output.score_kind
+    return output.bag_logits.double(), scores, output.score_kind
+
+
+@torch.inference_mode()
+def score_bag(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, str]:
+    """Return class probabilities (C,) float64 of detection, instance scores (N,) and their kind."""
+    logits, scores, kind = bag_logits(aggregator, bag)
+    return aggregator.probabilities(logits)[0], scores, kind
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model of a task other than detection says of a slide.
+
+    number: the index of the most probable class, a value or a risk. class_probabilities: of tasks with classes only.
+    """
+
+    number: float
+    class_probabilities: tuple[float, ...] = ()
+
+
+def predict_slide(task: Task, logits: Tensor) -> Prediction:
+    """Return the prediction of a task for the bag logits (1, C) of one slide.
+
+    >>> from wsi_mil.tasks.kinds.regression import Regression
+    >>> predict_slide(Regression(mean=10.0, std=2.0), torch.tensor([[1.5]]))
+    Prediction(number=13.0, class_probabilities=())
+    """
+    found = task.predict(logits)[0]
+    if task.reading != "probability":
+        return Prediction(float(found))
+    return Prediction(float(found.argmax()), tuple(found.tolist()))
 
 
 def slide_probability(aggregator: Aggregator, bag: BagSource) -> float:
@@ -37,21 +75,30 @@ def slide_probability(aggregator: Aggregator, bag: BagSource) -> float:
 def score_features(model: TrainedModel, table: FeatureTable) -> SlideScores:
     """Return the scores of one slide. Raises ModelError if the features are not of the model's encoder.
 
-    The positive probability is that of class 1, or with more classes one minus that of the first.
+    The positive probability of detection is that of class 1, or with more classes one minus that of the first. Other
+    tasks have a prediction; their instance scores that are not attention have the kind "value".
     """
     model.check_features(table)
     bag = model.standardizer(load_bag(table, label=0))
-    probabilities, scores, kind = score_bag(model.aggregator, bag)
+    logits, scores, kind = bag_logits(model.aggregator, bag)
+    if model.detects:
+        probabilities = model.aggregator.probabilities(logits)[0]
+        probability, classes, number = float(1 - probabilities[0]), tuple(probabilities.tolist()), None
+    else:
+        found = predict_slide(model.task, logits)
+        probability, classes, number = math.nan, found.class_probabilities, found.number
+        kind = score_kind(kind).of_predictions
     tiles = np.full(len(table.coords), np.nan, np.float32)
     tiles[table.readable] = scores.float().numpy()
     return SlideScores(
         slide_id=table.slide_id,
-        probability=float(1 - probabilities[0]),
-        class_probabilities=tuple(probabilities.tolist()),
+        probability=probability,
+        class_probabilities=classes,
         tile_scores=tiles,
         score_kind=kind,
         coords=table.coords,
         tiles_digest=table.tiles_digest,
         features_digest=table.digest,
         model_digest=model.digest,
+        prediction=number,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.errors import WsiMilError
+from wsi_mil.io.tables import text_table
 from wsi_mil.slides import SlideFile, open_slide
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue
@@ -78,10 +79,4 @@ def table(rows: Sequence[CheckRow]) -> str:
         ]
         for r in rows
     ]
-    widths = [max(len(line[i]) for line in [header, *cells]) for i in range(len(header) - 1)]
-    return "\n".join(
-        "  ".join(
-            [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]
-        ).rstrip()
-        for line in [header, *cells]
-    )
+    return text_table([header, *cells])

@@ -1,11 +1,12 @@
 """evaluate: metrics.json, curves and tables of every model, from its test slides only."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from wsi_mil.bags import Split
-from wsi_mil.contracts.labels import TaskKind
+from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.evaluation import AnnotationFolder
 from wsi_mil.evaluation.curves import LesionCurve, SlideCurves, lesion_curve, slide_curves
 from wsi_mil.evaluation.detection_files import write_detections
@@ -17,29 +18,43 @@ from wsi_mil.evaluation.lesion_tables import (
     false_positive_rows,
     lesion_rows,
 )
-from wsi_mil.evaluation.measure import all_undefined
+from wsi_mil.evaluation.measure import all_undefined, measure_all
 from wsi_mil.evaluation.metrics_file import calibration_json, is_current, write_metrics
 from wsi_mil.evaluation.patch_level import patch_result
-from wsi_mil.evaluation.results import FrocResult, MetricsFile, PatchResult, SlideResult
+from wsi_mil.evaluation.predictions import observe_predictions
+from wsi_mil.evaluation.results import FrocResult, MetricsFile, PatchResult, PredictionResult, SlideResult
 from wsi_mil.evaluation.slide_level import observe_slides, slide_result
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
 from wsi_mil.io.json import without_nan, write_json
 from wsi_mil.io.tables import write_csv
+from wsi_mil.logs import logger
 from wsi_mil.report.curves import draw_curves
+from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.held_out import HeldOut, held_out, read_truth
+from wsi_mil.tasks import Detection, Task
 
 LISTED = 200  # false positives that are listed, the most probable first
+DETECTION = Detection()
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """What the slides whose lesions are known add; `curve` is None without annotations."""
+    """The results on slides whose lesions are known; `curve` is None without annotations."""
 
     patch: PatchResult
     froc: FrocResult
     curve: LesionCurve | None = None
+
+
+def run(context: RunContext) -> int:
+    """Write the metrics of every model; return how many models were not up to date."""
+    labels, split, config = context.require_labels(), context.require_split(), context.config
+    return sum(
+        run_evaluate(context.run, name, split, config.annotations, config.evaluation, labels.task)
+        for name in config.models
+    )
 
 
 def run_evaluate(
@@ -48,17 +63,37 @@ def run_evaluate(
     split: Split,
     annotations: AnnotationFolder | None,
     spec: EvaluationSpec,
-    task: TaskKind = "detection",
+    task: Task = DETECTION,
 ) -> bool:
-    """Write metrics.json, curves.json and curves.png of a model; return whether there was work to do.
+    """Write metrics.json and the other files of a model's evaluation; return whether there was work to do.
 
-    With annotations also lesions.csv, false_positives.csv and the detections of each slide.
+    Detection: curves.json and curves.png, and with annotations lesions.csv, false_positives.csv and the detections of
+    each slide. Other tasks: predictions.csv.
     """
     found = held_out(run, name, split, annotations, spec)
     folder = run.evaluation(name)
-    done = folder / "metrics.json"
-    if (folder / "curves.png").exists() and is_current(done, found.inputs_digest, task):
+    last = folder / ("curves.png" if task.kind == "detection" else "predictions.csv")
+    if last.exists() and is_current(folder / "metrics.json", found.inputs_digest, task.kind):
         return False
+    measured = _evaluate_detection if task.kind == "detection" else _evaluate_predictions
+    slide, annotated = measured(run, name, found, annotations, spec, task)
+    write_metrics(
+        folder / "metrics.json",
+        MetricsFile(
+            name, found.inputs_digest, split.digest(), slide, annotated.patch, annotated.froc, task.kind
+        ),
+    )
+    return True
+
+
+def _evaluate_detection(
+    run: RunFolder,
+    name: str,
+    found: HeldOut,
+    annotations: AnnotationFolder | None,
+    spec: EvaluationSpec,
+    task: Task,
+) -> tuple[SlideResult | PredictionResult, Annotated]:
     data = observe_slides(found.rows)
     slide = slide_result(
         data,
@@ -67,31 +102,47 @@ def run_evaluate(
         seed=spec.seed,
         model=name,
         draws=spec.bootstrap,
-        task=task,
+        task=task.kind,
     )
     curves = slide_curves(data, spec.seed, name, spec.bootstrap)
     if annotations is None:
-        reason = "no annotations: give slides.annotations=FOLDER"
-        patch, froc = (all_undefined(level, reason, task) for level in ("patch", "lesion"))
-        annotated = Annotated(PatchResult(patch), FrocResult(froc))
+        annotated = _undefined("no annotations: give slides.annotations=FOLDER", task)
     else:
         annotated = _annotated(run, name, found, spec, task)
-    _write_curves(folder, name, slide, curves, annotated.curve)
-    write_metrics(
-        done,
-        MetricsFile(name, found.inputs_digest, split.digest(), slide, annotated.patch, annotated.froc, task),
-    )
-    return True
+    _write_curves(run.evaluation(name), name, slide, curves, annotated.curve)
+    return slide, annotated
 
 
-def _annotated(run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec, task: TaskKind) -> Annotated:
+def _evaluate_predictions(
+    run: RunFolder,
+    name: str,
+    found: HeldOut,
+    annotations: AnnotationFolder | None,
+    spec: EvaluationSpec,
+    task: Task,
+) -> tuple[SlideResult | PredictionResult, Annotated]:
+    reason = f"does not apply to {task.kind}: only detection marks lesions"
+    if annotations is not None:
+        logger().info("evaluate %s: patch metrics, FROC and curves: %s", name, reason)
+    data = observe_predictions(found.rows, task.reading)
+    _write_predictions(run.evaluation(name) / "predictions.csv", found.rows, task)
+    metrics = measure_all(data, spec.seed, name, spec.bootstrap, task.kind)
+    return PredictionResult(metrics, data.n), _undefined(reason, task)
+
+
+def _undefined(reason: str, task: Task) -> Annotated:
+    patch, froc = (all_undefined(level, reason, task.kind) for level in ("patch", "lesion"))
+    return Annotated(PatchResult(patch), FrocResult(froc))
+
+
+def _annotated(run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec, task: Task) -> Annotated:
     """Measure the slides whose lesions are known, and write their tables and detections."""
     slides, without = read_truth(run, name, found, spec)
     _write_tables(run.evaluation(name), slides)
     folds = [slide.fold for slide in slides]
     return Annotated(
-        patch_result([slide.tiles for slide in slides], folds, without, spec, model=name, task=task),
-        froc_result(slides, spec, model=name, task=task),
+        patch_result([slide.tiles for slide in slides], folds, without, spec, model=name, task=task.kind),
+        froc_result(slides, spec, model=name, task=task.kind),
         lesion_curve(observe_lesions(slides, spec), spec.seed, name, spec.bootstrap),
     )
 
@@ -102,6 +153,23 @@ def _write_tables(folder: Path, slides: list[HeldOutSlide]) -> None:
     write_csv(folder / "false_positives.csv", *csv_table(FalsePositiveRow, wrong, slides))
     for slide in slides:
         write_detections(folder / "detections" / f"{slide.slide_id}.csv", slide.detections)
+
+
+def _write_predictions(path: Path, rows: Sequence[SlideScoreRow], task: Task) -> None:
+    """Write one row for each test slide: the target in the columns of the task, and the prediction."""
+    columns = ["slide", "patient", "fold", *task.columns, "prediction", *(f"p_{c}" for c in task.class_names)]
+    lines = [
+        [
+            row.slide_id,
+            row.patient,
+            row.fold,
+            *map(task.text, row.target),
+            task.text(row.shown),
+            *(f"{p:.6f}" for p in row.class_probabilities),
+        ]
+        for row in rows
+    ]
+    write_csv(path, columns, lines)
 
 
 def _write_curves(

@@ -1,5 +1,6 @@
 """heatmap: draw an overlay, a pyramid and GeoJSON of every scored slide."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from wsi_mil.heatmaps.raster import ScoreRaster
 from wsi_mil.heatmaps.refined import read_refined, refined_raster
 from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.io.files import digest_file, digest_json, write_aside
+from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.current import check_scores, current_refined
 from wsi_mil.run.folder import RunFolder
@@ -38,6 +40,8 @@ from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.slides import open_slide, read_scaled
 from wsi_mil.tissue.files import read_outline, tissue_features
 
+OF_ANY_TASK = ("tissue", "tiles")
+"""Objects that a model of any task can mark; contours and detections are those of tumour."""
 GEOJSON = {"0.3": "geojson", "0.4": "geojson.gz"}
 
 
@@ -73,7 +77,7 @@ class HeatmapJob:
             row.model_digest,
             row.features_digest,
             row.tiles_digest,
-            row.threshold,
+            row.threshold if row.prediction is None else row.prediction,
             *([refiner] if refiner is not None else []),
             spec.digest(),
             self.qupath.digest(),
@@ -109,7 +113,9 @@ def run(context: RunContext) -> int:
 def draw_model(context: RunContext, name: str) -> int:
     """Draw the heatmaps of one model; return how many slides needed work."""
     run, config = context.run, context.config
-    rows, _ = read_slide_scores(run.slide_scores(name))
+    rows, header = read_slide_scores(run.slide_scores(name))
+    if header.task != "detection":
+        logger().info("heatmap %s: task %s marks no tumour: no contours, no detections", name, header.task)
     shown = sorted((row for row in rows if row.part in config.heatmaps.parts), key=lambda row: row.slide_id)
     without = [row.slide_id for row in shown if not run.tissue(row.slide_id).exists()]
     if "tissue" in config.heatmaps.objects and without:
@@ -117,7 +123,6 @@ def draw_model(context: RunContext, name: str) -> int:
             f"heatmaps.objects: slide {without[0]!r} has no outline at {run.tissue(without[0])} "
             "(imported features have none): leave out tissue"
         )
-    sources = {source.slide_id: source for source in context.slides}
     index = run.read_index(name)
     jobs = [
         HeatmapJob(
@@ -125,7 +130,7 @@ def draw_model(context: RunContext, name: str) -> int:
             run=run.path,
             name=name,
             row=row,
-            source=sources[row.slide_id],
+            source=context.sources[row.slide_id],
             reader=config.slides.reader,
             spec=config.heatmaps,
             evaluation=config.evaluation,
@@ -183,7 +188,7 @@ def _read(
         picture, label = raster, "tumour probability, refined in suspicious tiles"
     elif not scores.kind.is_probability and spec.attention == "rank":
         picture = score_raster(table, scores.tile_ranks(), spec.pixels_per_tile)
-        label = f"{scores.kind.name}, rank among the slide's tiles"
+        label = scores.kind.rank_label
     info = run.store(slide_id).read_info()
     return ScoredSlide(info, table, scores, raster, picture, label, spec.thresholds or (own,))
 
@@ -203,10 +208,24 @@ def _write_overlay(
     else:
         with open_slide(source.path, slide_id=source.slide_id, reader=reader, mpp=source.mpp) as slide:
             thumbnail = read_scaled(slide, mpp)
-    title = f"{scores.slide_id}   {name}: slide probability {scores.probability:.3f}"
+    said = f"slide probability {scores.probability:.3f}"
+    if scores.prediction is not None:
+        said = f"prediction {scores.prediction:.4g}"
+    title = f"{scores.slide_id}   {name}: {said}"
     picture = draw_overlay(thumbnail, drawn.picture, info, title=title, colour_label=drawn.picture_label)
     with write_aside(run.heatmap(name, scores.slide_id, "png")) as aside:
         aside.write_bytes(picture)
+
+
+def _said_of_slide(scores: SlideScores) -> dict[str, float]:
+    if scores.prediction is not None:
+        return {"prediction": float(f"{scores.prediction:.6g}")}
+    return {"slide_probability": float(f"{scores.probability:.6g}")}
+
+
+def _least(drawn: ScoredSlide) -> float:
+    """Return the score from which a tile has the class "Tumor"; no tile has it in tasks other than detection."""
+    return min(drawn.thresholds) if drawn.scores.prediction is None else math.inf
 
 
 def _write_geojson(
@@ -220,6 +239,7 @@ def _write_geojson(
     """Write the objects that `spec` names; return how many there are, and how many tiles lie outside QuPath's frame."""
     info, table, scores = drawn.info, drawn.table, drawn.scores
     frame = qupath_frame(info, qupath.bounds)
+    objects = [name for name in spec.objects if scores.prediction is None or name in OF_ANY_TASK]
     kept, outside = shown_tiles(scores, table, frame, spec.min_tile_probability, spec.top_tiles)
     header = {
         "kind": "heatmap",
@@ -228,8 +248,8 @@ def _write_geojson(
         "model": name,
         "model_digest": scores.model_digest,
         "score_kind": scores.score_kind,
-        "slide_probability": float(f"{scores.probability:.6g}"),
-        "objects": list(spec.objects),
+        **_said_of_slide(scores),
+        "objects": objects,
         "thresholds": [float(f"{value:.6g}") for value in drawn.thresholds],
         "tiles_outside_frame": outside,
         **frame.header(),
@@ -237,16 +257,16 @@ def _write_geojson(
     }
 
     def features() -> Iterator[Feature]:
-        if "tissue" in spec.objects:
+        if "tissue" in objects:
             yield from tissue_features(read_outline(run.tissue(scores.slide_id), info, qupath), info, frame)
-        if "contours" in spec.objects:
+        if "contours" in objects:
             for threshold in drawn.thresholds:
                 yield from contour_features(
                     drawn.raster, info, frame, threshold, name, spec.min_region_um2, kind=scores.kind
                 )
-        if "tiles" in spec.objects:
-            yield from tile_features(scores, table, frame, min(drawn.thresholds), name, kept)
-        if "detections" in spec.objects:
+        if "tiles" in objects:
+            yield from tile_features(scores, table, frame, _least(drawn), name, kept)
+        if "detections" in objects:
             yield from detection_features(
                 detections_of(scores, table, evaluation), frame, name, kind=scores.kind
             )

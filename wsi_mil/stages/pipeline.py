@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wsi_mil.config import RunConfig
+from wsi_mil.config.validation import require_detection
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext, RunSummary, open_run
@@ -56,9 +57,8 @@ def refine_run(config: RunConfig, name: str) -> "tuple[RunSummary, RefinementRes
     Returns what was done, and Dice and FROC with and without refinement where outlines are known. Raises DataError
     for a model that the run does not have.
     """
-    from wsi_mil.encoders.base import pick_device
+    from wsi_mil.stages import refine
     from wsi_mil.stages.heatmap import draw_model
-    from wsi_mil.stages.refine import RefineInputs, refuse_before_saving, run_refine
     from wsi_mil.stages.refine_evaluation import compare_refined
 
     run = RunFolder(config.run)
@@ -69,20 +69,12 @@ def refine_run(config: RunConfig, name: str) -> "tuple[RunSummary, RefinementRes
         raise DataError(
             f"model {name!r} has no scores in {config.run}; scored models: {', '.join(scored) or 'none'}"
         )
-    refuse_before_saving(config.refine)
+    require_detection(config, "refine")
+    refine.refuse_before_saving(config.refine)
     with locked(config.run):
         context = open_run(config)
         run = context.run
-        inputs = RefineInputs(
-            run,
-            {source.slide_id: source for source in context.slides},
-            context.require_labels(),
-            config.slides.reader,
-            config.refine,
-            pick_device(config.execution.device),
-            config.qupath.bounds,
-        )
-        work = {"refine": run_refine(inputs, name, context.require_split())}
+        work = {"refine": refine.run(context, name)}
         work["heatmap"] = draw_model(context, name)
         found = (
             compare_refined(run, name, config.annotations, config.evaluation) if config.annotations else None

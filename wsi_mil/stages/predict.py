@@ -1,7 +1,5 @@
-"""predict: slides that nobody labelled, through the whole path, as a trained model saw its own."""
+"""predict: tiles, features, scores, heatmaps and a report of new slides, made with the settings of a trained model."""
 
-import csv
-import io
 from pathlib import Path
 
 from wsi_mil.config import RunConfig, SlidesConfig, provenance, save_config
@@ -11,9 +9,9 @@ from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec
-from wsi_mil.io.files import write_text
 from wsi_mil.io.json import write_json
 from wsi_mil.io.remote import Location
+from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger
 from wsi_mil.refine.refiner import load_refiner
 from wsi_mil.run.context import RunContext, RunSummary
@@ -26,6 +24,8 @@ from wsi_mil.stages.heatmap import draw_model
 from wsi_mil.stages.refine import refine_slides
 from wsi_mil.stages.score import score_row, score_slides
 from wsi_mil.stages.table import STAGES
+from wsi_mil.tasks import Task, TaskSpec
+from wsi_mil.tasks.names import task_name
 
 COLUMNS = ["slide", "probability", "threshold", "predicted", "tiles", "model"]
 
@@ -63,6 +63,7 @@ def predict_slides(
         qupath=qupath,
         execution=execution,
         models={model.name: {}},
+        task=TaskSpec(kind=task_name(model.task)),
     )
     context = RunContext(config, run, tuple(sources), None)
     with locked(out):
@@ -73,8 +74,10 @@ def predict_slides(
         folder, name = fold_folder(model_folder), model.name
         scored, work["score"] = score_slides(context, name, folder, model, context.slide_ids)
         rows = [score_row(context, name, model, 0, slide_id, "unlabelled") for slide_id in scored]
-        write_slide_scores(run.slide_scores(name), rows, SlideScoresHeader(name, "", 1))
-        _write_predictions(out / "predictions.csv", rows, name)
+        write_slide_scores(
+            run.slide_scores(name), rows, SlideScoresHeader(name, "", 1, task_name(model.task))
+        )
+        _write_predictions(out / "predictions.csv", rows, name, model.task)
         device = pick_device(execution.device)
         refiner = load_refiner(folder, device)
         if refiner is not None:  # the model was refined: new slides get pixel-level maps, too
@@ -87,20 +90,19 @@ def predict_slides(
         return RunSummary(work, run.ledger.problems())
 
 
-def _write_predictions(path: Path, rows: list[SlideScoreRow], model: str) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        called = "positive" if row.predicted else "negative"
-        writer.writerow(
-            [
-                row.slide_id,
-                f"{row.probability:.6f}",
-                f"{row.threshold:.6f}",
-                called,
-                row.tiles,
-                model,
-            ]
-        )
-    write_text(path, text.getvalue())
+def _write_predictions(path: Path, rows: list[SlideScoreRow], model: str, task: Task) -> None:
+    """Write one row for each slide: of detection the call at the threshold, of other tasks the prediction."""
+    if task.kind == "detection":
+        write_csv(path, COLUMNS, [_called(row, model) for row in rows])
+        return
+    columns = ["slide", "prediction", *(f"p_{name}" for name in task.class_names), "tiles", "model"]
+    found = [
+        [row.slide_id, task.text(row.shown), *(f"{p:.6f}" for p in row.class_probabilities), row.tiles, model]
+        for row in rows
+    ]
+    write_csv(path, columns, found)
+
+
+def _called(row: SlideScoreRow, model: str) -> list[object]:
+    called = "positive" if row.predicted else "negative"
+    return [row.slide_id, f"{row.probability:.6f}", f"{row.threshold:.6f}", called, row.tiles, model]

@@ -7,7 +7,16 @@ from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.io.files import write_text
 from wsi_mil.report.page import read_page
 from wsi_mil.report.source import ReportSource
+from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
+
+
+def run(context: RunContext) -> int:
+    """Write report.html; return 1, or 0 if it is up to date."""
+    config = context.config
+    return int(
+        run_report(context.run, context.slides, config.slides.reader, context.labels, list(config.models))
+    )
 
 
 def run_report(

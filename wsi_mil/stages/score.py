@@ -1,5 +1,6 @@
-"""score: compute scores from models and features, each slide by a fold that was not trained on it."""
+"""score: scores of slides and tiles from features. Each slide is scored by a model that was not trained on it."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 
 from wsi_mil.bags import Fold, Split
 from wsi_mil.contracts.features import FeatureTable
+from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.execution import map_slides
@@ -77,12 +79,13 @@ def _score_model(context: RunContext, name: str, split: Split) -> int:
     for number, fold in enumerate(folds):
         folder = context.run.model(name, number)
         model = load_model(folder)
-        model.threshold.refuse_if_chosen_on(fold.digest("test"))
+        if model.threshold is not None:
+            model.threshold.refuse_if_chosen_on(fold.digest("test"))
         members = _members(fold, folds, number, context.slide_ids)
         scored, count = score_slides(context, name, folder, model, sorted(members))
         worked += count
         rows += [score_row(context, name, model, number, slide_id, members[slide_id]) for slide_id in scored]
-    header = SlideScoresHeader(name, split.digest(), len(folds))
+    header = SlideScoresHeader(name, split.digest(), len(folds), context.config.task.kind)
     write_slide_scores(context.run.slide_scores(name), rows, header)
     return worked
 
@@ -124,6 +127,7 @@ def score_row(
     """Return one row of slides.parquet for a slide that has tile scores of fold `number`."""
     scores = read_tile_scores(context.run.tile_scores(name, slide_id))
     label = context.labels.rows.get(slide_id) if context.labels else None
+    threshold = model.threshold.value if model.threshold is not None else math.nan
     return SlideScoreRow(
         slide_id=slide_id,
         patient=label.patient if label else slide_id,
@@ -131,10 +135,20 @@ def score_row(
         part=part,
         label=label.label if label else None,
         probability=scores.probability,
-        threshold=model.threshold.value,
-        predicted=scores.probability >= model.threshold.value,
+        threshold=threshold,
+        predicted=scores.probability >= threshold,
         tiles=len(scores.coords),
         tiles_digest=scores.tiles_digest,
         features_digest=scores.features_digest,
         model_digest=scores.model_digest,
+        prediction=scores.prediction,
+        target=_target(label) if label is not None and not model.detects else (),
+        class_probabilities=() if model.detects else scores.class_probabilities,
     )
+
+
+def _target(label: SlideLabel) -> tuple[float, ...]:
+    """Return what a prediction is compared with as numbers; empty where the slide has no label."""
+    if label.target is None:
+        return ()
+    return tuple(map(float, label.target)) if isinstance(label.target, tuple) else (float(label.target),)

@@ -10,22 +10,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage. `entry`: the function of a context that runs it, by default `run` of wsi_mil.stages.<name>.
+    """One stage: the function `run(context)` of the module wsi_mil.stages.<name>.
 
-    `help` is the line in the list of subcommands, `description` what `wsi-mil <name> --help` says.
+    `description` is what `wsi-mil <name> --help` says; `unit`, what the stage counts.
     """
 
     name: str
-    help: str
     description: str
     unit: str = "slide"
     needs_labels: bool = False
-    entry: str = ""
 
     def run(self, context: "RunContext") -> int:
         """Do what is not up to date; return how many slides (models, pages) needed work."""
-        module, _, function = (self.entry or f"wsi_mil.stages.{self.name}:run").partition(":")
-        return int(getattr(import_module(module), function)(context))
+        return int(import_module(f"wsi_mil.stages.{self.name}").run(context))
 
 
 STAGES = {
@@ -33,17 +30,14 @@ STAGES = {
     for stage in (
         Stage(
             "tile",
-            "find tissue and lay a grid of tiles over it",
             "Find tissue, lay the tile grid, write tile tables, editable outlines (tissue/*.geojson) and previews.",
         ),
         Stage(
             "extract",
-            "compute the features of tiles",
             "Encode every tile and write the features; slides that are finished are left alone.",
         ),
         Stage(
             "train",
-            "train models on features and labels",
             "Train every model of CONFIG on every fold, repeat and seed, in parallel. The epoch and the threshold "
             "are chosen on validation. Ends with a table that compares the models on the test parts.",
             unit="model",
@@ -51,30 +45,24 @@ STAGES = {
         ),
         Stage(
             "score",
-            "score slides and tiles",
             "Score slides and tiles: each slide by the model of a fold that was not trained on it.",
             needs_labels=True,
         ),
         Stage(
             "heatmap",
-            "draw overlays, pyramids and GeoJSON",
             "Write a PNG overlay, a pyramidal OME-TIFF and GeoJSON for QuPath for every scored slide.",
             needs_labels=True,
         ),
         Stage(
             "evaluate",
-            "compute metrics on held-out slides",
             "Write metrics.json and curves for the held-out slides, with bootstrap intervals.",
             unit="model",
             needs_labels=True,
-            entry="wsi_mil.stages.whole_run:evaluate",
         ),
         Stage(
             "report",
-            "write one self-contained page",
             "Write report.html from what the run folder holds.",
             unit="page",
-            entry="wsi_mil.stages.whole_run:report",
         ),
     )
 }

@@ -4,8 +4,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.slide import SlideSource
@@ -13,7 +11,8 @@ from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.errors import DataError
 from wsi_mil.execution import map_slides
-from wsi_mil.io.files import digest_json, fingerprint, write_aside
+from wsi_mil.io.files import digest_json, fingerprint
+from wsi_mil.io.images import write_jpeg
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.recording import record_outcomes
@@ -98,9 +97,7 @@ def _write_preview(path: Path, slide: SlideReader, tissue: TissueMask, table: Ti
     thumbnail = read_scaled(slide, max(longer_um / PREVIEW_PX, info.mpp))
     size0_px = (table.plan.tile_width0_px, table.plan.tile_height0_px)
     picture = draw_preview(thumbnail, info, tissue, table.coords, size0_px)
-    with write_aside(path) as aside:
-        _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-        aside.write_bytes(encoded.tobytes())
+    write_jpeg(path, picture, 85)
 
 
 def run(context: RunContext) -> int:

@@ -1,7 +1,5 @@
 """A whole cohort from one seed: plan, slides, labels.csv and truth. Nothing but the pixels tells the label."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +16,7 @@ from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.io.files import write_text
 from wsi_mil.io.json import read_json, write_json
+from wsi_mil.io.tables import csv_text
 from wsi_mil.logs import progress
 from wsi_mil.synthetic.anatomy import draw_anatomy
 from wsi_mil.synthetic.painting import Scanner, paint, scanners
@@ -212,9 +211,7 @@ def _write_slide(folder: Path, plan: SlidePlan) -> Outcome:
 
 
 def _labels(plans: Sequence[SlidePlan], kinds: dict[str, str]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["slide", "label", "patient", "centre", "stage"])
-    for plan in plans:
-        writer.writerow([plan.slide_id, plan.label, plan.patient, plan.scanner.name, kinds[plan.slide_id]])
-    return text.getvalue()
+    rows = [
+        (plan.slide_id, plan.label, plan.patient, plan.scanner.name, kinds[plan.slide_id]) for plan in plans
+    ]
+    return csv_text(["slide", "label", "patient", "centre", "stage"], rows)

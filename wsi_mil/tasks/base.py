@@ -1,4 +1,4 @@
-"""What every task promises."""
+"""The interface of a task: from the cell of a label table to the number that a person reads."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,28 +11,36 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ClassLoss = Literal["softmax", "one_vs_rest", "clamped"]
-"""How a method compares several classes: see `wsi_mil.tasks.losses.class_loss`. Other tasks have one loss."""
+"""How a method compares several classes: see `wsi_mil.tasks.losses.class_losses`. Other tasks have one
+loss."""
 Head = Literal["auto", "sigmoid", "softmax"]
 Reading = Literal["probability", "value", "risk"]
 Cells = Mapping[str, str]
+"""The cells of one row of the label table, by the names in `Task.columns`."""
 
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """What a label means, from the cell of a table to the number that a person reads.
+    """What a label means.
 
-    `class_names`: in the order of their indices; empty for regression and survival. A task is frozen and small: it
-    travels to workers and into `model.json`. What it must learn from the training slides (a mean, limits of time) is
-    in fields that `fitted` fills.
+    `class_names`: in the order of their indices; empty for regression and survival.
+
+    A task is immutable and small: it is pickled to worker processes and stored in model.json. What it has to
+    learn from the training slides (the mean of a value, the limits of time intervals) is in fields that
+    `fitted` fills.
     """
 
     class_names: tuple[str, ...] = ()
 
     kind: ClassVar[TaskKind]
-    columns: ClassVar[tuple[tuple[str, ...], ...]]
-    """Columns of the label table, as alternatives: one of the groups must be there."""
+    """The family of tasks: which metrics apply, and which aggregators support it."""
+    columns: ClassVar[tuple[str, ...]]
+    """The columns of the label table that the task reads; `task.columns` can give them other names."""
     reading: ClassVar[Reading]
-    """What `predict` returns: class probabilities, a value in the unit of the label, or a risk without unit."""
+    """What `predict` returns: class probabilities, a value in the unit of the label, or a risk without
+    unit."""
+    merit: ClassVar[str]
+    """The measure that chooses the epoch to keep: the first one of `measures`. Larger is better."""
     normal_class: ClassVar[bool] = False
     """Whether the first class means that nothing was found."""
     compares_slides: ClassVar[bool] = False
@@ -44,28 +52,31 @@ class Task(ABC):
         """Return the task of a label table. Raises ConfigError for params that the task does not have."""
 
     def problems(self, cells: Sequence[Cells]) -> list[str]:
-        """Return what is wrong with the table as a whole."""
+        """Return what is wrong with the table as a whole, one line for each problem."""
         return []
 
     @abstractmethod
     def encode(self, cells: Cells) -> Target | None:
-        """Return the target of a row; None if the row has no label. Raises ValueError, which says what was expected."""
+        """Return the target of a row; None if the row has no label. Raises ValueError with what was
+        expected."""
 
     @abstractmethod
     def lacking(self, targets: Sequence[Target]) -> str:
-        """Return what these targets lack to be learnt from or measured, such as "lacks a class"; "" if nothing."""
+        """Return why nothing can be learnt from these targets, such as "lacks a class"; "" if something
+        can."""
 
     @abstractmethod
     def strata(self, targets: Sequence[Target]) -> list[int]:
-        """Return the stratum of each slide: parts of a split get the same mix of strata."""
+        """Return the stratum of each slide: all parts of a split get the same mix of strata."""
 
     def fitted(self, targets: Sequence[Target]) -> Self:
-        """Return the task with what the training targets say."""
+        """Return the task with the statistics of the training targets filled in."""
         return self
 
     @abstractmethod
     def n_outputs(self, own: int, head: Head) -> int:
-        """Return the number of outputs. `own`: of the method for two classes, as published."""
+        """Return the number of outputs of a model. `own`: how many the method has for two classes, as
+        published."""
 
     @abstractmethod
     def losses(self, logits: "Tensor", targets: "Tensor", form: ClassLoss) -> "Tensor":
@@ -80,19 +91,29 @@ class Task(ABC):
         """Return (B, classes) class probabilities, or (B, 1) values or risks, of logits (B, C)."""
 
     def finding(self, targets: "Tensor") -> "Tensor":
-        """Return (B,) whether something was found in each slide: with a normal class, all slides but those of it."""
+        """Return (B,) whether something was found in each slide: if there is a normal class, whether it is
+        another."""
         import torch
 
         return torch.ones(len(targets), dtype=torch.bool, device=targets.device)
 
     @abstractmethod
     def measures(self, predictions: "Tensor", targets: Sequence[Target]) -> dict[str, float]:
-        """Return measures of predictions; NaN where undefined. Of the first, larger is better: it chooses the epoch."""
+        """Return measures of `predict`'s predictions, `merit` first; NaN where undefined."""
+
+    def text(self, number: float) -> str:
+        """Return a target or a predicted number as people read it: the name of a class, or the number.
+
+        >>> from wsi_mil.tasks import Detection
+        >>> Detection(("normal", "tumour")).text(1)
+        'tumour'
+        """
+        return self.class_names[int(number)] if self.class_names else f"{number:.6g}"
 
 
 @dataclass(frozen=True)
 class TaskLoss:
-    """A task's loss in the form that a method takes: what an aggregator is given.
+    """The loss of a task in the form that one method takes. Aggregators receive it.
 
     >>> import torch
     >>> from wsi_mil.tasks import Detection

@@ -1,4 +1,4 @@
-"""What the tasks with class labels share."""
+"""The base of tasks whose labels are classes."""
 
 import math
 from abc import abstractmethod
@@ -18,23 +18,24 @@ if TYPE_CHECKING:
 class ClassTask(Task):
     """The column `label` holds class names or numbers; sorted, they are the indices 0, 1, ..."""
 
-    columns: ClassVar[tuple[tuple[str, ...], ...]] = (("label",),)
+    columns: ClassVar[tuple[str, ...]] = ("label",)
     reading: ClassVar[Reading] = "probability"
+    merit: ClassVar[str] = "auc"
 
     @classmethod
     def of(cls, classes: int) -> Self:
-        """Return the task with so many classes, named by their indices."""
+        """Return the task with this number of classes, which are named by their indices."""
         return cls(tuple(map(str, range(classes))))
 
     @classmethod
     def for_table(cls, cells: Sequence[Cells], class_names: tuple[str, ...] | None, **params: object) -> Self:
         if params:
             raise ConfigError(f"task.params: {cls.__name__.lower()} has no settings, got {sorted(params)}")
-        found = sorted({row["label"] for row in cells if row["label"]}, key=_label_order)
+        found = sorted({row["label"] for row in cells if row["label"]}, key=label_order)
         return cls(class_names or tuple(found))
 
     def problems(self, cells: Sequence[Cells]) -> list[str]:
-        found = sorted({row["label"] for row in cells if row["label"]}, key=_label_order)
+        found = sorted({row["label"] for row in cells if row["label"]}, key=label_order)
         names = list(self.class_names)
         return [f"label {label!r} is none of {names}" for label in found if label not in names]
 
@@ -76,15 +77,24 @@ class ClassTask(Task):
 
 
 def class_index(target: Target) -> int:
-    """Return a class target as the index that it is. Raises TypeError for the target of another task."""
+    """Return the target of a task with classes as the class index. Raises TypeError for the target of
+    another task."""
     if not isinstance(target, int):
         raise TypeError(f"expected a class index, got {target!r}")
     return target
 
 
 def macro_auc(probabilities: "Tensor", labels: Sequence[int]) -> float:
-    """Return the ROC AUC of (B, C) probabilities, averaged over the classes that have both sides; two classes: of the
-    second. NaN if no class has both."""
+    """Return the ROC AUC of class probabilities (B, C), of each class against the others, averaged over
+    classes.
+
+    A class that all slides have, or none, is left out; NaN if no class is left. Two classes: the AUC of the
+    second.
+
+    >>> import torch
+    >>> macro_auc(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), [0, 1])
+    1.0
+    """
     from sklearn.metrics import roc_auc_score
 
     classes = [1] if probabilities.shape[1] == 2 else list(range(probabilities.shape[1]))
@@ -96,8 +106,12 @@ def macro_auc(probabilities: "Tensor", labels: Sequence[int]) -> float:
     return sum(found) / len(found) if found else math.nan
 
 
-def _label_order(label: str) -> tuple[bool, float, str]:
-    """Numbers by value, then words by letter."""
+def label_order(label: str) -> tuple[bool, float, str]:
+    """Return the key that sorts labels: numbers by value, then words by letter.
+
+    >>> sorted(["b", "10", "2"], key=label_order)
+    ['2', '10', 'b']
+    """
     try:
         return (False, float(label), label)
     except ValueError:

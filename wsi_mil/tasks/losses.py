@@ -1,4 +1,4 @@
-"""Losses of bags: functions of bag logits and targets."""
+"""Losses of class labels: functions of bag logits and labels."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ def class_losses(logits: Tensor, labels: Tensor, form: ClassLoss, reduction: str
 
     softmax      cross-entropy over the classes; one logit: binary cross-entropy, label 1 being positive
     one_vs_rest  mean over the classes of the binary cross-entropy of each class against the others
-    clamped      as softmax, but of one logit the probability is clamped to [1e-5, 1 - 1e-5]: a bag outside gives no
+    clamped      as softmax, but of one logit the probability is clamped to [1e-5, 1 - 1e-5]: a bag outside
+    gives no
                  gradient (published code of Ilse, Tomczak and Welling, ICML 2018)
 
     >>> [round(v, 4) for v in class_losses(torch.tensor([[2.0], [2.0]]), torch.tensor([1, 0]), "softmax").tolist()]

@@ -1,4 +1,4 @@
-"""Measures of predicted numbers: functions of arrays."""
+"""Measures of predictions: functions on arrays."""
 
 import math
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ import numpy as np
 
 
 def concordance_index(times: Sequence[float], events: Sequence[float], risks: Sequence[float]) -> float:
-    """Return Harrell's concordance index: of the pairs whose order is known, how many have the larger risk at the
-    earlier event; equal risks count half. NaN without such a pair.
+    """Return Harrell's concordance index: the fraction of comparable pairs in which the earlier event has the
+    larger risk. Equal risks count half. NaN without a comparable pair.
 
-    The order of a pair is known if the earlier time is an event, or if at equal times one is an event and the other
-    is censored. Harrell, Califf, Pryor, Lee and Rosati, JAMA 1982.
+    A pair is comparable if the earlier of the two times is an event, or if the times are equal and exactly
+    one is an event. Harrell, Califf, Pryor, Lee and Rosati, JAMA 1982.
 
     >>> concordance_index([1, 2, 3], [1, 1, 0], [0.9, 0.1, 0.5])
     0.6666666666666666

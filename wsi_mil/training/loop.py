@@ -1,7 +1,5 @@
 """The training loop: mini-batches of several bags, AdamW, validation after every epoch, exact resume."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from wsi_mil.bags import BagSource, StoredBag
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.io.files import write_text
+from wsi_mil.io.tables import csv_text
 from wsi_mil.logs import progress
 from wsi_mil.tasks import Detection, Task
 from wsi_mil.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
@@ -329,8 +328,4 @@ def _board(folder: Path | None) -> Any:
 
 
 def _csv(history: list[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, "epoch": int(row["epoch"])} for row in history)
-    return text.getvalue()
+    return csv_text(list(history[0]), [{**row, "epoch": int(row["epoch"])} for row in history])

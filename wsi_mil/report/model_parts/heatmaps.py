@@ -1,4 +1,4 @@
-"""The heatmaps of one model beside the slides, the most probable tumour first."""
+"""The heatmaps of one model beside the slides, the largest probability or prediction first."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ class Pair:
 
     slide_id: str
     label: str
-    probability: float
+    number: float
+    detection: bool
     predicted: bool
     preview: str
     overlay: str
@@ -28,7 +29,7 @@ class Pair:
 def read(source: ReportSource, name: str) -> Content | None:
     run = source.run
     drawn = [row for row in source.scores[name].values() if run.heatmap(name, row.slide_id, "png").exists()]
-    rows = sorted(drawn, key=lambda row: (-row.probability, row.slide_id))[:SHOWN]
+    rows = sorted(drawn, key=lambda row: (-row.shown, row.slide_id))[:SHOWN]
     if not rows:
         return None
     refined = name in source.refinements
@@ -48,7 +49,8 @@ def _pair(source: ReportSource, name: str, row: SlideScoreRow) -> Pair:
     return Pair(
         row.slide_id,
         source.label(row.slide_id),
-        row.probability,
+        row.shown,
+        row.prediction is None,
         row.predicted,
         image_uri(preview, PREVIEW_PX) if preview.exists() else "",
         image_uri(source.run.heatmap(name, row.slide_id, "png"), HEATMAP_PX),

@@ -18,7 +18,7 @@ UNKNOWN = "–"
 
 @dataclass(frozen=True)
 class SlideRow:
-    """One slide of the table. probabilities: by model; files: model -> (word, path relative to the page)."""
+    """One slide of the table. shown: probability or prediction by model; files: model -> (word, path relative to the page)."""
 
     slide_id: str
     label: str
@@ -28,7 +28,7 @@ class SlideRow:
     tissue_mm2: str
     tiles: str
     status: str
-    probabilities: dict[str, float]
+    shown: dict[str, float]
     files: dict[str, list[tuple[str, str]]]
 
 
@@ -68,7 +68,7 @@ def slide_row(source: ReportSource, slide_id: str, outcomes: Sequence[Outcome]) 
         tissue_mm2=f"{counts['tissue_um2'] / 1e6:.2f}" if "tissue_um2" in counts else UNKNOWN,
         tiles=str(counts.get("tiles", UNKNOWN)),
         status=worst,
-        probabilities={name: row.probability for name, row in scored.items()},
+        shown={name: row.shown for name, row in scored.items()},
         files={name: _files(source, name, slide_id) for name in scored},
     )
 

@@ -9,7 +9,7 @@ from wsi_mil.run.trainings import summarise
 def read(source: ReportSource) -> Content | None:
     if not source.run.comparison.exists():
         return None
-    head, *rows = summarise(source.run.comparison)
+    head, *rows = summarise(source.run.comparison, source.task)
     if all(row[1] == "1" and row[0] in source.metrics for row in rows):
         return None  # one training per model, and section "Evaluation" shows each of them
     return Content([head, *rows], lambda: fill(__file__, head=head, rows=rows), links=())

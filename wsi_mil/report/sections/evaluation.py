@@ -2,6 +2,7 @@
 
 from wsi_mil.contracts.labels import TaskKind
 from wsi_mil.evaluation.metrics_file import calibration_json, metrics_json
+from wsi_mil.evaluation.results import SlideResult
 from wsi_mil.evaluation.table import shown_metrics
 from wsi_mil.io.json import read_json
 from wsi_mil.report.curves import draw_curves
@@ -30,10 +31,12 @@ def _curves(source: ReportSource) -> bytes | None:
     run = source.run
     files = {name: run.evaluation(name) / "curves.json" for name in source.metrics}
     curves = {
-        name: read_json(file) | {"calibration": calibration_json(source.metrics[name].slide)}
+        name: read_json(file) | {"calibration": calibration_json(slide)}
         for name, file in files.items()
-        if file.exists()
+        if file.exists() and isinstance(slide := source.metrics[name].slide, SlideResult)
     }
+    if not curves:  # tasks other than detection have none
+        return None
     path = run.path / "evaluation" / "curves.png"
     draw_curves(curves, path)
     return path.read_bytes()

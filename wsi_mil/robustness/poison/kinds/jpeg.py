@@ -1,9 +1,9 @@
 """Poison of kind `jpeg`: patches that were compressed once more, at low quality and on another block grid."""
 
-import cv2
 import numpy as np
 
 from wsi_mil.contracts.arrays import RGB
+from wsi_mil.io.images import decode_image, encode_jpeg
 from wsi_mil.robustness.poison.kinds.base import Image, Poison
 from wsi_mil.robustness.poison.plan import PoisonPlan
 from wsi_mil.robustness.poison.window import Window
@@ -28,13 +28,8 @@ def compressed(window: Window, quality: int) -> RGB:
     """
     left, top = (window.x_px - BLOCK_OFFSET_PX[0]) % BLOCK_PX, (window.y_px - BLOCK_OFFSET_PX[1]) % BLOCK_PX
     right, lower = -(left + window.width_px) % BLOCK_PX, -(top + window.height_px) % BLOCK_PX
-    whole = np.ascontiguousarray(window.read(left, top, right, lower)[:, :, ::-1])
-    sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    _, encoded = cv2.imencode(".jpg", whole, [cv2.IMWRITE_JPEG_QUALITY, quality, *sampling])
-    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    if decoded is None:
-        raise ValueError("OpenCV cannot read the JPEG that it has just written")
-    return np.asarray(decoded[top : top + window.height_px, left : left + window.width_px, ::-1], np.uint8)
+    encoded = encode_jpeg(window.read(left, top, right, lower), quality, full_colour=True)
+    return decode_image(encoded)[top : top + window.height_px, left : left + window.width_px]
 
 
 POISON = Jpeg()

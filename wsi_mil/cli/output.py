@@ -1,0 +1,75 @@
+"""What subcommands print: the plan of a run, its problems, and whether there was something to do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wsi_mil.cli.exit_codes import EXIT_SOME_FAILED
+
+if TYPE_CHECKING:
+    from wsi_mil.config import RunConfig
+    from wsi_mil.run.context import RunSummary
+    from wsi_mil.run.plan import RunPlan
+
+
+def load_or_plan(
+    config: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    change: "Callable[[RunConfig], RunConfig]" = lambda config: config,
+) -> "RunConfig | None":
+    """Return the configuration, after `change`; for a dry run print the plan instead and return None."""
+    from wsi_mil.config import load_config
+    from wsi_mil.run.plan import plan_run
+
+    loaded = change(load_config(config, overrides))
+    if not dry_run:
+        return loaded
+    click.echo(plan_text(plan_run(loaded)))
+    return None
+
+
+def plan_text(plan: "RunPlan") -> str:
+    """Return what a run would start from, one line per fact."""
+    from wsi_mil.run.plan import CohortPlan
+    from wsi_mil.stages.table import STAGES
+
+    config, work = plan.config, plan.work
+    lines = [("run folder", f"{config.run}" + (" (exists)" if plan.exists else ""))]
+    if isinstance(work, CohortPlan):
+        lines.append(("synth", f"{work.slides} synthetic slides into {work.folder}"))
+        lines += [(stage, "would run") for stage in STAGES]
+        return "\n".join(f"{name:<12} {text}" for name, text in lines)
+    asked = f"{config.tiles.size_px} px at {config.tiles.mpp:g} µm/px"
+    trained = ", ".join(work.trained) or "none"
+    lines += [
+        ("slides", f"{work.slides} below {work.folder}"),
+        ("tile", f"{work.tiled} have tiles; asked: {asked}"),
+        ("extract", f"{work.extracted} have {config.encoder.key} features"),
+        ("train", f"models {', '.join(config.models)}; trained before: {trained}"),
+    ]
+    if config.execution.cluster is not None:
+        lines.append(("cluster", config.execution.cluster.describe()))
+    text = "\n".join(f"{name:<12} {value}" for name, value in lines)
+    return f"{text}\nconfiguration digest {plan.config_digest}"
+
+
+def finish(summary: "RunSummary", folder: Path, quiet: bool = False) -> int:
+    """Print the slides that failed or were skipped, and unless `quiet` whether there was nothing to do.
+
+    folder: that of the run, which holds outcomes.csv. Returns the exit code.
+    """
+    from wsi_mil.run.outcomes import problem_table
+
+    if summary.problems:
+        click.echo(problem_table(summary.problems), err=True)
+    if summary.failed:
+        count = len({row.slide_id for row in summary.failed})
+        slides = f"{count} slide{'s' if count != 1 else ''}"
+        click.echo(f"{slides} failed; see {folder / 'outcomes.csv'}", err=True)
+        return EXIT_SOME_FAILED
+    if not quiet and not any(summary.work.values()):
+        click.echo("nothing to do: everything is up to date")
+    return 0

@@ -1,0 +1,62 @@
+"""Subcommands that run one stage: their help comes from the table of stages."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wsi_mil.cli.output import finish, load_or_plan
+from wsi_mil.cli.parameters import config_arguments, qupath_options, qupath_overrides
+from wsi_mil.stages.table import STAGES
+
+
+def described(stage: str, example: str = "") -> Callable[[Callable[..., Any]], click.Command]:
+    """Return a decorator that makes the click command of a stage, with its help and CONFIG [KEY=VALUE]...
+    --dry-run."""
+
+    def decorator(function: Callable[..., Any]) -> click.Command:
+        return click.command(
+            stage,
+            help=STAGES[stage].description,
+            epilog=f"Example: {example or f'wsi-mil {stage} configs/demo.yaml'}",
+        )(config_arguments(click.pass_context(function)))
+
+    return decorator
+
+
+def stage_command(stage: str) -> click.Command:
+    """Return the click command of a stage that has no options of its own."""
+
+    @described(stage)
+    def command(context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
+        _run(context, stage, config, overrides, dry_run)
+
+    return command
+
+
+def qupath_stage_command(stage: str) -> click.Command:
+    """Return the click command of a stage that writes files for QuPath."""
+
+    @described(stage)
+    def command(
+        context: click.Context,
+        config: Path,
+        overrides: tuple[str, ...],
+        dry_run: bool,
+        qupath_version: str | None,
+        qupath_bounds: str | None,
+    ) -> None:
+        overrides += qupath_overrides(qupath_version, qupath_bounds)
+        _run(context, stage, config, overrides, dry_run)
+
+    qupath_options(command)
+    return command
+
+
+def _run(context: click.Context, stage: str, config: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
+    from wsi_mil.stages.pipeline import run_stage
+
+    loaded = load_or_plan(config, overrides, dry_run)
+    if loaded is not None:
+        context.exit(finish(run_stage(loaded, stage), loaded.run))

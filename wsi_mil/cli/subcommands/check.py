@@ -1,0 +1,92 @@
+"""wsi-mil check SLIDES, wsi-mil check RUN [--deep]"""
+
+from pathlib import Path
+
+import click
+
+from wsi_mil.cli.exit_codes import EXIT_SOME_FAILED
+from wsi_mil.cli.parameters import PATH_OR_URL
+from wsi_mil.io.remote import Location
+
+POSITION = 40
+SUMMARY = "open every slide, print what is known of it and what is wrong"
+
+
+@click.command(
+    "check",
+    epilog="Example: wsi-mil check slides/ --tile-mpp 0.5 --tile-px 256; wsi-mil check runs/demo --deep",
+)
+@click.argument("slides", type=PATH_OR_URL)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Labels CSV: its slide ids are compared with the files, its mpp column is used.",
+)
+@click.option("--mpp", type=float, help="µm/px for slides that do not state theirs.")
+@click.option("--reader", default="auto", show_default=True)
+@click.option("--tile-mpp", default=0.5, show_default=True, help="µm/px of the tiles to predict.")
+@click.option("--tile-px", default=256, show_default=True, help="Side of the tiles to predict.")
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="For a run folder: read every byte of the features and compare it with its digest.",
+)
+@click.pass_context
+def command(
+    context: click.Context,
+    slides: Location,
+    labels: Path | None,
+    mpp: float | None,
+    reader: str,
+    tile_mpp: float,
+    tile_px: int,
+    deep: bool,
+) -> None:
+    """Open every slide of SLIDES; print size, levels, scale and its source, bounds, vendor, predicted tiles,
+    problems.
+
+    If SLIDES is a run folder: check that the store of every slide is complete and undamaged.
+    """
+    from wsi_mil.run.integrity import is_run
+
+    if isinstance(slides, Path) and is_run(slides):
+        context.exit(_check_run(slides, deep))
+    if deep:
+        raise click.UsageError(f"--deep is for run folders, and {slides} is not one")
+    from wsi_mil.bags import read_labels
+    from wsi_mil.bags.labels import check_against_slides
+    from wsi_mil.config.loading import checked
+    from wsi_mil.contracts.tiles import TileSpec
+    from wsi_mil.logs import progress
+    from wsi_mil.slides import find_slides
+    from wsi_mil.stages.check import check_slide, table
+
+    spec = checked(TileSpec, {"mpp": tile_mpp, "size_px": tile_px})
+    files = find_slides(slides)
+    found = read_labels(labels) if labels else None
+    rows = []
+    for file in progress(files, total=len(files), label="check"):
+        override = (found.mpp_of(file.slide_id) if found else None) or mpp
+        rows.append(check_slide(file, reader, override, spec))
+    click.echo(table(rows))
+    failed = [row for row in rows if row.failed]
+    if found and labels:
+        without_slide, without_label = check_against_slides(found, {file.slide_id for file in files}, labels)
+        missing = f"{len(without_slide)} without slide {without_slide[:3]}"
+        click.echo(f"labels: {missing}, {len(without_label)} slides without label")
+    usable, tiles = len(rows) - len(failed), sum(row.tiles for row in rows)
+    click.echo(f"{usable} of {len(rows)} slides can be used; {tiles} tiles predicted")
+    context.exit(EXIT_SOME_FAILED if failed else 0)
+
+
+def _check_run(run: Path, deep: bool) -> int:
+    from wsi_mil.logs import progress
+    from wsi_mil.run.integrity import check_store, store_table, stores_of
+
+    stores = stores_of(run)
+    rows = [check_store(store, deep) for store in progress(stores, total=len(stores), label="check")]
+    click.echo(store_table(rows))
+    damaged = sum(bool(row.problem) for row in rows)
+    how = "every byte compared with its digest" if deep else "features not read; --deep reads them"
+    click.echo(f"{len(rows) - damaged} of {len(rows)} stores are whole ({how})")
+    return EXIT_SOME_FAILED if damaged else 0

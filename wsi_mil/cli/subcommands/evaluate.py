@@ -1,0 +1,82 @@
+"""wsi-mil evaluate CONFIG [key=value ...] --compare A B"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wsi_mil.cli.output import finish, load_or_plan
+from wsi_mil.cli.stage_command import described
+
+if TYPE_CHECKING:
+    from wsi_mil.config import RunConfig
+
+POSITION = 110
+SUMMARY = "compute metrics on held-out slides"
+
+
+@described("evaluate", example="wsi-mil evaluate configs/demo.yaml --compare focus_mil abmil_gated")
+@click.option(
+    "--compare",
+    nargs=2,
+    metavar="A B",
+    help="Then compare two models on the same slides: paired bootstrap over patients, "
+    "DeLong's test for the slide AUC.",
+)
+def command(
+    context: click.Context,
+    config: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    compare: tuple[str, str] | None,
+) -> None:
+    from wsi_mil.stages.pipeline import run_stage
+
+    loaded = load_or_plan(config, overrides, dry_run)
+    if loaded is None:
+        return
+    summary = run_stage(loaded, "evaluate")
+    _print_metrics(loaded)
+    if compare is not None:
+        _print_differences(loaded, *compare)
+    context.exit(finish(summary, loaded.run, quiet=compare is not None))
+
+
+def _print_metrics(config: "RunConfig") -> None:
+    """Print two lines per model: the figures, and below each its 95 % interval over patients."""
+    from wsi_mil.evaluation.metrics_file import read_metrics
+    from wsi_mil.evaluation.table import shown_metrics
+    from wsi_mil.io.tables import text_table
+    from wsi_mil.tasks import task_class
+
+    columns = shown_metrics("terminal", task_class(config.task.kind).kind)
+    lines = [["", *(entry.short or entry.title for entry in columns)]]
+    for name in config.models:
+        found = read_metrics(config.run / "evaluation" / name / "metrics.json")
+        if found is None:
+            continue
+        values, intervals = [name], [""]
+        for entry in columns:
+            metric = found.metrics(entry.level)[entry.name]
+            values.append(f"{metric.value:.3f}" if metric.defined else "-")
+            interval = metric.interval
+            defined = interval is not None and interval.defined
+            intervals.append(f"{interval.low:.3f}-{interval.high:.3f}" if interval and defined else "")
+        lines += [values, intervals]
+    click.echo(text_table(lines, align="<>", least=(14,)))
+
+
+def _print_differences(config: "RunConfig", first: str, second: str) -> None:
+    from wsi_mil.stages.compare import run_compare
+
+    found = run_compare(config, first, second)
+    click.echo(f"\n{first} - {second}, {found['slides']} slides; 95 % interval over patients, two-sided p")
+    for level in ("slide", "patch", "froc"):
+        for metric, row in found.get(level, {}).items():
+            if metric == "reasons":
+                continue
+            low, high = row["interval"] if metric == "delong" else (row["low"], row["high"])
+            name = "slide auc (DeLong)" if metric == "delong" else f"{level} {metric}"
+            cells = [row["first"], row["second"], row["difference"], low, high, row["p_two_sided"]]
+            a, b, d, lower, upper, p = ("-" if v is None else f"{v:.3f}" for v in cells)
+            click.echo(f"{name:<24} {a:>6} {b:>6} {d:>7} ({lower} to {upper})  p {p}")

@@ -1,0 +1,38 @@
+"""wsi-mil run CONFIG.yaml [key=value ...]"""
+
+from pathlib import Path
+
+import click
+
+from wsi_mil.cli.output import finish, load_or_plan
+from wsi_mil.cli.parameters import config_arguments, qupath_options, qupath_overrides
+
+POSITION = 10
+SUMMARY = "the whole pipeline, from slides to report"
+
+
+@click.command(
+    "run",
+    epilog="Example: wsi-mil run configs/demo.yaml run=runs/other tiles.mpp=1.0",
+)
+@config_arguments
+@qupath_options
+@click.pass_context
+def command(
+    context: click.Context,
+    config: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    qupath_version: str | None,
+    qupath_bounds: str | None,
+) -> None:
+    """Run the whole pipeline of CONFIG (a YAML file, or a run folder). What is up to date is not done
+    again."""
+    from wsi_mil.stages.pipeline import run_pipeline
+
+    loaded = load_or_plan(config, (*overrides, *qupath_overrides(qupath_version, qupath_bounds)), dry_run)
+    if loaded is None:
+        return
+    code = finish(run_pipeline(loaded), loaded.run)
+    click.echo(f"report: {loaded.run / 'report.html'}")
+    context.exit(code)
