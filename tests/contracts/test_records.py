@@ -300,6 +300,7 @@ class TestScoreKind(RecordSuite[ScoreKind]):
             "measurement": "gradient01",
             "largest": "max01",
             "label": "gradient",
+            "rank_label": "rank",
             "threshold01": 0.25,
             "format_version": 3,
         }
@@ -310,6 +311,7 @@ class TestScoreKind(RecordSuite[ScoreKind]):
             "scale": ["sigmoid"],
             "lowest": [1.0],
             "label": [""],
+            "rank_label": [""],
             "format_version": [0],
             **{field: ["", "probability"] for field in ("column", "measurement", "largest")},
             "threshold01": [-0.5, 1.5],
@@ -336,6 +338,10 @@ class TestSlideScores(RecordSuite[SlideScores]):
             "model_digest": "n",
         }
 
+    def pairs(self) -> Mapping[str, tuple[SlideScores, SlideScores]]:
+        one = replace(self.make(), probability=math.nan, prediction=1.0)
+        return {"prediction": (one, replace(one, prediction=2.0))}
+
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
             "slide_id": [""],
@@ -350,6 +356,7 @@ class TestSlideScores(RecordSuite[SlideScores]):
                     ([0.5, 0.5, np.inf], np.float32),
                 )
             ],
+            "prediction": [1.0, math.nan],
             "score_kind": ["rank"],
             "coords": [COORDS[:, :1], COORDS.astype(np.int64)],
         }
@@ -374,6 +381,8 @@ class TestSlideScoreRow(RecordSuite[SlideScoreRow]):
 
     def changes(self) -> Mapping[str, Any]:
         return {
+            "target": (1.0,),
+            "class_probabilities": (0.5, 0.5),
             "slide_id": "b",
             "patient": "q",
             "fold": 1,
@@ -388,8 +397,15 @@ class TestSlideScoreRow(RecordSuite[SlideScoreRow]):
             "model_digest": "n",
         }
 
+    def pairs(self) -> Mapping[str, tuple[SlideScoreRow, SlideScoreRow]]:
+        one = replace(self.make(), probability=math.nan, threshold=math.nan, prediction=1.0)
+        return {"prediction": (one, replace(one, prediction=2.0))}
+
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
+            "target": [(math.nan,)],
+            "class_probabilities": [(1.5,)],
+            "prediction": [1.0],
             "slide_id": [""],
             "fold": [-1],
             "part": ["held out"],
@@ -407,10 +423,10 @@ class TestSlideScoresHeader(RecordSuite[SlideScoresHeader]):
         return SlideScoresHeader("m", "d", 2)
 
     def changes(self) -> Mapping[str, Any]:
-        return {"model": "n", "split_digest": "e", "folds": 3}
+        return {"model": "n", "split_digest": "e", "folds": 3, "task": "survival"}
 
     def invalid(self) -> Mapping[str, list[Any]]:
-        return {"model": [""], "folds": [0]}
+        return {"model": [""], "folds": [0], "task": [""]}
 
 
 class TestBounds(RecordSuite[Bounds]):

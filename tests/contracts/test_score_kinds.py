@@ -19,7 +19,7 @@ def scores_of(values: list[float], kind: str, probability: float = 0.7) -> Slide
 
 
 def test_an_unknown_kind_is_refused_and_the_known_ones_are_listed() -> None:
-    with pytest.raises(DataError, match="one of attention, logit, probability, got 'rank'"):
+    with pytest.raises(DataError, match="one of attention, value, logit, probability, got 'rank'"):
         score_kind("rank")
 
 
@@ -31,6 +31,7 @@ def test_an_unknown_kind_is_refused_and_the_known_ones_are_listed() -> None:
         ("probability", [0.1, 0.4], [0.1, 0.4]),
         ("attention", [0.1, 0.4], [0.25, 1.0]),
         ("attention", [0.0, 0.0], [0.0, 0.0]),
+        ("value", [-5.0, 30.0, 30.0, 2.0], [0.25, 0.875, 0.875, 0.5]),
     ],
 )
 def test_score01(kind: str, values: list[float], expected: list[float]) -> None:
