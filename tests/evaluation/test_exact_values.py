@@ -22,7 +22,6 @@ from wsi_mil.evaluation.observations import (
 )
 from wsi_mil.evaluation.paired import paired_bootstrap
 from wsi_mil.evaluation.pixel_metrics import PixelCounts
-from wsi_mil.evaluation.pn_stage import quadratic_kappa
 from wsi_mil.evaluation.table import LEVELS, Level, MetricEntry, metrics_at
 
 MIXED, POSITIVE, NEGATIVE = ([True, False, False, False], [True] * 4, [False] * 4)
@@ -144,19 +143,6 @@ def test_calibration(model: str, error: float, of_fraction: float) -> None:
 def test_delong_of_a_model_without_spread_has_no_width(scores: list[float], auc: float) -> None:
     found = estimate_auc(np.array([True, True, False, False]), np.array(scores, float))
     assert (found.auc, found.variance, found.interval) == (auc, 0, (auc, auc))
-
-
-@pytest.mark.parametrize(
-    ("truth", "predicted", "value"),
-    [
-        (["pN0", "pN1", "pN2"], ["pN0", "pN1", "pN2"], 1),
-        (["pN0", "pN2"], ["pN2", "pN0"], -1),
-        (["pN0", "pN1", "pN2"], ["pN1", "pN1", "pN1"], 0),
-        (["pN0", "pN0"], ["pN0", "pN0"], NAN),
-    ],
-)
-def test_kappa_of_stages(truth: list[str], predicted: list[str], value: float) -> None:
-    assert quadratic_kappa(truth, predicted) == pytest.approx(value, abs=1e-12, nan_ok=True)
 
 
 def test_a_model_does_not_differ_from_itself(rng: np.random.Generator) -> None:
