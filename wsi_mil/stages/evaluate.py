@@ -11,7 +11,13 @@ from wsi_mil.evaluation.curves import LesionCurve, SlideCurves, lesion_curve, sl
 from wsi_mil.evaluation.curves_file import ModelCurves, write_curves
 from wsi_mil.evaluation.detection_files import write_detections
 from wsi_mil.evaluation.lesion_level import froc_result, observe_lesions
-from wsi_mil.evaluation.lesion_tables import FalsePositiveRow, LesionRow, false_positive_rows, lesion_rows
+from wsi_mil.evaluation.lesion_tables import (
+    FalsePositiveRow,
+    LesionRow,
+    csv_table,
+    false_positive_rows,
+    lesion_rows,
+)
 from wsi_mil.evaluation.measure import all_undefined, measure_all
 from wsi_mil.evaluation.metrics_file import is_current, write_metrics
 from wsi_mil.evaluation.patch_level import patch_result
@@ -142,8 +148,8 @@ def _annotated(run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec, 
 
 def _write_tables(folder: Path, slides: list[HeldOutSlide]) -> None:
     lesions, wrong = lesion_rows(slides), false_positive_rows(slides)[:LISTED]
-    write_csv(folder / "lesions.csv", list(LesionRow.__annotations__), map(asdict, lesions))
-    write_csv(folder / "false_positives.csv", list(FalsePositiveRow.__annotations__), map(asdict, wrong))
+    write_csv(folder / "lesions.csv", *csv_table(LesionRow, lesions, slides))
+    write_csv(folder / "false_positives.csv", *csv_table(FalsePositiveRow, wrong, slides))
     for slide in slides:
         write_detections(folder / "detections" / f"{slide.slide_id}.csv", slide.detections)
 
