@@ -1,7 +1,7 @@
 """evaluate: metrics.json, curves and tables of every model, from its test slides only."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from wsi_mil.bags import Split
