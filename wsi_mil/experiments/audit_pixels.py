@@ -44,7 +44,7 @@ class PixelAnswers:
 def ask_of_pixels(
     context: RunContext, slides: Sequence[AuditedSlide], models: dict[str, TrainedModel], count: int
 ) -> PixelAnswers:
-    """Return the model's answers after changes to pixels of at most `count` rightly called slides per class."""
+    """Return the model's answers on changed pixels of at most `count` rightly called slides per class."""
     found: dict[str, dict[float, list[Answer]]] = {check: {} for check, _, _ in SPECS}
     skipped = {}
     right = [slide for slide in slides if slide.rightly_called]
@@ -92,7 +92,7 @@ def painted_features(
 def _spared(
     context: RunContext, slide: AuditedSlide, table: TileTable, readable: NDArray[np.bool_]
 ) -> BaseGeometry:
-    """Return the region that must not change: the lesions, or the most suspicious tiles if these are unknown."""
+    """Return the region that must not change: the lesions, or if unknown the most suspicious tiles."""
     lesions = lesions_of(context.run, context.config.annotations, slide.slide_id, slide.label)
     if lesions is None:
         return shapely.union_all(tile_boxes(table)[np.flatnonzero(readable)[slide.suspicious()]])

@@ -32,7 +32,7 @@ def poison_train_one(job: PoisonTraining) -> PoisonTrainingResult:
     spec = job.spec.model_copy(update={"seed": job.spec.seed + 1000 * job.number})
     outputs = outputs_for(name, job.classes, spec.head)
     model = build_aggregator(name, train[0].dim, outputs, spec.seed, spec.params)
-    ready = {s: standardizer(bag) for s, bag in bags.items()}
+    ready = {s: standardizer(bag) for s, bag in bags.items()}  # type: ignore[call-overload]
     fitted = fit(
         model,
         [ready[s] for s in job.fold.train],
@@ -68,7 +68,7 @@ def measure(job: PoisonTraining, model: Aggregator, standardizer: Standardizer, 
     probabilities, truths, values, matches, shares, tops, kind = [], [], [], [], [], [], ""
     for slide_id in job.fold.test:
         poisoned = is_poisoned(arm, job.label(slide_id))
-        bag = standardizer(bag_of(job, slide_id, poisoned))
+        bag = standardizer(bag_of(job, slide_id, poisoned))  # type: ignore[call-overload]
         slide = slide_truth(job, slide_id)
         probability, instances, kind = score_bag(model, bag)
         probabilities.append(float(1 - probability[0]))
