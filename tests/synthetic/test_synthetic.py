@@ -24,7 +24,7 @@ def painted(lesions: list[tuple[str, int]], scanner: Scanner | None = None):  # 
 
 
 def test_what_is_drawn_is_what_is_annotated() -> None:
-    """With and without lesions the pixels differ only inside the outlines, apart from the blur of the scanner."""
+    """With and without lesions the pixels differ only inside the outlines, apart from the blur."""
     with_lesions, image = painted([("micro", 2), ("itc", 3)])
     without, plain = painted([])
     assert len(with_lesions.lesions) == 2
