@@ -28,7 +28,7 @@ from wsi_mil.training.spec import TrainSpec
 
 def _location(value: object) -> Location:
     if not isinstance(value, str | Path):
-        raise ValueError("input should be a path or a URL")
+        raise ValueError("expected a path or a URL")
     return as_location(value) if isinstance(value, str) else value
 
 
@@ -36,15 +36,18 @@ PathOrUrl = Annotated[Location, PlainValidator(_location), PlainSerializer(str, 
 
 
 class SlidesConfig(Spec):
-    """Where the slides are. Ids are paths below `folder` without ending. `annotations`: a folder of <id>.xml (ASAP)
-    or <id>.geojson (QuPath), used for evaluation only. `folder` may be a URL that fsspec reads (s3://, gs://, ...)."""
+    """Where the slides, their labels and their outlines are.
+
+    `folder`: a path, or a URL that fsspec reads (s3://, gs://, ...). The id of a slide is its path below `folder`
+    without the ending. `annotations`: a folder of <id>.xml (ASAP) or <id>.geojson (QuPath), for evaluation only.
+    """
 
     folder: PathOrUrl | None = None
     labels: Path | None = None
     annotations: Path | None = None
     reader: str = "auto"
     mpp: float | None = Field(
-        default=None, gt=0, description="µm/px for slides that do not say theirs, or say it wrongly"
+        default=None, gt=0, description="µm/px for slides that do not state theirs, or state it wrongly"
     )
     class_names: tuple[str, ...] | None = None
 
@@ -88,11 +91,10 @@ class RunConfig(Spec):
     def train_spec(self, name: str) -> TrainSpec:
         """Return the settings of one model: `train` with the model's own on top."""
         own = self.models[name]
+        known = list(TrainSpec.model_fields)
         for key in own:
-            if key not in TrainSpec.model_fields:
-                raise ConfigError(
-                    f"models.{name}.{key} is no key of training. Nearest: {nearest(key, list(TrainSpec.model_fields))}"
-                )
+            if key not in known:
+                raise ConfigError(f"unknown key 'models.{name}.{key}'. Nearest: {nearest(key, known)}")
         merged = {**self.train.model_dump(), **own}
         merged["aggregator"] = merged["aggregator"] or name
         return TrainSpec(**merged)

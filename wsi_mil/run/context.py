@@ -5,12 +5,11 @@ from functools import cached_property
 
 from wsi_mil.bags import Split, read_labels
 from wsi_mil.bags.labels import LabelTable, check_against_slides
-from wsi_mil.config import RunConfig, load_config, provenance, save_config
+from wsi_mil.config import RunConfig, load_config, save_config, write_provenance
 from wsi_mil.config.validation import refuse_other_features, refuse_unknown_names
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import DataError, StoreError
-from wsi_mil.io.json import read_json, write_json
 from wsi_mil.io.remote import Location
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.slides import find_slides
@@ -73,7 +72,7 @@ def open_run(config: RunConfig, keep_configuration: bool = False) -> RunContext:
         for slide_id, path in _slide_files(run, config).items()
     )
     if not keep:
-        _write_provenance(run, config)
+        write_provenance(config.run, config)
         save_config(config, saved)
     context = RunContext(config, run, sources, labels)
     _record_unmatched_labels(context)
@@ -96,12 +95,6 @@ def _slide_files(run: RunFolder, config: RunConfig) -> dict[str, Location | None
         if not paths:
             raise DataError(f"{run.path} holds no imported features: run `wsi-mil import` again")
     return paths
-
-
-def _write_provenance(run: RunFolder, config: RunConfig) -> None:
-    path, value = run.path / "provenance.json", provenance(config)
-    if not path.exists() or read_json(path) != value:
-        write_json(path, value)
 
 
 def _record_unmatched_labels(context: RunContext) -> None:

@@ -3,8 +3,7 @@
 from functools import cached_property
 from pathlib import Path
 
-from wsi_mil.config.provenance import FORMAT
-from wsi_mil.errors import StoreError
+from wsi_mil.config.provenance import refuse_other_format
 from wsi_mil.features import SlideStore
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.run.outcomes import OutcomeTable
@@ -15,15 +14,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        stamp = path / "provenance.json"
-        if stamp.exists():
-            found = read_json(stamp)
-            if found.get("kind") != "wsi_mil run" or found.get("format_version") != FORMAT:
-                raise StoreError(
-                    f"{path} was made by {found.get('producer', 'another program')} (format "
-                    f"{found.get('format_version')}), this version reads format {FORMAT}: choose another run folder, or "
-                    "use the version that made it"
-                )
+        refuse_other_format(path)
 
     @cached_property
     def ledger(self) -> OutcomeTable:
