@@ -63,7 +63,8 @@ def parse_config(values: Values, source: str = "configuration") -> RunConfig:
 
 
 def with_trained(config: RunConfig) -> RunConfig:
-    """Return `config` with the models that its run folder has trained put in front: a run keeps its models."""
+    """Return `config` with the models that its run folder has trained put in front: a run keeps its
+    models."""
     saved = config.run / "config.yaml"
     if not saved.is_file():
         return config
@@ -92,7 +93,8 @@ def save_config(config: RunConfig, path: Path) -> None:
 
 
 def packaged_config(name: str) -> Path:
-    """Return the path of a configuration that ships with the package, e.g. 'demo' (in a checkout: from configs/)."""
+    """Return the path of a configuration that ships with the package, e.g. 'demo' (in a checkout: from
+    configs/)."""
     here = Path(__file__).parent
     for path in (here / "packaged" / f"{name}.yaml", here.parents[1] / "configs" / f"{name}.yaml"):
         if path.is_file():

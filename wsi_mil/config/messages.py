@@ -1,4 +1,5 @@
-"""Wrong settings in one line each: the path of the key, what was expected, what was found, the nearest known keys."""
+"""Wrong settings in one line each: the path of the key, what was expected, what was found, the nearest known
+keys."""
 
 import types
 import typing

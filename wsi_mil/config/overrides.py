@@ -50,7 +50,8 @@ def _apply(values: Values, override: str) -> None:
 
 
 def _follow_seed(values: Values, before: object, overrides: Sequence[str]) -> None:
-    """Remove the seeds of blocks that repeat the old `seed`: a saved configuration states the seed of every block."""
+    """Remove the seeds of blocks that repeat the old `seed`: a saved configuration states the seed of every
+    block."""
     for name in SEEDED:
         block = values.get(name)
         given = any(override.startswith(f"{name}.seed=") for override in overrides)

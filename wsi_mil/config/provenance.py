@@ -45,7 +45,8 @@ class Provenance:
 
 
 def provenance(config: RunConfig) -> Provenance:
-    """Return this version of the program, this machine, the installed packages, and the digest of a configuration."""
+    """Return this version of the program, this machine, the installed packages, and the digest of a
+    configuration."""
     return Provenance(
         producer=f"wsi_mil {wsi_mil.__version__}",
         python=platform.python_version(),
@@ -70,8 +71,8 @@ def refuse_other_format(folder: Path) -> None:
     if found.get("kind") != KIND or found.get("format_version") != FORMAT:
         raise StoreError(
             f"{folder} was made by {found.get('producer', 'another program')} (format "
-            f"{found.get('format_version')}), this version reads format {FORMAT}: choose another run folder, or "
-            "use the version that made it"
+            f"{found.get('format_version')}), this version reads format {FORMAT}: "
+            "choose another run folder, or use the version that made it"
         )
 
 

@@ -1,4 +1,5 @@
-"""YAML text as plain values. A key that a block has twice is refused: YAML itself would silently take the last one."""
+"""YAML text as plain values. A key that a block has twice is refused: YAML itself would silently take the
+last one."""
 
 from pathlib import Path
 
