@@ -161,5 +161,5 @@ def test_a_run_folder_is_its_own_run_from_anywhere(tmp_path: Path, monkeypatch: 
 
 
 def test_a_single_view_of_the_encoder_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"encoder.*give encoder\.views=N and leave it out"):
+    with pytest.raises(ConfigError, match=r"encoder.*give encoder\.views=N and leave `view` out"):
         parse_config({"run": "runs/x", "encoder": {"view": 3}})
