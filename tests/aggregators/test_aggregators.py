@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from wsi_mil.aggregators import AGGREGATORS, Aggregator, build_aggregator
-from wsi_mil.aggregators.abmil import ABMIL
-from wsi_mil.aggregators.focus_mil import FocusMIL, gaussian_kl
-from wsi_mil.aggregators.mi_net import MiNet
+from wsi_mil.aggregators.methods.abmil import ABMIL
+from wsi_mil.aggregators.methods.focus_mil import FocusMIL, gaussian_kl
+from wsi_mil.aggregators.methods.mi_net import MiNet
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError, DataError

@@ -1,7 +1,8 @@
 """What every aggregator promises."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, get_args
+from collections.abc import Mapping
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ class Aggregator(nn.Module, ABC):
     `permutes_with_instances`: reordering the instances of a bag reorders their scores and changes nothing else.
     `binary_outputs`: how many outputs the method has for two classes: 1 (sigmoid) or 2 (softmax, as published).
     `tasks`: the kinds of task that the method supports; the class says why it leaves one out.
+    `small`: parameters that make the method small enough for tests and examples.
     `class_loss`: the form in which the method takes the loss of class labels (`wsi_mil.tasks.losses.class_losses`).
     `normal_class`: whether the first of several outputs stands for slides without a finding; set by `build_aggregator`.
     `generator`: where a method draws random numbers in training, it draws them from here, on the CPU, so that the
@@ -34,6 +36,7 @@ class Aggregator(nn.Module, ABC):
     permutes_with_instances: ClassVar[bool] = True
     binary_outputs: ClassVar[int] = 1
     tasks: ClassVar[tuple[TaskKind, ...]] = ALL_TASKS
+    small: ClassVar[Mapping[str, Any]] = {}
     class_loss: ClassLoss = "softmax"
     normal_class: bool = True
 

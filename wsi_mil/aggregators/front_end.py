@@ -34,7 +34,7 @@ class LeNet(nn.Module):
 class ImageFrontEnd(Aggregator):
     """`front` turns each row of the bag into the features that `aggregator` takes.
 
-    >>> from wsi_mil.aggregators.mean_pool import MeanPool
+    >>> from wsi_mil.aggregators.methods.mean_pool import MeanPool
     >>> ImageFrontEnd(LeNet(), MeanPool(LeNet.out_features)).n_outputs
     1
     """

@@ -4,6 +4,7 @@ h_i = f(x_i),  a = softmax_i( w . tanh(V h_i) ),  p = sigmoid( c . sum_i a_i h_i
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -24,6 +25,8 @@ class ABMIL(AttentionAggregator):
     >>> ABMIL(in_features=8, n_outputs=1, hidden=(6,), attention=4).attention.w
     Linear(in_features=4, out_features=1, bias=True)
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": (16,)}
 
     class_loss = "clamped"
 
@@ -56,3 +59,6 @@ class ABMIL(AttentionAggregator):
 
     def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         return {"bag": task_loss(output.bag_logits, targets)}
+
+
+AGGREGATOR = ABMIL

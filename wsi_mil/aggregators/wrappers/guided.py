@@ -11,8 +11,8 @@ from torch import Tensor
 
 from wsi_mil.aggregators.attention import AttentionAggregator
 from wsi_mil.aggregators.base import CLASS_TASKS
-from wsi_mil.aggregators.counterfactual import scaled
 from wsi_mil.aggregators.wrapper import AttentionWrapper
+from wsi_mil.aggregators.wrappers.counterfactual import scaled
 from wsi_mil.bags.segments import split
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
@@ -81,3 +81,6 @@ def min_max(weights: Tensor) -> Tensor:
     """Return columns of weights (n, K) stretched to [0, 1]; a constant column becomes 0."""
     low = weights.amin(0)
     return (weights - low) / (weights.amax(0) - low).clamp_min(FLOOR)
+
+
+WRAPPER = Guided

@@ -8,7 +8,7 @@ residual:          r^l = r^{l-1} + e^l (layers of equal width), logits = V r^L
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ class MiNetEmbedding(Aggregator):
     >>> [tuple(c.weight.shape) for c in MiNetEmbedding(8, variant="deep_supervision").classifiers]
     [(1, 256), (1, 128), (1, 64)]
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": (16, 8)}
 
     def __init__(
         self,
@@ -92,3 +94,6 @@ def pool(values: Tensor, lengths: Lengths, pooling: Pooling) -> Tensor:
         if pooling == "mean"
         else segment_logmeanexp(values, lengths, sharpness=1.0)
     )
+
+
+AGGREGATOR = MiNetEmbedding

@@ -109,3 +109,6 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     """Return the mean, over all entries, of KL(N(mu, sigma²) || N(0, 1)) = (mu² + sigma² - 2 log sigma - 1) / 2."""
     sigma = (0.5 * logvar).exp()
     return 0.5 * (mu.square() + sigma.square() - 2 * (sigma + SIGMA_FLOOR).log() - 1).mean()
+
+
+AGGREGATOR = FocusMIL

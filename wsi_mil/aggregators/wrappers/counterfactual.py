@@ -69,3 +69,6 @@ def scaled(weights: Tensor) -> Tensor:
     return torch.where(
         total > 0, weights / total.clamp_min(1e-12), torch.full_like(weights, 1 / len(weights))
     )
+
+
+WRAPPER = Counterfactual

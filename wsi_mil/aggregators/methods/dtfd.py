@@ -10,7 +10,7 @@ L = CE(tier 2) + mean over parts of CE(tier 1 part, bag label)
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class DTFD(Aggregator):
     >>> DTFD(in_features=8, n_outputs=2, hidden=6).classifier
     Linear(in_features=6, out_features=2, bias=True)
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": 16, "attention": 8}
 
     permutes_with_instances = False
     binary_outputs = 2
@@ -134,3 +136,6 @@ class DTFD(Aggregator):
         first = task_loss.each(output.extras["sub_logits"], repeated)
         per_bag = torch.stack([part.mean() for part in first.split(parts.tolist())])
         return {"bag": task_loss(output.bag_logits, targets), "tier1": per_bag.mean()}
+
+
+AGGREGATOR = DTFD

@@ -9,7 +9,7 @@ omega(m) = omega exp(-5 (1 - m / ramp_epochs)^2), the mean ema_i of each trainin
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,8 @@ class LossAttention(AttentionAggregator):
     >>> LossAttention(in_features=8, n_outputs=2, hidden=(4,)).classifier
     Linear(in_features=4, out_features=2, bias=True)
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": (16,)}
 
     tasks = CLASS_TASKS
 
@@ -138,3 +140,6 @@ class LossAttention(AttentionAggregator):
         counts = of("epochs/")
         self._moving = {name: (value, int(counts[name])) for name, value in of("moving/").items()}
         self._seen = of("seen/")
+
+
+AGGREGATOR = LossAttention

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wsi_mil.aggregators.base import Aggregator
-from wsi_mil.aggregators.focus_mil import sample
+from wsi_mil.aggregators.methods.focus_mil import sample
 from wsi_mil.bags.segments import segment_argmax, segment_mean
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
@@ -103,3 +103,6 @@ class CausalMIL(Aggregator):
 def log_density(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
     """Return log N(z; mu, exp(logvar)) without the constant log(2 pi) / 2, entry by entry."""
     return -0.5 * (logvar + (z - mu).square() / logvar.exp())
+
+
+AGGREGATOR = CausalMIL

@@ -8,6 +8,7 @@ L = CE(bag) + mean_k CE(branch k) + mean cosine similarity of all pairs of branc
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ class ACMIL(AttentionAggregator):
     >>> ACMIL(in_features=8, n_outputs=2, hidden=6).attention.w
     Linear(in_features=128, out_features=5, bias=True)
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": 16, "attention": 8}
 
     binary_outputs = 2
 
@@ -104,3 +107,6 @@ def similarity(attention: Tensor, lengths: Lengths) -> Tensor:
         F.cosine_similarity(p[:, first], p[:, second], dim=0).mean() for p in split(attention, lengths)
     ]
     return torch.stack(per_bag).mean()
+
+
+AGGREGATOR = ACMIL

@@ -9,6 +9,7 @@ authors pin returns the wrong rows whenever the number of tokens is no multiple 
 """
 
 import math
+from typing import ClassVar
 
 import torch
 from nystrom_attention import NystromAttention
@@ -32,6 +33,8 @@ class TransMIL(Aggregator):
     >>> TransMIL(in_features=8, n_outputs=2, hidden=16, heads=2, landmarks=4).classifier
     Linear(in_features=16, out_features=2, bias=True)
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": 32, "heads": 4, "landmarks": 8}
 
     permutes_with_instances = False
     binary_outputs = 2
@@ -110,3 +113,6 @@ def tile_scores(attention: Tensor, count: int) -> Tensor:
     scores = scores.clamp_min(0)
     total = scores.sum()
     return scores / total if total > 0 else torch.full_like(scores, 1 / count)
+
+
+AGGREGATOR = TransMIL

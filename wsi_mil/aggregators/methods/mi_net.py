@@ -6,6 +6,7 @@ Wang, Yan, Tang, Bai and Liu, Revisiting multiple instance neural networks, Patt
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -27,6 +28,8 @@ class MiNet(MaxPooling):
     [(4, 8), (4,), (1, 4), (1,)]
     """
 
+    small: ClassVar[dict[str, object]] = {"hidden": (16, 8)}
+
     class_loss = "one_vs_rest"
 
     def __init__(self, in_features: int, n_outputs: int = 1, hidden: Sequence[int] = (256, 128, 64)) -> None:
@@ -46,3 +49,6 @@ class MiNet(MaxPooling):
 
     def scan(self, features: Tensor, noise: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         return self.classifier(features), {}
+
+
+AGGREGATOR = MiNet

@@ -86,3 +86,6 @@ def stream_losses(output: AggregatorOutput, loss: Callable[[Tensor], Tensor]) ->
         "bag": 0.5 * loss(output.bag_logits),
         "max": 0.5 * loss(largest),
     }
+
+
+AGGREGATOR = DSMIL
