@@ -72,6 +72,15 @@ def parameters_of(name: str) -> dict[str, Any]:
     return {**(_signature(AGGREGATORS.load(inner)) if inner else {}), **_signature(AGGREGATORS.load(name))}
 
 
+def small_parameters(name: str) -> dict[str, Any]:
+    """Return parameters that make an aggregator small enough for tests; of a wrapped method, those of the method.
+
+    >>> small_parameters("guided(abmil)")
+    {'hidden': (16,)}
+    """
+    return dict(getattr(AGGREGATORS.load(wrapped_method(name) or name), "small", {}))
+
+
 def outputs_for(name: str, classes: int | Task, head: Head = "auto") -> int:
     """Return how many outputs `name` gets for a task, or for the detection of so many classes.
 
