@@ -1,8 +1,13 @@
-"""CLAM: gated attention with instance clustering. Lu, Williamson, Chen, Chen, Barbieri and Mahmood, Nature BME 2021.
+"""CLAM: gated attention with instance clustering. Lu, Williamson, Chen, Chen, Barbieri and Mahmood, Nature
+BME 2021.
 
-a = softmax_i( w . (tanh(V h_i) * sigmoid(U h_i)) ), one branch (SB) or one per class (MB); bag features M = A h
-For a bag of class y: the k instances of highest and the k of lowest attention go to the instance classifier of class y
-with the targets 1 and 0 (`subtyping`: the k highest of every other class also go to theirs, target 0).
+a = softmax_i( w . (tanh(V h_i) * sigmoid(U h_i)) ), one branch (SB) or one for each class (MB)
+bag features M = A h
+
+For a bag of class y, the instance classifier of class y learns from the k instances of highest attention
+(target 1) and the k of lowest attention (target 0). `subtyping`: the classifier of every other class learns
+from its k highest, with target 0.
+
 L = bag_weight * bag loss + (1 - bag_weight) * instance loss
 """
 
@@ -24,8 +29,9 @@ Loss = Literal["ce", "svm"]
 
 
 class CLAM(AttentionAggregator):
-    """Base of both forms. `k_sample`: instances per cluster (a bag with fewer gives all it has, where the published code
-    stops). The choice carries no gradient: the instance loss trains `embed` and the instance classifiers only.
+    """The base of both forms. `k_sample`: instances in a cluster; a smaller bag gives all it has, where the
+    published code stops. The choice has no gradient: the instance loss trains `embed` and the instance
+    classifiers only.
     """
 
     binary_outputs = 2

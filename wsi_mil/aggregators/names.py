@@ -17,7 +17,8 @@ WRAPPED_NAME = re.compile(r"(\w+)\((\w+)\)")
 class AggregatorRegistry(OpenRegistry):
     """The methods by their names, and every wrapper around every method that exposes its attention.
 
-    Which methods do is read from their classes, so listing all names imports torch; looking up a method does not.
+    Which methods do is read from their classes, so listing all names imports torch; looking up a method does
+    not.
     """
 
     def __init__(self) -> None:
@@ -58,8 +59,8 @@ def wrapped_method(name: str) -> str | None:
 def matching_aggregators(patterns: Sequence[str]) -> list[str]:
     """Return the aggregators that match any of the patterns, each once.
 
-    'all' stands for every method by itself, '*' for the wrapped ones as well; package.module:Class stands for itself.
-    Raises ConfigError, with the nearest names, for a pattern that matches none.
+    'all' stands for every method by itself, '*' for the wrapped ones as well; package.module:Class stands for
+    itself. Raises ConfigError, with the nearest names, for a pattern that matches none.
 
     >>> matching_aggregators(["clam*", "mi_net"])
     ['clam_mb', 'clam_sb', 'mi_net']

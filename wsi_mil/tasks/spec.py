@@ -21,7 +21,9 @@ class TaskSpec(Spec):
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="columns of the label table that have other names than label, value, time or event, such as "
+        description="columns of the label table that have other names than label, value, time or event, "
+        "such as "
+        ""
         "{time: months, event: died}",
     )
     params: dict[str, Any] = Field(

@@ -38,7 +38,8 @@ def total_loss(model: Aggregator, bags: PackedBags) -> Tensor:
 
 
 class AggregatorSuite:
-    """Set `name`, a registry name. `params`: what differs from the small settings that the class declares (`small`)."""
+    """Set `name`, a registry name. `params`: what differs from the small settings that the class declares
+    (`small`)."""
 
     name: ClassVar[str]
     params: ClassVar[dict[str, Any]] = {}
@@ -49,7 +50,8 @@ class AggregatorSuite:
         return {**small_parameters(self.name), **self.params}
 
     def build(self, n_outputs: int | None = None) -> Aggregator:
-        """Return a new aggregator over DIM features, with the same weights each time; default: for two classes."""
+        """Return a new aggregator over DIM features, with the same weights each time; default: for two
+        classes."""
         outputs = n_outputs or outputs_for(self.name, classes=2)
         return build_aggregator(self.name, DIM, outputs, seed=0, params=self.settings)
 
@@ -89,7 +91,8 @@ class AggregatorSuite:
 
     def test_loss_and_gradient_of_a_batch_are_the_mean_of_its_bags(self) -> None:
         model = self.model()
-        # a term that is a mean over all instances of a batch is the mean over its bags only if they have one length
+        # a term that is a mean over all instances of a batch is the mean over its bags only if they have one
+        # length
         over_instances = isinstance(model, MaxPooling) and model.reaches_every_instance
         bags = make_bags((6, 6, 6) if over_instances else (6, 1, 11))
         whole = total_loss(model, PackedBags.pack(bags))
@@ -162,7 +165,8 @@ class AggregatorSuite:
         assert torch.equal(other(bags).bag_logits, model(bags).bag_logits)
 
     def test_same_seed_same_run(self) -> None:
-        """Three steps with what is drawn coming from the handed-in generator, whatever the global one did before."""
+        """Three steps with what is drawn coming from the handed-in generator, whatever the global one did
+        before."""
         ends = []
         for noise in (1, 2):
             torch.manual_seed(noise)
@@ -185,7 +189,8 @@ class AggregatorSuite:
             torch.testing.assert_close(probabilities.sum(1), torch.ones(3))
 
     def test_it_learns_a_separable_problem(self) -> None:
-        """Positive bags hold one instance far out: fifty steps must halve the loss, seen without dropout or noise."""
+        """Positive bags hold one instance far out: fifty steps must halve the loss, seen without dropout
+        or noise."""
         model = self.build()
         bags = []
         for i, bag in enumerate(make_bags((8,) * 12)):

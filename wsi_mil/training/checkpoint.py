@@ -1,4 +1,5 @@
-"""A checkpoint is one safetensors file: tensors by name, numbers as JSON in its metadata. Nothing is ever unpickled."""
+"""A checkpoint is one safetensors file: tensors by name, numbers as JSON in its metadata. Nothing is ever
+unpickled."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""From bags on disk to packed batches, read by a thread into one of two buffers while the other is worked on."""
+"""From bags on disk to packed batches, read by a thread into one of two buffers while the other is worked
+on."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -8,9 +8,10 @@ from wsi_mil.contracts.spec import Spec
 
 
 class TrainSpec(Spec):
-    """Defaults are those of FocusMIL on Camelyon16: AdamW, lr 1e-4, weight decay 1e-4, 100 epochs, three bags a step,
-    gradient norm clipped at 1. `params` go to the aggregator. The epoch with the best validation AUC is kept (of
-    equals, the one with the lower validation loss); `patience` epochs without a better one end the training."""
+    """Defaults are those of FocusMIL on Camelyon16: AdamW, lr 1e-4, weight decay 1e-4, 100 epochs, three
+    bags a step, gradient norm clipped at 1. `params` go to the aggregator. The epoch with the best
+    validation AUC is kept (of equals, the one with the lower validation loss); `patience` epochs without a
+    better one end the training."""
 
     aggregator: str | None = Field(default=None, description="registry name; default: the model's own name")
     params: dict[str, Any] = Field(default_factory=dict)
@@ -34,7 +35,8 @@ class TrainSpec(Spec):
     )
     two_pass: Literal["auto", "always", "never"] = Field(
         default="auto",
-        description="max-pooling only: gradients from the deciding instances alone, exactly; auto: in large batches",
+        description="max-pooling only: gradients from the deciding instances alone, exactly; auto: in large "
+        "batches",
     )
     chunk_rows: int = Field(default=4096, ge=1, description="instances at a time in two-pass mode")
     annotated_share: float = Field(
@@ -45,7 +47,8 @@ class TrainSpec(Spec):
     )
     views: bool = Field(
         default=False,
-        description="train on a view drawn anew every epoch for every bag: the plain features or one of encoder.views",
+        description="train on a view drawn anew every epoch for every bag: the plain features or one of "
+        "encoder.views",
     )
     checkpoint_every: int = Field(default=10, ge=1)
     seed: int = 0

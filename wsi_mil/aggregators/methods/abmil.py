@@ -16,11 +16,11 @@ from wsi_mil.tasks import TaskLoss
 
 
 class ABMIL(AttentionAggregator):
-    """One logit: sigmoid head, Bernoulli loss with the probability clamped to [1e-5, 1 - 1e-5] as published (outside
-    the clamp a bag gives no gradient). C logits: softmax head and cross-entropy.
+    """One logit: a sigmoid head and the Bernoulli loss, with the probability clamped to [1e-5, 1 - 1e-5] as
+    published; a bag outside the clamp gives no gradient. C logits: a softmax head and cross-entropy.
 
-    `gated`: multiply by sigmoid(U h_i) before w (registry name abmil_gated). `dropout`: of the embedding's last layer.
-    Instance scores are the attention weights: they sum to 1 in a bag and are no probabilities.
+    `gated`: multiply by sigmoid(U h_i) before w, as abmil_gated does. `dropout`: of the embedding's last
+    layer. Instance scores are the attention weights: they sum to 1 in a bag and are no probabilities.
 
     >>> ABMIL(in_features=8, n_outputs=1, hidden=(6,), attention=4).attention.w
     Linear(in_features=4, out_features=1, bias=True)

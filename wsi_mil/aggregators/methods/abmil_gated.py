@@ -1,4 +1,5 @@
-"""Gated attention pooling: abmil with a = softmax_i( w . (tanh(V h_i) * sigmoid(U h_i)) ). Ilse et al., ICML 2018."""
+"""Gated attention pooling: abmil with a = softmax_i( w . (tanh(V h_i) * sigmoid(U h_i)) ). Ilse et al.,
+ICML 2018."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,5 @@
-"""ACMIL: several attention branches kept apart, and their strongest instances masked at random. Zhang et al., ECCV 2024.
+"""ACMIL: several different attention branches, whose strongest instances are masked at random. Zhang et al.,
+ECCV 2024.
 
 h = ReLU(W x);  branch k: a_k = softmax_i(raw_k),  logits_k = C_k sum_i a_ki h_i
 bag attention = mean_k a_k,  bag logits = C sum_i a_i h_i
@@ -52,7 +53,9 @@ class ACMIL(AttentionAggregator):
         self.classifier = nn.Linear(hidden, n_outputs)
 
     def forward(self, bags: PackedBags, draws: Sequence[Tensor] | None = None) -> AggregatorOutput:
-        """`draws`: (branches, min(masked, n)) uniform numbers per bag whose order picks what is masked; default: drawn."""
+        """Return the output. `draws`: for each bag (branches, min(masked, n)) uniform numbers, whose order
+        chooses what is masked; default: drawn from the generator.
+        """
         h = torch.relu(self.embed(bags.features))  # (ΣN, D) -> (ΣN, H)
         raw = self.attention(h)  # -> (ΣN, K)
         if self.training and self.masked > 0:

@@ -42,7 +42,8 @@ class MaxPool(MaxPooling):
         return {"bag": task_loss(output.bag_logits, targets)}
 
     def scan(self, features: Tensor, noise: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        # before the last ReLU: the same instance holds the maximum, and where all are negative none has a gradient
+        # before the last ReLU: the same instance holds the maximum; where all are negative, none has a
+        # gradient
         return self.embed[:-1](features), {}
 
 

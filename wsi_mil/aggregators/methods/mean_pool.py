@@ -1,4 +1,4 @@
-"""Mean of instance embeddings, then a linear classifier: what remains when nothing is attended to.
+"""Mean of instance embeddings, then a linear classifier: the baseline without attention.
 
 h_i = ReLU(W x_i),  bag logits = V mean_i(h_i) + c
 """

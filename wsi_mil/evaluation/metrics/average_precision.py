@@ -9,7 +9,8 @@ from wsi_mil.evaluation.table import DETECTION, MetricEntry
 
 
 def average_precision(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
-    """Return the sum over distinct thresholds of the step in recall times the precision; NaN if a class is missing.
+    """Return the sum over distinct thresholds of the step in recall times the precision; NaN if a class is
+    missing.
 
     >>> round(average_precision(np.array([True, False, True]), np.array([0.9, 0.5, 0.1])), 3)
     0.833
