@@ -57,8 +57,7 @@ def _stage_labels(path: Path, rows: list[list[str]], class_names: tuple[str, ...
         node = re.fullmatch(r"(patient_(\d+))_node_\d+", _without_ending(row[0]))
         if node is None or len(row) < 2 or row[1].lower() not in NODES:
             raise DataError(
-                f"{path}, line {line}: expected `patient_000_node_0.tif,` and one of {', '.join(NODES)}, "
-                "got "
+                f"{path}, line {line}: expected `patient_000_node_0.tif,` and one of {', '.join(NODES)}, got "
                 f"{','.join(row)!r}"
             )
         label = NODES.index(row[1].lower())

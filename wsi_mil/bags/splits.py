@@ -122,8 +122,7 @@ def make_split(labels: Sequence[SlideLabel], spec: SplitSpec, task: Task | None 
     if len(classes) < 2:
         raise DataError(
             f"all {len(rows)} labelled slides are of one class ({next(iter(classes), 'none')}): training "
-            "needs at least "
-            "two"
+            "needs at least two"
         )
     if spec.kind == "column" and spec.repeats > 1 and any(_part(row) == "val" for row in rows):
         raise ConfigError(
@@ -152,7 +151,6 @@ def _drawn(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> list[Fold]
         raise DataError(
             f"class {label} has {fewest} patients, too few for {parts} test parts plus training and "
             "validation: "
-            ""
             f"add slides, or lower {'split.folds' if spec.kind == 'kfold' else '1 / split.test_share'}"
         )
     folds = []
@@ -232,9 +230,7 @@ def _check(fold: Fold, rows: Sequence[SlideLabel], number: int) -> None:
         if len({row.label for row in members}) < 2:
             raise DataError(
                 f"fold {number}: part {part!r} of {len(members)} slides lacks a class; use another "
-                "split.seed, larger "
-                ""
-                "shares, fewer folds, or more slides"
+                "split.seed, larger shares, fewer folds, or more slides"
             )
         for row in members:
             if seen.setdefault(row.patient, part) != part:

@@ -29,16 +29,11 @@ COLUMNS: dict[Level, dict[str, str]] = {
     "slide": {
         "truth": "(n,) bool: whether a slide is of a positive class; detection only",
         "scores": "(n,) float64: the probability of the positive classes; of other tasks the index of the "
-        "most "
-        ""
-        "probable class, the value or the risk that the model predicts",
+        "most probable class, the value or the risk that the model predicts",
         "called": "(n,) bool: whether the score reaches the threshold that validation slides chose; "
-        "detection "
-        "only",
+        "detection only",
         "targets": "(n,) or (n, 2) float64: class index, value, or (time, 1 for an event and 0 for "
-        "censored); of tasks "
-        ""
-        "other than detection",
+        "censored); of tasks other than detection",
         "class_probabilities": "(n, classes) float64; classification and ordinal only",
     },
     "patch": {
@@ -157,8 +152,7 @@ def all_metrics() -> tuple[MetricEntry, ...]:
             if key in found:
                 raise ConfigError(
                     f"{place} and {found[key][1]} both define the {entry.level} metric {entry.name!r}: "
-                    "rename "
-                    "one"
+                    "rename one"
                 )
             found[key] = (entry, place)
     return tuple(sorted((entry for entry, _ in found.values()), key=lambda one: (one.position, one.name)))

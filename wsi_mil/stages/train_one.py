@@ -24,9 +24,7 @@ from wsi_mil.training import FitResult, Standardizer, TrainSpec, fit
 
 OUT_OF_MEMORY = (
     "train.bags_per_batch or execution.workers, or take a max-pooling method (focus_mil, mi_net, max_pool): "
-    "they "
-    ""
-    "train in chunks of train.chunk_rows"
+    "they train in chunks of train.chunk_rows"
 )
 
 

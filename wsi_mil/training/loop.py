@@ -26,8 +26,8 @@ from wsi_mil.training.two_pass import backward_in_two_passes, score_in_chunks
 
 CHECKPOINT = "checkpoint.safetensors"
 ONE_PASS = {"cpu": 1024, "cuda": 16384}
-"""Up to so many instances a batch takes one pass: on a CPU two do not pay below, on a GPU only memory asks
-for them."""
+"""Batches of at most this many instances take one pass. On a CPU two passes are slower below it; on a GPU they only
+save memory."""
 Row = dict[str, float]
 
 
@@ -62,11 +62,11 @@ def fit(
     `task`: what the labels of the bags mean; default: detection. Raises ConfigError for a task that the model
     does not support.
 
-    With select_by 'last' nothing is chosen and `val` may be empty.
+    With select_by 'last' no epoch is chosen and `val` may be empty.
 
-    With `folder`: metrics.csv, TensorBoard events and a checkpoint are kept there, and training goes on from
-    a checkpoint with the same `identity` to the very numbers of an uninterrupted run. `stop_after`: leave
-    after so many epochs, as an interruption would.
+    `folder`: gets metrics.csv, TensorBoard events and a checkpoint. Training resumes from a checkpoint with the same
+    `identity` and ends with the same numbers as without an interruption.
+    `stop_after`: return after so many epochs, as an interruption would.
     """
     if not train or (not val and spec.select_by != "last"):
         raise DataError(f"training needs training and validation bags, got {len(train)} and {len(val)}")
@@ -120,9 +120,7 @@ class _Run:
         if task.compares_slides and spec.bags_per_batch < 2:
             raise ConfigError(
                 "train.bags_per_batch=1: the loss of this task compares the slides of a step: give at least "
-                "2, better "
-                ""
-                "16 or more"
+                "2, better 16 or more"
             )
         self.task, self.task_loss = task, model.task_loss(task)
         kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
@@ -181,7 +179,6 @@ class _Run:
             raise DataError(
                 f"the loss is {sum(terms.values())} in epoch {self.epoch + 1} at slides "
                 f"{', '.join(slide_ids)}: lower "
-                ""
                 "train.lr, or look for broken features"
             )
         if self.spec.clip_norm > 0:
@@ -231,8 +228,8 @@ class _Run:
         return {"val_loss": mean, **{f"val_{name}": value for name, value in found.items()}}
 
     def _validation_batches(self, bags: Sequence[BagSource]) -> Iterator[PackedBags]:
-        """Yield the bags in order, up to chunk_rows instances at a time; of a bag beyond that only the
-        instances that decide, where the method allows."""
+        """Yield the bags in order, up to chunk_rows instances at a time. With max pooling a larger bag is reduced
+        to the instances that hold a maximum."""
         rows = self.spec.chunk_rows
         if isinstance(self.model, MaxPooling) and max(len(bag) for bag in bags) > rows:
             for bag in bags:
@@ -264,7 +261,7 @@ class _Run:
             self.best_key, self.best_epoch, self.best_state = key, self.epoch, _copy(self.model)
 
     def _merit(self, row: Row) -> tuple[float, float]:
-        """What the epoch to keep is the largest of."""
+        """Return the key of an epoch: the epoch with the largest key is kept."""
         if self.spec.select_by == "last":
             return (row["epoch"], 0.0)
         if self.spec.select_by == "val_loss":
@@ -304,7 +301,7 @@ class _Run:
         return Checkpoint(tensors, values)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from `checkpoint` if it belongs to this training; start afresh if it does not."""
+        """Continue from `checkpoint` if it belongs to this training; otherwise start anew."""
         values = checkpoint.values
         if values["identity"] != self.identity:
             return

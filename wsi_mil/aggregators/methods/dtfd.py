@@ -63,9 +63,7 @@ class DTFD(Aggregator):
         if distill not in ("max", "max_min", "afs") or groups < 1 or per_group < 1:
             raise ConfigError(
                 "dtfd: distill must be max, max_min or afs, groups and per_group at least 1; got "
-                f"{distill!r}, "
-                ""
-                f"{groups}, {per_group}"
+                f"{distill!r}, {groups}, {per_group}"
             )
         self.groups, self.distill, self.per_group = groups, distill, per_group
         self.detach, self.evaluation_seed = detach, evaluation_seed

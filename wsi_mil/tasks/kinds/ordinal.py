@@ -36,9 +36,7 @@ class Ordinal(ClassTask):
         if class_names is None and (words := [name for name in found.class_names if label_order(name)[0]]):
             raise ConfigError(
                 f"slides.class_names: task ordinal cannot know the order of {', '.join(words)}: name all "
-                "classes, "
-                ""
-                "the lowest first"
+                "classes, the lowest first"
             )
         return found
 
