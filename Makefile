@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 WORKERS ?= logical
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: setup demo lint test test-all check coverage smoke bench constraints clean
+.PHONY: setup demo lint test test-all check coverage mutation smoke bench constraints clean
 
 setup: $(READY)
 
@@ -41,6 +41,10 @@ check: lint test
 # Lines and branches that the default tier runs: a table here, and a page for each file in htmlcov/.
 coverage: setup
 	$(PYTEST) --cov --cov-report term:skip-covered --cov-report html
+
+# How many small faults the tests notice (docs/testing.md): about half an hour on one core.
+mutation: setup
+	$(BIN)/python tests/mutation.py
 
 # The Dockerfile's steps in a clean virtual environment: needs no container engine.
 smoke: setup

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as binary_cross_entropy
 
+from pipelines.mnist.front_end import ImageFrontEnd, LeNet
 from tests.aggregators.reference import DTYPES, Reference, linear
 from wsi_mil.aggregators.clam import CLAM
-from wsi_mil.aggregators.front_end import ImageFrontEnd, LeNet
 from wsi_mil.aggregators.methods.abmil import ABMIL
 from wsi_mil.aggregators.methods.acmil import ACMIL
 from wsi_mil.aggregators.methods.causal_mil import CausalMIL

@@ -1,5 +1,6 @@
 """wsi-mil evaluate CONFIG [key=value ...] --compare A B"""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from wsi_mil.cli.stage_command import described
 
 if TYPE_CHECKING:
     from wsi_mil.config import RunConfig
+    from wsi_mil.evaluation.delong import AucComparison
+    from wsi_mil.evaluation.paired import PairedDifference
 
 POSITION = 110
 SUMMARY = "compute metrics on held-out slides"
@@ -67,16 +70,23 @@ def _print_metrics(config: "RunConfig") -> None:
 
 
 def _print_differences(config: "RunConfig", first: str, second: str) -> None:
+    from wsi_mil.io.tables import text_table
     from wsi_mil.stages.compare import run_compare
 
     found = run_compare(config, first, second)
-    click.echo(f"\n{first} - {second}, {found['slides']} slides; 95 % interval over patients, two-sided p")
-    for level in ("slide", "patch", "froc"):
-        for metric, row in found.get(level, {}).items():
-            if metric == "reasons":
-                continue
-            low, high = row["interval"] if metric == "delong" else (row["low"], row["high"])
-            name = "slide auc (DeLong)" if metric == "delong" else f"{level} {metric}"
-            cells = [row["first"], row["second"], row["difference"], low, high, row["p_two_sided"]]
-            a, b, d, lower, upper, p = ("-" if v is None else f"{v:.3f}" for v in cells)
-            click.echo(f"{name:<24} {a:>6} {b:>6} {d:>7} ({lower} to {upper})  p {p}")
+    click.echo(f"\n{first} - {second}, {found.slides} slides; 95 % interval over patients, two-sided p")
+    rows = []
+    for level, differences in found.levels().items():
+        for metric, row in differences.items():
+            rows.append(_difference_cells(f"{level} {metric}", row, row.low, row.high))
+        if level == "slide" and (test := found.slide.delong) is not None:
+            rows.append(_difference_cells("slide auc (DeLong)", test, *test.interval))
+    click.echo(text_table(rows, align="<>>><", least=(24, 6, 6, 7, 0), gap=1))
+
+
+def _difference_cells(
+    title: str, row: "PairedDifference | AucComparison", low: float, high: float
+) -> list[str]:
+    values = (row.first, row.second, row.difference, low, high, row.p_two_sided)
+    a, b, difference, lower, upper, p = ("-" if math.isnan(value) else f"{value:.3f}" for value in values)
+    return [title, a, b, difference, f"({lower} to {upper})  p {p}"]
