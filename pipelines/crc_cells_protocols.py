@@ -27,6 +27,7 @@ from wsi_mil.aggregators import build_aggregator
 from wsi_mil.bags import Fold, Split, load_bag, read_labels
 from wsi_mil.config import load_config
 from wsi_mil.contracts.bags import Bag, PackedBags
+from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.evaluation import read_annotations, tile_overlap
 from wsi_mil.evaluation.metrics.auc import auc
 from wsi_mil.run.folder import RunFolder
@@ -70,9 +71,8 @@ def without_validation(
     with torch.inference_mode():
         outputs = [model(PackedBags.pack([bag])) for bag in test]
     scores = np.array([float(output.bag_logits[0, 0]) for output in outputs])
-    tiles = [output.instance_scores.numpy() for output in outputs]
-    if outputs[0].score_kind == "attention":
-        tiles = [values / values.max() for values in tiles]
+    kind = score_kind(outputs[0].score_kind)
+    tiles = [kind.comparable(output.instance_scores.numpy()) for output in outputs]
     labels = np.array([bag.label == 1 for bag in test])
     return [auc(labels, scores), auc(np.concatenate([truth[s] for s in fold.test]), np.concatenate(tiles))]
 

@@ -12,7 +12,6 @@ import numpy as np
 from shapely import Polygon
 
 from pipelines.camelyon.pn_stage import node_class, pn_stage, quadratic_kappa
-from wsi_mil.contracts.scores import ATTENTION_THRESHOLD
 from wsi_mil.evaluation import bootstrap_interval
 from wsi_mil.evaluation.froc_polygons import major_axis
 from wsi_mil.heatmaps import score_raster
@@ -57,10 +56,8 @@ def longest_region_um(run: RunFolder, name: str, slide_id: str, threshold: float
     table, info = store.read_tiles(), store.read_info()
     scores = read_tile_scores(run.tile_scores(name, slide_id))
     check_scores(scores, table)
-    if scores.score_kind == "attention":
-        threshold = ATTENTION_THRESHOLD
-    raster = score_raster(table, scores.tile_probabilities())
-    above = np.nan_to_num(raster.values, nan=-1.0) >= threshold
+    raster = score_raster(table, scores.tile_scores01())
+    above = np.nan_to_num(raster.values, nan=-1.0) >= scores.kind.threshold(threshold)
     regions = polygonize(above, raster.scale_x_px * info.mpp_x, raster.scale_y_px * info.mpp_y).geoms
     return max((major_axis(Polygon(region.exterior)) for region in regions), default=0.0)
 

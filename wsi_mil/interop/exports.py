@@ -76,7 +76,7 @@ def _slide(run: RunFolder, config: RunConfig, slide_id: str, labels: LabelTable 
             if scores.tiles_digest == table.digest():
                 columns |= {
                     f"score_{name}": scores.tile_scores,
-                    f"scaled_{name}": scores.tile_probabilities(),
+                    f"scaled_{name}": scores.tile_scores01(),
                 }
     return ExportedSlide(info, table, features, row.label if row else None, truth, columns)
 
