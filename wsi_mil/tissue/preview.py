@@ -1,5 +1,4 @@
-"""A small picture of the tissue that was found and the tiles that were kept, in which errors are easy to see.
-"""
+"""A small picture of the tissue that was found and the tiles that were kept, in which errors are easy to see."""
 
 import cv2
 import numpy as np
