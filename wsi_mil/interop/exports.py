@@ -100,7 +100,7 @@ def _read_slide(job: ExportJob) -> ExportedSlide:
             scores = read_tile_scores(path)
             if scores.tiles_digest == table.digest():
                 columns[f"score_{name}"] = scores.tile_scores
-                columns[f"scaled_{name}"] = scores.tile_probabilities()
+                columns[f"scaled_{name}"] = scores.tile_scores01()
     return ExportedSlide(info, table, features, job.label, _truth(job, info, table), columns)
 
 
