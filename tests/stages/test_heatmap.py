@@ -1,4 +1,5 @@
-"""One slide through the heatmap stage, from scores made by hand: what the files show, and when they are drawn again."""
+"""One slide through the heatmap stage, from scores made by hand: what the files show, and when they are drawn
+again."""
 
 import gzip
 import json

@@ -26,7 +26,8 @@ def test_the_stages_are_in_the_order_of_the_data_and_each_has_a_run() -> None:
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The stages that were run; each does nothing, says that 3 slides needed work, and needs the lock of the run."""
+    """The stages that were run; each does nothing, says that 3 slides needed work, and needs the lock of the
+    run."""
     names: list[str] = []
 
     def run_of(name: str) -> Any:

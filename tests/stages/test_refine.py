@@ -1,4 +1,5 @@
-"""One slide through the refine stage, with a refiner made by hand: which tiles, which values, when it is not done again."""
+"""One slide through the refine stage, with a refiner made by hand: which tiles, which values, when it is not
+done again."""
 
 import pickle
 from dataclasses import replace

@@ -13,7 +13,8 @@ from wsi_mil.tissue import TissueSpec, find_tissue
 
 @dataclass(frozen=True)
 class CheckRow:
-    """What is known of one slide, as text. tiles: how many a run would have. failed: whether a run cannot use it."""
+    """What is known of one slide, as text. tiles: how many a run would have. failed: whether a run cannot use
+    it."""
 
     slide_id: str
     size: str = "-"

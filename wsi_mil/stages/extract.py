@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtractJob:
-    """What `extract_one` needs, in values that pickle. `needs_gpu`: whether Dask gives it only to workers with a GPU."""
+    """What `extract_one` needs, in values that pickle. `needs_gpu`: whether Dask gives it only to workers
+    with a GPU."""
 
     slide_id: str
     source: SlideSource
@@ -46,7 +47,8 @@ class ExtractJob:
 
 
 def extract_one(job: ExtractJob) -> Outcome:
-    """Encode the tiles of one slide unless its store has the features already. Raises the error that stopped it."""
+    """Encode the tiles of one slide unless its store has the features already. Raises the error that stopped
+    it."""
     [(_, found)] = _extract([job])
     if isinstance(found, Exception):
         raise found
@@ -138,8 +140,8 @@ def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
 def run(context: RunContext) -> int:
     """Extract the features of all slides that have tiles, first the plain ones and then each view.
 
-    Returns how many slides needed work, counted once per view. On this machine one process per device computes
-    while threads read: a second copy of the network in another process would not be faster.
+    Returns how many slides needed work, counted once per view. On this machine one process per device
+    computes while threads read: a second copy of the network in another process would not be faster.
     """
     import torch
 

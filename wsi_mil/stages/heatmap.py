@@ -75,7 +75,8 @@ class HeatmapJob:
         return [run.heatmap(self.name, self.slide_id, suffix) for suffix in suffixes]
 
     def digest(self, refiner: str | None) -> str:
-        """Return the digest of everything that the heatmap is drawn from. `refiner`: that of the refined maps."""
+        """Return the digest of everything that the heatmap is drawn from. `refiner`: that of the refined
+        maps."""
         row, spec = self.row, self.spec
         made_from: list[str | float] = [
             row.model_digest,
@@ -167,7 +168,8 @@ def _indexed(
 
 @dataclass(frozen=True)
 class ScoredSlide:
-    """One slide with all that its files are drawn from. raster: for contours. picture: for overlay and pyramid."""
+    """One slide with all that its files are drawn from. raster: for contours. picture: for overlay and
+    pyramid."""
 
     info: SlideInfo
     table: TileTable
@@ -241,7 +243,8 @@ def _write_geojson(
     evaluation: EvaluationSpec,
     qupath: QuPathSpec,
 ) -> dict[str, int]:
-    """Write the objects that `spec` names; return their number, and how many tiles lie outside the frame of QuPath."""
+    """Write the objects that `spec` names; return their number, and how many tiles lie outside the frame of
+    QuPath."""
     info, table, scores = drawn.info, drawn.table, drawn.scores
     frame = qupath_frame(info, qupath.bounds)
     objects = [name for name in spec.objects if scores.prediction is None or name in OF_ANY_TASK]

@@ -30,8 +30,8 @@ STAGES = {
     for stage in (
         Stage(
             "tile",
-            "Find tissue and lay a grid of tiles over it. Writes tile tables, editable outlines (tissue/*.geojson) "
-            "and previews.",
+            "Find tissue and lay a grid of tiles over it. Writes tile tables, editable outlines "
+            "(tissue/*.geojson) and previews.",
         ),
         Stage(
             "extract",
@@ -39,8 +39,8 @@ STAGES = {
         ),
         Stage(
             "train",
-            "Train every model of CONFIG on every fold, repeat and seed, in parallel. The epoch and the threshold "
-            "are chosen on validation slides. Prints a table that compares the models on test slides.",
+            "Train every model of CONFIG on every fold, repeat and seed, in parallel. The epoch and the "
+            "threshold are chosen on validation slides. Prints a table of the models on test slides.",
             unit="model",
             needs_labels=True,
         ),

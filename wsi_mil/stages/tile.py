@@ -38,7 +38,8 @@ class TileJob:
 
 
 def tile_one(job: TileJob) -> Outcome:
-    """Find the tissue (or read the outline that the user edited), lay the tile grid, write table, outline and preview.
+    """Find the tissue (or read the outline that the user edited), lay the tile grid, write table, outline and
+    preview.
 
     The result depends on the job and on the files that it names, and on nothing else.
     """
@@ -81,7 +82,8 @@ def tile_one(job: TileJob) -> Outcome:
 
 
 def _tissue(slide: SlideReader, outline: Path, job: TileJob) -> TissueMask:
-    """Return the tissue in the outline file; if there is no file, find the tissue and write the file first."""
+    """Return the tissue in the outline file; if there is no file, find the tissue and write the file
+    first."""
     tissue = read_tissue(outline, slide.info, job.tissue, job.qupath)
     if tissue is None:
         write_tissue(outline, find_tissue(slide, job.tissue), slide.info, job.tissue, job.qupath)
