@@ -140,7 +140,7 @@ def test_impossible_tables_are_refused() -> None:
             table(wrong)
     with pytest.raises(DataError, match="1000 x 600"):
         table([[950, 0]])
-    with pytest.raises(DataError, match=r"\[0, 1\]"):
+    with pytest.raises(DataError, match="fractions from 0 to 1"):
         table([[0, 0]], 1.5)
 
 
