@@ -57,7 +57,7 @@ def open_slide(
 
 
 def check_reader(name: str) -> None:
-    """Raise ConfigError unless `name` is a reader of ours, of an installed package, or `package.module:Name`."""
+    """Raise ConfigError unless `name` is ours, that of an installed package, or `package.module:Name`."""
     if name in REMOVED:
         raise ConfigError(
             f"slides.reader={name!r} was removed (it saved a tenth of the reading time): use "
