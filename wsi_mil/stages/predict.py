@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from wsi_mil.config import RunConfig, SlidesConfig, provenance, save_config
+from wsi_mil.config import RunConfig, SlidesConfig, save_config, write_provenance
 from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec
-from wsi_mil.io.json import write_json
 from wsi_mil.io.remote import Location
 from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger
@@ -67,7 +66,7 @@ def predict_slides(
     )
     context = RunContext(config, run, tuple(sources), None)
     with locked(out):
-        write_json(out / "provenance.json", provenance(config))
+        write_provenance(out, config)
         save_config(config, out / "config.yaml")
         run.ledger.keep_only(set(context.slide_ids))
         work = {"tile": STAGES["tile"].run(context), "extract": STAGES["extract"].run(context)}
