@@ -44,8 +44,8 @@ def held_out(
     rows, header = read_slide_scores(run.slide_scores(name))
     if header.split_digest != split.digest():
         raise DataError(
-            f"scores of model {name!r} are of split {header.split_digest}, the run's split is {split.digest()}: "
-            "run `wsi-mil score` again"
+            f"scores of model {name!r} are of split {header.split_digest}, the run's split is "
+            f"{split.digest()}: run `wsi-mil score` again"
         )
     rows = [row for row in rows if row.part == "test" and row.labelled]
     if not rows:

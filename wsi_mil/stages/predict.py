@@ -1,4 +1,5 @@
-"""predict: tiles, features, scores, heatmaps and a report of new slides, made with the settings of a trained model."""
+"""predict: tiles, features, scores, heatmaps and a report of new slides, made with the settings of a
+trained model."""
 
 from pathlib import Path
 
@@ -39,10 +40,12 @@ def predict_slides(
     execution: ExecutionSpec | None = None,
     qupath: QuPathSpec | None = None,
 ) -> RunSummary:
-    """Write predictions.csv, scores, heatmaps, GeoJSON and report.html for the slides of a folder (or one file).
+    """Write predictions.csv, scores, heatmaps, GeoJSON and report.html for the slides of a folder (or one
+    file).
 
-    Tiles and features are made with the model's own settings; `weights`: where the encoder's checkpoint lies on this
-    machine, if elsewhere than at training (its digest must be the same). Slides that were done before are left alone.
+    Tiles and features are made with the model's own settings; `weights`: where the encoder's checkpoint lies
+    on this machine, if elsewhere than at training (its digest must be the same). Slides that were done before
+    are left alone.
     """
     execution, qupath = execution or ExecutionSpec(), qupath or QuPathSpec()
     model = load_model(model_folder)
