@@ -18,7 +18,7 @@ from wsi_mil.evaluation.froc_polygons import major_axis
 from wsi_mil.evaluation.observations import LesionObservations
 from wsi_mil.evaluation.paired import paired_bootstrap
 from wsi_mil.evaluation.spec import EvaluationSpec
-from wsi_mil.evaluation.truth import called_tiles, held_out_slide
+from wsi_mil.evaluation.truth import held_out_slide
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import mask_from_polygons
 
@@ -63,13 +63,13 @@ def scores_of(kind: str, values: list[float]) -> SlideScores:
 
 def test_attention_calls_a_tile_that_has_more_than_an_equal_part() -> None:
     """Of four readable tiles each would have a fourth; the tile with exactly a fourth is not called."""
-    found = called_tiles(scores_of("attention", [0.3, 0.25, 0.2, 0.25]), 0.9)
+    found = scores_of("attention", [0.3, 0.25, 0.2, 0.25]).called_tiles(0.9)
     assert found[:4].tolist() == [True, False, False, False]
     assert not found[4:].any(), "a tile that could not be read is not called"
 
 
 def test_a_probability_calls_a_tile_from_the_threshold_on() -> None:
-    found = called_tiles(scores_of("probability", [0.5, 0.49, 0.51]), 0.5)
+    found = scores_of("probability", [0.5, 0.49, 0.51]).called_tiles(0.5)
     assert found[:3].tolist() == [True, False, True]
 
 
