@@ -93,7 +93,7 @@ def test_tiles_that_touch_by_a_corner_are_one_detection() -> None:
         scores_of("probability", values), TABLE, radius_um=1, min_probability=0.5, method="components"
     )
     assert [(d.x0_px, d.y0_px) for d in found] == [(200, 200), (700, 100)]
-    assert [d.probability for d in found] == pytest.approx([0.9, 0.8])
+    assert [d.score01 for d in found] == pytest.approx([0.9, 0.8])
 
 
 @pytest.mark.parametrize("truth", ["overlap", "centre"])
@@ -108,7 +108,7 @@ def test_what_one_held_out_slide_contributes(truth: str) -> None:
     assert (found.tiles.slide_id, found.tiles.group) == ("s", "p")
     assert found.tiles.truth.tolist() == [True] * 4 + [False] * 8
     assert found.tiles.called.tolist() == [True, False, True, False, True] + [False] * 7
-    assert [round(d.probability, 2) for d in found.detections] == [0.95, 0.9, 0.6, 0.5, 0.2, 0.1]
+    assert [round(d.score01, 2) for d in found.detections] == [0.95, 0.9, 0.6, 0.5, 0.2, 0.1]
     assert found.matches.true_positives == pytest.approx((0.9,))
     assert sorted(found.matches.false_positives) == pytest.approx([0.2, 0.95])
     assert [lesion.slide_id for lesion in found.lesions] == ["s"]
