@@ -78,7 +78,8 @@ def test_values_of_an_option_are_checked_as_those_of_a_file() -> None:
     with pytest.raises(ConfigError) as raised:
         checked(TileSpec, {"mpp": -1, "size": 3})
     assert str(raised.value) == (
-        "mpp: expected a number greater than 0.0, found -1; unknown key 'size'. Nearest: 'size_px', 'stride_px'"
+        "mpp: expected a number greater than 0.0, found -1; "
+        "unknown key 'size'. Nearest: 'size_px', 'stride_px'"
     )
 
 
@@ -103,7 +104,10 @@ def test_one_seed_for_all_that_set_none(tmp_path: Path) -> None:
 
 
 def test_models_take_what_is_shared_and_their_own(tmp_path: Path) -> None:
-    text = "run: r\ntrain: {epochs: 7, lr: 0.5}\nmodels:\n  a: {aggregator: focus_mil, lr: 0.1, params: {latent: 4}}\n  mi_net: {}\n"
+    text = (
+        "run: r\ntrain: {epochs: 7, lr: 0.5}\n"
+        "models:\n  a: {aggregator: focus_mil, lr: 0.1, params: {latent: 4}}\n  mi_net: {}\n"
+    )
     config = load_config(write(tmp_path / "c.yaml", text))
     one, two = config.train_spec("a"), config.train_spec("mi_net")
     assert (one.aggregator, one.epochs, one.lr, one.params) == ("focus_mil", 7, 0.1, {"latent": 4})
@@ -125,7 +129,8 @@ def test_absent_files(tmp_path: Path) -> None:
 
 
 def test_a_new_seed_reaches_the_blocks_of_a_saved_run(tmp_path: Path) -> None:
-    """A run folder's configuration states every seed; `seed=1` means all of them but those that were set apart."""
+    """A run folder's configuration states every seed; `seed=1` means all of them but those that were set
+    apart."""
     save_config(
         load_config(write(tmp_path / "a.yaml", "run: r\ntrain: {seed: 5}\n")), tmp_path / "config.yaml"
     )
