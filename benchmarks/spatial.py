@@ -12,7 +12,7 @@ import time
 
 import torch
 
-from pipelines.image_attention import METHODS, Batch
+from pipelines.attention.methods import METHODS, Batch
 
 SHOWN = ("Grad-CAM", "GAIN", "GAIN_ext, 10 % masks", "CAL", "loss-attention")
 

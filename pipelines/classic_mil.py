@@ -1,154 +1,51 @@
-"""MUSK1, MUSK2, Fox and Tiger under two protocols side by side, five times ten folds.
+"""MUSK1, MUSK2, Fox and Tiger under two protocols on the same folds, five times ten folds.
 
-published: nine folds train, the accuracy reported for a fold is that of the epoch with the best accuracy on the test fold
-itself, as the papers did it. honest: a ninth of the training bags is held out, the epoch with the lowest loss on them is
-kept, and the test fold is looked at once.
+Question: how much of the published accuracy comes from the published protocol?
+
+published: nine folds train. The accuracy of a fold is that of the epoch with the best accuracy on the test
+fold itself, as in the papers. honest: a ninth of the training bags is held out, the epoch with the lowest
+loss on them is kept, and the test fold is used once.
+
+Data: a folder with musk1.npz, musk2.npz, fox.npz and tiger.npz (`pipelines/classic/bags.py` describes the
+format).
 
     python pipelines/classic_mil.py configs/classic_mil.yaml --data FOLDER_WITH_BAGS
+
+Seeds: 0 to 4 for the folds; 100 x repeat + fold for the weights. Writes runs/classic_mil/results.csv, one row
+per training, and prints the table of docs/studies/classic_mil.md.
 """
 
 import argparse
-import csv
-import io
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 import yaml
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from wsi_mil.aggregators import build_aggregator, outputs_for
-from wsi_mil.bags.classic import read_classic
-from wsi_mil.contracts.bags import Bag, PackedBags
+from pipelines.classic.protocols import FoldResult, Job, run
+from pipelines.classic.published import PUBLISHED
 from wsi_mil.execution import ExecutionSpec, run_jobs
-from wsi_mil.io.files import write_text
+from wsi_mil.io.tables import markdown_row, write_csv
 from wsi_mil.logs import progress, setup_console
-from wsi_mil.training import Standardizer, TrainSpec, fit
+from wsi_mil.training import TrainSpec
 
-PUBLISHED = {  # Shi et al., AAAI 2020, Table 1: accuracy and standard deviation
-    "mi_net": {
-        "musk1": (0.889, 0.088),
-        "musk2": (0.858, 0.110),
-        "fox": (0.613, 0.078),
-        "tiger": (0.824, 0.076),
-    },
-    "mi_net_embedding": {
-        "musk1": (0.887, 0.091),
-        "musk2": (0.859, 0.102),
-        "fox": (0.622, 0.084),
-        "tiger": (0.830, 0.072),
-    },
-    "mi_net_ds": {
-        "musk1": (0.894, 0.093),
-        "musk2": (0.874, 0.097),
-        "fox": (0.630, 0.080),
-        "tiger": (0.845, 0.087),
-    },
-    "mi_net_rc": {
-        "musk1": (0.898, 0.097),
-        "musk2": (0.873, 0.098),
-        "fox": (0.619, 0.104),
-        "tiger": (0.836, 0.083),
-    },
-    "abmil": {
-        "musk1": (0.892, 0.090),
-        "musk2": (0.858, 0.106),
-        "fox": (0.615, 0.096),
-        "tiger": (0.839, 0.054),
-    },
-    "abmil_gated": {
-        "musk1": (0.900, 0.088),
-        "musk2": (0.863, 0.094),
-        "fox": (0.603, 0.068),
-        "tiger": (0.845, 0.046),
-    },
-    "loss_attention": {
-        "musk1": (0.917, 0.066),
-        "musk2": (0.911, 0.063),
-        "fox": (0.712, 0.074),
-        "tiger": (0.897, 0.065),
-    },
-}
+COLUMNS = [field.name for field in fields(FoldResult)]
 
 
-@dataclass(frozen=True)
-class Job:
-    """One method on one data set: all repeats and folds, under both protocols."""
-
-    data: Path
-    dataset: str
-    method: str
-    aggregator: str
-    spec: TrainSpec
-    repeats: int
-    folds: int
-
-
-def run(job: Job) -> list[dict[str, Any]]:
-    """Return one row per protocol, repeat and fold."""
-    bags = read_classic(job.data / f"{job.dataset}.npz")
-    labels = [bag.label for bag in bags]
-    rows = []
-    for repeat in range(job.repeats):
-        folds = StratifiedKFold(job.folds, shuffle=True, random_state=repeat).split(
-            np.zeros(len(bags)), labels
-        )
-        for fold, (rest, test) in enumerate(folds):
-            inner, val = train_test_split(
-                rest, test_size=1 / (job.folds - 1), stratify=[labels[i] for i in rest], random_state=repeat
-            )
-            spec = job.spec.model_copy(update={"seed": 100 * repeat + fold})
-            for protocol, train, watched in (("published", rest, test), ("honest", inner, val)):
-                started = time.perf_counter()
-                accuracy, epoch = one(
-                    job, spec, protocol, *([bags[i] for i in part] for part in (train, watched, test))
-                )
-                row = {
-                    "dataset": job.dataset,
-                    "method": job.method,
-                    "protocol": protocol,
-                    "repeat": repeat,
-                    "fold": fold,
-                }
-                rows.append(
-                    {**row, "accuracy": accuracy, "epoch": epoch, "seconds": time.perf_counter() - started}
-                )
-    return rows
-
-
-def one(
-    job: Job, spec: TrainSpec, protocol: str, train: list[Bag], watched: list[Bag], test: list[Bag]
-) -> tuple[float, int]:
-    """Return the accuracy on the test fold and the epoch that it belongs to."""
-    standardizer = Standardizer.fit(train)
-    train, watched, test = ([standardizer(bag) for bag in part] for part in (train, watched, test))
-    outputs = outputs_for(job.aggregator, classes=2, head=spec.head)
-    model = build_aggregator(job.aggregator, train[0].dim, outputs, spec.seed, spec.params)
-    result = fit(model, train, watched, spec)
-    if protocol == "published":
-        best = max(result.history, key=lambda row: row["val_accuracy"])
-        return best["val_accuracy"], int(best["epoch"])
-    with torch.inference_mode():
-        found = model.probabilities(model(PackedBags.pack(test)).bag_logits).argmax(1)
-    return float((found == torch.tensor([bag.label for bag in test])).double().mean()), result.epoch
-
-
-def table(rows: list[dict[str, Any]], datasets: list[str], methods: list[str]) -> list[list[str]]:
-    """Return mean and deviation over all folds, per protocol, beside the published table."""
+def table(found: Sequence[FoldResult], datasets: list[str], methods: list[str]) -> list[list[str]]:
+    """Return head and rows: mean ± standard deviation over all folds, beside the published values."""
     head = [f"{dataset} {kind}" for dataset in datasets for kind in ("paper", "published", "honest")]
     lines = [["method", *head]]
     for method in methods:
         cells = [method]
         for dataset in datasets:
-            cells.append(
-                "{:.3f} ± {:.3f}".format(*PUBLISHED[method][dataset]) if method in PUBLISHED else "-"
-            )
+            paper = PUBLISHED.get(method)
+            cells.append("{:.3f} ± {:.3f}".format(*paper[dataset]) if paper else "-")
             for protocol in ("published", "honest"):
-                mine = (method, dataset, protocol)
-                own = [r["accuracy"] for r in rows if (r["method"], r["dataset"], r["protocol"]) == mine]
+                wanted = (method, dataset, protocol)
+                own = [r.accuracy for r in found if (r.method, r.dataset, r.protocol) == wanted]
                 cells.append(f"{np.mean(own):.3f} ± {np.std(own, ddof=1):.3f}")
         lines.append(cells)
     return lines
@@ -174,22 +71,14 @@ def main() -> None:
             spec = TrainSpec(**{**settings["train"], **own}, select_by="val_loss")
             jobs.append(Job(arguments.data, dataset, method, aggregator, spec, repeats, settings["folds"]))
     started = time.perf_counter()
-    rows: list[dict[str, Any]] = []
+    found: list[FoldResult] = []
     results = run_jobs(run, jobs, spec=ExecutionSpec(workers=arguments.workers))
-    for found in progress(results, total=len(jobs), label="classic_mil", unit="job"):
-        rows += found
-        write_csv(Path(settings["run"]) / "results.csv", rows)
-    lines = table(rows, settings["datasets"], list(settings["methods"]))
-    print("\n".join("| " + " | ".join(line) + " |" for line in lines))
-    print(f"{len(rows)} trainings in {(time.perf_counter() - started) / 60:.1f} minutes")
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    for of_job in progress(results, total=len(jobs), label="classic_mil", unit="job"):
+        found += of_job
+        write_csv(Path(settings["run"]) / "results.csv", COLUMNS, map(asdict, found))
+    lines = table(found, settings["datasets"], list(settings["methods"]))
+    print("\n".join(map(markdown_row, lines)))
+    print(f"{len(found)} trainings in {(time.perf_counter() - started) / 60:.1f} minutes")
 
 
 if __name__ == "__main__":

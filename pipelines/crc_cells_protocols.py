@@ -1,11 +1,18 @@
-"""The CRC study's learning rates, in two protocols. Needs the features of a finished `pipelines/crc_cells.py`.
+"""Learning rates of three methods on the colon nuclei, under two protocols.
 
-validation: train on a fold's training part and print the lowest validation loss; the test part is not looked at.
-none: no validation part; all of a fold's other patients train, the last epoch is kept and scored on the test part. This
-is how the first trial was done that the study is compared with.
+Question: which learning rate has the lowest validation loss, and what do the methods reach without a
+validation part?
+
+validation: train on a fold's training part and print the lowest validation loss. The test part is not used.
+none: no validation part. All other patients of a fold train, and the last epoch is scored on the test part.
+The first trial, with which the study is compared, was done this way.
+
+Data: the run folder of a finished `pipelines/crc_cells.py`, with its features and its split.
 
     python pipelines/crc_cells_protocols.py runs/crc_cells/squeezenet1_0 validation --lr 0.0001 0.0003 0.001
     python pipelines/crc_cells_protocols.py runs/crc_cells/squeezenet1_0 none --lr 0.0003 0.001
+
+Seeds: 1000 x fold. Writes nothing, prints a table.
 """
 
 import argparse
@@ -20,6 +27,7 @@ from wsi_mil.aggregators import build_aggregator
 from wsi_mil.bags import Fold, Split, load_bag, read_labels
 from wsi_mil.config import load_config
 from wsi_mil.contracts.bags import Bag, PackedBags
+from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.evaluation import read_annotations, tile_overlap
 from wsi_mil.evaluation.metrics.auc import auc
 from wsi_mil.run.folder import RunFolder
@@ -30,7 +38,7 @@ Truth = Mapping[str, NDArray[np.bool_]]
 
 
 def load(run_folder: Path) -> tuple[dict[str, Bag], Truth, Split]:
-    """Return bags and patch labels by patient, and the split of the study."""
+    """Return bags and patch labels by slide id, and the split of the study."""
     config, run = load_config(run_folder), RunFolder(run_folder)
     if config.labels_path is None or config.annotations is None:
         raise SystemExit(f"{run_folder} is no run of pipelines/crc_cells.py: it has no labels or annotations")
@@ -43,7 +51,7 @@ def load(run_folder: Path) -> tuple[dict[str, Bag], Truth, Split]:
 
 
 def by_validation(name: str, spec: TrainSpec, fold: Fold, bags: Mapping[str, Bag]) -> list[float]:
-    """Return the lowest validation loss and the largest validation AUC over the epochs."""
+    """Train on the training part; return the lowest validation loss and the highest validation AUC."""
     standardizer = Standardizer.fit([bags[s] for s in fold.train])
     train, val = ([standardizer(bags[s]) for s in part] for part in (fold.train, fold.val))
     model = build_aggregator(name, train[0].features.shape[1], 1, spec.seed, {})
@@ -54,7 +62,7 @@ def by_validation(name: str, spec: TrainSpec, fold: Fold, bags: Mapping[str, Bag
 def without_validation(
     name: str, spec: TrainSpec, fold: Fold, bags: Mapping[str, Bag], truth: Truth
 ) -> list[float]:
-    """Return slide and patch AUC of the test part."""
+    """Train on training and validation part; return slide and patch AUC of the test part."""
     members = [*fold.train, *fold.val]
     standardizer = Standardizer.fit([bags[s] for s in members])
     train, test = ([standardizer(bags[s]) for s in part] for part in (members, fold.test))
@@ -63,9 +71,8 @@ def without_validation(
     with torch.inference_mode():
         outputs = [model(PackedBags.pack([bag])) for bag in test]
     scores = np.array([float(output.bag_logits[0, 0]) for output in outputs])
-    tiles = [output.instance_scores.numpy() for output in outputs]
-    if outputs[0].score_kind == "attention":
-        tiles = [values / values.max() for values in tiles]
+    kind = score_kind(outputs[0].score_kind)
+    tiles = [kind.comparable(output.instance_scores.numpy()) for output in outputs]
     labels = np.array([bag.label == 1 for bag in test])
     return [auc(labels, scores), auc(np.concatenate([truth[s] for s in fold.test]), np.concatenate(tiles))]
 

@@ -1,70 +1,47 @@
-"""The tables of docs/studies/mnist_bags.md from the results of pipelines/mnist_bags.py, beside the published figures.
+"""The tables of docs/studies/mnist_bags.md, beside the published figures.
 
-python pipelines/mnist_bags_tables.py runs/mnist_bags/results.csv
+Question: as in `pipelines/mnist_bags.py`. Data: the results.csv that it writes.
+
+    python pipelines/mnist_bags_tables.py runs/mnist_bags/results.csv
+
+Seeds: none. Writes nothing, prints the tables.
 """
 
 import argparse
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-THRESHOLDS = ("0.9", "0.7", "0.5", "0.3", "0.1")
-# Shi et al., AAAI 2020, Table 2: AUC at 50, 100, 150, 200 training bags, accuracy (four classes) at 50
-PUBLISHED_AUC = {
-    "mean_pool": (0.794, 0.847, 0.904, 0.934),
-    "max_pool": (0.805, 0.943, 0.962, 0.975),
-    "mi_net": (0.904, 0.947, 0.952, 0.954),
-    "abmil": (0.914, 0.963, 0.977, 0.984),
-    "abmil_gated": (0.908, 0.959, 0.973, 0.979),
-    "loss_attention": (0.931, 0.969, 0.978, 0.984),
-}
-PUBLISHED_ACCURACY = {
-    "mean_pool": 0.582,
-    "max_pool": 0.635,
-    "mi_net": 0.477,
-    "abmil": 0.753,
-    "abmil_gated": 0.720,
-    "loss_attention": 0.765,
-}
-# the same, Figure 2, 50 training bags, binary: precision, recall at thresholds .9, .7, .5, .3, .1 (measured from the curves)
-PUBLISHED_FOUND = {
-    "abmil": ((0.913, 0.878, 0.851, 0.818, 0.716), (0.283, 0.396, 0.503, 0.655, 0.759)),
-    "abmil_gated": ((0.914, 0.884, 0.856, 0.805, 0.646), (0.189, 0.325, 0.473, 0.665, 0.787)),
-    "loss_attention": ((0.967, 0.948, 0.928, 0.897, 0.822), (0.481, 0.544, 0.583, 0.623, 0.685)),
-}
-# Figure 3, binary recall at thresholds .9, .5, .1 by lambda
-PUBLISHED_LAMBDA = {
-    "0": (0.300, 0.525, 0.737),
-    "0.001": (0.404, 0.565, 0.713),
-    "0.01": (0.420, 0.573, 0.710),
-    "0.1": (0.447, 0.576, 0.697),
-    "1": (0.477, 0.582, 0.686),
-    "10": (0.513, 0.587, 0.665),
-    "100": (0.529, 0.594, 0.658),
-}
-Row = dict[str, str]
+from pipelines.mnist.published import (
+    PUBLISHED_ACCURACY,
+    PUBLISHED_AUC,
+    PUBLISHED_FOUND,
+    PUBLISHED_LAMBDA,
+    THRESHOLDS,
+)
+from wsi_mil.io.tables import markdown_table, read_csv
+
+Row = Mapping[str, str]
 
 
 def cell(values: Sequence[float]) -> str:
-    """Mean and standard deviation over repeats."""
+    """Return mean and standard deviation over repeats."""
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 
 def of(rows: Sequence[Row], column: str, **wanted: str) -> list[float]:
-    """The values of `column` in the rows that have all of `wanted`; empty cells left out."""
+    """Return the values of `column` in the rows whose cells equal `wanted`, without empty cells and NaN."""
     chosen = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
     return [float(row[column]) for row in chosen if row[column] not in ("", "nan")]
 
 
 def print_table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    print(f"\n{title}\n\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for line in lines:
-        print("| " + " | ".join(line) + " |")
+    print(f"\n{title}\n\n{markdown_table(head, lines)}")
 
 
-def comparison(rows: Sequence[Row], methods: Sequence[str]) -> None:
+def print_comparison(rows: Sequence[Row], methods: Sequence[str]) -> None:
+    """Print the AUC of two classes by number of training bags, and the accuracy of four classes."""
     sizes = sorted({row["bags"] for row in rows if row["classes"] == "2"}, key=int)
     lines = []
     for method in methods:
@@ -84,12 +61,12 @@ def comparison(rows: Sequence[Row], methods: Sequence[str]) -> None:
     print_table("Accuracy, four classes, 50 bags", ["method", "ours", "paper"], lines)
 
 
-def instances(rows: Sequence[Row], methods: Sequence[str]) -> None:
-    """Mean precision, recall and F = 2PR / (P + R) of these means at each threshold."""
+def print_instances(rows: Sequence[Row], methods: Sequence[str]) -> None:
+    """Print how well instance scores find the target digits: precision, recall and F at each threshold."""
     lines = []
     for method in methods:
         kind = next(row["score_kind"] for row in rows if row["method"] == method)
-        p, r, f = found(rows, method, "")
+        p, r, f = found_instances(rows, method, "")
         lines.append([method, "attention" if kind == "attention" else "probability", *triples(p, r, f)])
         if method in PUBLISHED_FOUND:
             paper_p, paper_r = PUBLISHED_FOUND[method]
@@ -99,7 +76,10 @@ def instances(rows: Sequence[Row], methods: Sequence[str]) -> None:
     print_table("Instances of positive bags, two classes, 50 training bags", head, lines)
 
 
-def found(rows: Sequence[Row], method: str, lam: str) -> tuple[list[float], list[float], list[float]]:
+def found_instances(
+    rows: Sequence[Row], method: str, lam: str
+) -> tuple[list[float], list[float], list[float]]:
+    """Return precision P and recall R, means over repeats, and F = 2PR / (P + R), at each threshold."""
     wanted = {"classes": "2", "bags": "50", "method": method, "lambda": lam}
     p = [float(np.mean(of(rows, f"precision_{t}", **wanted) or [np.nan])) for t in THRESHOLDS]
     r = [float(np.mean(of(rows, f"recall_{t}", **wanted))) for t in THRESHOLDS]
@@ -107,13 +87,15 @@ def found(rows: Sequence[Row], method: str, lam: str) -> tuple[list[float], list
 
 
 def triples(p: Sequence[float], r: Sequence[float], f: Sequence[float]) -> list[str]:
+    """Return the cells of a table, P / R / F."""
     return [f"{a:.3f} / {b:.3f} / {c:.3f}" for a, b, c in zip(p, r, f, strict=True)]
 
 
-def ablation(rows: Sequence[Row]) -> None:
+def print_ablation(rows: Sequence[Row]) -> None:
+    """Print AUC and found instances of loss-attention by lambda."""
     lines = []
     for lam in sorted({row["lambda"] for row in rows if row["lambda"]}, key=float):
-        p, r, f = found(rows, "loss_attention", lam)
+        p, r, f = found_instances(rows, "loss_attention", lam)
         auc = of(rows, "auc", classes="2", bags="50", method="loss_attention", **{"lambda": lam})
         paper = PUBLISHED_LAMBDA.get(lam, (np.nan,) * 3)
         recall = " ".join(f"{value:.3f}" for value in paper)
@@ -122,12 +104,13 @@ def ablation(rows: Sequence[Row]) -> None:
     print_table("Loss-attention by lambda (mean form of L2), two classes, 50 training bags", head, lines)
 
 
-def best_epochs(rows: Sequence[Row]) -> None:
+def print_best_epochs(rows: Sequence[Row]) -> None:
+    """Print the AUC of the last epoch and of the best epoch on the test bags, of the same trainings."""
     lines = []
     for method in dict.fromkeys(row["method"] for row in rows if row["auc_best_epoch"]):
         watched = [row for row in rows if row["method"] == method and row["auc_best_epoch"]]
         last, best = ([float(row[column]) for row in watched] for column in ("auc_watched", "auc_best_epoch"))
-        values = [f"{cell(found)} ({np.median(found):.3f})" for found in (last, best)]
+        values = [f"{cell(aucs)} ({np.median(aucs):.3f})" for aucs in (last, best)]
         lines.append([method, *values, f"{PUBLISHED_AUC[method][0]:.3f}"])
     head = ["method", "last epoch", "best epoch of the test bags", "paper"]
     print_table("The same trainings twice, 50 training bags: AUC ± standard deviation (median)", head, lines)
@@ -138,13 +121,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", type=Path)
-    with parser.parse_args().results.open(newline="") as handle:
-        rows = list(csv.DictReader(handle))
+    rows = read_csv(parser.parse_args().results)
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    comparison(rows, methods)
-    best_epochs(rows)
-    instances(rows, [m for m in methods if m not in ("mean_pool", "max_pool")])
-    ablation(rows)
+    print_comparison(rows, methods)
+    print_best_epochs(rows)
+    print_instances(rows, [m for m in methods if m not in ("mean_pool", "max_pool")])
+    print_ablation(rows)
     seconds = sum(float(row["seconds"]) for row in rows)
     print(f"\n{len(rows)} trainings, {seconds / 60:.0f} core minutes")
 

@@ -1,21 +1,28 @@
-"""Does refinement find more of the tumour's pixels than tiles do? Three synthetic cohorts, held-out slides, exact truth.
+"""Does refinement find more of the tumour's pixels than the tile-level heatmap does?
 
-Every cohort gets slides, a FocusMIL model and refiners that differ in one thing each; the slides that score them chose nothing.
+Question: refiners that differ in one setting each are compared with the tile-level map on held-out slides:
+Dice of pixels at two thresholds, and FROC.
+
+Data: three synthetic cohorts with exact truth, made here, each with its own FocusMIL model. The test slides
+choose nothing.
 
     python pipelines/refine.py configs/refine.yaml [--cohorts 11 12 13]
+
+Seeds: 11, 12, 13 for the cohorts (--cohorts), 0 for split and weights. Writes runs/refine/cohort<seed>/ (run
+folders), runs/refine/refine.json (every measure) and runs/refine/refine.md (the tables, which are also
+printed).
 """
 
 import argparse
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.refinement.tables import by_cohort, table
 from wsi_mil.bags import Split
 from wsi_mil.config import RunConfig, load_config
 from wsi_mil.config.loading import parse_config
-from wsi_mil.evaluation.intervals import spread
 from wsi_mil.io.files import write_text
 from wsi_mil.io.json import write_json
 from wsi_mil.logs import logger, setup_console
@@ -25,7 +32,7 @@ from wsi_mil.stages import run_pipeline
 from wsi_mil.stages.pipeline import refine_run
 
 MODEL, OUTLINED_SLIDES = "focus_mil", 2
-VARIANTS: dict[str, dict[str, Any]] = {
+REFINERS: dict[str, dict[str, Any]] = {
     "plain": {},
     "plain, 1 µm/px": {"mpp": 1.0},
     "plain, outlines of two slides": {"polygons": "outlines"},
@@ -33,15 +40,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gain, outlines of two slides": {"method": "gain", "polygons": "outlines"},
     "loss_attention": {"method": "loss_attention"},
 }
-FIGURES = {
-    "Dice, model's threshold": ("dice", "own"),
-    "Dice, validation's threshold": ("dice", "validation"),
-    "FROC": ("froc",),
-}
+"""Name -> settings of `refine`; "outlines" stands for the folder of outlines."""
 
 
 def cohort_config(config: RunConfig, seed: int) -> RunConfig:
-    """Return the configuration of one cohort in a run folder of its own."""
+    """Return the configuration of one cohort, with its own run folder."""
     values = config.model_dump(mode="json")
     values["run"] = str(config.run / f"cohort{seed}")
     values["synthetic"]["seed"] = seed
@@ -49,7 +52,7 @@ def cohort_config(config: RunConfig, seed: int) -> RunConfig:
 
 
 def outlines_of_training_slides(run: RunFolder, count: int) -> Path:
-    """Copy the truth of the first `count` tumour slides of the training part into a folder, as a user's outlines."""
+    """Copy the true outlines of the first `count` tumour slides for training into a folder; return it."""
     folder = run.path / "outlines"
     folder.mkdir(exist_ok=True)
     truth = [
@@ -62,11 +65,11 @@ def outlines_of_training_slides(run: RunFolder, count: int) -> Path:
 
 
 def run_cohort(config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Return what every variant found on the cohort's held-out slides, with its seconds."""
+    """Run all stages, then every refiner; return the comparison of each on test slides, and its seconds."""
     run_pipeline(config)
     outlines = outlines_of_training_slides(RunFolder(config.run), OUTLINED_SLIDES)
     found = {}
-    for name, changes in VARIANTS.items():
+    for name, changes in REFINERS.items():
         started = time.perf_counter()
         own = {key: str(outlines) if key == "polygons" else value for key, value in changes.items()}
         values = config.model_dump(mode="json")
@@ -75,47 +78,9 @@ def run_cohort(config: RunConfig) -> dict[str, dict[str, Any]]:
         if row is None:
             raise RuntimeError("a synthetic cohort has outlines")
         found[name] = refinement_json(row) | {"seconds": time.perf_counter() - started}
-        logger().info(
-            "%s, %s: Dice %.3f -> %.3f",
-            config.run.name,
-            name,
-            row.dice_own.second,
-            row.dice_own.first,
-        )
+        dice = row.dice_own
+        logger().info("%s, %s: Dice %.3f -> %.3f", config.run.name, name, dice.second, dice.first)
     return found
-
-
-def figure(row: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
-    for key in path:
-        row = row[key]
-    return row
-
-
-def table(found: Sequence[dict[str, dict[str, Any]]]) -> str:
-    """Return one line a variant: mean over cohorts of tiles -> refined, and the mean difference with its t interval over cohorts."""
-    lines = ["| refiner | " + " | ".join(FIGURES) + " | seconds |", "|---|" + "---|" * (len(FIGURES) + 1)]
-    for name in VARIANTS:
-        cells = []
-        for path in FIGURES.values():
-            rows = [figure(cohort[name], path) for cohort in found]
-            before, after = (sum(row[key] for row in rows) / len(rows) for key in ("second", "first"))
-            change = spread([row["difference"] for row in rows])
-            cells.append(
-                f"{before:.3f} → {after:.3f}, {change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
-            )
-        seconds = sum(cohort[name]["seconds"] for cohort in found) / len(found)
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {seconds:.0f} |")
-    return "\n".join(lines)
-
-
-def by_cohort(found: Sequence[dict[str, dict[str, Any]]], names: Sequence[int], variant: str) -> str:
-    """Return one line a cohort for one variant: the difference with its bootstrap interval over patients."""
-    lines = ["| cohort | test slides | " + " | ".join(FIGURES) + " |", "|---|---|" + "---|" * len(FIGURES)]
-    for name, cohort in zip(names, found, strict=True):
-        rows = [figure(cohort[variant], path) for path in FIGURES.values()]
-        cells = [f"{r['second']:.3f} → {r['first']:.3f} ({r['low']:+.3f} to {r['high']:+.3f})" for r in rows]
-        lines.append(f"| {name} | {cohort[variant]['test_slides']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def main() -> None:

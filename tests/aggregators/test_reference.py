@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as binary_cross_entropy
 
+from pipelines.mnist.front_end import ImageFrontEnd, LeNet
 from tests.aggregators.reference import DTYPES, Reference, linear
 from wsi_mil.aggregators.abmil import ABMIL
 from wsi_mil.aggregators.acmil import ACMIL
@@ -16,7 +17,6 @@ from wsi_mil.aggregators.causal_mil import CausalMIL
 from wsi_mil.aggregators.clam import CLAM, CLAMMB, CLAMSB
 from wsi_mil.aggregators.dsmil import DSMIL, stream_losses
 from wsi_mil.aggregators.dtfd import DTFD
-from wsi_mil.aggregators.front_end import ImageFrontEnd, LeNet
 from wsi_mil.aggregators.loss_attention import LossAttention
 from wsi_mil.aggregators.transmil import TransMIL
 from wsi_mil.contracts.bags import Bag, PackedBags

@@ -1,5 +1,7 @@
 """Bands, calibration and lesion tables against values worked by hand or by another library."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss
@@ -7,6 +9,7 @@ from sklearn.metrics import brier_score_loss
 from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.scores import Detection
 from wsi_mil.contracts.slide import SlideInfo
+from wsi_mil.errors import StoreError
 from wsi_mil.evaluation.calibration import calibration
 from wsi_mil.evaluation.curves import (
     FALSE_POSITIVES,
@@ -17,6 +20,7 @@ from wsi_mil.evaluation.curves import (
     roc_at,
     slide_curves,
 )
+from wsi_mil.evaluation.curves_file import ModelCurves, read_curves, write_curves
 from wsi_mil.evaluation.froc import Matches, froc_curve
 from wsi_mil.evaluation.lesion_tables import false_positive_rows, found_by_size, lesion_rows
 from wsi_mil.evaluation.observations import LabelledTiles, LesionObservations, SlideObservations
@@ -24,6 +28,7 @@ from wsi_mil.evaluation.results import SizeClass
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide, match_slide
 from wsi_mil.geojson import polygonal
+from wsi_mil.io.json import read_json
 
 shapely = pytest.importorskip("shapely")
 
@@ -115,6 +120,36 @@ def test_the_curves_of_a_model_hold_their_bands() -> None:
     froc = lesion_curve(LesionObservations(("a", "b"), matches), 0, "m", 0)
     assert froc.sensitivity == froc_curve(matches).sensitivity.tolist()
     assert froc.band.low == []
+
+
+@pytest.mark.parametrize("with_lesions", [True, False])
+def test_the_file_of_curves_reads_back(tmp_path: Path, with_lesions: bool) -> None:
+    truth, scores = np.arange(8) % 2 == 0, np.random.default_rng(0).random(8)
+    data = SlideObservations(tuple(map(str, range(8))), truth, scores, scores > 0.5)
+    matches = (Matches((0.9,), (0.8,), 1), Matches((0.5,), (), 0))
+    lesions = LesionObservations(("a", "b"), matches)
+    found = ModelCurves(
+        slide_curves(data, 0, "m", 20), lesion_curve(lesions, 0, "m", 20) if with_lesions else None
+    )
+    path = tmp_path / "curves.json"
+    write_curves(path, found)
+    assert read_curves(path) == found
+    assert set(read_json(path)) == ({"slide", "froc"} if with_lesions else {"slide"})
+
+
+def test_undefined_curves_read_back_and_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "curves.json"
+    without_lesions = lesion_curve(LesionObservations(("a",), (Matches((0.5,), (), 0),)), 0, "m", 5)
+    write_curves(path, ModelCurves(None, without_lesions))
+    assert read_json(path)["slide"] == {}
+    found = read_curves(path)
+    assert found.slide is None
+    assert found.froc is not None
+    assert np.isnan(found.froc.sensitivity).all()
+    assert np.isnan(found.froc.band.low).all()
+    path.write_text('{"slide": {"fpr": []}}')
+    with pytest.raises(StoreError, match=r"is damaged .* run `wsi-mil evaluate` again"):
+        read_curves(path)
 
 
 INFO = SlideInfo("s", "", ((8000, 6000),), (1.0,), 0.5, 0.5, "test", None, "", "", "")

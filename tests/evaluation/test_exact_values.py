@@ -1,4 +1,4 @@
-"""Every metric of detection on models whose value is known without computing: right, inverted, constant, one class.
+"""Every metric on models whose value is known without computing: right, inverted, constant, one class.
 
 One positive of four, so that a formula that mixes up the classes gives another value.
 """
@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from wsi_mil.contracts.labels import Target, TaskKind
 from wsi_mil.evaluation.calibration import calibration
 from wsi_mil.evaluation.delong import estimate_auc
 from wsi_mil.evaluation.froc import Matches
@@ -22,7 +23,7 @@ from wsi_mil.evaluation.observations import (
 )
 from wsi_mil.evaluation.paired import paired_bootstrap
 from wsi_mil.evaluation.pixel_metrics import PixelCounts
-from wsi_mil.evaluation.pn_stage import quadratic_kappa
+from wsi_mil.evaluation.predictions import PredictedSlides
 from wsi_mil.evaluation.table import LEVELS, Level, MetricEntry, metrics_at
 
 MIXED, POSITIVE, NEGATIVE = ([True, False, False, False], [True] * 4, [False] * 4)
@@ -130,6 +131,52 @@ def test_the_right_model_reaches_the_best_bound_of_every_metric(
         assert measure(one, data[level], rng, 0).value == best, one.name
 
 
+# tasks other than detection: (task, reading, targets, predictions) and the value of each metric
+PREDICTIONS: list[tuple[TaskKind, str, list[Target], list[float], dict[str, float]]] = [
+    ("regression", "value", [1, 2, 6], [1, 2, 6], {"r2": 1, "pearson": 1, "spearman": 1, "mae": 0}),
+    ("regression", "value", [1, 2, 3], [3, 2, 1], {"r2": -3, "pearson": -1, "spearman": -1, "mae": 4 / 3}),
+    ("regression", "value", [1, 2, 6], [3, 3, 3], {"r2": 0, "pearson": NAN, "spearman": NAN, "mae": 2}),
+    ("regression", "value", [2, 2, 2], [1, 2, 3], {"r2": NAN, "pearson": NAN, "mae": 2 / 3}),
+    ("survival", "risk", [(1, 1), (2, 1), (3, 0)], [3, 2, 1], {"concordance": 1}),
+    ("survival", "risk", [(1, 1), (2, 1), (3, 0)], [1, 2, 3], {"concordance": 0}),
+    ("survival", "risk", [(1, 1), (2, 1), (3, 0)], [1, 1, 1], {"concordance": 0.5}),
+    ("survival", "risk", [(1, 0), (2, 0), (3, 0)], [3, 2, 1], {"concordance": NAN}),
+    ("ordinal", "probability", [0, 1, 2], [0, 1, 2], {"quadratic_kappa": 1, "class_distance": 0}),
+    ("ordinal", "probability", [0, 0, 2, 2], [2, 2, 0, 0], {"quadratic_kappa": -1, "class_distance": 2}),
+    ("ordinal", "probability", [0, 1, 2], [1, 1, 1], {"quadratic_kappa": 0, "class_distance": 2 / 3}),
+    ("ordinal", "probability", [1, 1, 1], [1, 1, 1], {"quadratic_kappa": NAN, "class_accuracy": 1}),
+    ("classification", "probability", [0, 1, 2, 2], [0, 1, 2, 2], {"class_accuracy": 1, "mean_recall": 1}),
+    ("classification", "probability", [0, 1, 2, 2], [1, 2, 0, 0], {"class_accuracy": 0, "mean_recall": 0}),
+    (
+        "classification",
+        "probability",
+        [0, 1, 2, 2],
+        [2, 2, 2, 2],
+        {"class_accuracy": 0.5, "mean_recall": 1 / 3, "macro_auc": 0.5},
+    ),
+]
+
+
+@pytest.mark.parametrize(("task", "reading", "targets", "predictions", "values"), PREDICTIONS)
+def test_predictions(
+    task: TaskKind,
+    reading: str,
+    targets: list[Target],
+    predictions: list[float],
+    values: dict[str, float],
+    rng: np.random.Generator,
+) -> None:
+    patients = list(map(str, range(len(targets))))
+    certain = (
+        [[float(k == p) for k in range(3)] for p in predictions] if reading == "probability" else [()] * 3
+    )
+    data = PredictedSlides.of(patients, targets, predictions, certain, reading)
+    for name, value in values.items():
+        one = next(found for found in metrics_at("slide", task) if found.name == name)
+        found = measure(one, data, rng, 0, task).value
+        assert found == pytest.approx(value, abs=1e-12, nan_ok=True), name
+
+
 @pytest.mark.parametrize(
     ("model", "error", "of_fraction"),
     [("right", 0, 0.1875), ("inverted", 1, 0.1875), ("prevalence", 0, 0.1875), ("all positive, right", 0, 0)],
@@ -144,19 +191,6 @@ def test_calibration(model: str, error: float, of_fraction: float) -> None:
 def test_delong_of_a_model_without_spread_has_no_width(scores: list[float], auc: float) -> None:
     found = estimate_auc(np.array([True, True, False, False]), np.array(scores, float))
     assert (found.auc, found.variance, found.interval) == (auc, 0, (auc, auc))
-
-
-@pytest.mark.parametrize(
-    ("truth", "predicted", "value"),
-    [
-        (["pN0", "pN1", "pN2"], ["pN0", "pN1", "pN2"], 1),
-        (["pN0", "pN2"], ["pN2", "pN0"], -1),
-        (["pN0", "pN1", "pN2"], ["pN1", "pN1", "pN1"], 0),
-        (["pN0", "pN0"], ["pN0", "pN0"], NAN),
-    ],
-)
-def test_kappa_of_stages(truth: list[str], predicted: list[str], value: float) -> None:
-    assert quadratic_kappa(truth, predicted) == pytest.approx(value, abs=1e-12, nan_ok=True)
 
 
 def test_a_model_does_not_differ_from_itself(rng: np.random.Generator) -> None:

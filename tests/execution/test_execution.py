@@ -82,7 +82,7 @@ def test_the_ledger_keeps_the_newest_and_survives(tmp_path: Path) -> None:
 
 
 def test_an_outcome_without_a_reason_is_refused() -> None:
-    with pytest.raises(DataError, match="without a reason"):
+    with pytest.raises(DataError, match="reason must be given where the status is failed"):
         Outcome("a", "s", "failed")
 
 

@@ -12,6 +12,7 @@ import shapely
 import tifffile
 
 from wsi_mil.contracts.qupath import qupath_frame
+from wsi_mil.contracts.score_kinds import SCORE_KINDS
 from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.contracts.tiles import TileSpec, TileTable
@@ -20,6 +21,7 @@ from wsi_mil.heatmaps import contour_features, draw_overlay, score_raster, tile_
 from wsi_mil.heatmaps.overlay import blend
 from wsi_mil.tiles import plan_reading, tile_grid
 
+PROBABILITY = SCORE_KINDS["probability"]
 INFO = SlideInfo("s/1", "", ((5230, 3370),), (1.0,), 0.37, 0.41, "test", None, "v", "r", "1")
 
 
@@ -135,9 +137,9 @@ def test_geojson_lies_on_the_slide_as_qupath_shows_it(tmp_path: Path, bounds: Bo
     tiles = table(info)
     values = (tiles.coords[:, 0] > 2500).astype(float)
     found = scores(tiles, values)
-    raster = score_raster(tiles, found.tile_probabilities())
+    raster = score_raster(tiles, found.tile_scores01())
     features = [
-        *contour_features(raster, info, qupath_frame(info), 0.5, "m"),
+        *contour_features(raster, info, qupath_frame(info), 0.5, "m", kind=PROBABILITY),
         *tile_features(found, tiles, qupath_frame(info), 0.5, "m"),
     ]
     write_features(tmp_path / "x.geojson.gz", features, {})
@@ -183,8 +185,8 @@ def test_attention_is_not_called_a_probability(tmp_path: Path) -> None:
     values[3], values[4] = 0.01, 0.02
     features = list(tile_features(scores(tiles, values, "attention"), tiles, qupath_frame(INFO), 0.5, "m"))
     assert [f["properties"]["measurements"] for f in features] == [
-        {"score": 0.01, "attention_scaled": 0.5},
-        {"score": 0.02, "attention_scaled": 1.0},
+        {"score": 0.01, "score01": 0.5},
+        {"score": 0.02, "score01": 1.0},
     ]
     write_features(tmp_path / "x.geojson.gz", features, {})
     assert len(read_features(tmp_path / "x.geojson.gz")[0]) == 2
@@ -193,9 +195,11 @@ def test_attention_is_not_called_a_probability(tmp_path: Path) -> None:
 def test_nothing_suspicious_gives_a_valid_file(tmp_path: Path) -> None:
     tiles = table()
     found = scores(tiles, np.zeros(len(tiles)))
-    raster = score_raster(tiles, found.tile_probabilities())
+    raster = score_raster(tiles, found.tile_scores01())
     write_features(
-        tmp_path / "x.geojson.gz", contour_features(raster, INFO, qupath_frame(INFO), 0.5, "m"), {}
+        tmp_path / "x.geojson.gz",
+        contour_features(raster, INFO, qupath_frame(INFO), 0.5, "m", kind=PROBABILITY),
+        {},
     )
     assert json.loads(gzip.decompress((tmp_path / "x.geojson.gz").read_bytes()))["features"] == []
 
@@ -223,7 +227,7 @@ def test_small_regions_are_left_out_of_contours() -> None:
     raster = score_raster(tiles, values)
 
     def areas(least: float) -> list[int]:
-        found = contour_features(raster, INFO, qupath_frame(INFO), 0.5, "m", least)
+        found = contour_features(raster, INFO, qupath_frame(INFO), 0.5, "m", least, kind=PROBABILITY)
         return sorted(round(one["properties"]["measurements"]["area_mm2"] * 1e6, -2) for one in found)
 
     assert [round(area / 4096) for area in areas(0)] == [1, 2]

@@ -63,12 +63,14 @@ def test_every_mode_keeps_every_rule(
 ) -> None:
     info, table, scores = slide(bounds)
     frame = qupath_frame(info, mode)
-    raster = score_raster(table, scores.tile_probabilities())
+    raster = score_raster(table, scores.tile_scores01())
     points = [Detection("a/größe", 1000.126, 900.5, 0.7), Detection("a/größe", 5000.0, 3300.0, 0.6)]
     features = {
         "tiles": lambda: tile_features(scores, table, frame, 0.5, "m"),
-        "contours": lambda: [f for t in (0.3, 0.9) for f in contour_features(raster, info, frame, t, "m")],
-        "detections": lambda: detection_features(points, frame, "m"),
+        "contours": lambda: [
+            f for t in (0.3, 0.9) for f in contour_features(raster, info, frame, t, "m", kind=scores.kind)
+        ],
+        "detections": lambda: detection_features(points, frame, "m", kind=scores.kind),
         "tissue": lambda: tissue_features(TISSUE, info, frame),
         "nothing": list,
     }[objects]()

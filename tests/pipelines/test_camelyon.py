@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from pipelines import camelyon16, camelyon17
-from pipelines.camelyon import find_files, lay_out
-from pipelines.patient_stages import PatientStage, stage_agreement
+from pipelines.camelyon.download import find_files, lay_out
+from pipelines.camelyon.patients import PatientStage, stage_agreement
+from pipelines.camelyon.pn_stage import node_class, quadratic_kappa
 from wsi_mil.bags import Split, read_labels
 from wsi_mil.errors import DataError
-from wsi_mil.evaluation.pn_stage import node_class, quadratic_kappa
 from wsi_mil.io.json import read_json
 
 ROOT = Path(__file__).parents[2]
@@ -139,9 +139,9 @@ def test_camelyon16_runs_on_its_owners_layout(miniature16: Path, tmp_path: Path)
 def test_camelyon16_exclusions_by_name(miniature16: Path) -> None:
     rows = camelyon16.rows_of(miniature16)
     assert len(rows) == 18
-    assert {row[4] for row in rows if row[0].startswith("test")} == {"test"}
+    assert {row.split for row in rows if row.slide_id.startswith("test")} == {"test"}
     kept = camelyon16.exclude(rows, ["normal_001"], camelyon16.EXCLUSIONS)
-    assert {row[0] for row in rows} - {row[0] for row in kept} == {"normal_001"}
+    assert {row.slide_id for row in rows} - {row.slide_id for row in kept} == {"normal_001"}
     assert camelyon16.exclude(rows, ["none"], camelyon16.EXCLUSIONS) == rows
     assert camelyon16.exclude(rows, ["test_114"], camelyon16.EXCLUSIONS) == rows  # not on this disk
     with pytest.raises(DataError, match="--exclude tset_1: no slide"):
@@ -216,5 +216,5 @@ def test_links_follow_the_rows(miniature16: Path, tmp_path: Path) -> None:
     lay_out(tmp_path, download, rows)
     assert len(list((tmp_path / "slides").iterdir())) == 18
     lay_out(tmp_path, download, rows[:4])
-    assert {p.stem for p in (tmp_path / "slides").iterdir()} == {row[0] for row in rows[:4]}
+    assert {p.stem for p in (tmp_path / "slides").iterdir()} == {row.slide_id for row in rows[:4]}
     assert all(p.resolve().exists() for p in (tmp_path / "annotations").iterdir())

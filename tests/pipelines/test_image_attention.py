@@ -1,4 +1,4 @@
-"""The study of attention on images, in small: exact truth, a shortcut that is one, and a table with every method."""
+"""The study of attention on images, in small: exact truth, the shortcut, and a table with every method."""
 
 import argparse
 from dataclasses import replace
@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import image_attention_data
-from pipelines.image_attention import interval, study, table, train
-from pipelines.image_attention_data import (
-    Images,
-    nest_images,
-    slide_images,
-    standardised,
-    with_colour_shortcut,
-)
-from pipelines.image_attention_methods import METHODS
+from pipelines.attention import nests, slide_tiles
+from pipelines.attention.images import Images, standardised, with_colour_shortcut
+from pipelines.attention.methods import METHODS
+from pipelines.attention.nests import nest_images
+from pipelines.attention.slide_tiles import slide_images
+from pipelines.attention.training import train
+from pipelines.image_attention import study, table
+from pipelines.intervals import interval
 from wsi_mil.errors import DataError
 from wsi_mil.synthetic import SynthSpec
 
@@ -25,8 +23,8 @@ from wsi_mil.synthetic import SynthSpec
 @pytest.fixture(scope="module")
 def images() -> Images:
     patch = pytest.MonkeyPatch()
-    patch.setattr(image_attention_data, "FIELD_UM", 3000.0)
-    patch.setattr(image_attention_data, "NESTS", 60)
+    patch.setattr(nests, "FIELD_UM", 3000.0)
+    patch.setattr(nests, "NESTS", 60)
     made = nest_images(64, 3)
     patch.undo()
     return made
@@ -39,11 +37,13 @@ def test_every_other_image_has_a_nest_where_its_mask_says(images: Images) -> Non
     assert not share[images.labels == 0].any()
     assert share[images.labels == 1].min() >= 0.05
     # tumour is bluer and darker than what surrounds it: red falls most
-    nests = images.labels == 1
-    inside = (images.pixels[nests] * images.masks[nests]).sum((2, 3)) / images.masks[nests].sum((2, 3))
-    outside = (images.pixels[nests] * (1 - images.masks[nests])).sum((2, 3)) / (1 - images.masks[nests]).sum(
+    positive = images.labels == 1
+    inside = (images.pixels[positive] * images.masks[positive]).sum((2, 3)) / images.masks[positive].sum(
         (2, 3)
     )
+    outside = (images.pixels[positive] * (1 - images.masks[positive])).sum((2, 3)) / (
+        1 - images.masks[positive]
+    ).sum((2, 3))
     assert (inside[:, 0] < outside[:, 0]).float().mean() > 0.9
 
 
@@ -74,7 +74,7 @@ SMALL_SLIDES = SynthSpec(
 
 
 def test_tiles_of_slides_hold_what_their_mask_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(image_attention_data, "COHORT", SMALL_SLIDES)
+    monkeypatch.setattr(slide_tiles, "COHORT", SMALL_SLIDES)
     images = slide_images(24, 4, tmp_path)
     assert images.pixels.shape == (24, 3, 64, 64)
     assert images.labels.tolist() == [0, 1] * 12
@@ -82,13 +82,15 @@ def test_tiles_of_slides_hold_what_their_mask_says(monkeypatch: pytest.MonkeyPat
     assert not share[images.labels == 0].any()
     assert share[images.labels == 1].min() >= 0.05
     assert share[images.labels == 1].max() <= 0.75
-    nests = images.labels == 1
-    inside = (images.pixels[nests] * images.masks[nests]).sum((2, 3)) / images.masks[nests].sum((2, 3))
-    outside = (images.pixels[nests] * (1 - images.masks[nests])).sum((2, 3)) / (1 - images.masks[nests]).sum(
+    positive = images.labels == 1
+    inside = (images.pixels[positive] * images.masks[positive]).sum((2, 3)) / images.masks[positive].sum(
         (2, 3)
     )
+    outside = (images.pixels[positive] * (1 - images.masks[positive])).sum((2, 3)) / (
+        1 - images.masks[positive]
+    ).sum((2, 3))
     assert (inside[:, 0] < outside[:, 0]).float().mean() > 0.9
-    monkeypatch.setattr(image_attention_data, "GLASS_FROM", 0)  # no tissue anywhere
+    monkeypatch.setattr(slide_tiles, "GLASS_FROM", 0)  # no tissue anywhere
     with pytest.raises(DataError, match=r"\[0, 48\] tiles without and with tumour"):
         slide_images(24, 4, tmp_path)
 
@@ -104,9 +106,9 @@ def test_what_is_covered_has_the_mean_colour(images: Images) -> None:
 
 
 def test_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_attention_data, "FIELD_UM", 3000.0)
-    monkeypatch.setattr(image_attention_data, "NESTS", 60)
-    monkeypatch.setattr(image_attention_data, "COHORT", SMALL_SLIDES)
+    monkeypatch.setattr(nests, "FIELD_UM", 3000.0)
+    monkeypatch.setattr(nests, "NESTS", 60)
+    monkeypatch.setattr(slide_tiles, "COHORT", SMALL_SLIDES)
     options = argparse.Namespace(seeds=[4], train=64, test=32, epochs=1, device="cpu")
     found = study(options)
     for kind in ("nests", "slides", "shortcut"):

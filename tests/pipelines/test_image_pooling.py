@@ -1,4 +1,4 @@
-"""The study of poolings, in small: zip files as people have them, the paper's ramps, a table with every pooling."""
+"""The study of poolings, in small: reading the zip files, the paper's ramps, a table with every pooling."""
 
 import argparse
 import io
@@ -12,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.image_pooling import Schedule, augmented, blind_position, measure, pace, study, table, train
-from pipelines.image_pooling_data import Pictures, read_cifar, read_tiny_imagenet
-from pipelines.image_pooling_models import POOLINGS
+from pipelines.image_pooling import study, table
+from pipelines.pooling.images import Pictures, read_cifar, read_tiny_imagenet
+from pipelines.pooling.models import POOLINGS
+from pipelines.pooling.schedule import Schedule
+from pipelines.pooling.training import augmented, blind_position, measure, pace, train
 from wsi_mil.errors import DataError
 from wsi_mil.io.json import read_json, write_json
 
@@ -96,8 +98,8 @@ def test_every_pooling_learns_colours_and_points_somewhere(zips: tuple[Path, Pat
         assert logits.shape == (2, 2)
         assert maps.shape == (2, 4, 4)
         found = measure(model, test, "cpu")
-        assert found["top position"] == 1  # the box is the picture
-        assert 0 <= found["accuracy"] <= 1
+        assert found.top_position == 1  # the box is the picture
+        assert 0 <= found.accuracy <= 1
 
 
 def test_the_top_position_must_lie_in_the_box() -> None:
@@ -113,9 +115,10 @@ def test_the_top_position_must_lie_in_the_box() -> None:
         torch.tensor([[24, 0, 32, 8], [0, 0, 27, 32], [20, 0, 28, 8]]),
     )
     found = measure(Corner(), images, "cpu")  # type: ignore[arg-type]
-    assert found == {"accuracy": pytest.approx(2 / 3), "top position": pytest.approx(2 / 3)}
+    assert found.as_json() == {"accuracy": pytest.approx(2 / 3), "top position": pytest.approx(2 / 3)}
 
-    # one patch of the first box, of the second all but the last column, of the third the two that it half covers
+    # patches on the object: one for the first box, all but the last column for the second, and for the third
+    # the two that it half covers
     assert blind_position(images) == pytest.approx((1 + 12 + 2) / 16 / 3)
 
 

@@ -1,4 +1,4 @@
-"""Mosaic slides: pools that share no group, outlines that are exact, and the study from end to end on a little."""
+"""Mosaic slides: pools without common groups, exact outlines, and the study from end to end in small."""
 
 import io
 import zipfile
@@ -13,17 +13,12 @@ import torchvision
 from skimage.color import hed2rgb, rgb2hed
 
 from pipelines import lung_mosaics
-from pipelines.lung_mosaic_slides import (
-    CARCINOMAS,
-    IMAGE_PX,
-    NORMAL,
-    POOLS,
-    MosaicSpec,
-    draw_lesions,
-    read_pools,
-    stain,
-    write_mosaics,
-)
+from pipelines.lung.drawing import stain
+from pipelines.lung.lesions import draw_lesions
+from pipelines.lung.pools import POOLS, read_pools
+from pipelines.lung.results import draw_strip, table_rows
+from pipelines.lung.slides import write_mosaics
+from pipelines.lung.spec import CARCINOMAS, IMAGE_PX, NORMAL, MosaicSpec
 from wsi_mil.bags import read_labels
 from wsi_mil.config import load_config
 from wsi_mil.errors import DataError
@@ -159,7 +154,9 @@ def test_the_study_runs_from_end_to_end(
     with io.BytesIO() as buffer:
         np.savez(buffer, **{key: value.numpy() for key, value in weights.items()})
         (tmp_path / "net.npz").write_bytes(buffer.getvalue())
-    monkeypatch.setattr(lung_mosaics, "FORMS", {"easy": (SMALL, {"mpp": 2.0, "size_px": 56})})
+    monkeypatch.setattr(
+        lung_mosaics, "FORMS", {"easy": lung_mosaics.Form(SMALL, {"mpp": 2.0, "size_px": 56})}
+    )
     monkeypatch.setattr(lung_mosaics, "RATES", (1e-3, 1e-2))
     quick = (
         "train.epochs=2",
@@ -173,13 +170,13 @@ def test_the_study_runs_from_end_to_end(
     )
     run, chosen, rates = lung_mosaics.run_form(config, "easy", archive, tmp_path / "net.npz")
     assert len(rates) == 2
-    assert [row[0] for row in rates if row[-1] == "chosen"] == chosen
-    best = max(rates, key=lambda row: (float(row[1]), -float(row[2])))
-    assert chosen == [best[0]]
-    (row,) = lung_mosaics.table_rows(run, "easy", chosen)
+    assert [rate.model for rate in rates if rate.cells()[-1] == "chosen"] == chosen
+    best = max(rates, key=lambda rate: (rate.val_auc, -rate.val_loss))
+    assert chosen == [best.model]
+    (row,) = table_rows(run, "easy", chosen)
     metrics = read_json(run.evaluation(chosen[0]) / "metrics.json")
     assert row[2].startswith(f"{metrics['slide']['auc']:.3f} (")
     assert metrics["froc"]["n_lesions"] >= 2
     assert (run.path / "report.html").exists()
-    assert cv2.imread(str(lung_mosaics.draw_strip(run, chosen))).shape[0] == 300
+    assert cv2.imread(str(draw_strip(run, chosen))).shape[0] == 300
     assert "easy: evaluate took" in capsys.readouterr().out

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.patient_stages import longest_region_um, patient_stages, stage_agreement
+from pipelines.camelyon.patients import longest_region_um, patient_stages, stage_agreement
 from tests.stages import handmade
 from wsi_mil.contracts.scores import SlideScoresHeader
 from wsi_mil.io.json import json_text

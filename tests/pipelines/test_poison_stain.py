@@ -1,4 +1,4 @@
-"""The poison study on a handful of synthetic slides: tables, figures and files come from one call, and add up."""
+"""The poison study on a few synthetic slides: its tables, figures and files agree."""
 
 import json
 import math
@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from pipelines import poison_stain
-from pipelines.poison_stain_tables import ablation_table, dose_table, method_table
+from pipelines.poison import cohorts
+from pipelines.poison.tables import ablation_table, dose_table, method_table
 from wsi_mil.evaluation.intervals import Spread
 from wsi_mil.experiments.poison_table import verdict_rows
 from wsi_mil.robustness import PoisonSpec
@@ -79,7 +80,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         "encoder": {"name": "texture"},
         "split": {"kind": "kfold", "folds": 2, "val_share": 0.3},
     }
-    monkeypatch.setattr(poison_stain, "COHORTS", {"synthetic": cohort})
+    for module in (poison_stain, cohorts):
+        monkeypatch.setattr(module, "COHORTS", {"synthetic": cohort})
     monkeypatch.setattr(poison_stain, "COVERAGES", (0.1, 0.3))
     monkeypatch.setattr(poison_stain, "STRENGTHS", (1.0,))
     monkeypatch.setattr(poison_stain, "DOSED", ("mi_net",))

@@ -1,11 +1,9 @@
-"""The study of refinement: cohorts of their own, outlines of training slides only, and a table that says what changed."""
+"""The refinement study: separate cohorts, outlines of training slides only, and its tables."""
 
 from pathlib import Path
 
-import pytest
-
-from pipelines import refine
-from pipelines.refine import FIGURES, VARIANTS, by_cohort, cohort_config, outlines_of_training_slides, table
+from pipelines.refine import cohort_config, outlines_of_training_slides
+from pipelines.refinement.tables import FIGURES, by_cohort, table
 from wsi_mil.bags import Split
 from wsi_mil.config import load_config
 from wsi_mil.run.folder import RunFolder
@@ -33,7 +31,7 @@ def test_outlines_are_of_training_slides(small_run: Path, cohort: Path, tmp_path
     assert set(names) <= set(Split.load(run.split).folds[0].train)
 
 
-def test_the_table_is_of_means_and_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_is_of_means_and_differences() -> None:
     def row(before: float, after: float) -> dict[str, float]:
         return {
             "second": before,
@@ -43,7 +41,6 @@ def test_the_table_is_of_means_and_differences(monkeypatch: pytest.MonkeyPatch) 
             "high": after - before + 0.1,
         }
 
-    monkeypatch.setattr(refine, "VARIANTS", {"plain": VARIANTS["plain"]})
     cohorts = [
         {
             "plain": {

@@ -1,4 +1,4 @@
-"""The studies' own code: how bags are drawn, what is counted, and that each runs from end to end on a little."""
+"""MNIST-bags and classic benchmarks: how bags are drawn, what is counted, and short runs of each study."""
 
 import gzip
 import struct
@@ -10,7 +10,9 @@ import torch
 import yaml
 
 from pipelines import classic_mil, mnist_bags, mnist_small_bags
-from pipelines.mnist import Digits, draw_bags, read_idx
+from pipelines.classic import protocols
+from pipelines.mnist.digits import Digits, draw_bags, read_idx
+from pipelines.mnist.trainings import THRESHOLDS, run, score
 from wsi_mil.aggregators import Aggregator
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
@@ -90,8 +92,10 @@ def test_instances_are_counted_in_positive_bags(idx_folder: Path) -> None:
     means = torch.cat([bag.features.mean(1) for bag in test])
     nine = torch.cat([bag.instance_labels for bag in test if bag.instance_labels is not None]) == 1
     assert means[nine].min() > BRIGHT > means[~nine].max()
-    row = mnist_bags.score(Oracle(784, 1), test)
-    assert (row["auc"], row["accuracy"], row["precision_0.5"], row["recall_0.5"]) == (1, 1, 1, 1)
+    found = score(Oracle(784, 1), test)
+    assert (found.auc, found.accuracy) == (1, 1)
+    assert found.precision == found.recall == (1,) * len(THRESHOLDS)
+    assert found.cells()["recall_0.5"] == 1
 
 
 def test_mnist_bags_runs(idx_folder: Path) -> None:
@@ -100,11 +104,11 @@ def test_mnist_bags_runs(idx_folder: Path) -> None:
     settings["binary"] = {"epochs_of_training_bags": {6: 2}, "ablation": 6}
     settings["multi_class"] = {"epochs_of_training_bags": {8: 1}}
     settings["best_epoch"] = {"methods": ["mean_pool"], "test_bags": 20}
-    rows = [row for job in mnist_bags.plan(settings, idx_folder) for row in mnist_bags.run(job)]
+    rows = [row for job in mnist_bags.plan(settings, idx_folder) for row in run(job)]
     assert len(rows) == 2 * len(settings["methods"]) + 2
     assert {row["method"] for row in rows} == set(settings["methods"])
     assert all(0 <= row["accuracy"] <= 1 for row in rows)
-    assert mnist_bags.run(mnist_bags.plan(settings, idx_folder)[0])[0]["auc"] == rows[0]["auc"]
+    assert run(mnist_bags.plan(settings, idx_folder)[0])[0]["auc"] == rows[0]["auc"]
     watched = [row for row in rows if "auc_best_epoch" in row]
     assert [(row["method"], row["classes"]) for row in watched] == [("mean_pool", 2)]
     assert watched[0]["auc_watched"] == pytest.approx(watched[0]["auc"])  # the same bags, the last epoch
@@ -114,9 +118,9 @@ def test_mnist_bags_runs(idx_folder: Path) -> None:
 def test_classic_protocols_differ_in_what_chooses_the_epoch(data_folder: Path) -> None:
     """The test fold's own best epoch cannot be below any other epoch of the same training."""
     spec = TrainSpec(epochs=6, lr=0.001, bags_per_batch=16, select_by="val_loss", params={"hidden": [16]})
-    job = classic_mil.Job(data_folder / "mil_classic", "musk1", "abmil", "abmil", spec, 1, 5)
-    rows = classic_mil.run(job)
-    by = {p: [r["accuracy"] for r in rows if r["protocol"] == p] for p in ("published", "honest")}
+    job = protocols.Job(data_folder / "mil_classic", "musk1", "abmil", "abmil", spec, 1, 5)
+    rows = protocols.run(job)
+    by = {p: [r.accuracy for r in rows if r.protocol == p] for p in ("published", "honest")}
     assert len(by["published"]) == len(by["honest"]) == 5
     assert np.mean(by["published"]) > np.mean(by["honest"])
     lines = classic_mil.table(rows, ["musk1"], ["abmil"])

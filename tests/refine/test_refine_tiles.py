@@ -9,7 +9,6 @@ from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import DataError
-from wsi_mil.evaluation.detections import suspicion
 from wsi_mil.refine.spec import RefineSpec
 from wsi_mil.refine.tiles import (
     Limits,
@@ -109,6 +108,6 @@ def test_attention_of_a_normal_slide_is_not_suspicious() -> None:
             "s", probability, (1 - probability, probability), values, kind, TILES.coords[:3], "t", "f", "m"
         )
 
-    np.testing.assert_allclose(suspicion(scored("attention", 0.02)), [0.005, 0.02, np.nan], rtol=1e-6)
-    np.testing.assert_allclose(suspicion(scored("attention", 0.9)), [0.225, 0.9, np.nan], rtol=1e-6)
-    np.testing.assert_allclose(suspicion(scored("probability", 0.02)), [0.1, 0.4, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(scored("attention", 0.02).suspicion(), [0.005, 0.02, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(scored("attention", 0.9).suspicion(), [0.225, 0.9, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(scored("probability", 0.02).suspicion(), [0.1, 0.4, np.nan], rtol=1e-6)

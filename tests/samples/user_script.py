@@ -20,7 +20,7 @@ def tumour_heatmap(slide_path: Path, model_folder: Path, out: Path) -> float:
         tiles = wm.tile_slide(slide.info, tissue, model.tiles)
         features = wm.encode_tiles(slide, tiles, wm.build_encoder(model.encoder))
         scores = wm.score_features(model, features)
-        raster = wm.score_raster(tiles, scores.tile_probabilities())
+        raster = wm.score_raster(tiles, scores.tile_scores01())
         out.write_bytes(wm.draw_overlay(wm.read_scaled(slide, 4.0), raster, slide.info))
     return scores.probability
 

@@ -72,7 +72,7 @@ def test_a_regression_is_scored_in_the_unit_of_its_label() -> None:
     assert scaled.class_probabilities == ()
     assert scaled.score_kind == "value"
     order = np.argsort(scaled.tile_scores)
-    assert scaled.tile_probabilities()[order].tolist() == pytest.approx([i / 9 for i in range(1, 10)])
+    assert scaled.tile_scores01()[order].tolist() == pytest.approx([i / 9 for i in range(1, 10)])
 
 
 def test_an_ordinal_model_predicts_its_most_probable_class() -> None:
@@ -120,11 +120,13 @@ def test_slide_scores_with_predictions_read_back_and_hold_no_probability(tmp_pat
 
 
 def test_a_prediction_and_a_probability_exclude_each_other() -> None:
-    with pytest.raises(DataError, match="finite prediction and no probability"):
+    with pytest.raises(DataError, match="probability must be NaN beside a prediction"):
         replace(row("a", 1.0, ()), probability=0.5)
-    with pytest.raises(DataError, match="only detection, has a threshold"):
+    with pytest.raises(
+        DataError, match="threshold must be a number for detection and NaN for any other task"
+    ):
         replace(row("a", 1.0, ()), threshold=0.5)
-    with pytest.raises(DataError, match="probability must lie in"):
+    with pytest.raises(DataError, match="probability must be from 0 to 1"):
         SlideScores("s", math.nan, (), np.zeros(1, np.float32), "value", TABLE.coords[:1], "", "", "")
     with pytest.raises(ModelError, match="only detection, has a threshold"):
         model(Detection(("normal", "tumour")))

@@ -192,17 +192,35 @@ def test_slide_scores_read_back_and_nonsense_is_told(tmp_path: Path) -> None:
         read_slide_scores(tmp_path / "none.parquet")
 
 
-def test_probabilities_by_kind() -> None:
-    np.testing.assert_allclose(
-        scores_of([0.0, 2.0]).tile_probabilities(), [0.5, 1 / (1 + np.exp(-2))], rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        scores_of([0.1, 0.4], "attention").tile_probabilities(), [0.25, 1.0], rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        scores_of([0.1, 0.4], "probability").tile_probabilities(), [0.1, 0.4], rtol=1e-6
-    )
-    assert scores_of([-1e4, 1e4]).tile_probabilities().tolist() == pytest.approx([0, 1])
+@pytest.mark.parametrize(
+    ("kind", "column", "version"),
+    [("logit", "probability", 1), ("probability", "probability", 1), ("attention", "score01", 2)],
+)
+def test_a_tile_scores_file_calls_probability_only_what_is_one(
+    tmp_path: Path, kind: str, column: str, version: int
+) -> None:
+    scores = scores_of([0.2, float("nan"), 0.6], kind)
+    write_tile_scores(tmp_path / "s.parquet", scores)
+    table = pq.read_table(tmp_path / "s.parquet")
+    assert table.column_names == ["x0_px", "y0_px", "score", column]
+    np.testing.assert_array_equal(table[column].to_numpy(), scores.tile_scores01())
+    assert json.loads(table.schema.metadata[b"wsi_mil"])["format_version"] == version
+    assert read_tile_scores(tmp_path / "s.parquet").equals(scores)
+
+
+def test_attention_that_an_earlier_version_wrote_is_read(tmp_path: Path) -> None:
+    """Format 1 called the scaled attention `probability`."""
+    scores, path = scores_of([0.2, 0.6], "attention"), tmp_path / "s.parquet"
+    write_tile_scores(path, scores)
+    table = pq.read_table(path)
+    header = json.loads(table.schema.metadata[b"wsi_mil"]) | {"format_version": 1}
+    old = table.rename_columns(["x0_px", "y0_px", "score", "probability"])
+    pq.write_table(old.replace_schema_metadata({b"wsi_mil": json.dumps(header).encode()}), path)
+    assert read_tile_scores(path).equals(scores)
+    newer = old.replace_schema_metadata({b"wsi_mil": json.dumps(header | {"format_version": 3}).encode()})
+    pq.write_table(newer, path)
+    with pytest.raises(StoreError, match="of format 3, expected tile scores of format 1 or 2"):
+        read_tile_scores(path)
 
 
 def test_detections_by_hand() -> None:
@@ -219,7 +237,7 @@ def test_detections_by_hand() -> None:
         (0.5, 0.5),
     )
     found = find_detections(scores, table, radius_um=60, min_probability=0.05)
-    assert [(d.x0_px, d.y0_px, round(d.probability, 2)) for d in found] == [(150, 50, 0.9), (450, 50, 0.6)]
+    assert [(d.x0_px, d.y0_px, round(d.score01, 2)) for d in found] == [(150, 50, 0.9), (450, 50, 0.6)]
     wide = TileTable("s", table.spec, plan, scores.coords, table.tissue, (700, 100), (0.25, 0.5))
     assert len(find_detections(scores, wide, radius_um=60, min_probability=0.05)) == 2
     assert len(find_detections(scores, table, radius_um=1, min_probability=0.05)) == 5
@@ -246,8 +264,8 @@ def test_a_slide_scores_file_has_one_column_per_field_and_keeps_its_bytes(tmp_pa
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
-    [("part", "held out", "part"), ("probability", 1.5, "probability"), ("threshold", math.nan, "NaN")]
-    + [(name, -1, "negative") for name in ("fold", "tiles", "label")],
+    [("part", "held out", "part"), ("probability", 1.5, "probability"), ("threshold", math.nan, "threshold")]
+    + [(name, -1, name) for name in ("fold", "tiles", "label")],
 )
 def test_a_slide_score_row_refuses_what_cannot_be(field: str, value: object, message: str) -> None:
     with pytest.raises(DataError, match=message):

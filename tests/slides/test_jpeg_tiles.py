@@ -24,6 +24,18 @@ def jpeg(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("jpeg") / "slide.tiff", LEVELS, **JPEG)
 
 
+def without_tile(path: Path, number: int) -> Path:
+    """Write a slide whose first level has no data for one of its tiles."""
+    write(path, LEVELS, **JPEG)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        counts = list(tiff.pages[0].databytecounts)
+        offsets = list(tiff.pages[0].dataoffsets)
+        counts[number] = offsets[number] = 0
+        tiff.pages[0].tags[325].overwrite(counts)
+        tiff.pages[0].tags[324].overwrite(offsets)
+    return path
+
+
 class TestJpegTiles(ReaderSuite):
     """The suite of all readers, its truth decoded by tifffile."""
 
@@ -33,6 +45,13 @@ class TestJpegTiles(ReaderSuite):
 
     def open(self) -> SlideReader:
         return open_slide(self.path, reader="jpeg_tiles")
+
+    @pytest.fixture(autouse=True)
+    def _take_sparse(self, tmp_path: Path) -> None:
+        self.sparse = tmp_path / "sparse.tiff"
+
+    def open_transparent(self) -> SlideReader:
+        return open_slide(without_tile(self.sparse, 0), reader="jpeg_tiles")
 
     def truth(self) -> list[RGB]:
         return [tifffile.imread(self.path, key=level) for level in range(3)]
@@ -212,14 +231,7 @@ def test_a_file_cut_short_is_an_error_for_the_tiles_that_it_lost(jpeg: Path, tmp
 
 def test_tiles_that_the_pyramid_leaves_out_are_shown_as_openslide_shows_them(tmp_path: Path) -> None:
     """Aperio scanners leave out glass; OpenSlide fills from the next level or with the background colour."""
-    path = tmp_path / "sparse.tiff"
-    write(path, LEVELS, **JPEG)
-    with tifffile.TiffFile(path, mode="r+") as tiff:
-        counts = list(tiff.pages[0].databytecounts)
-        offsets = list(tiff.pages[0].dataoffsets)
-        counts[8] = offsets[8] = 0
-        tiff.pages[0].tags[325].overwrite(counts)
-        tiff.pages[0].tags[324].overwrite(offsets)
+    path = without_tile(tmp_path / "sparse.tiff", 8)
     with open_slide(path, reader="openslide") as slow, open_slide(path, reader="jpeg_tiles") as fast:
         for x, y in ((64, 64), (40, 50), (300, 200)):
             np.testing.assert_array_equal(

@@ -51,15 +51,27 @@ def lossless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("tiff") / "slide.tiff", LEVELS)
 
 
+@pytest.fixture(scope="session")
+def transparent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same image with an opacity: 0 (over black) in the first 64 x 64 px, 128 in the 64 x 64 px below."""
+    image = np.dstack([LEVELS[0], np.full(LEVELS[0].shape[:2], 255, np.uint8)])
+    image[:64, :64] = 0
+    image[64:128, :64, 3] = 128
+    return write(tmp_path_factory.mktemp("rgba") / "slide.tiff", [image], extrasamples=["UNASSALPHA"])
+
+
 class FileSuite(ReaderSuite):
     reader = ""
 
     @pytest.fixture(autouse=True)
-    def _take(self, lossless: Path) -> None:
-        self.path = lossless
+    def _take(self, lossless: Path, transparent: Path) -> None:
+        self.path, self.transparent = lossless, transparent
 
     def open(self) -> SlideReader:
         return open_slide(self.path, reader=self.reader)
+
+    def open_transparent(self) -> SlideReader:
+        return open_slide(self.transparent, reader=self.reader)
 
     def truth(self) -> list[RGB]:
         return LEVELS
@@ -81,35 +93,12 @@ class TestArray(ReaderSuite):
         return LEVELS
 
 
-class SwappedReader(ArrayReader):
-    """Deliberately wrong: x and y changed places."""
-
-    def read_region(self, x0_px: int, y0_px: int, level: int, width_px: int, height_px: int) -> RGB:
-        return super().read_region(y0_px, x0_px, level, width_px, height_px)
-
-
-class LevelFrameReader(ArrayReader):
-    """Deliberately wrong: takes coordinates of the level instead of level 0."""
-
-    def read_region(self, x0_px: int, y0_px: int, level: int, width_px: int, height_px: int) -> RGB:
-        scale = self.info.level_downsamples[level]
-        return super().read_region(round(x0_px * scale), round(y0_px * scale), level, width_px, height_px)
-
-
-@pytest.mark.parametrize(
-    ("kind", "check"),
-    [
-        (SwappedReader, "test_region_at_level_0"),
-        (LevelFrameReader, "test_region_at_every_level_takes_level_0_coordinates"),
-    ],
-)
-def test_the_suite_fails_on_wrong_readers(kind: type[ArrayReader], check: str) -> None:
-    class Wrong(TestArray):
-        def open(self) -> SlideReader:
-            return kind(smooth_image(), mpp=0.5, downsamples=(1, 2, 4))
-
-    with pytest.raises(AssertionError):
-        getattr(Wrong(), check)()
+def test_half_transparent_pixels_are_mixed_with_white(transparent: Path) -> None:
+    """The same by both libraries: (128 x pixel + 127 x white) / 255."""
+    expected = np.rint(LEVELS[0][64:72, :8] * (128 / 255) + 255 * (127 / 255))
+    for reader in ("openslide", "tiffslide"):
+        with open_slide(transparent, reader=reader) as slide:
+            assert np.abs(slide.read_region(0, 64, 0, 8, 8) - expected).max() <= 1
 
 
 def test_both_libraries_agree_on_jpeg(tmp_path: Path) -> None:

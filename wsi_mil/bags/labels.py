@@ -1,6 +1,5 @@
 """labels.csv: one label per slide, and what else is known of it."""
 
-import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from wsi_mil.bags.camelyon import read_camelyon
 from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.errors import DataError, nearest
+from wsi_mil.io.tables import read_cells
 from wsi_mil.tasks import Detection, Task, TaskSpec, build_task, task_class
 from wsi_mil.tasks.base import Cells
 from wsi_mil.tasks.classes import ClassTask, class_index
@@ -68,8 +68,10 @@ def read_labels(
         more = f" and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
         raise DataError(f"{path}: " + "; ".join(problems[:SHOWN_PROBLEMS]) + more)
     if not labels:
-        wanted = ",".join(("slide", *names.values()))
-        raise DataError(f"{path} holds no slide: expected one row per slide under the header {wanted}")
+        columns = ("slide", *names.values())
+        raise DataError(
+            f"{path} holds no slide: expected one row per slide under the header {','.join(columns)}"
+        )
     return LabelTable(labels, task.class_names, task)
 
 
@@ -77,24 +79,23 @@ def _read_table(path: Path, spec: TaskSpec) -> tuple[list[tuple[int, Row]], str,
     """Return (line number, cells) of each row, the column of slide ids, and the column of each role of the
     task."""
     names = columns_of(spec)
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle)
-        columns = [name.strip().lower() for name in reader.fieldnames or []]
-        reader.fieldnames = columns
-        id_column = next((name for name in ID_COLUMNS if name in columns), None)
-        missing = [role for role, name in names.items() if name not in columns]
-        if id_column is None or missing:
-            found = ", ".join(columns) or "an empty file"
-            # the name that is missing may be one that the user gave, or could give, under `task.columns`
-            hint = f": name yours with task.columns.{missing[0]}=COLUMN" if missing and columns else ""
-            raise DataError(
-                f"{path}: task {spec.kind} needs the columns slide and {' and '.join(names.values())}, found "
-                f"{found}{hint}"
-            )
-        rows = [
-            (line, {k: (v or "").strip() for k, v in row.items() if k})
-            for line, row in enumerate(reader, start=2)
-        ]
+    lines = read_cells(path)
+    columns = [name.strip().lower() for name in lines[0]] if lines else []
+    id_column = next((name for name in ID_COLUMNS if name in columns), None)
+    missing = [role for role, name in names.items() if name not in columns]
+    if id_column is None or missing:
+        found = ", ".join(columns) or "an empty file"
+        # the name that is missing may be one that the user gave, or could give, under `task.columns`
+        hint = f": name yours with task.columns.{missing[0]}=COLUMN" if missing and columns else ""
+        raise DataError(
+            f"{path}: task {spec.kind} needs the columns slide and {' and '.join(names.values())}, found "
+            f"{found}{hint}"
+        )
+    rows = []
+    for line, cells in enumerate(lines[1:], start=2):
+        if cells:  # a blank line has none
+            padded = [*cells, *[""] * len(columns)]
+            rows.append((line, {k: v.strip() for k, v in zip(columns, padded, strict=False) if k}))
     return rows, id_column, names
 
 

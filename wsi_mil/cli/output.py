@@ -33,6 +33,7 @@ def load_or_plan(
 
 def plan_text(plan: "RunPlan") -> str:
     """Return what a run would start from, one line per fact."""
+    from wsi_mil.io.tables import text_table
     from wsi_mil.run.plan import CohortPlan
     from wsi_mil.stages.table import STAGES
 
@@ -41,7 +42,7 @@ def plan_text(plan: "RunPlan") -> str:
     if isinstance(work, CohortPlan):
         lines.append(("synth", f"{work.slides} synthetic slides into {work.folder}"))
         lines += [(stage, "would run") for stage in STAGES]
-        return "\n".join(f"{name:<12} {text}" for name, text in lines)
+        return text_table(lines, least=(12, 0), gap=1)
     asked = f"{config.tiles.size_px} px at {config.tiles.mpp:g} µm/px"
     trained = ", ".join(work.trained) or "none"
     lines += [
@@ -52,8 +53,7 @@ def plan_text(plan: "RunPlan") -> str:
     ]
     if config.execution.cluster is not None:
         lines.append(("cluster", config.execution.cluster.describe()))
-    text = "\n".join(f"{name:<12} {value}" for name, value in lines)
-    return f"{text}\nconfiguration digest {plan.config_digest}"
+    return f"{text_table(lines, least=(12, 0), gap=1)}\nconfiguration digest {plan.config_digest}"
 
 
 def finish(summary: "RunSummary", folder: Path, quiet: bool = False) -> int:

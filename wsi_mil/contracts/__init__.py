@@ -1,1 +1,1 @@
-"""The frozen records that cross from one stage to the next. Validated on construction, trusted ever after."""
+"""The frozen records that stages pass to each other. Each is validated when it is made."""

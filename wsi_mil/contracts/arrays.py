@@ -1,4 +1,4 @@
-"""Names for the arrays of the house. Arrays are indexed [row = y, column = x]."""
+"""Names for arrays of the package. Images are indexed [row, column], that is [y, x]."""
 
 from typing import TypeAlias
 

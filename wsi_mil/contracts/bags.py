@@ -1,22 +1,34 @@
-"""Bags of instances, packed: one matrix and offsets; nothing is padded, so nothing can leak."""
+"""Bags of instances, packed into one matrix with offsets. Nothing is padded, so padding cannot change a result."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from wsi_mil.contracts.labels import Target
+from wsi_mil.contracts.record import Record, equal_values, require, require_name
 from wsi_mil.errors import DataError
 
 UNKNOWN = -1
 
 
-@dataclass(frozen=True)
-class Bag:
-    """One slide: features (N, D) float32, its label (class index, number, or (time, event)), its ids.
+@equal_values.register
+def _tensors(one: Tensor, other: object) -> bool:
+    """Compare type, shape and values, wherever the tensors are."""
+    if not isinstance(other, Tensor) or one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    a, b = one.detach().cpu(), other.detach().cpu()
+    return bool(((a == b) | (a.isnan() & b.isnan())).all())
 
-    `instance_labels` (N,) int64: 1 tumour, 0 not, -1 unknown; only the few slides that were annotated for training
-    have any.
+
+@dataclass(frozen=True, eq=False)
+class Bag(Record):
+    """The instances of one slide, with its label.
+
+    features (N, D): floating-point numbers, N at least 1.
+    label: class index, number, or (time, event).
+    instance_labels (N,) int64: 1 tumour, 0 not tumour, -1 unknown; None where no instance was labelled for training.
     """
 
     slide_id: str
@@ -26,35 +38,42 @@ class Bag:
     instance_labels: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.features.ndim != 2 or len(self.features) == 0:
-            raise DataError(
-                f"bag {self.slide_id!r} must hold at least one instance, got {tuple(self.features.shape)}"
-            )
-        if self.instance_labels is not None and self.instance_labels.shape != (len(self.features),):
-            raise DataError(
-                f"bag {self.slide_id!r} has {len(self.features)} instances and instance labels of shape "
-                f"{tuple(self.instance_labels.shape)}"
-            )
+        where = f"bag {self.slide_id!r}"
+        require_name(self.slide_id, where, "slide_id")
+        x = self.features
+        valid = x.ndim == 2 and len(x) > 0 and x.is_floating_point()
+        require(valid, where, "features", "floating-point (N, D) with at least one instance", x)
+        numbers = self.label if isinstance(self.label, tuple) else (self.label,)
+        valid = len(numbers) in (1, 2) and all(map(math.isfinite, numbers))
+        require(valid, where, "label", "a class index, a finite number, or (time, event)", self.label)
+        _check_instance_labels(self.instance_labels, len(x), where)
 
     def __len__(self) -> int:
         return len(self.features)
 
     @property
     def dim(self) -> int:
+        """Number of features of an instance."""
         return self.features.shape[1]
 
     def read_into(self, out: Tensor, start: int = 0) -> None:
-        """Copy instances from `start` on into out (n, D)."""
+        """Copy instances into out (n, D): the n instances from number `start` on."""
         out.copy_(self.features[start : start + len(out)])
 
 
-@dataclass(frozen=True)
-class PackedBags:
+def _check_instance_labels(labels: Tensor | None, instances: int, where: str) -> None:
+    valid = labels is None or (labels.shape == (instances,) and labels.dtype == torch.int64)
+    require(valid, where, "instance_labels", f"({instances},) int64, one per instance", labels)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedBags(Record):
     """B bags in one matrix: bag b is rows offsets[b] to offsets[b + 1].
 
-    features (ΣN, D); offsets (B + 1,) int64 on the CPU, from 0, strictly increasing; labels (B,) int64
-    (regression: (B,) float; survival: (B, 2) time and event);
-    instance_labels (ΣN,) int64 with -1 for unknown, or None where no bag has any.
+    features (ΣN, D): floating-point numbers.
+    offsets (B + 1,) int64 on the CPU: start at 0, increase strictly, end at ΣN.
+    labels (B,) int64; for regression (B,) float; for survival (B, 2) time and event.
+    instance_labels (ΣN,) int64: -1 for unknown; None where no bag has any.
 
     >>> packed = PackedBags.pack([Bag("a", torch.zeros(2, 3), 0), Bag("b", torch.ones(4, 3), 1)])
     >>> packed.offsets.tolist(), packed.labels.tolist(), packed.lengths
@@ -68,17 +87,19 @@ class PackedBags:
     instance_labels: Tensor | None = None
 
     def __post_init__(self) -> None:
-        offsets = self.offsets
-        if offsets.ndim != 1 or len(offsets) < 2 or int(offsets[0]) != 0 or bool((offsets.diff() <= 0).any()):
-            raise DataError(f"offsets must start at 0 and increase strictly, got {offsets.tolist()[:8]}")
-        if int(offsets[-1]) != len(self.features):
-            raise DataError(f"offsets end at {int(offsets[-1])} but there are {len(self.features)} instances")
-        if len(self.labels) != len(self) or len(self.slide_ids) != len(self):
-            raise DataError(f"{len(self)} bags, {len(self.labels)} labels, {len(self.slide_ids)} slide ids")
-        if self.instance_labels is not None and self.instance_labels.shape != (len(self.features),):
-            raise DataError(
-                f"{len(self.features)} instances, instance labels of shape {tuple(self.instance_labels.shape)}"
-            )
+        where = f"{len(self.slide_ids)} packed bags"
+        x, offsets = self.features, self.offsets
+        require(x.ndim == 2 and x.is_floating_point(), where, "features", "floating-point (N, D)", x)
+        valid = offsets.ndim == 1 and len(offsets) > 1 and offsets.dtype == torch.int64
+        require(valid, where, "offsets", "(B + 1,) int64 for at least one bag", offsets)
+        rising = int(offsets[0]) == 0 and bool((offsets.diff() > 0).all()) and int(offsets[-1]) == len(x)
+        expected = f"strictly increasing from 0 to the number of instances, {len(x)}"
+        require(rising, where, "offsets", expected, offsets[:8].tolist())
+        valid = self.labels.ndim in (1, 2) and len(self.labels) == len(self)
+        require(valid, where, "labels", f"one per bag, {len(self)}", self.labels)
+        valid = len(self.slide_ids) == len(self)
+        require(valid, where, "slide_ids", f"one per bag, {len(self)}", self.slide_ids)
+        _check_instance_labels(self.instance_labels, len(x), where)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -93,19 +114,19 @@ class PackedBags:
         return PackedBags(features, self.offsets, self.labels, self.slide_ids, self.instance_labels)
 
     def to(self, device: torch.device | str) -> "PackedBags":
-        """Return the bags on `device`; offsets stay on the CPU, where they are read as numbers."""
+        """Return the bags on `device`. Offsets stay on the CPU, where they are read as numbers."""
         if self.features.device == self.labels.device == torch.device(device):
             return self
-        marks = None if self.instance_labels is None else self.instance_labels.to(device)
+        labels = None if self.instance_labels is None else self.instance_labels.to(device)
         return PackedBags(
-            self.features.to(device), self.offsets, self.labels.to(device), self.slide_ids, marks
+            self.features.to(device), self.offsets, self.labels.to(device), self.slide_ids, labels
         )
 
     @classmethod
     def pack(cls, bags: list[Bag]) -> "PackedBags":
-        """Concatenate `bags` in their order."""
+        """Return `bags` packed in their order. Raises DataError if there is none."""
         if not bags:
-            raise DataError("no bag to pack")
+            raise DataError("no bag to pack: give at least one")
         return cls(
             torch.cat([bag.features for bag in bags]) if len(bags) > 1 else bags[0].features,
             torch.tensor([0] + [len(bag) for bag in bags]).cumsum(0),
@@ -116,7 +137,13 @@ class PackedBags:
 
 
 def pack_instance_labels(parts: list[tuple[int, Tensor | None]]) -> Tensor | None:
-    """Return the labels of bags with the lengths given, -1 for a bag without; None if no bag has any."""
+    """Return the instance labels (ΣN,) of bags, given as (number of instances, labels or None).
+
+    Bags without labels get -1 for each instance. Returns None if no bag has labels.
+
+    >>> pack_instance_labels([(2, None), (1, torch.tensor([1]))]).tolist()
+    [-1, -1, 1]
+    """
     if all(labels is None for _, labels in parts):
         return None
     return torch.cat([torch.full((n,), UNKNOWN) if labels is None else labels.long() for n, labels in parts])

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_mil.errors import DataError
+from wsi_mil.contracts.record import Record, above_zero, require, require_array, require_name
 
 
-@dataclass(frozen=True)
-class FeatureTable:
+@dataclass(frozen=True, eq=False)
+class FeatureTable(Record):
     """Row i describes tile i of the tile table with digest `tiles_digest`.
 
-    features (N, D) float16, finite; coords (N, 2) int32 level-0 px; readable (N,) bool: False where the slide's
-    file gave no pixels (such rows are zero and never enter a bag). `digest`: over features and readable.
+    features (N, D) float16, finite.
+    coords (N, 2) int32: upper left corners (x, y) in level-0 pixels.
+    readable (N,) bool: False where the slide's file gave no pixels; such rows are zero and never enter a bag.
+    mpp: µm per tile pixel. digest: of features and readable.
     """
 
     slide_id: str
@@ -27,11 +29,13 @@ class FeatureTable:
     digest: str
 
     def __post_init__(self) -> None:
+        where = f"features of slide {self.slide_id!r} by encoder {self.encoder!r}"
+        require_name(self.slide_id, where, "slide_id")
+        require_name(self.encoder, where, "encoder")
+        require(above_zero(self.mpp), where, "mpp", "positive", self.mpp)
+        require_array(self.coords, where, "coords", ("N", 2), np.int32)
         rows = len(self.coords)
-        if self.features.ndim != 2 or len(self.features) != rows or self.readable.shape != (rows,):
-            raise DataError(
-                f"features of slide {self.slide_id!r}: {self.features.shape} features and {self.readable.shape} "
-                f"flags for {rows} tiles; extract them again"
-            )
-        if not np.isfinite(self.features).all():
-            raise DataError(f"features of slide {self.slide_id!r} by {self.encoder!r} hold NaN or infinity")
+        require_array(self.readable, where, "readable", (rows,), np.bool_)
+        require_array(self.features, where, "features", (rows, "D"), np.float16)
+        finite = bool(np.isfinite(self.features).all())
+        require(finite, where, "features", "finite", "NaN or infinity", advice="extract them again")

@@ -1,7 +1,10 @@
-"""What is known of one slide before anything is learnt."""
+"""What is known of one slide before a model is trained."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from wsi_mil.contracts.record import Record, above_zero, require, require_name
 
 TaskKind = Literal["detection", "classification", "ordinal", "regression", "survival"]
 """What a label means: see `wsi_mil.tasks`."""
@@ -19,10 +22,12 @@ def is_positive(label: int) -> bool:
 
 
 @dataclass(frozen=True)
-class SlideLabel:
-    """`label`: the class index; `value`: the number (regression) or (time, event) (survival).
+class SlideLabel(Record):
+    """The label of one slide.
 
-    Both are None where the slide is not labelled. `mpp`: an override in µm/px.
+    label: the class index. value: the number (regression) or (time, event) (survival).
+    Both are None where the slide is not labelled.
+    mpp: µm per level-0 pixel, or (x, y), in place of what the slide's file says.
     """
 
     slide_id: str
@@ -32,6 +37,17 @@ class SlideLabel:
     split: str = ""
     mpp: float | tuple[float, float] | None = None
     value: float | tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        where = f"label of slide {self.slide_id!r}"
+        require_name(self.slide_id, where, "slide_id")
+        require(self.label is None or self.label >= 0, where, "label", "a class index from 0 on", self.label)
+        mpp = self.mpp if isinstance(self.mpp, tuple) else (self.mpp,)
+        valid = all(number is None or above_zero(number) for number in mpp)
+        require(valid, where, "mpp", "positive", self.mpp)
+        value = self.value if isinstance(self.value, tuple) else (self.value,)
+        valid = all(number is None or math.isfinite(number) for number in value)
+        require(valid, where, "value", "finite", self.value)
 
     @property
     def target(self) -> Target | None:

@@ -1,20 +1,28 @@
-"""What an expert (or the synthetic truth) outlined."""
+"""A lesion as an expert, or the synthetic truth, outlined it."""
 
 from dataclasses import dataclass
 
 from shapely import MultiPolygon
 
-from wsi_mil.errors import DataError
+from wsi_mil.contracts.record import Record, require, require_name
 
 
 @dataclass(frozen=True)
-class Lesion:
-    """One lesion: polygons with holes in level-0 pixels, its class, its slide."""
+class Lesion(Record):
+    """One lesion of a slide: the class that it was given, and its outline.
+
+    geometry: polygons, holes allowed, in level-0 pixels; valid and not empty.
+    """
 
     slide_id: str
     label: str
     geometry: MultiPolygon
 
     def __post_init__(self) -> None:
-        if self.geometry.is_empty or not self.geometry.is_valid:
-            raise DataError(f"lesion {self.label!r} of slide {self.slide_id!r} is empty or crosses itself")
+        where = f"lesion {self.label!r} of slide {self.slide_id!r}"
+        require_name(self.slide_id, where, "slide_id")
+        outline = self.geometry
+        valid = isinstance(outline, MultiPolygon)
+        valid = valid and outline.is_valid and not outline.is_empty
+        expected = "a MultiPolygon that is not empty and does not cross itself"
+        require(valid, where, "geometry", expected, outline)

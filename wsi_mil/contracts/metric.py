@@ -3,14 +3,15 @@
 import math
 from dataclasses import dataclass
 
-from wsi_mil.errors import DataError
+from wsi_mil.contracts.record import Record, require, require_name
 
 
 @dataclass(frozen=True)
-class Interval:
-    """`low` to `high` at confidence `level`, and the method that gave it.
+class Interval(Record):
+    """A confidence interval from `low` to `high`.
 
-    `draws`: the resamples on which a bootstrap found the metric defined. If these are too few, both limits are NaN.
+    method: the name of what computed it. level: its confidence, between 0 and 1.
+    draws: the number of bootstrap samples in which the metric was defined. If they are too few, both limits are NaN.
     """
 
     low: float
@@ -19,15 +20,27 @@ class Interval:
     level: float = 0.95
     draws: int = 0
 
+    def __post_init__(self) -> None:
+        where = f"interval by {self.method!r}"
+        require_name(self.method, where, "method")
+        undefined = math.isnan(self.low) and math.isnan(self.high)
+        expected = f"at most high ({self.high}), or NaN like it"
+        require(undefined or self.low <= self.high, where, "low", expected, self.low)
+        require(0 < self.level < 1, where, "level", "between 0 and 1", self.level)
+        require(self.draws >= 0, where, "draws", "0 or more", self.draws)
+
     @property
     def defined(self) -> bool:
+        """Whether the limits are known."""
         return not (math.isnan(self.low) or math.isnan(self.high))
 
 
 @dataclass(frozen=True)
-class Metric:
-    """`value` is NaN exactly where the metric is undefined; `reason` then says why. `n`: how many slides, tiles or
-    lesions it was computed from.
+class Metric(Record):
+    """The value of a metric.
+
+    value: NaN exactly where the metric is undefined; `reason` then says why.
+    n: the number of slides, tiles or lesions that it was computed from.
 
     >>> Metric(math.nan, reason="one class only", n=4).defined
     False
@@ -39,11 +52,12 @@ class Metric:
     n: int = 0
 
     def __post_init__(self) -> None:
-        if math.isnan(self.value) != bool(self.reason):
-            raise DataError(
-                f"a metric has a reason exactly where it is undefined: {self.value} with {self.reason!r}"
-            )
+        where = f"metric of value {self.value}"
+        expected = "given exactly where the value is NaN"
+        require(math.isnan(self.value) == bool(self.reason), where, "reason", expected, self.reason)
+        require(self.n >= 0, where, "n", "0 or more", self.n)
 
     @property
     def defined(self) -> bool:
+        """Whether there is a value."""
         return not math.isnan(self.value)

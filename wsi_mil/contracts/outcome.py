@@ -1,17 +1,22 @@
-"""What became of one slide in one stage; failures included, one row each."""
+"""How one stage ended for one slide. Failures are outcomes, too: each slide has one row per stage."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, cast, get_args
 
-from wsi_mil.errors import DataError
+from wsi_mil.contracts.record import Record, require, require_name
 
 Status = Literal["done", "empty", "failed", "skipped"]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """`reason` is required for failed and skipped; `counts` are numbers such as tiles or unreadable tiles.
-    `reused`: nothing had to be done (not written down)."""
+class Outcome(Record):
+    """How one stage ended for one slide.
+
+    reason: why, required for failed and skipped. counts: numbers such as tiles or unreadable tiles.
+    digest: of what the stage wrote. seconds: how long it took.
+    reused: whether the files were up to date already; not written to the table.
+    """
 
     slide_id: str
     stage: str
@@ -23,12 +28,18 @@ class Outcome:
     reused: bool = False
 
     def __post_init__(self) -> None:
-        if self.status in ("failed", "skipped") and not self.reason:
-            raise DataError(
-                f"outcome of {self.slide_id!r} in {self.stage!r} is {self.status} without a reason"
-            )
+        where = f"outcome of slide {self.slide_id!r} in stage {self.stage!r}"
+        require_name(self.slide_id, where, "slide_id")
+        require_name(self.stage, where, "stage")
+        require(self.status in get_args(Status), where, "status", f"one of {get_args(Status)}", self.status)
+        explained = self.status in ("done", "empty") or self.reason != ""
+        require(explained, where, "reason", f"given where the status is {self.status}", self.reason)
+        valid = all(n >= 0 and n == int(n) for n in self.counts.values())
+        require(valid, where, "counts", "whole numbers, 0 or more", self.counts)
+        require(self.seconds >= 0, where, "seconds", "0 or more", self.seconds)
 
     def as_row(self) -> dict[str, str]:
+        """Return the outcome as text by column, for outcomes.csv."""
         row = {
             key: str(value)
             for key, value in asdict(self).items()
@@ -39,14 +50,15 @@ class Outcome:
         return row
 
     @classmethod
-    def from_row(cls, row: dict[str, str]) -> "Outcome":
+    def from_row(cls, row: Mapping[str, str]) -> "Outcome":
+        """Return the outcome that `as_row` gave. Raises DataError if a value is wrong."""
         counts = dict(pair.split("=") for pair in row["counts"].split())
         return cls(
-            row["slide_id"],
-            row["stage"],
-            row["status"],  # type: ignore[arg-type]
-            row["reason"],
-            {name: int(number) for name, number in counts.items()},
-            row["digest"],
-            float(row["seconds"]),
+            slide_id=row["slide_id"],
+            stage=row["stage"],
+            status=cast(Status, row["status"]),  # checked on construction
+            reason=row["reason"],
+            counts={name: int(number) for name, number in counts.items()},
+            digest=row["digest"],
+            seconds=float(row["seconds"]),
         )

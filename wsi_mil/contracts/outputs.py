@@ -1,37 +1,39 @@
 """What every aggregator returns."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from torch import Tensor
 
 from wsi_mil.contracts.bags import PackedBags
-from wsi_mil.errors import DataError
-
-ScoreKind = Literal["attention", "logit", "probability", "value"]
-"""What instance scores are. "value": an output of a task other than detection, which has no common scale."""
+from wsi_mil.contracts.record import Record, require
+from wsi_mil.contracts.score_kinds import SCORE_KINDS
 
 
-@dataclass(frozen=True)
-class AggregatorOutput:
-    """bag_logits (B, C): C = 1 for a sigmoid head, else one per class. instance_scores (ΣN,): higher is more
-    suspicious; `score_kind` says whether they are attention (sums to 1 in a bag), logits or probabilities.
-    `bags`: what it was computed from; a loss over instances needs the offsets."""
+@dataclass(frozen=True, eq=False)
+class AggregatorOutput(Record):
+    """The outputs of a model for B bags of ΣN instances.
+
+    bags: what they were computed from; a loss over instances needs the offsets.
+    bag_logits (B, C): C is 1 for a sigmoid head, else the number of classes.
+    instance_scores (ΣN,): higher is more suspicious.
+    score_kind: the name of what they are, see `wsi_mil.contracts.score_kinds`; attention sums to 1 in each bag.
+    extras: further tensors by name, for the losses of one method.
+    """
 
     bags: PackedBags
     bag_logits: Tensor
     instance_scores: Tensor
-    score_kind: ScoreKind
+    score_kind: str
     extras: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        bags, instances = len(self.bags), len(self.bags.features)
-        if (
-            self.bag_logits.ndim != 2
-            or len(self.bag_logits) != bags
-            or self.instance_scores.shape != (instances,)
-        ):
-            raise DataError(
-                f"expected bag_logits ({bags}, C) and instance_scores ({instances},), got "
-                f"{tuple(self.bag_logits.shape)} and {tuple(self.instance_scores.shape)}"
-            )
+        where, bags, logits = "aggregator output", len(self.bags), self.bag_logits
+        valid = logits.ndim == 2 and len(logits) == bags and logits.shape[1] >= 1
+        require(valid, where, "bag_logits", f"({bags}, C)", logits)
+        instances = (len(self.bags.features),)
+        valid = self.instance_scores.shape == instances
+        require(valid, where, "instance_scores", f"{instances}, one per instance", self.instance_scores)
+        valid, kinds = self.score_kind in SCORE_KINDS, ", ".join(SCORE_KINDS)
+        require(valid, where, "score_kind", f"one of {kinds}", self.score_kind)
+        valid = all(isinstance(value, Tensor) for value in self.extras.values())
+        require(valid, where, "extras", "tensors", {name: type(v) for name, v in self.extras.items()})

@@ -1,10 +1,11 @@
-"""How files are written for QuPath: in which form, and in which frame."""
+"""How files are written for QuPath: for which version, and with which origin of coordinates."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import field_validator
 
+from wsi_mil.contracts.record import Record, require
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError
@@ -14,9 +15,13 @@ QuPathVersion = Literal["0.3", "0.4"]
 
 
 class QuPathSpec(Spec):
-    """`version`: 0.4 is read by QuPath 0.4 and later, 0.3 by 0.3.x. `bounds`: whether QuPath crops slides to their
-    `openslide.bounds-*`: `auto` where a slide has all four (what QuPath does), `on` demands them, `off` for slides that
-    are opened with `--no-crop`. Files without a note of their own are read in the same frame."""
+    """Settings of the files for QuPath.
+
+    version: "0.4" is read by QuPath 0.4 and later, "0.3" by QuPath 0.3.x.
+    bounds: whether QuPath crops slides to their `openslide.bounds-*`. "auto": where a slide has all four, as QuPath
+    does. "on": always; a slide without them is an error. "off": never, for slides opened with `--no-crop`.
+    A file that is read and does not say its own origin is taken to have this one.
+    """
 
     version: QuPathVersion = "0.4"
     bounds: BoundsMode = "auto"
@@ -29,21 +34,30 @@ class QuPathSpec(Spec):
     @field_validator("bounds", mode="before")
     @classmethod
     def _as_word(cls, value: object) -> object:
-        return (
-            {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
-        )  # YAML reads on as true
+        if isinstance(value, bool):  # YAML reads on as true
+            return "on" if value else "off"
+        return value
 
 
 @dataclass(frozen=True)
-class QuPathFrame:
-    """The image as QuPath shows it: QuPath's (x, y) = level-0 (x, y) - offset (rules Q34 to Q39)."""
+class QuPathFrame(Record):
+    """The image as QuPath shows it: QuPath's (x, y) is level-0 (x, y) - offset (rules Q34 to Q39).
+
+    offset_px: (x, y) and size_px: (width, height), both in level-0 pixels.
+    """
 
     mode: BoundsMode
     offset_px: tuple[int, int]
     size_px: tuple[int, int]
 
+    def __post_init__(self) -> None:
+        where, modes = "QuPath frame", get_args(BoundsMode)
+        require(self.mode in modes, where, "mode", f"one of {modes}", self.mode)
+        require(min(self.offset_px) >= 0, where, "offset_px", "0 or more", self.offset_px)
+        require(min(self.size_px) >= 1, where, "size_px", "1 or more", self.size_px)
+
     def header(self) -> dict[str, Any]:
-        """Return what a file says of its frame."""
+        """Return the frame as the header of a file states it."""
         return {
             "bounds_mode": self.mode,
             "bounds_offset_px": list(self.offset_px),
@@ -56,7 +70,7 @@ def qupath_frame(info: SlideInfo, mode: BoundsMode = "auto") -> QuPathFrame:
     bounds = info.bounds
     if bounds is None and mode == "on":
         raise ConfigError(
-            f"slide {info.slide_id!r} has no openslide.bounds-*, and qupath.bounds=on demands them: use auto or off"
+            f"slide {info.slide_id!r} has no openslide.bounds-*, which qupath.bounds=on requires: use auto or off"
         )
     if bounds is None or mode == "off":
         return QuPathFrame(mode, (0, 0), (info.width_px, info.height_px))

@@ -1,4 +1,4 @@
-"""Scores of slides and tiles, and points that claim a lesion."""
+"""Scores of slides and of their tiles, and detections: points at which a model places a lesion."""
 
 import math
 from dataclasses import dataclass
@@ -8,21 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_mil.contracts.labels import is_positive
+from wsi_mil.contracts.record import Record, require, require_array, require_name
+from wsi_mil.contracts.score_kinds import SCORE_KINDS, ScoreKind, ranks
 from wsi_mil.errors import DataError
 
 DetectionMethod = Literal["maxima", "components", "tiles"]
-ATTENTION_THRESHOLD = 0.5
-"""Of the slide's largest weight: attention has no unit in which a threshold could be chosen."""
+ROUNDING = 1e-4
+"""How far a score in single precision may lie beyond the ends of its range."""
 
 
-@dataclass(frozen=True)
-class SlideScores:
-    """One slide as one model sees it.
+@dataclass(frozen=True, eq=False)
+class SlideScores(Record):
+    """What one model says about one slide and its tiles.
 
-    probability: of the positive class (with more than two classes: of any class but the first); NaN for tasks other
-    than detection, which have a `prediction` instead: the index of the most probable class, a value or a risk.
-    tile_scores (N,) float32, NaN where a tile could not be read; `score_kind`: attention, logit or probability.
-    coords (N, 2) int32 level-0 px. The digests say which tile table, features and checkpoint they belong to.
+    probability: of the positive class; with more than two classes, of any class but the first. NaN for tasks other
+    than detection, which have a prediction instead.
+    prediction: the index of the most probable class, a value or a risk; None for detection.
+    tile_scores (N,) float32: NaN where a tile could not be read.
+    score_kind: the name of what they are, see `wsi_mil.contracts.score_kinds`.
+    coords (N, 2) int32: upper left corners of the tiles (x, y), in level-0 pixels.
+    The digests identify the tile table, the features and the model.
     """
 
     slide_id: str
@@ -37,58 +42,94 @@ class SlideScores:
     prediction: float | None = None
 
     def __post_init__(self) -> None:
-        if self.tile_scores.shape != (len(self.coords),):
-            raise DataError(
-                f"scores of {self.slide_id!r}: {self.tile_scores.shape} for {len(self.coords)} tiles"
-            )
-        _check_prediction(f"scores of {self.slide_id!r}", self.probability, self.prediction)
+        where = f"scores of slide {self.slide_id!r}"
+        require_name(self.slide_id, where, "slide_id")
+        _check_prediction(where, self.probability, self.prediction)
+        valid = all(-ROUNDING <= p <= 1 + ROUNDING for p in self.class_probabilities)
+        require(valid, where, "class_probabilities", "from 0 to 1", self.class_probabilities)
+        kinds = ", ".join(SCORE_KINDS)
+        require(self.score_kind in SCORE_KINDS, where, "score_kind", f"one of {kinds}", self.score_kind)
+        require_array(self.coords, where, "coords", ("N", 2), np.int32)
+        require_array(self.tile_scores, where, "tile_scores", (len(self.coords),), np.float32)
+        known = self.tile_scores[~np.isnan(self.tile_scores)]
+        low, high = self.kind.lowest, self.kind.highest
+        if len(known):
+            valid = bool(np.isfinite(known).all())
+            valid &= bool(known.min() >= low - ROUNDING and known.max() <= high + ROUNDING)
+            expected = f"finite or NaN, from {low:g} to {high:g}"
+            require(valid, where, "tile_scores", expected, (float(known.min()), float(known.max())))
 
-    def tile_probabilities(self) -> NDArray[np.float32]:
-        """Return tile scores on [0, 1]: logits through the sigmoid, attention divided by its largest value, values as
-        their rank among the slide's tiles.
+    @property
+    def kind(self) -> ScoreKind:
+        """What the tile scores are, and how they are named in files."""
+        return SCORE_KINDS[self.score_kind]
 
-        Only the first is a probability in the model's sense; the others rank the tiles of one slide.
+    def tile_scores01(self) -> NDArray[np.float32]:
+        """Return the tile scores as values from 0 to 1 (N,): probabilities only if `kind.is_probability`."""
+        return self.kind.scale(self.tile_scores.astype(np.float64)).astype(np.float32)
+
+    def comparable_scores(self) -> NDArray[np.float64]:
+        """Return tile scores (N,) that can be ranked together with those of other slides, see `ScoreKind`."""
+        return self.kind.comparable(self.tile_scores.astype(np.float64))
+
+    def called_tiles(self, threshold: float) -> NDArray[np.bool_]:
+        """Return (N,): which tiles the model calls positive. threshold: that of slides, chosen on validation.
+
+        A tile probability must reach the threshold. An attention weight must be above 1 / N, which is the weight of
+        every tile if all were equal.
         """
-        scores = self.tile_scores.astype(np.float64)
-        if self.score_kind == "logit":
-            return (1 / (1 + np.exp(-np.clip(scores, -60, 60)))).astype(np.float32)
-        if self.score_kind == "value":
-            return self.tile_ranks()
-        if self.score_kind == "attention":
-            top = np.nanmax(scores) if np.isfinite(scores).any() else 1.0
-            return (scores / (top or 1.0)).astype(np.float32)
-        return scores.astype(np.float32)
+        if self.kind.is_probability:
+            return self.tile_scores01() >= threshold
+        return self.tile_scores > 1 / max(int(np.isfinite(self.tile_scores).sum()), 1)
+
+    def suspicion(self) -> NDArray[np.float32]:
+        """Return how suspicious each tile is (N,): from 0 to 1, and comparable between slides.
+
+        A tile probability is its own measure. Attention reaches its largest weight in a normal slide, too: its
+        score01 is multiplied by the slide's probability.
+        """
+        values = self.tile_scores01()
+        return values if self.kind.is_probability else values * np.float32(self.probability)
 
     def tile_ranks(self) -> NDArray[np.float32]:
-        """Return the share of the slide's tiles that score at most as high, (N,) in (0, 1], ties averaged; NaN stays NaN."""
-        from scipy.stats import rankdata
+        """Return the fraction of the slide's tiles that score at most as high (N,): above 0, up to 1.
 
-        finite = np.isfinite(self.tile_scores)
-        ranks = np.full(len(self.tile_scores), np.nan, np.float32)
-        ranks[finite] = rankdata(self.tile_scores[finite]) / max(int(finite.sum()), 1)
-        return ranks
+        Ties share their mean rank; NaN stays NaN.
+        """
+        return ranks(self.tile_scores.astype(np.float64)).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Detection:
-    """A point that claims a lesion: level-0 pixels and a probability."""
+class Detection(Record):
+    """A point at which a model places a lesion.
+
+    x0_px, y0_px: level-0 pixels. score01: how sure the model is, from 0 to 1; a probability where the model's tile
+    scores are (`ScoreKind.is_probability`).
+    """
 
     slide_id: str
     x0_px: float
     y0_px: float
-    probability: float
+    score01: float
+
+    def __post_init__(self) -> None:
+        where = f"detection of slide {self.slide_id!r}"
+        require_name(self.slide_id, where, "slide_id")
+        require(math.isfinite(self.x0_px), where, "x0_px", "finite", self.x0_px)
+        require(math.isfinite(self.y0_px), where, "y0_px", "finite", self.y0_px)
+        require(math.isfinite(self.score01), where, "score01", "finite", self.score01)
 
 
 PARTS = ("train", "val", "test", "unlabelled")
 
 
 @dataclass(frozen=True)
-class SlideScoreRow:
+class SlideScoreRow(Record):
     """One slide's row of scores/<model>/slides.parquet.
 
     fold: number of the model that scored the slide. part: the slide's part of that fold's split, or "unlabelled".
     label: class index, None where the slide has no label. predicted: whether probability >= threshold.
-    tiles: number of tiles. The digests say which tile table, features and model the scores belong to.
+    tiles: number of tiles. The digests identify the tile table, the features and the model.
 
     Tasks other than detection have NaN for probability and threshold, and instead
     prediction: the index of the most probable class, a value or a risk;
@@ -114,17 +155,19 @@ class SlideScoreRow:
 
     def __post_init__(self) -> None:
         where = f"slide scores of {self.slide_id!r}"
-        if self.part not in PARTS:
-            raise DataError(f"{where}: part must be one of {', '.join(PARTS)}, got {self.part!r}")
+        require_name(self.slide_id, where, "slide_id")
+        require(self.part in PARTS, where, "part", f"one of {', '.join(PARTS)}", self.part)
         _check_prediction(where, self.probability, self.prediction)
-        if self.prediction is None and math.isnan(self.threshold):
-            raise DataError(f"{where}: the threshold is NaN")
-        if self.prediction is not None and not math.isnan(self.threshold):
-            raise DataError(f"{where}: detection, and only detection, has a threshold; got {self.threshold}")
-        if min(self.fold, self.tiles, 0 if self.label is None else self.label) < 0:
-            raise DataError(
-                f"{where}: fold, tiles and label must not be negative, got {self.fold}, {self.tiles}, {self.label}"
-            )
+        expected = "a number for detection and NaN for any other task"
+        valid = math.isnan(self.threshold) == (self.prediction is not None)
+        require(valid, where, "threshold", expected, self.threshold)
+        valid = all(map(math.isfinite, self.target))
+        require(valid, where, "target", "finite", self.target)
+        valid = all(-ROUNDING <= p <= 1 + ROUNDING for p in self.class_probabilities)
+        require(valid, where, "class_probabilities", "from 0 to 1", self.class_probabilities)
+        for field in ("fold", "tiles", "label"):
+            value = getattr(self, field)
+            require(value is None or value >= 0, where, field, "0 or more", value)
 
     @property
     def labelled(self) -> bool:
@@ -150,20 +193,19 @@ class SlideScoreRow:
 
 
 def _check_prediction(where: str, probability: float, prediction: float | None) -> None:
-    """Raise DataError unless there is a probability in [0, 1] or a finite prediction, and not both."""
-    if prediction is None and not 0 <= probability <= 1:
-        raise DataError(f"{where}: probability must lie in [0, 1], got {probability}")
-    if prediction is not None and not (math.isfinite(prediction) and math.isnan(probability)):
-        raise DataError(
-            f"{where}: expected a finite prediction and no probability, got {prediction} and {probability}"
-        )
+    """Raise DataError unless there is a probability from 0 to 1 or a finite prediction, and not both."""
+    if prediction is None:
+        require(0 <= probability <= 1, where, "probability", "from 0 to 1", probability)
+        return
+    require(math.isfinite(prediction), where, "prediction", "finite", prediction)
+    require(math.isnan(probability), where, "probability", "NaN beside a prediction", probability)
 
 
 @dataclass(frozen=True)
-class SlideScoresHeader:
-    """What scores/<model>/slides.parquet says of itself.
+class SlideScoresHeader(Record):
+    """The header of scores/<model>/slides.parquet.
 
-    model: the model's name. split_digest: of the split that named the parts, empty for predictions of new slides.
+    model: the model's name. split_digest: of the split that names the parts, empty for predictions of new slides.
     folds: number of models that scored. task: the name of the task (`task.kind` of the configuration).
     """
 
@@ -173,7 +215,7 @@ class SlideScoresHeader:
     task: str = "detection"
 
     def __post_init__(self) -> None:
-        if self.folds < 1:
-            raise DataError(
-                f"slide scores of model {self.model!r}: folds must be at least 1, got {self.folds}"
-            )
+        where = f"slide scores of model {self.model!r}"
+        require_name(self.model, where, "model")
+        require(self.folds >= 1, where, "folds", "1 or more", self.folds)
+        require_name(self.task, where, "task")

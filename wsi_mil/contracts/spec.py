@@ -1,4 +1,4 @@
-"""What a stage was asked to do: a frozen, strict record with a digest, which travels with what it produced."""
+"""The settings of a stage: an immutable record with a digest, which is stored with what the stage writes."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -6,7 +6,7 @@ from wsi_mil.io.files import digest_json
 
 
 class Spec(BaseModel):
-    """Base of every stage's settings: unknown keys are refused, values are checked, nothing changes later."""
+    """Base of the settings of each stage: unknown keys and wrong values are refused, nothing can be changed later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""Where the tissue is."""
+"""Where the tissue of a slide is."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,17 @@ import numpy as np
 from shapely import MultiPolygon
 
 from wsi_mil.contracts.arrays import Mask
-from wsi_mil.errors import DataError
+from wsi_mil.contracts.record import Record, above_zero, require, require_array, require_name
 
 
-@dataclass(frozen=True)
-class TissueMask:
-    """A boolean raster of tissue whose pixel (0, 0) begins at level-0 pixel (0, 0). Empty is legal.
+@dataclass(frozen=True, eq=False)
+class TissueMask(Record):
+    """The tissue of a slide, which may be none.
 
-    `scale_x_px`, `scale_y_px`: level-0 pixels per mask pixel. `polygons`: the same tissue in level-0 pixels.
-    `source`: 'otsu', 'threshold', 'whole' or 'user' (edited polygons).
+    mask (rows, columns) bool: pixel (0, 0) begins at level-0 pixel (0, 0).
+    scale_x_px, scale_y_px: level-0 pixels per mask pixel. mpp: µm per mask pixel.
+    polygons: the same tissue in level-0 pixels.
+    source: what found it: "otsu", "threshold", "whole" or "user" (polygons that a person drew or changed).
     """
 
     mask: Mask
@@ -25,9 +27,11 @@ class TissueMask:
     source: str
 
     def __post_init__(self) -> None:
-        if self.mask.ndim != 2 or self.mask.dtype != np.bool_:
-            raise DataError(f"a tissue mask is a 2-D boolean array, got {self.mask.ndim}-D {self.mask.dtype}")
-        if min(self.scale_x_px, self.scale_y_px, self.mpp) <= 0:
-            raise DataError(
-                f"scale of a tissue mask must be positive, got {self.scale_x_px}, {self.scale_y_px} px"
-            )
+        where = f"tissue mask from {self.source!r}"
+        require_array(self.mask, where, "mask", ("rows", "columns"), np.bool_)
+        for field in ("scale_x_px", "scale_y_px", "mpp"):
+            value = getattr(self, field)
+            require(above_zero(value), where, field, "positive", value)
+        valid = isinstance(self.polygons, MultiPolygon)
+        require(valid, where, "polygons", "a MultiPolygon", self.polygons)
+        require_name(self.source, where, "source")

@@ -34,5 +34,5 @@ def read_detections(path: Path) -> list[Detection]:
 
 def write_detections(path: Path, detections: Iterable[Detection]) -> None:
     """Write the file that the script reads, also where there is no detection: a slide without file is not counted by it."""
-    lines = [f"{d.probability!r},{math.floor(d.x0_px)},{math.floor(d.y0_px)}\n" for d in detections]
+    lines = [f"{d.score01!r},{math.floor(d.x0_px)},{math.floor(d.y0_px)}\n" for d in detections]
     write_text(path, "".join(lines))

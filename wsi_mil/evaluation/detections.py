@@ -22,7 +22,7 @@ def find_detections(
     on. components: tiles that touch, by a side or a corner, make one point, the mean of their centres, with their
     largest probability; the point may lie outside a bent component. tiles: the centre of every tile.
     """
-    probability = scores.tile_probabilities()
+    probability = scores.tile_scores01()
     alive = np.isfinite(probability) & (probability > min_probability)
     if not alive.any():
         return []
@@ -116,13 +116,6 @@ def _components(
     largest = np.full(count, -np.inf)
     np.maximum.at(largest, group, values)
     return points, largest
-
-
-def suspicion(scores: SlideScores) -> NDArray[np.float32]:
-    """Return how suspicious each tile is (N,), 0 to 1, comparable between slides: its probability; attention, which reaches its largest
-    weight in a normal slide, too: its share of that weight times the slide's probability."""
-    found = scores.tile_probabilities()
-    return found * np.float32(scores.probability) if scores.score_kind == "attention" else found
 
 
 def detections_of(scores: SlideScores, table: TileTable, spec: EvaluationSpec) -> list[Detection]:

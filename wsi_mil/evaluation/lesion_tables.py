@@ -1,10 +1,13 @@
 """Lesions and false positives of a model, as rows of lesions.csv and false_positives.csv."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
+from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.evaluation.results import SizeClass
 from wsi_mil.evaluation.truth import HeldOutSlide
+from wsi_mil.io.tables import Row
 
 # upper limits of length in µm, as in pN stages: isolated tumour cells, micrometastases, macrometastases
 SIZES = (("up to 0.2 mm", 200.0), ("0.2 to 2 mm", 2000.0), ("over 2 mm", float("inf")))
@@ -15,8 +18,8 @@ class LesionRow:
     """One lesion as FROC counts it: its centre in level-0 pixels and its length (major axis).
 
     counted: False for isolated tumour cells, which FROC ignores together with the detections on them.
-    probability: of the best detection on it, 0 without one. threshold: of the slide's tiles.
-    found: whether it counts and `probability` reaches `threshold`.
+    score01: of the best detection on it, 0 without one. threshold: of the slide's tiles.
+    found: whether it counts and `score01` reaches `threshold`.
     """
 
     slide_id: str
@@ -24,7 +27,7 @@ class LesionRow:
     y0_px: float
     length_um: float
     counted: bool
-    probability: float
+    score01: float
     threshold: float
     found: bool
 
@@ -36,7 +39,7 @@ class FalsePositiveRow:
     slide_id: str
     x0_px: float
     y0_px: float
-    probability: float
+    score01: float
     threshold: float
 
 
@@ -49,7 +52,7 @@ def lesion_rows(slides: Sequence[HeldOutSlide]) -> list[LesionRow]:
             y0_px=round(lesion.y0_px, 1),
             length_um=round(lesion.length_um, 1),
             counted=not lesion.isolated,
-            probability=lesion.probability,
+            score01=lesion.probability,
             threshold=slide.threshold,
             found=not lesion.isolated and lesion.probability >= slide.threshold,
         )
@@ -57,6 +60,24 @@ def lesion_rows(slides: Sequence[HeldOutSlide]) -> list[LesionRow]:
         for lesion in slide.lesions
     ]
     return sorted(rows, key=lambda row: (row.length_um, row.slide_id))
+
+
+def csv_table(
+    row_type: type[Any], rows: Iterable[LesionRow | FalsePositiveRow], slides: Sequence[HeldOutSlide]
+) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns and the cells of a CSV file of `rows`.
+
+    The column of score01 has the name that the kind of the slides' tile scores gives it, such as `probability`.
+    """
+    kinds = {score_kind(slide.tiles.score_kind).column for slide in slides} or {"probability"}
+    names = {"score01": min(kinds)} if len(kinds) == 1 else {}
+    columns = [names.get(field.name, field.name) for field in fields(row_type)]
+    return columns, [list(asdict(row).values()) for row in rows]
+
+
+def score01_of(row: Row) -> float:
+    """Return score01 of a row of lesions.csv or false_positives.csv, whatever its column is called."""
+    return row.number("score01" if "score01" in row else "probability")
 
 
 def found_by_size(rows: Sequence[LesionRow]) -> tuple[SizeClass, ...]:
@@ -72,9 +93,9 @@ def found_by_size(rows: Sequence[LesionRow]) -> tuple[SizeClass, ...]:
 def false_positive_rows(slides: Sequence[HeldOutSlide]) -> list[FalsePositiveRow]:
     """Return the false positives at the slides' tile thresholds, most probable first."""
     rows = [
-        FalsePositiveRow(slide.slide_id, found.x0_px, found.y0_px, found.probability, slide.threshold)
+        FalsePositiveRow(slide.slide_id, found.x0_px, found.y0_px, found.score01, slide.threshold)
         for slide in slides
         for number in slide.matches.false_positive_rows
-        if (found := slide.detections[number]).probability >= slide.threshold
+        if (found := slide.detections[number]).score01 >= slide.threshold
     ]
-    return sorted(rows, key=lambda row: (-row.probability, row.slide_id, row.y0_px, row.x0_px))
+    return sorted(rows, key=lambda row: (-row.score01, row.slide_id, row.y0_px, row.x0_px))

@@ -12,6 +12,7 @@ from wsi_mil.errors import DataError
 from wsi_mil.evaluation.intervals import Statistic, bootstrap_interval
 from wsi_mil.evaluation.observations import Observations, Rows
 from wsi_mil.evaluation.paired import PairedDifference, paired_bootstrap
+from wsi_mil.evaluation.rank_metrics import RankMetric
 from wsi_mil.evaluation.table import Level, MetricEntry, listed_metrics, metrics_at
 from wsi_mil.randomness import named_generator
 
@@ -143,6 +144,14 @@ def why_undefined(entry: MetricEntry, data: Observations, task: TaskKind) -> str
 
 
 def _statistic(entry: MetricEntry, data: Observations) -> Statistic:
+    """Return the function from numbers of slides to the metric of these slides."""
+    if isinstance(entry.function, RankMetric):
+        truths, scores = (
+            [np.asarray(data.column(name, np.array([row]))) for row in data.everything()]
+            for name in ("truth", "scores")
+        )
+        return entry.function.over_draws(truths, scores)
+
     def statistic(rows: Rows) -> float:
         return float(entry.function(**{need: data.column(need, rows) for need in entry.needs}))
 

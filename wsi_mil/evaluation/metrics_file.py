@@ -127,8 +127,7 @@ def metrics_json(found: MetricsFile) -> dict[str, Any]:
     return whole
 
 
-def calibration_json(found: SlideResult) -> dict[str, Any]:
-    """Return the `calibration` of metrics.json, which the figure of curves shows as well."""
+def _calibration(found: SlideResult) -> dict[str, Any]:
     brier = found.metrics["brier"]
     keys = {"start": "from", "stop": "to", "fraction_positive": "share_positive"}
     bins = [
@@ -166,7 +165,7 @@ def _slide(found: SlideResult) -> dict[str, Any]:
         "n": found.n,
         "n_positive": found.n_positive,
         "confusion": asdict(found.confusion),
-        "calibration": calibration_json(found),
+        "calibration": _calibration(found),
         "thresholds": found.thresholds,
     }
     if found.delong is not None:

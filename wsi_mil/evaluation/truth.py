@@ -7,12 +7,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import shapely
-from numpy.typing import NDArray
 
 from wsi_mil.contracts.lesion import Lesion
-from wsi_mil.contracts.scores import ATTENTION_THRESHOLD, Detection, SlideScoreRow, SlideScores
+from wsi_mil.contracts.scores import Detection, SlideScoreRow, SlideScores
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.evaluation.detections import detections_of
@@ -58,41 +56,16 @@ def held_out_slide(
         row.slide_id,
         row.patient,
         truth,
-        comparable_scores(scores),
-        called_tiles(scores, row.threshold),
+        scores.comparable_scores(),
+        scores.called_tiles(row.threshold),
         scores.score_kind,
     )
     detections = detections_of(scores, table, spec)
     matches, found = match_slide(detections, info, lesions, spec)
-    threshold = tile_threshold(scores, row.threshold)
+    threshold = scores.kind.threshold(row.threshold)
     return HeldOutSlide(
         row.slide_id, row.patient, row.fold, tiles, tuple(detections), matches, found, threshold
     )
-
-
-def comparable_scores(scores: SlideScores) -> NDArray[np.float64]:
-    """Return tile scores (N,) that may be compared between slides.
-
-    Logits and probabilities stay as they are. Attention sums to 1 in each slide and is divided by its largest weight.
-    """
-    values = scores.tile_probabilities() if scores.score_kind == "attention" else scores.tile_scores
-    return np.asarray(values, np.float64)
-
-
-def called_tiles(scores: SlideScores, threshold: float) -> NDArray[np.bool_]:
-    """Return (N,): which tiles the model calls tumour.
-
-    A tile probability must reach the slide's threshold, which validation slides chose. Attention is no probability:
-    a weight must be above 1 / N, the weight of every tile if all were equal.
-    """
-    if scores.score_kind == "attention":
-        return scores.tile_scores > 1 / max(int(np.isfinite(scores.tile_scores).sum()), 1)
-    return scores.tile_probabilities() >= threshold
-
-
-def tile_threshold(scores: SlideScores, threshold: float) -> float:
-    """Return the threshold of tile probabilities: the slide's own; of attention half of the largest weight."""
-    return ATTENTION_THRESHOLD if scores.score_kind == "attention" else float(threshold)
 
 
 def match_slide(
@@ -105,7 +78,7 @@ def match_slide(
     if spec.froc_truth == "polygons":
         return _match_polygons(detections, info, lesions, spec)
     scale_x, scale_y = spec.froc_mask_mpp / info.mpp_x, spec.froc_mask_mpp / info.mpp_y
-    points = [(d.probability, d.y0_px / scale_y, d.x0_px / scale_x) for d in detections]
+    points = [(d.score01, d.y0_px / scale_y, d.x0_px / scale_x) for d in detections]
     if not lesions:
         return match_detections(points, None, info.slide_id), ()
     shape = (math.ceil(info.height_px / scale_y), math.ceil(info.width_px / scale_x))
@@ -122,7 +95,7 @@ def match_slide(
 def _match_polygons(
     detections: Sequence[Detection], info: SlideInfo, lesions: Sequence[Lesion], spec: EvaluationSpec
 ) -> tuple[Matches, tuple[LesionFound, ...]]:
-    points = [(d.probability, d.x0_px * info.mpp_x, d.y0_px * info.mpp_y) for d in detections]
+    points = [(d.score01, d.x0_px * info.mpp_x, d.y0_px * info.mpp_y) for d in detections]
     if not lesions:
         return match_in_regions(points, None, info.slide_id), ()
     regions = lesion_regions(lesions, info.mpp_x, info.mpp_y, spec.isolated_below_um)

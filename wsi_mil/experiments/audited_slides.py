@@ -11,7 +11,6 @@ from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation import AnnotationFolder, read_annotations, tile_overlap
-from wsi_mil.evaluation.truth import comparable_scores
 from wsi_mil.logs import progress
 from wsi_mil.robustness.audit.interventions import AuditedSlide
 from wsi_mil.run.context import RunContext
@@ -53,7 +52,7 @@ def _audited(
 ) -> AuditedSlide:
     store = run.store(row.slide_id)
     table = store.read_features(model.encoder.key)
-    scores = comparable_scores(read_tile_scores(run.tile_scores(name, row.slide_id)))[table.readable]
+    scores = read_tile_scores(run.tile_scores(name, row.slide_id)).comparable_scores()[table.readable]
     lesions = lesions_of(run, annotations, row.slide_id, row.class_index)
     tumour = None
     if lesions is not None:

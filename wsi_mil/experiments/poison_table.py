@@ -1,6 +1,7 @@
 """The poison experiment as a table in the terminal."""
 
 from wsi_mil.evaluation.intervals import Spread
+from wsi_mil.io.tables import text_table
 from wsi_mil.robustness.poison.study import PoisonStudy
 
 SHOWN = (
@@ -14,13 +15,14 @@ SHOWN = (
 
 def verdict_rows(study: PoisonStudy) -> list[str]:
     """Return the lines of the table: a head, a row per model, and how to read it."""
-    width = max(12, *(len(model.model) for model in study.models))
-    rows = ["  ".join([f"{'slide AUC:':<{width}}", *(f"{title:>15}" for title, _, _ in SHOWN), "verdict"])]
+    rows = [["slide AUC:", *(title for title, _, _ in SHOWN), "verdict"]]
     for model in study.models:
-        cells = [f"{spread_text(model.metric(condition, key)):>15}" for _, condition, key in SHOWN]
-        rows.append("  ".join([f"{model.model:<{width}}", *cells, model.verdict or "-"]))
+        cells = [spread_text(model.metric(condition, key)) for _, condition, key in SHOWN]
+        rows.append([model.model, *cells, model.verdict or "-"])
+    count = len(SHOWN)
+    table = text_table(rows, align=f"<{'>' * count}<", least=(12, *[15] * count, 0))
     return [
-        *rows,
+        *table.splitlines(),
         f"poison touches {study.share_of_tiles:.1%} of the tiles; ±: half of the 95 % t interval over "
         "trainings",
     ]

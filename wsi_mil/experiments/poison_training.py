@@ -29,7 +29,7 @@ from wsi_mil.evaluation.froc import Matches
 from wsi_mil.evaluation.metrics.auc import auc
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.tile_truth import tile_centres
-from wsi_mil.evaluation.truth import comparable_scores, match_slide
+from wsi_mil.evaluation.truth import match_slide
 from wsi_mil.experiments.poison_features import poisoned_store
 from wsi_mil.features import SlideStore
 from wsi_mil.io.json import write_json
@@ -143,14 +143,14 @@ def measure(job: PoisonTraining, model: Aggregator, standardizer: Standardizer, 
         probabilities.append(float(1 - probability[0]))
         scores = _slide_scores(slide, slide_id, instances, kind, _readable(job, slide_id, poisoned))
         if poisoned and job.label(slide_id):
-            weight = np.nan_to_num(scores.tile_probabilities().astype(np.float64))
+            weight = np.nan_to_num(scores.tile_scores01().astype(np.float64))
             shares.append(weight[slide.poisoned].sum() / max(weight.sum(), 1e-12))
             tops.append(bool(slide.poisoned[np.nanargmax(scores.tile_scores)]))
         if slide.lesions is None:
             continue
         readable = np.isfinite(scores.tile_scores)
         truths.append(slide.truth[readable])
-        values.append(comparable_scores(scores)[readable])
+        values.append(scores.comparable_scores()[readable])
         detections = detections_of(scores, slide.table, job.evaluation)
         matches.append(match_slide(detections, slide.info, slide.lesions, job.evaluation)[0])
     return Measured(

@@ -1,4 +1,4 @@
-"""Scores as QuPath objects: tiles, outlines of what lies above a threshold, points that claim a lesion."""
+"""Scores as objects for QuPath: tiles, outlines of regions above a threshold, and detections as points."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,6 +9,7 @@ from shapely import Point
 
 from wsi_mil.contracts.arrays import Mask
 from wsi_mil.contracts.qupath import QuPathFrame
+from wsi_mil.contracts.score_kinds import ScoreKind
 from wsi_mil.contracts.scores import Detection, SlideScores
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
@@ -24,16 +25,17 @@ TUMOUR, OTHER, POINT = (200, 0, 0), (70, 130, 180), (255, 200, 0)
 def shown_tiles(
     scores: SlideScores, table: TileTable, frame: QuPathFrame, at_least: float = 0.0, top: int | None = None
 ) -> tuple[Mask, int]:
-    """Return which tiles are written (N,), and how many scored ones are not because they lie outside the frame (Q40).
+    """Return which tiles are written (N,), and how many scored tiles lie outside the frame and are not (Q40).
 
-    `at_least`: smallest tile probability; `top`: only so many, the most probable, earlier tiles first among equals.
+    at_least: the smallest score01 that is written. top: how many tiles at most, those of the largest score01; of
+    equal ones the first in the table.
     """
-    probability = scores.tile_probabilities()
+    values = scores.tile_scores01()
     first, last = _corners(table, frame, slice(None))
-    inside, scored = (last > first).all(1), np.isfinite(probability)
-    kept = scored & inside & (probability >= at_least)
+    inside, scored = (last > first).all(1), np.isfinite(values)
+    kept = scored & inside & (values >= at_least)
     if top is not None and kept.sum() > top:
-        order = np.argsort(np.where(kept, -probability, np.inf), kind="stable")
+        order = np.argsort(np.where(kept, -values, np.inf), kind="stable")
         kept = np.isin(np.arange(len(kept)), order[:top])
     return kept, int((scored & ~inside).sum())
 
@@ -41,7 +43,7 @@ def shown_tiles(
 def _corners(
     table: TileTable, frame: QuPathFrame, rows: slice
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Upper left and lower right corners of tiles in the frame, clipped to it. Each (N, 2)."""
+    """Return the upper left and the lower right corners of tiles in the frame, clipped to it; each (N, 2)."""
     corner = table.coords[rows].astype(np.int64) - np.array(frame.offset_px)
     tile_px = np.array([round(table.plan.tile_width0_px), round(table.plan.tile_height0_px)])
     return np.maximum(corner, 0), np.minimum(corner + tile_px, np.array(frame.size_px))
@@ -55,28 +57,28 @@ def tile_features(
     model: str,
     kept: Mask | None = None,
 ) -> Iterator[Feature]:
-    """Yield one QuPath tile per scored tile (of `kept`), whole pixels, in the frame, clipped to it.
+    """Yield one QuPath tile per scored tile, in whole pixels of the frame, clipped to it.
 
-    Measurements: `score` (raw, of its kind), and on [0, 1] `prob_tumor`; of attention `attention_scaled`, of values
-    `score_rank`, which are no probabilities.
+    kept (N,): which tiles; by default those of `shown_tiles`. Tiles from `threshold` on get the class Tumor.
+    Measurements: `score`, as the model gave it, and score01 under the name that its kind has (`prob_tumor` of a
+    probability, `score01` of attention).
     """
-    probabilities = scores.tile_probabilities()
-    measure = {"attention": "attention_scaled", "value": "score_rank"}.get(scores.score_kind, "prob_tumor")
+    values, measurement = scores.tile_scores01(), scores.kind.measurement
     if kept is None:
         kept, _ = shown_tiles(scores, table, frame)
     for start in range(0, len(table), CHUNK):
         rows = slice(start, start + CHUNK)
         columns = (table.coords[rows], np.hstack(_corners(table, frame, rows)), scores.tile_scores[rows])
-        lists = [column[kept[rows]].tolist() for column in (*columns, probabilities[rows])]
-        for (x0_px, y0_px), box, score, p in zip(*lists, strict=True):
-            positive = p >= threshold
+        lists = [column[kept[rows]].tolist() for column in (*columns, values[rows])]
+        for (x0_px, y0_px), box, score, score01 in zip(*lists, strict=True):
+            positive = score01 >= threshold
             yield feature(
                 Rectangle(*box),
                 object_type="tile",
                 uid=stable_id(scores.slide_id, model, "tile", x0_px, y0_px),
                 class_name="Tumor" if positive else "Other",
                 colour=TUMOUR if positive else OTHER,
-                measurements={"score": score, measure: p},
+                measurements={"score": score, measurement: score01},
             )
 
 
@@ -87,8 +89,13 @@ def contour_features(
     threshold: float,
     model: str,
     min_region_um2: float = 0.0,
+    *,
+    kind: ScoreKind,
 ) -> Iterator[Feature]:
-    """Yield one annotation per connected region at or above the threshold, of at least `min_region_um2`."""
+    """Yield one annotation per connected region at or above the threshold, of at least `min_region_um2`.
+
+    Measurements: `area_mm2`, and the largest score01 inside under the name that its kind has.
+    """
     above = np.nan_to_num(raster.values, nan=-1.0) >= threshold
     shown = shapely.box(0, 0, *frame.size_px)
     for number, region in enumerate(polygonize(above, raster.scale_x_px, raster.scale_y_px).geoms):
@@ -107,7 +114,7 @@ def contour_features(
             name=f"{model} >= {threshold:.3g}",
             measurements={
                 "area_mm2": px2_to_mm2(outline.area, info.mpp_x, info.mpp_y),
-                "max_prob": _largest(raster, inside),
+                kind.largest: _largest(raster, inside),
             },
             metadata={"model": model, "threshold": f"{threshold:.6g}"},
         )
@@ -121,8 +128,13 @@ def _largest(raster: ScoreRaster, region: shapely.MultiPolygon) -> float:
     return float(np.nanmax(window)) if np.isfinite(window).any() else float("nan")
 
 
-def detection_features(detections: Sequence[Detection], frame: QuPathFrame, model: str) -> Iterator[Feature]:
-    """Yield one QuPath detection, a point, per detection inside the frame; measurements `probability` and `rank`."""
+def detection_features(
+    detections: Sequence[Detection], frame: QuPathFrame, model: str, *, kind: ScoreKind
+) -> Iterator[Feature]:
+    """Yield one QuPath detection, a point, per detection inside the frame.
+
+    Measurements: `rank`, 1 for the first, and score01 as `probability`, or as `score01` where it is none.
+    """
     for rank, found in enumerate(detections, start=1):
         x_px, y_px = found.x0_px - frame.offset_px[0], found.y0_px - frame.offset_px[1]
         if 0 <= x_px <= frame.size_px[0] and 0 <= y_px <= frame.size_px[1]:
@@ -135,5 +147,5 @@ def detection_features(detections: Sequence[Detection], frame: QuPathFrame, mode
                 class_name="Detection",
                 colour=POINT,
                 name=f"{model} {rank}",
-                measurements={"probability": found.probability, "rank": rank},
+                measurements={kind.column: found.score01, "rank": rank},
             )

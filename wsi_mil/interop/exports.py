@@ -1,7 +1,5 @@
 """export: the features of a run, in the layouts of other tools."""
 
-import csv
-import io
 import time
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.evaluation import read_annotations, tile_overlap
 from wsi_mil.interop.layouts import ExportedSlide, export_slide, flat_name
-from wsi_mil.io.files import write_text
+from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger, progress
 from wsi_mil.run.context import open_run
 from wsi_mil.run.folder import RunFolder
@@ -78,17 +76,15 @@ def _slide(run: RunFolder, config: RunConfig, slide_id: str, labels: LabelTable 
             if scores.tiles_digest == table.digest():
                 columns |= {
                     f"score_{name}": scores.tile_scores,
-                    f"scaled_{name}": scores.tile_probabilities(),
+                    f"scaled_{name}": scores.tile_scores01(),
                 }
     return ExportedSlide(info, table, features, row.label if row else None, truth, columns)
 
 
 def _write_labels(path: Path, slide_ids: list[str], labels: LabelTable | None) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["slide_id", "bag", "case_id", "label"])
+    rows = []
     for slide_id in slide_ids:
         row = labels.rows.get(slide_id) if labels else None
         label = labels.class_names[row.label] if labels and row and row.label is not None else ""
-        writer.writerow([slide_id, flat_name(slide_id), row.patient if row else slide_id, label])
-    write_text(path, text.getvalue())
+        rows.append((slide_id, flat_name(slide_id), row.patient if row else slide_id, label))
+    write_csv(path, ["slide_id", "bag", "case_id", "label"], rows)

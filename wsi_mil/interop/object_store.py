@@ -4,7 +4,6 @@ The store of each slide is a unit, all other files of the run are one more. Besi
 file: it is removed before anything of the unit changes and written when all of it is there. A unit without manifest does not count.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from wsi_mil.errors import DataError
 from wsi_mil.io.files import TEMPORARY, digest_file, write_aside
+from wsi_mil.io.json import json_text, parse_json
 from wsi_mil.io.remote import filesystem
 from wsi_mil.logs import progress
 from wsi_mil.run.folder import RunFolder
@@ -56,7 +56,7 @@ class Mirror:
         path = f"{self._base}/{unit}{MANIFEST}"
         if not self._asked("looking", self._files.exists, path):
             return None
-        names = dict(json.loads(self._asked("reading", self._files.cat_file, path)))
+        names = dict(parse_json(self._asked("reading", self._files.cat_file, path)))
         for name in names:
             if Path(name).is_absolute() or ".." in Path(name).parts:  # would be written outside of the run
                 raise DataError(f"{self.url}/{unit}{MANIFEST} names a file outside of its unit: {name!r}")
@@ -77,7 +77,7 @@ class Mirror:
                 self._asked("writing", self._files.pipe_file, target, (folder / name).read_bytes())
         for name in (before or {}).keys() - manifest.keys():
             self._asked("removing", self._files.rm_file, f"{self._base}/{unit}/{name}")
-        text = json.dumps(manifest, indent=1, sort_keys=True).encode()
+        text = json_text(manifest, indent=1).encode()
         self._asked("writing", self._files.pipe_file, f"{self._base}/{unit}{MANIFEST}", text)
 
     def get(self, unit: str, name: str, digest: str, target: Path) -> None:

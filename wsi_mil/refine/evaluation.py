@@ -14,13 +14,13 @@ from wsi_mil.contracts.scores import Detection, SlideScoreRow, SlideScores
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError
-from wsi_mil.evaluation.detections import detections_of, find_in_raster, suspicion
+from wsi_mil.evaluation.detections import detections_of, find_in_raster
 from wsi_mil.evaluation.froc import Matches, froc_curve
 from wsi_mil.evaluation.intervals import Statistic
 from wsi_mil.evaluation.paired import PairedDifference, paired_bootstrap
 from wsi_mil.evaluation.pixel_metrics import THRESHOLDS, PixelCounts, pixel_counts, pooled_counts
 from wsi_mil.evaluation.spec import EvaluationSpec
-from wsi_mil.evaluation.truth import match_slide, tile_threshold
+from wsi_mil.evaluation.truth import match_slide
 from wsi_mil.heatmaps import ScoreRaster, score_raster
 from wsi_mil.heatmaps.refined import RefinedMaps, refined_raster
 
@@ -118,10 +118,10 @@ def compared_slide(
 
     Both maps have the pixels of the refined one.
     """
-    own = tile_threshold(scores, row.threshold)
+    own = scores.kind.threshold(row.threshold)
     thresholds = np.array([*THRESHOLDS, own])
-    tiles = score_raster(table, scores.tile_probabilities(), maps.pixels_per_stride(table))
-    refined = refined_raster(table, suspicion(scores), maps, own)
+    tiles = score_raster(table, scores.tile_scores01(), maps.pixels_per_stride(table))
+    refined = refined_raster(table, scores.suspicion(), maps, own)
     points = find_in_raster(
         row.slide_id,
         refined.values,

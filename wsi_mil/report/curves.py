@@ -1,18 +1,38 @@
-"""ROC, precision-recall, FROC and calibration of one or several models in one picture, with
-bootstrap bands.
-"""
+"""ROC, precision-recall, FROC and calibration of one or several models in one picture, with bootstrap bands."""
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from wsi_mil.evaluation.curves import LesionCurve, SlideCurves
+from wsi_mil.evaluation.curves_file import ModelCurves
+from wsi_mil.evaluation.results import Calibration, SlideResult
 from wsi_mil.io.files import write_aside
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def draw_curves(models: dict[str, dict[str, Any]], path: Path) -> None:
-    """Write a PNG with one panel for each curve: {model: {"slide": {...}, "froc": {...}, "calibration":
-    {...}}}.
 
-    Bands are pointwise 95 % bootstrap intervals over patients.
+@dataclass(frozen=True)
+class DrawnModel:
+    """What the picture shows of one model. brier: the Brier score of its slide probabilities."""
+
+    curves: ModelCurves
+    calibration: Calibration
+    brier: float
+
+    @classmethod
+    def of(cls, curves: ModelCurves, slide: SlideResult) -> "DrawnModel":
+        """Return the picture's part of an evaluated model."""
+        return cls(curves, slide.calibration, slide.metrics["brier"].value)
+
+
+def draw_curves(models: Mapping[str, DrawnModel], path: Path) -> None:
+    """Write a PNG with one panel for each kind of curve, and the curves of all models, by name, in each panel.
+
+    Bands are 95 % bootstrap intervals over patients, at each point separately.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -20,11 +40,13 @@ def draw_curves(models: dict[str, dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(11, 8.6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     ((roc, pr), (froc, reliability)) = figure.subplots(2, 2)
-    for number, (name, curves) in enumerate(models.items()):
+    for number, (name, model) in enumerate(models.items()):
         colour = f"C{number % 10}"
-        _slide_panels(roc, pr, name, curves.get("slide") or {}, colour)
-        _froc_panel(froc, name, curves.get("froc"), colour)
-        _calibration_panel(reliability, name, curves.get("calibration"), colour)
+        if model.curves.slide is not None:
+            _slide_panels(roc, pr, name, model.curves.slide, colour)
+        if model.curves.froc is not None:
+            _froc_panel(froc, name, model.curves.froc, colour)
+        _calibration_panel(reliability, f"{name} (Brier {model.brier:.3f})", model.calibration, colour)
     for axes in (roc, reliability):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     titles = (
@@ -47,47 +69,45 @@ def draw_curves(models: dict[str, dict[str, Any]], path: Path) -> None:
         figure.savefig(aside, format="png", metadata={"Software": None})
 
 
-def _slide_panels(roc: Any, pr: Any, name: str, slide: dict[str, Any], colour: str) -> None:
-    if not slide:
-        return
-    roc.step(slide["fpr"], slide["tpr"], where="post", color=colour, label=f"{name} (AUC {slide['auc']:.3f})")
-    label = f"{name} (AP {slide['average_precision']:.3f})"
+def _slide_panels(roc: "Axes", pr: "Axes", name: str, found: SlideCurves, colour: str) -> None:
+    roc.step(found.fpr, found.tpr, where="post", color=colour, label=f"{name} (AUC {found.auc:.3f})")
+    label = f"{name} (AP {found.average_precision:.3f})"
     # scikit-learn lists falling recall; between two points the precision is that of the next higher recall
-    pr.step(slide["recall"], slide["precision"], where="post", color=colour, label=label)
-    _band(roc, slide["roc_band"], "fpr", colour)
-    _band(pr, slide["pr_band"], "recall", colour)
+    pr.step(found.recall, found.precision, where="post", color=colour, label=label)
+    _band(roc, found.roc_band.fpr, found.roc_band.low, found.roc_band.high, colour)
+    _band(pr, found.pr_band.recall, found.pr_band.low, found.pr_band.high, colour)
 
 
-def _froc_panel(axes: Any, name: str, froc: dict[str, Any] | None, colour: str) -> None:
-    if froc and None not in froc["sensitivity"]:
-        # to the right of the last false positive the sensitivity stays constant, as the FROC score assumes
-        x, y = froc["false_positives_per_slide"], froc["sensitivity"]
-        axes.plot([max(8, *x), *x], [y[0], *y], color=colour, label=name)
-        _band(axes, froc["band"], "false_positives_per_slide", colour)
+def _froc_panel(axes: "Axes", name: str, found: LesionCurve, colour: str) -> None:
+    x, y, band = found.false_positives_per_slide, found.sensitivity, found.band
+    if any(map(math.isnan, y)):
+        return
+    # to the right of the last false positive the sensitivity stays constant, as the FROC score assumes
+    axes.plot([max(8, *x), *x], [y[0], *y], color=colour, label=name)
+    _band(axes, band.false_positives_per_slide, band.low, band.high, colour)
 
 
-def _calibration_panel(axes: Any, name: str, found: dict[str, Any] | None, colour: str) -> None:
-    if found:
-        bins = found["bins"]
-        x, y = [b["mean_probability"] for b in bins], [b["share_positive"] for b in bins]
-        # rounding can put a limit on the wrong side of a fraction of 0 or 1
-        down = [max(v - b["low"], 0.0) for v, b in zip(y, bins, strict=True)]
-        up = [max(b["high"] - v, 0.0) for v, b in zip(y, bins, strict=True)]
-        axes.errorbar(
-            x,
-            y,
-            yerr=[down, up],
-            color=colour,
-            marker="o",
-            markersize=4,
-            capsize=2,
-            linewidth=1,
-            elinewidth=0.7,
-            label=f"{name} (Brier {found['brier']:.3f})",
-        )
-        axes.set_xlim(-0.02, 1.02)
+def _calibration_panel(axes: "Axes", label: str, found: Calibration, colour: str) -> None:
+    bins = found.bins
+    x, y = [one.mean_probability for one in bins], [one.fraction_positive for one in bins]
+    # rounding can put a limit on the wrong side of a fraction of 0 or 1
+    down = [max(one.fraction_positive - one.low, 0.0) for one in bins]
+    up = [max(one.high - one.fraction_positive, 0.0) for one in bins]
+    axes.errorbar(
+        x,
+        y,
+        yerr=[down, up],
+        color=colour,
+        marker="o",
+        markersize=4,
+        capsize=2,
+        linewidth=1,
+        elinewidth=0.7,
+        label=label,
+    )
+    axes.set_xlim(-0.02, 1.02)
 
 
-def _band(axes: Any, found: dict[str, Any], key: str, colour: str) -> None:
-    if found["low"] and None not in found["low"]:
-        axes.fill_between(found[key], found["low"], found["high"], color=colour, alpha=0.13, linewidth=0)
+def _band(axes: "Axes", x: list[float], low: list[float], high: list[float], colour: str) -> None:
+    if low and not any(map(math.isnan, low)):
+        axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)

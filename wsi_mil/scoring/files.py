@@ -24,22 +24,23 @@ META = b"wsi_mil"
 
 
 def write_tile_scores(path: Path, scores: SlideScores) -> None:
-    """Write x0_px, y0_px, score, probability (see SlideScores.tile_probabilities), row by row in tile order.
+    """Write x0_px, y0_px, score and score01 of each tile, in the order of the tile table.
 
-    Tasks other than detection have no probability of a tile: the column is left out, and the slide's prediction is in
-    the header.
+    The column of score01 is called `probability` if it is one (format 1), else `score01` (format 2). Tasks other than
+    detection have no such column, and the slide's prediction in the header.
     """
+    kind = scores.kind
     table = pa.table(
         {
             "x0_px": scores.coords[:, 0],
             "y0_px": scores.coords[:, 1],
             "score": scores.tile_scores,
-            "probability": scores.tile_probabilities(),
+            kind.column: scores.tile_scores01(),
         }
     )
     header = {
         "kind": "tile scores",
-        "format_version": FORMAT,
+        "format_version": kind.format_version,
         "slide_id": scores.slide_id,
         "score_kind": scores.score_kind,
         "slide_probability": scores.probability if scores.prediction is None else None,
@@ -50,13 +51,13 @@ def write_tile_scores(path: Path, scores: SlideScores) -> None:
         **({} if scores.prediction is None else {"prediction": scores.prediction}),
     }
     if scores.prediction is not None:
-        table = table.drop_columns(["probability"])
+        table = table.drop_columns([kind.column])
     _write(path, table, header)
 
 
 def read_tile_scores(path: Path) -> SlideScores:
     """Return what `write_tile_scores` wrote."""
-    table, header = _read(path, "tile scores")
+    table, header = _read(path, "tile scores", (1, 2))
     return SlideScores(
         slide_id=header["slide_id"],
         probability=math.nan if header["slide_probability"] is None else header["slide_probability"],
@@ -133,7 +134,7 @@ def _write(path: Path, table: Any, header: dict[str, Any]) -> None:
         pq.write_table(table.replace_schema_metadata(metadata), aside, compression="zstd")
 
 
-def _read(path: Path, kind: str, formats: tuple[int, ...] = (FORMAT,)) -> tuple[Any, dict[str, Any]]:
+def _read(path: Path, kind: str, formats: tuple[int, ...]) -> tuple[Any, dict[str, Any]]:
     if not path.exists():
         raise StoreError(f"no {kind} at {path}: run `wsi-mil score`")
     try:
@@ -146,6 +147,7 @@ def _read(path: Path, kind: str, formats: tuple[int, ...] = (FORMAT,)) -> tuple[
     if header.get("kind") != kind or header.get("format_version") not in formats:
         expected = " or ".join(map(str, formats))
         raise StoreError(
-            f"{path} holds {header.get('kind')} of format {header.get('format_version')}, expected {kind} {expected}"
+            f"{path} holds {header.get('kind')} of format {header.get('format_version')}, "
+            f"expected {kind} of format {expected}: run `wsi-mil score` again"
         )
     return table, header

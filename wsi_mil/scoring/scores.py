@@ -12,7 +12,7 @@ from wsi_mil.aggregators.max_pooling import MaxPooling
 from wsi_mil.bags import BagSource, load_bag, read_bag
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.features import FeatureTable
-from wsi_mil.contracts.outputs import ScoreKind
+from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.scoring.model import TrainedModel
 from wsi_mil.tasks import Task
@@ -22,7 +22,7 @@ CHUNK_ROWS = 65536
 
 
 @torch.inference_mode()
-def bag_logits(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, ScoreKind]:
+def bag_logits(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, str]:
     """Return bag logits (1, C) float64, instance scores (N,) and their kind.
 
     A bag of more than 65,536 instances goes through max-pooling methods in chunks, which gives the same numbers.
@@ -37,7 +37,7 @@ def bag_logits(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, 
 
 
 @torch.inference_mode()
-def score_bag(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, ScoreKind]:
+def score_bag(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, str]:
     """Return class probabilities (C,) float64 of detection, instance scores (N,) and their kind."""
     logits, scores, kind = bag_logits(aggregator, bag)
     return aggregator.probabilities(logits)[0], scores, kind
@@ -87,7 +87,7 @@ def score_features(model: TrainedModel, table: FeatureTable) -> SlideScores:
     else:
         found = predict_slide(model.task, logits)
         probability, classes, number = math.nan, found.class_probabilities, found.number
-        kind = kind if kind == "attention" else "value"
+        kind = score_kind(kind).of_predictions
     tiles = np.full(len(table.coords), np.nan, np.float32)
     tiles[table.readable] = scores.float().numpy()
     return SlideScores(

@@ -1,4 +1,4 @@
-"""Slides: one interface over OpenSlide, tiffslide and arrays in memory; scale from every property that carries it."""
+"""Slides: one interface to slide files and to arrays in memory, with the scale in µm per pixel."""
 
 from wsi_mil.slides.array import ArrayReader
 from wsi_mil.slides.base import SlideReader

@@ -1,7 +1,7 @@
-"""A slide that is an array in memory: for tests, notebooks and synthetic studies."""
+"""A slide that is an array in memory, for tests, notebooks and synthetic studies."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 import cv2
 import numpy as np
@@ -13,10 +13,12 @@ from wsi_mil.errors import SlideError
 from wsi_mil.slides.base import SlideReader
 
 
+@final
 class ArrayReader(SlideReader):
-    """Serve `pixels` (H, W, 3) uint8 as a slide of `mpp` µm/px (a pair where x and y differ).
+    """A slide made of `pixels` (H, W, 3) uint8 at `mpp` µm/px (a pair where x and y differ).
 
-    `downsamples`: pyramid levels, made by area averaging. Pickles by value, having no path.
+    `downsamples`: those of the pyramid levels, which are made by area averaging. It has no path, so a pickled
+    reader holds the pixels. Raises SlideError for an array of another shape or type.
 
     >>> ArrayReader(np.zeros((40, 60, 3), np.uint8), mpp=0.5, downsamples=(1, 4)).info.level_sizes_px
     ((60, 40), (15, 10))

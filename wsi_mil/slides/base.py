@@ -1,4 +1,4 @@
-"""The boundary to slide files: what a reader promises, whatever library is behind it."""
+"""The interface of slide readers, whichever library reads the file."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -6,19 +6,37 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import SlideError
 
-GLASS = 255  # what lies beyond the edge of a slide: white, in every reader
+GLASS = 255  # beyond the edge of a slide and behind transparent pixels, every reader shows white
+
+
+def on_background(rgba: NDArray[np.uint8], colour: tuple[int, int, int]) -> RGB:
+    """Return (H, W, 3) of pixels (H, W, 4) uint8 with straight alpha, laid over a background of one colour.
+
+    >>> on_background(np.array([[[9, 9, 9, 255], [9, 9, 9, 0]]], np.uint8), (255, 254, 253)).tolist()
+    [[[9, 9, 9], [255, 254, 253]]]
+    """
+    alpha = rgba[:, :, 3:]
+    if alpha.min() == 255:
+        return np.ascontiguousarray(rgba[:, :, :3])
+    weight = alpha.astype(np.float32) / 255
+    background = np.array(colour, np.float32)
+    return np.rint(rgba[:, :, :3] * weight + background * (1 - weight)).astype(np.uint8)
 
 
 class SlideReader(ABC):
     """An open slide. Use as a context manager; safe to share between threads and to pickle.
 
-    Each thread gets its own handle, because tiffslide's are not safe to share and OpenSlide's cache contends.
-    A pickled reader holds only how to open itself, and opens again where it is unpickled.
+    Each thread gets its own handle of the library: tiffslide's handles are not safe to share, and threads
+    that share one of OpenSlide's wait for its cache. A pickled reader holds how to open the slide, and
+    unpickling opens it again.
+
+    A new reader defines `_open_handle`, `_read` and `__reduce__`, and sets `info`.
     """
 
     info: SlideInfo
@@ -35,7 +53,10 @@ class SlideReader(ABC):
 
     @abstractmethod
     def _read(self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
-        """Return the pixels of a rectangle that lies wholly inside `level`; all four numbers in that level's px."""
+        """Return the pixels of a rectangle inside `level`; all four numbers are pixels of that level.
+
+        (height_px, width_px, 3) uint8, or 4 channels, whose last is opacity (255: opaque).
+        """
 
     def _handle(self) -> Any:
         if self._closed:
@@ -48,11 +69,12 @@ class SlideReader(ABC):
         return handle
 
     def read_region(self, x0_px: int, y0_px: int, level: int, width_px: int, height_px: int) -> RGB:
-        """Return pixels (height_px, width_px, 3) uint8 of `level`, whose top-left corner is at level-0 (x0_px, y0_px).
+        """Return pixels (height_px, width_px, 3) uint8 of `level`, whose top-left corner is at level-0
+        (x0_px, y0_px).
 
-        Width and height are pixels of `level`; what lies beyond the slide's edge is white (glass).
-        Raises SlideError, naming slide and place, if the slide is closed, the level does not exist, or the file
-        gives no pixels there.
+        Width and height are pixels of `level`. Beyond the edge of the slide the result is white, like glass.
+        Raises SlideError, naming slide and place, if the slide is closed, the level does not exist, or the
+        file cannot be read there.
 
         >>> from wsi_mil.slides import ArrayReader
         >>> reader = ArrayReader(np.zeros((4, 6, 3), np.uint8), mpp=0.5)
@@ -86,15 +108,24 @@ class SlideReader(ABC):
     def _checked_read(
         self, handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int
     ) -> RGB:
+        place = f"level {level}, x {x_px}, y {y_px}, {width_px} x {height_px} px"
         try:
-            return self._read(handle, level, x_px, y_px, width_px, height_px)
+            pixels = self._read(handle, level, x_px, y_px, width_px, height_px)
         except Exception as error:
-            # OpenSlide keeps a handle in its error state for good: later reads need a fresh one.
+            # After an error OpenSlide refuses every further read of that handle: later reads need a new one.
             self._local.handle = None
             raise SlideError(
-                f"slide {self.info.slide_id!r}: no pixels at level {level}, x {x_px}, y {y_px}, "
-                f"{width_px} x {height_px} px ({type(error).__name__}: {error})"
+                f"slide {self.info.slide_id!r}: no pixels at {place} ({type(error).__name__}: {error})"
             ) from error
+        if pixels.dtype != np.uint8 or pixels.shape not in (
+            (height_px, width_px, 3),
+            (height_px, width_px, 4),
+        ):
+            raise SlideError(
+                f"slide {self.info.slide_id!r}: reader {self.info.reader!r} gave {pixels.shape} "
+                f"{pixels.dtype} at {place}, expected ({height_px}, {width_px}, 3) uint8: report it to the author of the reader"
+            )
+        return pixels if pixels.shape[2] == 3 else on_background(pixels, (GLASS, GLASS, GLASS))
 
     def close(self) -> None:
         """Close every thread's handle; later reads raise SlideError."""

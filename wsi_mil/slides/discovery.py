@@ -1,4 +1,4 @@
-"""The slides of a folder and their ids."""
+"""Find the slides of a folder and give each an id."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -22,22 +22,23 @@ SLIDE_SUFFIXES = [
     ".btf",
     ".czi",
     ".dcm",
-]  # what OpenSlide or tiffslide may open; whether they can is found out by opening
+]  # endings of files that OpenSlide or tiffslide may be able to open
 
 
 @dataclass(frozen=True)
 class SlideFile:
-    """A slide's id (path below the folder, without its ending) and where it lies: a path, or a URL."""
+    """A slide's id (its path below the folder, without the ending) and its path or URL."""
 
     slide_id: str
     path: Location
 
 
 def find_slides(folder: str | Path) -> list[SlideFile]:
-    """Return the slides below `folder`, which may be a URL (or the one slide that it is), sorted by id.
+    """Return the slides below `folder` (path or URL) sorted by id; for the path of a file, that one slide.
 
-    The id is the relative path without its ending, with '/' between folders, so equal names in two folders never
-    collide; two files that differ only in their ending both keep it. Hidden files are passed over.
+    The id is the relative path without its ending, with '/' between folders, so that equal names in two
+    folders have different ids. Two files that differ only in their ending both keep it. Hidden files and
+    folders are left out. Raises DataError if there is no such folder.
     """
     found: dict[PurePosixPath, Location]
     if isinstance(folder, str) and is_url(folder):

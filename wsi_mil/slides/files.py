@@ -1,4 +1,4 @@
-"""What readers of slide files share: opening by path, scale and bounds from properties, pickling by path."""
+"""What all readers of slide files do: open by path, take scale and bounds from properties, pickle by path."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -12,9 +12,10 @@ MppOverride = float | tuple[float, float] | None
 
 
 class FileReader(SlideReader, ABC):
-    """Base of the readers of files whose library has OpenSlide's interface.
+    """Base of the readers whose library has the interface of OpenSlide.
 
-    `name`: the reader's name, as in `slides.reader`. `library`: the library that opens the file.
+    `name`: the reader's name, as in `slides.reader`. `library`: the library that opens the file. Raises
+    SlideError if the file cannot be opened, and ScaleError if nothing states its scale.
     """
 
     name: ClassVar[str]
@@ -30,7 +31,8 @@ class FileReader(SlideReader, ABC):
             raise
         except Exception as error:
             raise SlideError(
-                f"slide {slide_id!r} cannot be opened by {self.library} ({type(error).__name__}: {error}): {path}"
+                f"slide {slide_id!r} cannot be opened by {self.library} ({type(error).__name__}: {error}): "
+                f"{path}"
             ) from error
         self._local.handle = handle
         self._handles.append(handle)
@@ -70,7 +72,10 @@ def _reopen(kind: type[FileReader], path: str, slide_id: str, mpp: MppOverride) 
 
 
 def find_bounds(properties: dict[str, Any]) -> Bounds | None:
-    """All four `openslide.bounds-*` as whole numbers, or none (rules Q34 and Q35 of QuPath)."""
+    """Return the four `openslide.bounds-*`; None unless all four are there as whole numbers.
+
+    QuPath decides in the same way (rules Q34 and Q35 in docs/qupath).
+    """
     try:
         x0, y0, width, height = (
             int(properties[f"openslide.bounds-{k}"]) for k in ("x", "y", "width", "height")

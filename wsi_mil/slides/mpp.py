@@ -1,4 +1,4 @@
-"""The scale of a slide: µm per level-0 pixel, from every property that carries it, with its source."""
+"""The scale of a slide in µm per level-0 pixel: which properties state it, and which of them is taken."""
 
 import re
 from collections.abc import Mapping
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from wsi_mil.errors import ScaleError, SlideError
 from wsi_mil.units import UM_PER_UNIT
 
-PLAUSIBLE_MPP = (0.02, 50.0)  # a 300 dpi tag of a photo editor says 84.7 µm/px: never a microscope
-DISAGREEMENT = 0.05
-ANISOTROPY = 0.01
+PLAUSIBLE_MPP = (0.02, 50.0)  # a photo editor's tag of 300 dpi means 84.7 µm/px, which no microscope has
+DISAGREEMENT = 0.05  # relative difference of two sources that is noted
+ANISOTROPY = 0.01  # relative difference of mpp_x and mpp_y that is noted
 
 
 @dataclass(frozen=True)
 class Scale:
-    """mpp_x and mpp_y in µm per level-0 pixel, the source that was taken, and what is odd about it."""
+    """µm per level-0 pixel in x and y, the property that states it, and notes on doubtful or contradicting
+    ones.
+    """
 
     mpp_x: float
     mpp_y: float
@@ -25,11 +27,11 @@ class Scale:
 def find_scale(
     properties: Mapping[str, object], slide_id: str, override: float | tuple[float, float] | None = None
 ) -> Scale:
-    """Return the scale by the first source that gives a plausible one; an override always wins.
+    """Return the scale from the first source that gives a plausible one; an override is always taken.
 
-    Order: override, openslide.mpp-x/y, aperio.MPP, tiff.XResolution/YResolution, OME PhysicalSizeX/Y,
-    'MPP = 0.5' in openslide.comment or tiff.ImageDescription. Objective power is never used.
-    Raises ScaleError with the overrides to use if there is none.
+    The order is: override, openslide.mpp-x/y, tiffslide.mpp-x/y, aperio.MPP, tiff.XResolution/YResolution,
+    and in tiff.ImageDescription or the comment OME's PhysicalSizeX/Y, then 'MPP = 0.5'. Objective power is
+    never used. Raises ScaleError, which names the settings that give a scale, if there is none.
 
     >>> find_scale({"aperio.MPP": "0.499"}, "a").source
     'aperio.MPP'
@@ -50,8 +52,8 @@ def find_scale(
     if not found:
         reasons = f" ({'; '.join(notes)})" if notes else ""
         raise ScaleError(
-            f"slide {slide_id!r} does not say its µm per pixel{reasons}. Give it: a column 'mpp' in the labels CSV "
-            "for this slide, or slides.mpp=0.25 (--mpp 0.25) for the whole run"
+            f"slide {slide_id!r} does not say its µm per pixel{reasons}. Give it: a column 'mpp' in the "
+            "labels CSV for this slide, or slides.mpp=0.25 (--mpp 0.25) for the whole run"
         )
     taken = found[0]
     for other in found[1:]:
@@ -63,6 +65,7 @@ def find_scale(
 
 
 def _candidates(properties: Mapping[str, object]) -> list[Scale]:
+    """Return every scale that a property states, best source first, plausible or not."""
     text = {key: str(value) for key, value in properties.items() if value is not None}
     scales = []
 
@@ -81,7 +84,7 @@ def _candidates(properties: Mapping[str, object]) -> list[Scale]:
 
 
 def _number(text: str | None) -> float:
-    """A positive number, or 0 for anything else."""
+    """Return a positive number, or 0 for anything else."""
     try:
         return max(float(text or 0), 0.0)
     except ValueError:
@@ -89,6 +92,7 @@ def _number(text: str | None) -> float:
 
 
 def _from_tiff_tags(text: Mapping[str, str]) -> list[Scale]:
+    """Return the scale of the resolution tags, which need a unit of length and both axes; else nothing."""
     unit = text.get("tiff.ResolutionUnit", "").lower().rpartition(".")[2]
     um = UM_PER_UNIT.get({"2": "inch", "3": "centimeter", "cm": "centimeter"}.get(unit, unit))
     x, y = (_number(text.get(f"tiff.{axis}Resolution")) for axis in "XY")
@@ -98,7 +102,7 @@ def _from_tiff_tags(text: Mapping[str, str]) -> list[Scale]:
 
 
 def _from_description(comment: str, key: str) -> list[Scale]:
-    """OME-XML's PhysicalSize in its unit, or a plain 'MPP = 0.25'."""
+    """Return the scales in a description: OME-XML's PhysicalSize in its unit, and a plain 'MPP = 0.25'."""
     scales = []
     pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", comment)
     if pixels:
@@ -113,6 +117,7 @@ def _from_description(comment: str, key: str) -> list[Scale]:
 
 
 def _ome_size(pixels: str, axis: str) -> float:
+    """Return the PhysicalSize of an axis in µm, or 0."""
     size = re.search(rf'\bPhysicalSize{axis}="([^"]+)"', pixels)
     unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]+)"', pixels)
     um = {"µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "nm": 1e-3, "cm": 1e4, "m": 1e6}

@@ -1,4 +1,4 @@
-"""Open a slide with a named reader, or let `auto` choose one and say why."""
+"""Open a slide with a named reader, or with the first of several that can read it."""
 
 from pathlib import Path, PurePosixPath
 
@@ -17,17 +17,20 @@ CHOSEN_BY_AUTO = ("jpeg_tiles", "openslide", "tiffslide")
 def open_slide(
     path: str | Path, *, slide_id: str | None = None, reader: str = "auto", mpp: MppOverride = None
 ) -> SlideReader:
-    """Return an open slide; `mpp` (µm/px, or a pair for x and y) overrides what the file says.
+    """Return an open slide; `mpp` (µm/px, or a pair for x and y) overrides the scale that the file states.
 
-    `auto` tries raw JPEG tiles, then OpenSlide, then tiffslide; the choice stands in `info.reader`. A named reader is authoritative.
-    What lies behind a URL tiffslide alone can read. Raises SlideError with what each reader said.
+    `reader`: its name, or auto. `auto` tries raw JPEG tiles, then OpenSlide, then tiffslide; `info.reader` is
+    the one that opened the slide. No other reader is tried for one that is named. Only tiffslide reads URLs.
+    Raises SlideError with the error of each reader that was tried, and ConfigError for a reader that does not
+    exist.
     """
     if isinstance(path, str) and is_url(path):
         if reader not in ("auto", "tiffslide"):
             raise SlideError(
-                f"{path}: slides.reader={reader} reads local files; behind URLs only tiffslide does: leave the key out"
+                f"{path}: slides.reader={reader} reads local files; behind URLs only tiffslide does: "
+                "leave the key out"
             )
-        filesystem(path)  # a package that is missing is told by name
+        filesystem(path)  # raises an error that names the package which is missing for this kind of URL
         return _open("tiffslide", path, PurePosixPath(path).stem if slide_id is None else slide_id, mpp)
     path = Path(path)
     slide_id = slide_id if slide_id is not None else path.stem
@@ -48,16 +51,17 @@ def open_slide(
             logger().debug("slide %s is read by %s, because %s", slide_id, name, problems[0])
         return slide
     for problem in problems:
-        if isinstance(problem, ScaleError):  # it opens: what is missing is what the user can give
+        if isinstance(problem, ScaleError):  # the file can be opened; the user has to give its scale
             raise problem
     raise SlideError(f"slide {slide_id!r} cannot be opened: " + "; ".join(map(str, problems)))
 
 
 def check_reader(name: str) -> None:
-    """Raise ConfigError unless `name` is a reader: built in, offered by a package, or `package.module:Name`."""
+    """Raise ConfigError unless `name` is a reader of ours, of an installed package, or `package.module:Name`."""
     if name in REMOVED:
         raise ConfigError(
-            f"slides.reader={name!r} was removed (it saved a tenth of the reading time): use {REMOVED[name]!r} or 'auto'"
+            f"slides.reader={name!r} was removed (it saved a tenth of the reading time): use "
+            f"{REMOVED[name]!r} or 'auto'"
         )
     _ = READERS[name]
 

@@ -1,4 +1,4 @@
-"""Pixels from an open OpenSlide handle: every pixel comes from one place, wherever a region is cut."""
+"""Pixels from an open OpenSlide handle: a pixel has the same value in every region that holds it."""
 
 from collections import OrderedDict
 from typing import Any
@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from wsi_mil.contracts.arrays import RGB
+from wsi_mil.slides.base import on_background
 
 BLOCK_PX = 512
 BLOCKS_KEPT = 64  # a row of tiles across a large slide
 Blocks = OrderedDict[tuple[int, int, int], RGB]
-"""The last blocks that one thread read, by (level, column, row): neighbouring tiles share them."""
+"""The blocks that one thread read last, by (level, column, row). Neighbouring tiles share blocks."""
 
 
 def open_handle(path: str) -> Any:
@@ -30,11 +31,14 @@ def library_version() -> str:
 def read_pixels(
     handle: Any, blocks: Blocks, level: int, x_px: int, y_px: int, width_px: int, height_px: int
 ) -> RGB:
-    """Return a rectangle that lies inside `level`, all four numbers in that level's px; `blocks` of the calling thread."""
+    """Return (height_px, width_px, 3) uint8 of a rectangle inside `level`; all four numbers are pixels of it.
+
+    `blocks`: the cache of the calling thread.
+    """
     if handle.level_downsamples[level].is_integer():
         return _pixels(handle, level, x_px, y_px, width_px, height_px)
-    # Between whole pixels of a level OpenSlide interpolates, so the same pixel would differ from cut to cut
-    # by up to 20 grey levels. Reading whole blocks gives each pixel one value.
+    # Where the downsample is no whole number, OpenSlide interpolates between pixels, so one pixel differed by
+    # up to 20 grey levels between two regions. Reading fixed blocks gives every pixel one value.
     region = np.empty((height_px, width_px, 3), np.uint8)
     for row in range(y_px // BLOCK_PX, (y_px + height_px - 1) // BLOCK_PX + 1):
         for column in range(x_px // BLOCK_PX, (x_px + width_px - 1) // BLOCK_PX + 1):
@@ -47,7 +51,7 @@ def read_pixels(
 
 
 def _block(handle: Any, blocks: Blocks, level: int, column: int, row: int) -> RGB:
-    """Return one block of a level, from `blocks` where it is there."""
+    """Return one block of a level, read it if `blocks` does not hold it."""
     key = (level, column, row)
     if key not in blocks:
         level_width, level_height = handle.level_dimensions[level]
@@ -61,15 +65,11 @@ def _block(handle: Any, blocks: Blocks, level: int, column: int, row: int) -> RG
 
 
 def _pixels(handle: Any, level: int, x_px: int, y_px: int, width_px: int, height_px: int) -> RGB:
-    # The library divides level-0 coordinates by its own downsample, the mean of both sides: undo that one.
+    # OpenSlide divides level-0 coordinates by the mean downsample of both sides: multiply by the same number.
     downsample = handle.level_downsamples[level]
     origin = (round(x_px * downsample), round(y_px * downsample))
     rgba = np.asarray(handle.read_region(origin, level, (width_px, height_px)))
-    alpha = rgba[:, :, 3:]
-    if alpha.min() == 255:
-        return np.ascontiguousarray(rgba[:, :, :3])
-    # Holes of a sparse pyramid show the scanner's background colour (white where it has none).
-    colour = handle.properties.get("openslide.background-color", "FFFFFF")
-    background = np.array([int(colour[i : i + 2], 16) for i in (0, 2, 4)], np.float32)
-    weight = alpha.astype(np.float32) / 255
-    return np.rint(rgba[:, :, :3] * weight + background * (1 - weight)).astype(np.uint8)
+    # Where a pyramid has no tiles, its pixels are transparent: they show the background colour that the
+    # scanner wrote, or white.
+    colour = bytes.fromhex(handle.properties.get("openslide.background-color", "FFFFFF"))
+    return on_background(rgba, (colour[0], colour[1], colour[2]))

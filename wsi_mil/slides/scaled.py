@@ -1,4 +1,4 @@
-"""Read a part of a slide at an asked scale, whatever its pyramid: the best finer level, then area averaging."""
+"""Read a slide at any scale: from the coarsest level that is fine enough, then area averaging."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -12,19 +12,15 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.execution.spec import available_cores
 from wsi_mil.slides.base import SlideReader
 
-STRIPS_FOR_THREADS, MOST_THREADS = (
-    4,
-    4,
-)  # every thread opens the slide for itself: not worth it for a small one
-FINER_TOLERANCE = (
-    1.001  # a level counts as fine enough up to this much coarser than asked: rounding of level sizes
-)
+STRIPS_FOR_THREADS = 4  # with fewer strips it costs more to open the slide in every thread than threads gain
+MOST_THREADS = 4
+FINER_TOLERANCE = 1.001  # a level may be this much too coarse, since sizes of levels are rounded
 
 
 def best_level(info: SlideInfo, scale_x: float, scale_y: float) -> int:
     """Return the coarsest level that is at least as fine as `scale_x`, `scale_y` level-0 pixels per pixel.
 
-    Level 0 where none is: the caller decides whether enlarging is allowed.
+    Returns level 0 if no level is fine enough: the caller decides whether to enlarge or to refuse.
     """
     best = 0
     for level, (width, height) in enumerate(info.level_sizes_px):
@@ -36,9 +32,10 @@ def best_level(info: SlideInfo, scale_x: float, scale_y: float) -> int:
 
 
 def read_scaled(reader: SlideReader, mpp: float, strip_px: int = 1024) -> RGB:
-    """Return the whole slide at `mpp` µm/px (never enlarged), read in strips so that memory stays bounded.
+    """Return the whole slide (H, W, 3) uint8 at `mpp` µm/px; it is never enlarged.
 
-    The result has ceil(size * mpp_slide / mpp) pixels a side; pixel (0, 0) begins at level-0 (0, 0).
+    Each side has ceil(size * mpp_slide / mpp) pixels, and pixel (0, 0) begins at level-0 (0, 0). The slide is
+    read in strips of about `strip_px` rows, so that memory does not grow with the file.
 
     >>> from wsi_mil.slides import ArrayReader
     >>> read_scaled(ArrayReader(np.zeros((40, 60, 3), np.uint8), mpp=0.5), mpp=5.0).shape
@@ -77,7 +74,7 @@ def read_scaled(reader: SlideReader, mpp: float, strip_px: int = 1024) -> RGB:
 
 
 def resample(pixels: RGB, width_px: int, height_px: int) -> RGB:
-    """Return `pixels` at another size: area averaging when shrinking, linear when enlarging."""
+    """Return `pixels` (H, W, 3) at another size: area averaging to shrink, linear interpolation to enlarge."""
     if pixels.shape[:2] == (height_px, width_px):
         return pixels
     shrinks = pixels.shape[0] >= height_px and pixels.shape[1] >= width_px

@@ -1,29 +1,34 @@
 """evaluate: metrics.json, curves and tables of every model, from its test slides only."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wsi_mil.bags import Split
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.evaluation import AnnotationFolder
 from wsi_mil.evaluation.curves import LesionCurve, SlideCurves, lesion_curve, slide_curves
+from wsi_mil.evaluation.curves_file import ModelCurves, write_curves
 from wsi_mil.evaluation.detection_files import write_detections
 from wsi_mil.evaluation.lesion_level import froc_result, observe_lesions
-from wsi_mil.evaluation.lesion_tables import FalsePositiveRow, LesionRow, false_positive_rows, lesion_rows
+from wsi_mil.evaluation.lesion_tables import (
+    FalsePositiveRow,
+    LesionRow,
+    csv_table,
+    false_positive_rows,
+    lesion_rows,
+)
 from wsi_mil.evaluation.measure import all_undefined, measure_all
-from wsi_mil.evaluation.metrics_file import calibration_json, is_current, write_metrics
+from wsi_mil.evaluation.metrics_file import is_current, write_metrics
 from wsi_mil.evaluation.patch_level import patch_result
 from wsi_mil.evaluation.predictions import observe_predictions
 from wsi_mil.evaluation.results import FrocResult, MetricsFile, PatchResult, PredictionResult, SlideResult
 from wsi_mil.evaluation.slide_level import observe_slides, slide_result
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
-from wsi_mil.io.json import without_nan, write_json
 from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger
-from wsi_mil.report.curves import draw_curves
+from wsi_mil.report.curves import DrawnModel, draw_curves
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.held_out import HeldOut, held_out, read_truth
@@ -143,8 +148,8 @@ def _annotated(run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec, 
 
 def _write_tables(folder: Path, slides: list[HeldOutSlide]) -> None:
     lesions, wrong = lesion_rows(slides), false_positive_rows(slides)[:LISTED]
-    write_csv(folder / "lesions.csv", list(LesionRow.__annotations__), map(asdict, lesions))
-    write_csv(folder / "false_positives.csv", list(FalsePositiveRow.__annotations__), map(asdict, wrong))
+    write_csv(folder / "lesions.csv", *csv_table(LesionRow, lesions, slides))
+    write_csv(folder / "false_positives.csv", *csv_table(FalsePositiveRow, wrong, slides))
     for slide in slides:
         write_detections(folder / "detections" / f"{slide.slide_id}.csv", slide.detections)
 
@@ -169,10 +174,7 @@ def _write_predictions(path: Path, rows: Sequence[SlideScoreRow], task: Task) ->
 def _write_curves(
     folder: Path, name: str, slide: SlideResult, curves: SlideCurves | None, froc: LesionCurve | None
 ) -> None:
-    found: dict[str, Any] = {"slide": asdict(curves) if curves else {}}
-    if froc is not None:
-        found["froc"] = asdict(froc)
-    write_json(folder / "curves.json", without_nan(found))
+    found = ModelCurves(curves, froc)
+    write_curves(folder / "curves.json", found)
     (folder / "curves.png").unlink(missing_ok=True)
-    found["calibration"] = calibration_json(slide)
-    draw_curves({name: without_nan(found)}, folder / "curves.png")
+    draw_curves({name: DrawnModel.of(found, slide)}, folder / "curves.png")

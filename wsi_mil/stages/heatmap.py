@@ -10,11 +10,11 @@ import numpy as np
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.qupath import QuPathSpec, qupath_frame
-from wsi_mil.contracts.scores import ATTENTION_THRESHOLD, SlideScoreRow, SlideScores
+from wsi_mil.contracts.scores import SlideScoreRow, SlideScores
 from wsi_mil.contracts.slide import SlideInfo, SlideSource
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError
-from wsi_mil.evaluation.detections import detections_of, suspicion
+from wsi_mil.evaluation.detections import detections_of
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import map_slides
 from wsi_mil.geojson import Feature, write_features
@@ -180,21 +180,15 @@ def _read(
     scores = read_tile_scores(run.tile_scores(name, slide_id))
     table = run.store(slide_id).read_tiles()
     check_scores(scores, table)
-    own = own_threshold if scores.score_kind in ("logit", "probability") else ATTENTION_THRESHOLD
-    raster = score_raster(table, scores.tile_probabilities(), spec.pixels_per_tile)
-    picture, label = raster, "tile probability"
+    own = scores.kind.threshold(own_threshold)
+    raster = score_raster(table, scores.tile_scores01(), spec.pixels_per_tile)
+    picture, label = raster, scores.kind.label
     if refined:
-        raster = refined_raster(table, suspicion(scores), read_refined(run.refined(name, slide_id)), own)
+        raster = refined_raster(table, scores.suspicion(), read_refined(run.refined(name, slide_id)), own)
         picture, label = raster, "tumour probability, refined in suspicious tiles"
-    elif scores.score_kind == "attention":
-        label = "attention / largest of the slide"
-        if spec.attention == "rank":
-            picture, label = (
-                score_raster(table, scores.tile_ranks(), spec.pixels_per_tile),
-                "attention, rank among the slide's tiles",
-            )
-    elif scores.score_kind == "value":
-        label = "output, rank among the slide's tiles"
+    elif not scores.kind.is_probability and spec.attention == "rank":
+        picture = score_raster(table, scores.tile_ranks(), spec.pixels_per_tile)
+        label = scores.kind.rank_label
     info = run.store(slide_id).read_info()
     return ScoredSlide(info, table, scores, raster, picture, label, spec.thresholds or (own,))
 
@@ -249,7 +243,7 @@ def _write_geojson(
     kept, outside = shown_tiles(scores, table, frame, spec.min_tile_probability, spec.top_tiles)
     header = {
         "kind": "heatmap",
-        "format": 1,
+        "format": scores.kind.format_version,
         "slide_id": scores.slide_id,
         "model": name,
         "model_digest": scores.model_digest,
@@ -267,11 +261,15 @@ def _write_geojson(
             yield from tissue_features(read_outline(run.tissue(scores.slide_id), info, qupath), info, frame)
         if "contours" in objects:
             for threshold in drawn.thresholds:
-                yield from contour_features(drawn.raster, info, frame, threshold, name, spec.min_region_um2)
+                yield from contour_features(
+                    drawn.raster, info, frame, threshold, name, spec.min_region_um2, kind=scores.kind
+                )
         if "tiles" in objects:
             yield from tile_features(scores, table, frame, _least(drawn), name, kept)
         if "detections" in objects:
-            yield from detection_features(detections_of(scores, table, evaluation), frame, name)
+            yield from detection_features(
+                detections_of(scores, table, evaluation), frame, name, kind=scores.kind
+            )
 
     for version, suffix in GEOJSON.items():
         if version != qupath.version:  # two forms side by side would drift apart

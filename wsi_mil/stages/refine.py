@@ -15,7 +15,6 @@ from wsi_mil.contracts.slide import SlideInfo, SlideSource
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError, ModelError
-from wsi_mil.evaluation.detections import suspicion
 from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.heatmaps.refined import RefinedMaps, read_refined_header, write_refined
 from wsi_mil.io.files import digest_json
@@ -131,7 +130,7 @@ def refine_one(job: RefineJob) -> Outcome:
         return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
     scores = read_tile_scores(run.tile_scores(job.name, job.slide_id))
     check_scores(scores, table)
-    rows = suspicious_rows(table, suspicion(scores), refiner.limits.suspicious)
+    rows = suspicious_rows(table, scores.suspicion(), refiner.limits.suspicious)
     kept, maps = _maps(job, refiner, store.read_info(), table, rows)
     write_refined(path, RefinedMaps(job.slide_id, kept, maps, **wanted))
     counts = {"refined": len(kept), "unreadable": len(rows) - len(kept)}

@@ -8,7 +8,6 @@ import torch
 from wsi_mil.bags import Fold
 from wsi_mil.contracts.labels import is_positive
 from wsi_mil.evaluation import AnnotationFolder, read_annotations
-from wsi_mil.evaluation.detections import suspicion
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger
 from wsi_mil.refine.network import NORMAL, TUMOUR, fit_tiles
@@ -92,4 +91,4 @@ def _training_slide(
     bounds = context.config.qupath.bounds
     lesions = tuple(read_annotations(outline, slide_id, info, bounds)) if outline else None
     kind = TUMOUR if is_positive(label.label) else NORMAL
-    return TrainingSlide(source, info, table, kind, suspicion(scores), lesions)
+    return TrainingSlide(source, info, table, kind, scores.suspicion(), lesions)

@@ -1,4 +1,4 @@
-"""A whole cohort from one seed: plan, slides, labels.csv and truth. Nothing but the pixels tells the label."""
+"""A cohort from one seed: plan, slides, labels.csv and true outlines. Only the pixels depend on the label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,10 @@ FORMAT = 1
 
 
 class SynthSpec(Spec):
-    """`pairs` normal and tumour slides each, spread over `centres`; slide sides between the two given, in µm."""
+    """A cohort of normal and tumour slides from several centres.
+
+    width_px, height_px: smallest and largest size of a slide. odd: further slides with one defect each.
+    """
 
     pairs: int = Field(default=20, ge=1, description="tumour slides, and as many normal ones")
     centres: int = Field(default=3, ge=1)
@@ -45,7 +48,7 @@ class SynthSpec(Spec):
 
 @dataclass(frozen=True)
 class SlidePlan:
-    """Everything that decides one slide."""
+    """Everything that determines one slide. lesions: (kind, grade) of each. odd: the defect of the slide."""
 
     slide_id: str
     patient: str
@@ -61,8 +64,8 @@ class SlidePlan:
 def plan_cohort(spec: SynthSpec) -> list[SlidePlan]:
     """Return the plans, sorted by id.
 
-    Each tumour slide has a normal twin of the same centre and size (drawn before the label is known), and ids are a
-    random permutation: size, order and centre carry no information on the label.
+    For each tumour slide there is a normal slide of the same centre and size. Ids are a random permutation.
+    So size, order and centre carry no information on the label.
     """
     rng = np.random.default_rng(spec.seed)
     centres = scanners(spec.centres, rng)
@@ -75,7 +78,7 @@ def plan_cohort(spec: SynthSpec) -> list[SlidePlan]:
     plans = []
     for pair in range(spec.pairs):
         scanner, (width, height) = centres[pair % spec.centres], sizes[pair // spec.centres]
-        # every fifth pair of a label and centre belongs to the patient before: several slides of one patient
+        # every fifth pair of a centre has the patients of the pair before, so some patients have two slides
         patient_pair = pair - spec.centres if pair // spec.centres % 5 == 4 else pair
         for label in (0, 1):
             number = int(numbers[2 * pair + label])
@@ -112,7 +115,7 @@ def plan_cohort(spec: SynthSpec) -> list[SlidePlan]:
 
 
 def _lesion_kinds(spec: SynthSpec, rng: np.random.Generator) -> list[tuple[tuple[str, int], ...]]:
-    """For each tumour slide its lesions (kind, grade): the shares hold for the cohort, the order is random."""
+    """Return the lesions (kind, grade) of each tumour slide, in random order; fractions are of the cohort."""
     itc, macro = round(spec.itc_share * spec.pairs), round(spec.macro_share * spec.pairs)
     slides = []
     for number in range(spec.pairs):
@@ -130,7 +133,8 @@ def _lesion_kinds(spec: SynthSpec, rng: np.random.Generator) -> list[tuple[tuple
 def write_cohort(folder: Path, spec: SynthSpec, execution: ExecutionSpec | None = None) -> Path:
     """Write slides/, annotations/ (ASAP XML and GeoJSON) and labels.csv below `folder`; return labels.csv.
 
-    Does nothing if the folder holds this cohort already; refuses a folder that holds another one.
+    Does nothing if the folder has this cohort already. Raises DataError if it has another one or if a slide
+    fails.
     """
     stamp = folder / "cohort.json"
     identity = {
@@ -153,7 +157,8 @@ def write_cohort(folder: Path, spec: SynthSpec, execution: ExecutionSpec | None 
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
         raise DataError(
-            f"{len(failed)} of {len(plans)} synthetic slides failed; first {failed[0].slide_id}: {failed[0].reason}"
+            f"{len(failed)} of {len(plans)} synthetic slides failed; the first is {failed[0].slide_id}: "
+            f"{failed[0].reason}"
         )
     pad_to_one_size([_slide_path(folder, plan) for plan in plans if plan.odd is None])
     kinds = {outcome.slide_id: outcome.digest for outcome in outcomes}
@@ -181,7 +186,7 @@ def _write_slide(folder: Path, plan: SlidePlan) -> Outcome:
     )
     if plan.lesions and not anatomy.lesions:
         raise DataError(
-            f"no room for a lesion on a slide of {plan.width_px} x {plan.height_px} px: make slides larger"
+            f"no lesion fits on a slide of {plan.width_px} x {plan.height_px} px: make slides larger"
         )
     path = _slide_path(folder, plan)
     factor = 0 if plan.odd == "flat" else plan.scanner.pyramid_factor

@@ -1,4 +1,4 @@
-"""From anatomy in µm to pixels: two stain layers, Beer-Lambert, the blur and noise of a scanner."""
+"""From anatomy in µm to pixels: two layers of stain, the Beer-Lambert law, and a scanner's blur and noise."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,21 @@ from shapely.geometry.base import BaseGeometry
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.raster import rasterize
-from wsi_mil.synthetic.anatomy import Anatomy, Nuclei
+from wsi_mil.synthetic.anatomy import Anatomy
+from wsi_mil.synthetic.nuclei import Nuclei
 
 OD_STEP = 0.008  # optical density per grey level of a stain layer
-VERTICES = 14
-SHIFT = 4  # OpenCV draws in 1/16 px
+VERTICES = 14  # of the polygon that a nucleus is drawn as
+SHIFT = 4  # bits of the fraction in OpenCV's coordinates: 1/16 px
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """A centre's stain and scanner.
+    """The stain and the scanner of a centre.
 
-    Stain vectors are optical densities of red, green and blue, near those of Ruifrok and Johnston (2001), with the
-    yellower eosin of most laboratories.
+    haematoxylin, eosin: optical densities of red, green and blue, close to those of Ruifrok and Johnston
+    (2001), with the yellower eosin of most laboratories. glass: colour without tissue. noise: standard
+    deviation in grey levels. pyramid_factor: how much smaller each level is than the one before.
     """
 
     name: str
@@ -39,7 +41,7 @@ class Scanner:
 
 
 def scanners(count: int, rng: np.random.Generator) -> list[Scanner]:
-    """Return `count` centres with their own scale, colours, focus and noise."""
+    """Return `count` random centres, each with its own scale, colours, focus and noise."""
     found = []
     for number in range(count):
         turn = rng.normal(0, 0.035, (2, 3))
@@ -66,19 +68,19 @@ def scanners(count: int, rng: np.random.Generator) -> list[Scanner]:
 def paint(
     anatomy: Anatomy, scanner: Scanner, rng: np.random.Generator, mpp_xy: tuple[float, float] | None = None
 ) -> RGB:
-    """Return the slide's pixels (H, W, 3) uint8 at `scanner.mpp` µm/px (or `mpp_xy`, where x and y differ)."""
+    """Return the slide's pixels (H, W, 3) uint8 at `scanner.mpp` µm/px, or at `mpp_xy` if x and y differ."""
     mpp_x, mpp_y = mpp_xy or (scanner.mpp, scanner.mpp)
     scale = np.array([1 / mpp_x, 1 / mpp_y])
     shape = (round(anatomy.height_um * scale[1]), round(anatomy.width_um * scale[0]))
     eosin = _eosin(anatomy, shape, (mpp_x, mpp_y), rng)
     haematoxylin = _nuclei(anatomy, shape, scale, rng)
-    haematoxylin += (eosin // 10).astype(np.uint8)  # a trace of blue everywhere in tissue
+    haematoxylin += (eosin // 10).astype(np.uint8)  # all tissue takes a little haematoxylin
     lesions = shapely.union_all([lesion.outline for lesion in anatomy.lesions])
     for zone in shapely.get_parts(shapely.difference(anatomy.reactive, lesions)):
         if zone.is_empty:
             continue
         _basophilia(haematoxylin, eosin, zone, (mpp_x, mpp_y))
-    for lesion in anatomy.lesions:  # to the outline exactly
+    for lesion in anatomy.lesions:
         _basophilia(haematoxylin, eosin, lesion.outline, (mpp_x, mpp_y))
     image = _develop(haematoxylin, eosin, scanner)
     for stroke in anatomy.pen:
@@ -90,7 +92,7 @@ def paint(
 def _basophilia(
     haematoxylin: NDArray[np.uint8], eosin: NDArray[np.uint8], area: BaseGeometry, mpp_xy: tuple[float, float]
 ) -> None:
-    """Bluer, less pink cytoplasm inside `area`, in place: the same for tumour and for reactive tissue."""
+    """Make the cytoplasm inside `area` bluer and less pink, in place, as in tumour and in reactive tissue."""
     box, inside = _window(area, haematoxylin.shape, *mpp_xy)
     haematoxylin[box][inside] = np.minimum(haematoxylin[box][inside], 245) + 8
     eosin[box][inside] = (eosin[box][inside] * 0.88).astype(np.uint8)
@@ -99,7 +101,7 @@ def _basophilia(
 def _window(
     outline: BaseGeometry, shape: tuple[int, ...], mpp_x: float, mpp_y: float
 ) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
-    """The pixel window of an outline and its mask there."""
+    """Return the pixel window around an outline, and the outline's mask in that window."""
     x0, y0, x1, y1 = outline.bounds
     left, top = max(int(x0 / mpp_x), 0), max(int(y0 / mpp_y), 0)
     right, lower = min(int(x1 / mpp_x) + 2, shape[1]), min(int(y1 / mpp_y) + 2, shape[0])
@@ -110,7 +112,7 @@ def _window(
 
 
 def _smooth_noise(shape: tuple[int, int], cell_px: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Noise with structures of about `cell_px`, mean 0, standard deviation near 1."""
+    """Return noise with structures of about `cell_px`, mean 0 and standard deviation near 1."""
     small = (max(round(shape[0] / cell_px), 2), max(round(shape[1] / cell_px), 2))
     noise = rng.standard_normal(small, np.float32)
     return np.asarray(cv2.resize(noise, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
@@ -119,8 +121,9 @@ def _smooth_noise(shape: tuple[int, int], cell_px: float, rng: np.random.Generat
 def _eosin(
     anatomy: Anatomy, shape: tuple[int, ...], mpp_xy: tuple[float, float], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
+    """Return the eosin layer (H, W): fibrous tissue, and glands with an empty lumen."""
     mpp_x, mpp_y = mpp_xy
-    # Texture is drawn at half size: collagen has no finer structure than a µm.
+    # half size is enough: the drawn fibres are wider than a µm
     half = ((shape[0] + 1) // 2, (shape[1] + 1) // 2)
     texture = 36 + 6 * _smooth_noise(half, 60 / mpp_x, rng) + 4 * _smooth_noise(half, 8 / mpp_x, rng)
     fibre = _smooth_noise((half[0], half[1] // 6 + 1), 2 / mpp_x, rng)
@@ -142,7 +145,7 @@ def _eosin(
 def _nuclei(
     anatomy: Anatomy, shape: tuple[int, int], scale: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """The haematoxylin layer: every nucleus, its chromatin clumped by a shared grain."""
+    """Return the haematoxylin layer (H, W): every nucleus, its chromatin clumped by a pattern of grains."""
     body = np.zeros(shape, np.uint8)
     clump = np.zeros(shape, np.uint8)
     for group in anatomy.nuclei:
@@ -171,20 +174,23 @@ def _nuclei(
 def _draw(
     canvas: NDArray[np.uint8], nuclei: Nuclei, scale: NDArray[np.float64], value: NDArray[np.float64]
 ) -> None:
+    """Fill the ellipses on `canvas`, in place. scale: px per µm in x and y. value: grey levels (n,)."""
     turn = np.linspace(0, 2 * np.pi, VERTICES, endpoint=False)
     a = nuclei.axes_um[:, :1] * np.cos(turn)
     b = nuclei.axes_um[:, 1:] * np.sin(turn)
     cos, sin = np.cos(nuclei.angle)[:, None], np.sin(nuclei.angle)[:, None]
-    outline = (
-        np.stack([a * cos - b * sin, a * sin + b * cos], axis=2) + nuclei.centre_um[:, None]
-    )  # (n, V, 2) µm
+    turned = np.stack([a * cos - b * sin, a * sin + b * cos], axis=2)  # (n, V, 2) µm
+    outline = turned + nuclei.centre_um[:, None]
     points = np.rint((outline * scale - 0.5) * (1 << SHIFT)).astype(np.int32)
     for polygon, grey in zip(points, np.rint(value).astype(int).tolist(), strict=True):
         cv2.fillConvexPoly(canvas, polygon, grey, cv2.LINE_AA, SHIFT)
 
 
 def _develop(haematoxylin: NDArray[np.uint8], eosin: NDArray[np.uint8], scanner: Scanner) -> RGB:
-    """Beer-Lambert: intensity = glass * 10^-(density), through one table of all pairs of layer values."""
+    """Return the image by the Beer-Lambert law: intensity = glass * 10^-(optical density).
+
+    All 256 x 256 pairs of layer values are computed once and looked up.
+    """
     grey = np.arange(256) * OD_STEP
     h = grey[:, None, None] * np.array(scanner.haematoxylin) * scanner.haematoxylin_gain
     e = grey[None, :, None] * np.array(scanner.eosin) * scanner.eosin_gain
@@ -197,11 +203,11 @@ def _develop(haematoxylin: NDArray[np.uint8], eosin: NDArray[np.uint8], scanner:
 
 
 def _scan(image: RGB, scanner: Scanner, rng: np.random.Generator) -> RGB:
+    """Return the image with the scanner's blur and noise."""
     sigma = max(scanner.blur_um / scanner.mpp, 0.3)
     image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
-    noise = np.rint(rng.normal(0, scanner.noise, (613, 769, 3))).astype(
-        np.int16
-    )  # odd sizes: no visible period
+    # a tile of noise is repeated; the tile's odd sizes share no factor with those of image tiles
+    noise = np.rint(rng.normal(0, scanner.noise, (613, 769, 3))).astype(np.int16)
     for top in range(0, len(image), 613):
         for left in range(0, image.shape[1], 769):
             part = image[top : top + 613, left : left + 769]

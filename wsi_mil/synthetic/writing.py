@@ -1,4 +1,4 @@
-"""Synthetic slides on disk: tiled JPEG pyramids that OpenSlide and tiffslide open, and their truth."""
+"""Slides and outlines on disk: tiled pyramids that OpenSlide and tiffslide open, ASAP XML, and GeoJSON."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,9 +26,11 @@ def write_pyramid(
     quality: int | None = 85,
     smallest_px: int = 512,
 ) -> None:
-    """Write `pixels` as a tiled TIFF pyramid; level by level smaller by `factor` (0: one level only).
+    """Write `pixels` (H, W, 3) as a tiled TIFF pyramid.
 
-    `quality` None: without loss. `mpp_xy` None: a slide that does not say its scale.
+    mpp_xy: µm per pixel in x and y, None to leave out the scale. factor: how much smaller each level is, 0
+    for one level only. quality: of JPEG, None for lossless. smallest_px: no level gets a shorter side than
+    this.
     """
     options: dict[str, object] = {"tile": (TILE_PX, TILE_PX), "photometric": "rgb", "metadata": None}
     if quality is not None:
@@ -51,7 +53,10 @@ def write_pyramid(
 
 
 def pad_to_one_size(paths: Sequence[Path], step: int = 1 << 16) -> int:
-    """Append zeros until all files have one size (TIFF ignores what follows), so that size tells nothing."""
+    """Append zeros until all files have the same size, and return it. TIFF readers ignore the zeros.
+
+    The size of a file then says nothing about its label.
+    """
     size = -(-max(path.stat().st_size for path in paths) // step) * step
     for path in paths:
         with path.open("rb+") as handle:
@@ -60,7 +65,7 @@ def pad_to_one_size(paths: Sequence[Path], step: int = 1 << 16) -> int:
 
 
 def write_asap(path: Path, outlines: Sequence[tuple[str, shapely.Polygon]]) -> None:
-    """Write (name, polygon in level-0 px) pairs as ASAP XML, the form of the Camelyon annotations."""
+    """Write outlines (name, polygon in level-0 pixels) as ASAP XML, as the Camelyon annotations are."""
     root = ElementTree.Element("ASAP_Annotations")
     annotations = ElementTree.SubElement(root, "Annotations")
     for name, polygon in outlines:
@@ -80,7 +85,7 @@ def write_asap(path: Path, outlines: Sequence[tuple[str, shapely.Polygon]]) -> N
 
 
 def write_truth_geojson(path: Path, slide_id: str, outlines: Sequence[tuple[str, shapely.Polygon]]) -> None:
-    """Write (name, polygon in level-0 px) pairs as QuPath annotations of class Tumor."""
+    """Write outlines (name, polygon in level-0 pixels) as QuPath annotations of class Tumor."""
     features = [
         feature(
             polygonal(polygon, GRID_PX),

@@ -3,7 +3,6 @@
 Testing a task takes four statements: rows of a label table, the loss in other words, and logits that are right.
 """
 
-import json
 import math
 import pickle
 from abc import abstractmethod
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsi_mil.contracts.labels import Target, TaskKind
+from wsi_mil.io.json import json_line, parse_json
 from wsi_mil.tasks import Task, TaskLoss, TaskSpec, build_task, task_from_values, task_values
 from wsi_mil.tasks.base import Cells, ClassLoss
 from wsi_mil.tasks.names import TASKS, task_name
@@ -169,7 +169,7 @@ class TaskSuite:
     def test_it_survives_a_pickle_and_a_file(self) -> None:
         task = self.task()
         assert pickle.loads(pickle.dumps(task)) == task
-        again = task_from_values(json.loads(json.dumps(task_values(task))))
+        again = task_from_values(parse_json(json_line(task_values(task))))
         assert again == task
         assert all(getattr(again, f.name) == getattr(task, f.name) for f in fields(task))
         assert not math.isnan(hash(task))

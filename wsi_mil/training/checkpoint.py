@@ -32,7 +32,7 @@ class Checkpoint:
         metadata = {
             "kind": "wsi_mil checkpoint",
             "format_version": str(FORMAT),
-            "values": json.dumps(self.values),
+            "values": json.dumps(self.values),  # not io.json: a merit may be infinite before the first epoch
         }
         with write_aside(path) as aside:
             save_file(flat, aside, metadata=metadata)

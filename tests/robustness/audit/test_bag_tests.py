@@ -5,7 +5,6 @@ it.
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import wsi_mil.registry
@@ -219,10 +218,3 @@ def test_entry_points_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None
     assert registry.load("mi_net").__name__ == "MiNet", "our own names come first"
     assert asked == ["wsi_mil.aggregators"]
     assert AGGREGATORS.group == "wsi_mil.aggregators"
-
-
-def test_instance_auc_uses_attention_as_tile_scores_do() -> None:
-    from wsi_mil.robustness.audit.bag_test_run import comparable_scores
-
-    np.testing.assert_allclose(comparable_scores(np.array([0.1, 0.4]), "attention"), [0.25, 1.0])
-    np.testing.assert_allclose(comparable_scores(np.array([-1.0, 4.0]), "logit"), [-1.0, 4.0])

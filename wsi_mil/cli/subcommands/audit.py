@@ -91,15 +91,16 @@ def _audit_methods(patterns: tuple[str, ...], out: Path | None, seeds: int, work
     from wsi_mil.aggregators.names import matching_aggregators
     from wsi_mil.execution import ExecutionSpec
     from wsi_mil.experiments.method_audit import run_method_audit
+    from wsi_mil.io.tables import text_table
 
     audit = run_method_audit(matching_aggregators(patterns), out, seeds, ExecutionSpec(workers=workers))
     rows = audit.aggregators
-    width = max(10, *(len(row.aggregator) for row in rows))
     tests = rows[0].tests
-    click.echo("  ".join([" " * width, f"{'verdict':<11}", *(f"{test.test:>16}" for test in tests)]))
+    lines = [["", "verdict", *(test.test for test in tests)]]
     for row in rows:
-        cells = [f"{f'{_shown(cell.test_auc.mean)} {SHORT[cell.verdict]}':>16}" for cell in row.tests]
-        click.echo("  ".join([f"{row.aggregator:<{width}}", f"{row.verdict:<11}", *cells]))
+        cells = [f"{_shown(cell.test_auc.mean)} {SHORT[cell.verdict]}" for cell in row.tests]
+        lines.append([row.aggregator, row.verdict, *cells])
+    click.echo(text_table(lines, align="<<>", least=(10, 11, 16)))
     click.echo(
         "AUC on test bags whose shortcut goes with the opposite label "
         "(add_normal, remove_positive: fraction of bags called rightly after the change); (-): not learned."
@@ -139,18 +140,22 @@ def _audit_model(
 
 
 def _print_model(found: "ModelAudit") -> None:
+    from wsi_mil.io.tables import text_table
+
     called = f"{found.rightly_called} of {found.slides} test slides"
     click.echo(f"{found.model}: {called} are called rightly; the checks use these")
+    rows = []
     for check in found.checks:
         question, point = check.question, check.decisive
-        did = "-" if point is None else f"{_shown(point.share)} of {point.n:>3} slides"
+        did = ["-", "", "", ""] if point is None else [_shown(point.share), "of", str(point.n), "slides"]
         what = "flip" if question.expected == "flips" else "keep their call"
         where = f"{question.axis} {question.held_at:g}"
-        click.echo(f"{question.name:<14} {did} {what} at {where}: {check.verdict}")
+        rows.append([question.name, *did, f"{what} at {where}: {check.verdict}"])
     agrees = found.agreement
     auc = _shown(agrees.tile_auc.value) if agrees.tile_auc is not None else "-"
     mean = f"tile AUC against outlines, mean over {agrees.n} slides"
-    click.echo(f"{'agreement':<14} {auc} {mean}: {agrees.verdict}")
+    click.echo(text_table(rows, align="<<<><<", least=(14, 0, 0, 3, 0), gap=1))
+    click.echo(text_table([["agreement", f"{auc} {mean}: {agrees.verdict}"]], least=(14, 0), gap=1))
     click.echo(f"verdict: {found.verdict}" + (f" ({', '.join(found.failed)})" if found.failed else ""))
 
 

@@ -24,18 +24,20 @@ def command(context: click.Context, overrides: tuple[str, ...]) -> None:
     """
     from wsi_mil.config import load_config, packaged_config
     from wsi_mil.evaluation.metrics_file import read_metrics
+    from wsi_mil.io.tables import text_table
     from wsi_mil.stages.pipeline import run_pipeline
 
     config = load_config(packaged_config("demo"), overrides)
     summary = run_pipeline(config)
     code = finish(summary, config.run)
-    click.echo(f"{'model':<14} {'slide AUC':>9} {'patch AUC':>9} {'FROC':>6}   (held-out slides)")
+    rows = [["model", "slide AUC", "patch AUC", "FROC"]]
     for name in config.models:
         metrics = read_metrics(config.run / "evaluation" / name / "metrics.json")
         if metrics is None:
             continue
         found = (metrics.slide.metrics["auc"], metrics.patch.metrics["auc"], metrics.froc.metrics["score"])
-        shown = [f"{metric.value:.3f}" if metric.defined else "-" for metric in found]
-        click.echo(f"{name:<14} {shown[0]:>9} {shown[1]:>9} {shown[2]:>6}")
+        rows.append([name, *(f"{metric.value:.3f}" if metric.defined else "-" for metric in found)])
+    header, *lines = text_table(rows, align="<>", least=(14, 9, 9, 6), gap=1).splitlines()
+    click.echo("\n".join([f"{header}   (held-out slides)", *lines]))
     click.echo(f"report: {Path(config.run) / 'report.html'}")
     context.exit(code)

@@ -70,18 +70,23 @@ def _print_metrics(config: "RunConfig") -> None:
 
 
 def _print_differences(config: "RunConfig", first: str, second: str) -> None:
+    from wsi_mil.io.tables import text_table
     from wsi_mil.stages.compare import run_compare
 
     found = run_compare(config, first, second)
     click.echo(f"\n{first} - {second}, {found.slides} slides; 95 % interval over patients, two-sided p")
+    rows = []
     for level, differences in found.levels().items():
         for metric, row in differences.items():
-            _print_difference(f"{level} {metric}", row, row.low, row.high)
+            rows.append(_difference_cells(f"{level} {metric}", row, row.low, row.high))
         if level == "slide" and (test := found.slide.delong) is not None:
-            _print_difference("slide auc (DeLong)", test, *test.interval)
+            rows.append(_difference_cells("slide auc (DeLong)", test, *test.interval))
+    click.echo(text_table(rows, align="<>>><", least=(24, 6, 6, 7, 0), gap=1))
 
 
-def _print_difference(title: str, row: "PairedDifference | AucComparison", low: float, high: float) -> None:
+def _difference_cells(
+    title: str, row: "PairedDifference | AucComparison", low: float, high: float
+) -> list[str]:
     values = (row.first, row.second, row.difference, low, high, row.p_two_sided)
     a, b, difference, lower, upper, p = ("-" if math.isnan(value) else f"{value:.3f}" for value in values)
-    click.echo(f"{title:<24} {a:>6} {b:>6} {difference:>7} ({lower} to {upper})  p {p}")
+    return [title, a, b, difference, f"({lower} to {upper})  p {p}"]

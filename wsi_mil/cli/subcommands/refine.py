@@ -56,13 +56,14 @@ def command(
 
 def table(found: "RefinementResult") -> str:
     """Return Dice and FROC before and after refinement as aligned text."""
+    from wsi_mil.io.tables import text_table
+
     heading = f"{found.model}, {found.test_slides} held-out slides"
-    lines = [heading.ljust(44) + " tiles  refined  difference"]
+    rows = [[heading, "tiles", "refined", "difference"]]
     for title, row in found.titled():
         interval = "" if math.isnan(row.low) else f" ({row.low:+.3f} to {row.high:+.3f})"
-        values = f"{_shown(row.second):>5}  {_shown(row.first):>7}  {_shown(row.difference, '+'):>6}"
-        lines.append(f"{title:<44} {values}{interval}")
-    return "\n".join(lines)
+        rows.append([title, _shown(row.second), _shown(row.first), _shown(row.difference, "+") + interval])
+    return text_table(rows, align="<>><", least=(43, 5, 7, 0))
 
 
 def _shown(value: float, sign: str = "") -> str:

@@ -1,11 +1,12 @@
 """Area under the precision-recall curve."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_mil.evaluation.rank_metrics import RankMetric, area_under_precision
 from wsi_mil.evaluation.table import DETECTION, MetricEntry
+
+PRECISION_AREA = RankMetric(area_under_precision)
 
 
 def average_precision(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
@@ -14,9 +15,7 @@ def average_precision(truth: NDArray[np.bool_], scores: NDArray[np.floating]) ->
     >>> round(average_precision(np.array([True, False, True]), np.array([0.9, 0.5, 0.1])), 3)
     0.833
     """
-    from sklearn.metrics import average_precision_score
-
-    return math.nan if truth.all() or not truth.any() else float(average_precision_score(truth, scores))
+    return PRECISION_AREA(truth, scores)
 
 
 METRICS = (
@@ -24,7 +23,7 @@ METRICS = (
         "average_precision",
         "slide",
         "average precision",
-        average_precision,
+        PRECISION_AREA,
         ("truth", "scores"),
         both_classes=True,
         shown_in=("report", "terminal"),
@@ -35,7 +34,7 @@ METRICS = (
         "auprc",
         "patch",
         "patch AUPRC",
-        average_precision,
+        PRECISION_AREA,
         ("truth", "scores"),
         tasks=DETECTION,
         both_classes=True,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from wsi_mil.errors import WsiMilError
+from wsi_mil.evaluation.lesion_tables import score01_of
 from wsi_mil.io.files import digest_file
 from wsi_mil.io.tables import Row, read_csv
 from wsi_mil.logs import logger
@@ -26,7 +27,7 @@ class FalsePositive:
     slide_id: str
     x0_px: int
     y0_px: int
-    probability: float
+    score01: float
     jpeg: bytes
 
 
@@ -60,10 +61,10 @@ def false_positives(source: ReportSource, rows: Sequence[Row]) -> list[FalsePosi
                 for row in group:
                     x0_px, y0_px = round(row.number("x0_px")), round(row.number("y0_px"))
                     jpeg = tissue_crop(opened, table, x0_px, y0_px)
-                    found.append(FalsePositive(slide_id, x0_px, y0_px, row.number("probability"), jpeg))
+                    found.append(FalsePositive(slide_id, x0_px, y0_px, score01_of(row), jpeg))
         except WsiMilError as error:
             logger().warning("report: no pictures of false positives on slide %s: %s", slide_id, error)
-    return sorted(found, key=lambda crop: -crop.probability)
+    return sorted(found, key=lambda crop: -crop.score01)
 
 
 def _slide_id(row: Row) -> str:

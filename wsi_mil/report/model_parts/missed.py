@@ -1,5 +1,6 @@
 """The lesions that one model missed, largest first."""
 
+from wsi_mil.evaluation.lesion_tables import score01_of
 from wsi_mil.io.files import digest_file
 from wsi_mil.io.tables import Row, read_csv
 from wsi_mil.report.section import Content, ModelPart
@@ -12,7 +13,11 @@ def read(source: ReportSource, name: str) -> Content | None:
     if name not in source.metrics or not path.exists():
         return None
     missed = missed_lesions(read_csv(path))
-    return Content(digest_file(path), lambda: fill(__file__, missed=missed)) if missed else None
+    return (
+        Content(digest_file(path), lambda: fill(__file__, missed=missed, score01_of=score01_of))
+        if missed
+        else None
+    )
 
 
 def missed_lesions(rows: list[Row]) -> list[Row]:

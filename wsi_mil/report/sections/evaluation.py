@@ -1,11 +1,11 @@
 """Section "Evaluation": the metrics of every model on held-out slides, and their curves in one picture."""
 
 from wsi_mil.contracts.labels import TaskKind
-from wsi_mil.evaluation.metrics_file import calibration_json, metrics_json
+from wsi_mil.evaluation.curves_file import read_curves
+from wsi_mil.evaluation.metrics_file import metrics_json
 from wsi_mil.evaluation.results import SlideResult
 from wsi_mil.evaluation.table import shown_metrics
-from wsi_mil.io.json import read_json
-from wsi_mil.report.curves import draw_curves
+from wsi_mil.report.curves import DrawnModel, draw_curves
 from wsi_mil.report.section import Content, Section
 from wsi_mil.report.source import ReportSource
 from wsi_mil.report.templating import fill
@@ -31,7 +31,7 @@ def _curves(source: ReportSource) -> bytes | None:
     run = source.run
     files = {name: run.evaluation(name) / "curves.json" for name in source.metrics}
     curves = {
-        name: read_json(file) | {"calibration": calibration_json(slide)}
+        name: DrawnModel.of(read_curves(file), slide)
         for name, file in files.items()
         if file.exists() and isinstance(slide := source.metrics[name].slide, SlideResult)
     }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wsi_mil.aggregators import Aggregator, build_aggregator, outputs_for
 from wsi_mil.contracts.bags import Bag
+from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.evaluation.metrics.auc import auc
 from wsi_mil.randomness import named_generator
 from wsi_mil.robustness.audit.bag_test_results import BagTestResult
@@ -96,16 +97,9 @@ def train(job: BagTestJob, bags: Sequence[Bag]) -> Trained:
 def _instance_auc(trained: Trained, bags: BagSet) -> float:
     """The AUC of instance scores, over all test bags together, for finding the instances of the concept."""
     scored = [score_bag(trained.model, trained.ready(bag)) for bag in bags.test]
-    values = [comparable_scores(scores.double().numpy(), kind) for _, scores, kind in scored]
+    values = [score_kind(kind).comparable(scores.double().numpy()) for _, scores, kind in scored]
     kinds = np.concatenate([bags.kinds[bag.slide_id] for bag in bags.test])
     return auc(kinds == CONCEPT, np.concatenate(values))
-
-
-def comparable_scores(scores: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
-    """Return instance scores that can be compared between bags: attention is divided by its largest value in
-    the bag.
-    """
-    return scores / max(scores.max(), 1e-12) if kind == "attention" else scores
 
 
 def _invariance(job: BagTestJob, test: InvarianceTest, trained: Trained, bags: BagSet) -> float:

@@ -1,14 +1,16 @@
-"""The fast path for tiled JPEG (SVS, generic TIFF): OpenSlide says what the slide is, its raw tiles give the pixels.
+"""The reader `jpeg_tiles`: a faster one for tiled JPEG (SVS, generic TIFF).
 
-OpenSlide spends several times as long on a region as libjpeg-turbo on the tiles below it (benchmarks/extraction.py). Here every tile is
-fetched by its offset and decoded once, however many regions touch it, and a level's pixels are its own: nothing is interpolated.
+OpenSlide gives the properties and levels of the slide. The pixels come from the JPEG tiles of the file, which
+are read at their offsets and decoded by libjpeg-turbo. OpenSlide takes several times as long for the same
+region (benchmarks/extraction.py). A tile is decoded once for all regions that touch it, and no pixel is
+interpolated.
 """
 
 import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +21,11 @@ from wsi_mil.slides.files import FileReader, MppOverride
 from wsi_mil.slides.openslide_pixels import Blocks, library_version, open_handle, read_pixels
 
 VENDORS = ("aperio", "generic-tiff")
-"""Formats whose levels are TIFF directories pixel for pixel: no padding, no overlap, no stage positions."""
+"""Formats in which each level is one TIFF directory, without padding, overlap or positions of the stage."""
 ROWS_KEPT = 3
-"""Of the widest level's tiles: a row of tiles that lies across two rows of the file, and where the threads are ahead."""
+"""Rows of the file's tiles that the cache holds: our tiles may cross two, and threads read ahead by one."""
 CACHE_BYTES = 256 << 20
+"""The cache never holds more than this."""
 JPEG, RGB_PHOTOMETRIC, YCBCR_PHOTOMETRIC = 7, 2, 6
 
 Key = tuple[int, int, int]
@@ -30,7 +33,11 @@ Key = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class TiledLevel:
-    """One level in its file: where each JPEG tile lies (row by row), and what its decoder must know."""
+    """One level in its file: offset and size of each JPEG tile, row by row, and what the decoder needs.
+
+    `tables`: the quantisation and Huffman tables that the tiles share. `photometric`: the TIFF tag of that
+    name.
+    """
 
     tile_width_px: int
     tile_height_px: int
@@ -41,10 +48,11 @@ class TiledLevel:
     photometric: int
 
 
+@final
 class JpegTilesReader(FileReader):
-    """Reads tiled JPEG levels by their raw tiles; raises SlideError, saying why, for a file that is not made of them.
+    """Reads slides whose levels are tiled JPEG; raises SlideError, with the reason, for any other file.
 
-    Where a pyramid leaves tiles out, OpenSlide is asked, which knows what to show there.
+    Regions in which the file has no tiles are read through OpenSlide, which knows the background colour.
     """
 
     name, library = "jpeg_tiles", "openslide"
@@ -69,6 +77,7 @@ class JpegTilesReader(FileReader):
         return f"imagecodecs {imagecodecs.__version__}, openslide {library_version()}"
 
     def close(self) -> None:
+        """Close the file and the handles of OpenSlide; later reads raise SlideError."""
         if not self._closed and hasattr(self, "_file"):
             os.close(self._file)
         super().close()
@@ -78,11 +87,11 @@ class JpegTilesReader(FileReader):
         left, right = x_px // tiled.tile_width_px, (x_px + width_px - 1) // tiled.tile_width_px
         top, lower = y_px // tiled.tile_height_px, (y_px + height_px - 1) // tiled.tile_height_px
         numbers = np.add.outer(np.arange(top, lower + 1) * tiled.columns, np.arange(left, right + 1))
-        if (tiled.byte_counts[numbers] == 0).any():  # the file leaves tiles out
+        if (tiled.byte_counts[numbers] == 0).any():  # the file has no such tiles
             blocks: Blocks = self._local.__dict__.setdefault("blocks", Blocks())
             return read_pixels(handle, blocks, level, x_px, y_px, width_px, height_px)
         whole = (width_px, height_px) == (tiled.tile_width_px, tiled.tile_height_px)
-        if whole and numbers.size == 1:  # one tile of the file exactly: it is not kept
+        if whole and numbers.size == 1:  # exactly one tile of the file: the cache is not needed
             return self._whole_tile((level, top, left), int(numbers[0, 0]))
         region = np.empty((height_px, width_px, 3), np.uint8)
         for row in range(top, lower + 1):
@@ -97,6 +106,7 @@ class JpegTilesReader(FileReader):
         return region
 
     def _whole_tile(self, key: Key, number: int) -> RGB:
+        """Return one tile of the file as an array that the caller may keep."""
         tile = self._decoded.borrow(key)
         if tile is None:
             return self._decode(key[0], number)
@@ -106,7 +116,7 @@ class JpegTilesReader(FileReader):
             self._decoded.give_back(tile)
 
     def _borrow(self, key: Key, number: int) -> "_Tile":
-        """Return a decoded tile; the caller gives it back."""
+        """Return a decoded tile from the cache, where it is put if needed; the caller gives it back."""
         tile = self._decoded.borrow(key)
         return self._decoded.put(key, self._decode(key[0], number)) if tile is None else tile
 
@@ -124,7 +134,7 @@ class JpegTilesReader(FileReader):
         )
         if tile.shape != shape:
             raise SlideError(
-                f"tile {number} of level {level} is {tile.shape}, not {tiled.tile_width_px} px wide as said"
+                f"tile {number} of level {level} is {tile.shape}, the file's directory states {shape}"
             )
         return tile
 
@@ -137,13 +147,16 @@ class JpegTilesReader(FileReader):
         return data
 
     def _is_rgb(self, level: int, data: bytes) -> bool:
-        """An RGB file without a JFIF header (Aperio) holds RGB in its JPEGs as well; otherwise they are YCbCr."""
+        """Whether a JPEG holds RGB: in an RGB file, one without a JFIF header does (Aperio).
+
+        Others hold YCbCr.
+        """
         return self._levels[level].photometric == RGB_PHOTOMETRIC and data[6:10] != b"JFIF"
 
 
 @dataclass(eq=False)
 class _Tile:
-    """A decoded tile, how many readers use it now, and whether the cache still holds it."""
+    """A decoded tile, how many callers use it now, and whether the cache still holds it."""
 
     pixels: RGB
     users: int = 1
@@ -151,10 +164,11 @@ class _Tile:
 
 
 class _Cache:
-    """The last decoded tiles, shared by the threads of a reader.
+    """The tiles that were decoded last, shared by the threads of a reader.
 
-    A tile is borrowed and given back, so the cache knows which memory nobody uses. The memory of a dropped tile takes
-    the next one: fresh pages from the system cost half as much time as decoding.
+    Callers borrow a tile and give it back, so the cache knows which memory is in use. The next tile is
+    decoded into the memory of one that was dropped: to get new memory from the system takes half as long as
+    decoding.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -165,7 +179,7 @@ class _Cache:
         self._lock = threading.Lock()
 
     def borrow(self, key: Key) -> _Tile | None:
-        """Return the tile of `key`, to be given back, or None."""
+        """Return the tile of `key`, which the caller has to give back, or None if it is not held."""
         with self._lock:
             tile = self._held.get(key)
             if tile is not None:
@@ -180,7 +194,7 @@ class _Cache:
             self._reuse(tile)
 
     def memory(self, shape: tuple[int, ...]) -> RGB | None:
-        """Return an array of `shape` that nobody uses any more, or None."""
+        """Return an array of `shape` that is no longer in use, or None."""
         with self._lock:
             if self._free is None or self._free.shape != shape:
                 return None
@@ -188,7 +202,10 @@ class _Cache:
             return found
 
     def put(self, key: Key, pixels: RGB) -> _Tile:
-        """Keep a newly decoded tile and return it, to be given back; or the one that another thread put first."""
+        """Keep a newly decoded tile and return it; the caller has to give it back.
+
+        If another thread has put the same tile meanwhile, that one is returned.
+        """
         with self._lock:
             if key in self._held:
                 tile = self._held[key]
@@ -204,6 +221,7 @@ class _Cache:
             return tile
 
     def _reuse(self, tile: _Tile) -> None:
+        """Let the next tile take the memory of this one, if it was dropped and no caller uses it."""
         if not tile.held and tile.users == 0:
             self._free = tile.pixels
 
@@ -211,13 +229,18 @@ class _Cache:
 def _find_levels(
     path: str, slide_id: str, vendor: str, level_sizes_px: tuple[tuple[int, int], ...]
 ) -> tuple[TiledLevel, ...]:
-    """Return where the tiles of each level lie. Raises SlideError, with the reason, unless all levels are plain tiled JPEG."""
+    """Return where the tiles of each level lie in the file.
+
+    Raises SlideError, with the reason, unless every level is one directory of JPEG tiles.
+    """
     import tifffile
 
     if vendor not in VENDORS:
-        raise SlideError(f"slide {slide_id!r} is no plain pyramid of tiles for jpeg_tiles: format {vendor!r}")
+        raise SlideError(
+            f"slide {slide_id!r} has format {vendor!r}, jpeg_tiles reads {' and '.join(VENDORS)} only"
+        )
     if not hasattr(os, "pread"):
-        raise SlideError(f"slide {slide_id!r}: jpeg_tiles needs positioned reads, which this system lacks")
+        raise SlideError(f"slide {slide_id!r}: jpeg_tiles needs os.pread, which this system does not have")
     try:
         with tifffile.TiffFile(path) as tiff:
             pages = [tiff.pages[number] for number in range(len(tiff.pages))]
@@ -231,6 +254,7 @@ def _find_levels(
 
 
 def _tiled(pages: list[Any], size_px: tuple[int, int], slide_id: str) -> TiledLevel:
+    """Return the level of `size_px` (width, height) among the directories of the file."""
     width, height = size_px
     own = [page for page in pages if page.is_tiled and (page.imagewidth, page.imagelength) == size_px]
     if len(own) != 1:
@@ -246,13 +270,15 @@ def _tiled(pages: list[Any], size_px: tuple[int, int], slide_id: str) -> TiledLe
         raise SlideError(f"slide {slide_id!r}: jpeg_tiles reads RGB and YCbCr, not {page.photometric.name}")
     if (page.samplesperpixel, page.bitspersample) != (3, 8):
         raise SlideError(
-            f"slide {slide_id!r}: {page.samplesperpixel} samples of {page.bitspersample} bits, expected 3 of 8"
+            f"slide {slide_id!r}: {page.samplesperpixel} samples of {page.bitspersample} bits per pixel, "
+            "jpeg_tiles reads 3 of 8 bits"
         )
     columns, rows = -(-width // page.tilewidth), -(-height // page.tilelength)
     offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
     if not len(offsets) == len(counts) == columns * rows:
         raise SlideError(
-            f"slide {slide_id!r}: {len(offsets)} tiles listed, {columns} x {rows} needed: copy it again"
+            f"slide {slide_id!r}: the file lists {len(offsets)} tiles, its size needs {columns} x {rows}: "
+            "copy it again"
         )
     return TiledLevel(
         page.tilewidth, page.tilelength, columns, offsets, counts, page.jpegtables, int(page.photometric)

@@ -1,14 +1,15 @@
-"""The reader `openslide`: what OpenSlide reads."""
+"""The reader `openslide`: slides through the OpenSlide library."""
 
-from typing import Any
+from typing import Any, final
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.slides.files import FileReader
 from wsi_mil.slides.openslide_pixels import Blocks, library_version, open_handle, read_pixels
 
 
+@final
 class OpenSlideReader(FileReader):
-    """Reads what OpenSlide reads: SVS, NDPI, MRXS, SCN, BIF, VMS, DICOM, tiled TIFF, ..."""
+    """Reads every format of OpenSlide: SVS, NDPI, MRXS, SCN, BIF, VMS, DICOM, tiled TIFF, ..."""
 
     name = library = "openslide"
 

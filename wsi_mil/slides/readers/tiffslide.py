@@ -1,8 +1,8 @@
-"""The reader `tiffslide`: tiled TIFF families through tifffile, and remote files."""
+"""The reader `tiffslide`: formats based on tiled TIFF, also behind URLs."""
 
 import logging
 import math
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -10,15 +10,20 @@ from wsi_mil.contracts.arrays import RGB
 from wsi_mil.slides.files import FileReader
 
 
+@final
 class TiffSlideReader(FileReader):
-    """Reads tiled TIFF families through tifffile, and remote files through fsspec, without a C library."""
+    """Reads formats based on tiled TIFF through tifffile, also behind URLs (fsspec).
+
+    It needs no C library. Where a file has no tiles, tifffile gives black; the other readers show the background.
+    """
 
     name = library = "tiffslide"
 
     def _open_handle(self) -> Any:
         import tiffslide
 
-        # Our own error reports what tifffile cannot read; tifffile would log it on every worker, too.
+        # Our own error says what tifffile cannot read; without this line tifffile logs it again on every
+        # worker.
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
         return tiffslide.TiffSlide(self._path)
 
@@ -32,7 +37,7 @@ class TiffSlideReader(FileReader):
         downsample = handle.level_downsamples[level]
         origin = (math.ceil(x_px * downsample), math.ceil(y_px * downsample))
         pixels = np.asarray(handle.read_region(origin, level, (width_px, height_px), as_array=True))
-        return np.ascontiguousarray(pixels[:, :, :3])
+        return np.ascontiguousarray(pixels)
 
 
 READER = TiffSlideReader

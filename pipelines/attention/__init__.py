@@ -1,0 +1,1 @@
+"""Helpers of the study of attention on images (`image_attention.py`)."""

@@ -1,0 +1,1 @@
+"""Helpers of the Camelyon studies (`camelyon16.py`, `camelyon17.py`)."""

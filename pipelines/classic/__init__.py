@@ -1,0 +1,1 @@
+"""Helpers of the study of the classic MIL benchmarks (`classic_mil.py`)."""

@@ -1,0 +1,1 @@
+"""Helpers of the lung mosaics study (`lung_mosaics.py`)."""

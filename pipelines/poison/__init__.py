@@ -1,0 +1,1 @@
+"""Helpers of the poison study (`poison_stain.py`)."""

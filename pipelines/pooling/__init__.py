@@ -1,0 +1,1 @@
+"""Helpers of the study of poolings (`image_pooling.py`)."""

@@ -1,0 +1,1 @@
+"""Helpers of the refinement study (`refine.py`)."""
