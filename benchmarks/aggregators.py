@@ -22,8 +22,8 @@ import zarr
 from torch import Tensor, nn
 
 from wsi_mil.aggregators import Aggregator, build_aggregator
-from wsi_mil.aggregators.abmil import ABMIL
 from wsi_mil.aggregators.max_pooling import MaxPooling
+from wsi_mil.aggregators.methods.abmil import ABMIL
 from wsi_mil.bags import StoredBag
 from wsi_mil.bags.segments import segment_softmax, segment_weighted_sum
 from wsi_mil.contracts.bags import Bag, PackedBags

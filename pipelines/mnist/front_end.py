@@ -34,7 +34,7 @@ class LeNet(nn.Module):
 class ImageFrontEnd(Aggregator):
     """An aggregator on pixels: `front` computes the features of each image, `aggregator` their bag's output.
 
-    >>> from wsi_mil.aggregators.mean_pool import MeanPool
+    >>> from wsi_mil.aggregators.methods.mean_pool import MeanPool
     >>> ImageFrontEnd(LeNet(), MeanPool(LeNet.out_features)).n_outputs
     1
     """

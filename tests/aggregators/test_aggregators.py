@@ -1,5 +1,7 @@
-"""The suite for every registry entry, and hand-worked cases; published reference code is in test_reference.py."""
+"""The suite for every aggregator, and hand-worked cases. Published reference code is in test_reference.py."""
 
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,68 +9,42 @@ import pytest
 import torch
 from torch import nn
 
-from wsi_mil.aggregators import AGGREGATORS, Aggregator, build_aggregator
-from wsi_mil.aggregators.abmil import ABMIL
-from wsi_mil.aggregators.focus_mil import FocusMIL, gaussian_kl
-from wsi_mil.aggregators.mi_net import MiNet
+import wsi_mil.aggregators.methods as methods
+from wsi_mil.aggregators import AGGREGATORS, Aggregator, build_aggregator, outputs_for
+from wsi_mil.aggregators.attention import AttentionAggregator
+from wsi_mil.aggregators.catalog import parameters_of, small_parameters
+from wsi_mil.aggregators.methods.abmil import ABMIL
+from wsi_mil.aggregators.methods.focus_mil import FocusMIL, gaussian_kl
+from wsi_mil.aggregators.methods.mi_net import MiNet
+from wsi_mil.aggregators.names import METHODS, matching_aggregators
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.tasks import TaskLoss
 from wsi_mil.testing.aggregators import DIM, AggregatorSuite, detection_loss, make_bags
 
-# Written out, not read from the registry: an entry that is missing here fails test_every_registry_entry_has_a_suite.
-SMALL: dict[str, dict[str, Any]] = {
-    "mi_net": {"hidden": (16, 8)},
-    "mi_net_embedding": {"hidden": (16, 8)},
-    "focus_mil": {},
-    "causal_mil": {},
-    "abmil": {"hidden": (16,)},
-    "abmil_gated": {"hidden": (16,)},
-    "clam_sb": {"hidden": 16, "attention": 8},
-    "clam_mb": {"hidden": 16, "attention": 8, "subtyping": True},
-    "dsmil": {},
-    "transmil": {"hidden": 32, "heads": 4, "landmarks": 8},
-    "dtfd": {"hidden": 16, "attention": 8},
-    "acmil": {"hidden": 16, "attention": 8},
-    "loss_attention": {"hidden": (16,)},
-    "mean_pool": {"hidden": (16,)},
-    "max_pool": {"hidden": (16,)},
-}
-WITH_WEIGHTS = ("abmil", "abmil_gated", "clam_sb", "clam_mb", "dsmil", "acmil", "loss_attention")
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    *SMALL.items(),
-    *(
-        (f"{wrapper}({name})", SMALL[name])
-        for wrapper in ("counterfactual", "guided")
-        for name in WITH_WEIGHTS
-    ),
+    *((name, {}) for name in AGGREGATORS.own),
     ("focus_mil", {"kl_over": "selected"}),
     *(
         ("mi_net_embedding", {"hidden": (8, 8), "pooling": pooling, "variant": variant})
         for pooling in ("max", "mean", "lse")
         for variant in ("deep_supervision", "residual")
     ),
-    ("abmil", {"hidden": (16,), "dropout": 0.3}),
-    ("clam_sb", {"hidden": 16, "attention": 8, "instance_loss": "ce", "bag_loss": "svm", "dropout": 0.0}),
+    ("abmil", {"dropout": 0.3}),
+    ("clam_mb", {"subtyping": True}),
+    ("clam_sb", {"instance_loss": "ce", "bag_loss": "svm", "dropout": 0.0}),
     ("dsmil", {"value": "learned"}),
-    ("dtfd", {"hidden": 16, "attention": 8, "distill": "max"}),
-    ("dtfd", {"hidden": 16, "attention": 8, "distill": "max_min", "per_group": 2, "detach": False}),
-    ("loss_attention", {"hidden": (16,), "l2": "mean", "dropout": 0.2}),
-    *(
-        ("counterfactual(abmil)", {"hidden": (16,), "kind": kind})
-        for kind in ("uniform", "reversed", "shuffled")
-    ),
+    ("dtfd", {"distill": "max"}),
+    ("dtfd", {"distill": "max_min", "per_group": 2, "detach": False}),
+    ("loss_attention", {"l2": "mean", "dropout": 0.2}),
+    *(("counterfactual(abmil)", {"kind": kind}) for kind in ("uniform", "reversed", "shuffled")),
 ]
 
 
 def suite_of(name: str, params: dict[str, Any]) -> type[AggregatorSuite]:
     """Return the suite of one entry as a class that pytest collects."""
-    values = {
-        "name": name,
-        "params": params,
-        "equal_lengths": name == "focus_mil" and "kl_over" not in params,
-    }
+    values = {"name": name, "params": params}
     return type(f"Test_{name}_{'_'.join(str(v) for v in params.values())}", (AggregatorSuite,), values)
 
 
@@ -76,9 +52,67 @@ SUITES = [suite_of(name, params) for name, params in VARIANTS]
 globals().update({f"TestSuite{number:02d}_{suite.name}": suite for number, suite in enumerate(SUITES)})
 
 
-def test_every_registry_entry_has_a_suite() -> None:
+def test_every_file_and_every_wrapped_method_has_a_suite() -> None:
+    """The names are read from the folder and from the classes here, not from the registry."""
+    folder = Path(methods.__file__).parent
+    names = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    classes = {name: import_module(f"{methods.__name__}.{name}").AGGREGATOR for name in names}
+    inner = {name for name, found in classes.items() if issubclass(found, AttentionAggregator)}
+    assert inner == {"abmil", "abmil_gated", "clam_sb", "clam_mb", "dsmil", "acmil", "loss_attention"}
+    wrapped = {f"{wrapper}({name})" for wrapper in ("counterfactual", "guided") for name in inner}
     collected = {suite.name for name, suite in globals().items() if name.startswith("TestSuite")}
-    assert collected == set(AGGREGATORS)
+    assert collected == names | wrapped
+
+
+@pytest.mark.parametrize("name", METHODS.own)
+def test_small_settings_are_parameters_that_make_it_small(name: str) -> None:
+    small = small_parameters(name)
+    assert set(small) <= set(parameters_of(name))
+    model = build_aggregator(name, DIM, outputs_for(name, 2), 0, small)
+    assert sum(parameter.numel() for parameter in model.parameters()) < 50_000
+
+
+ONE_FILE = '''
+"""The instance of largest norm decides."""
+from torch import nn
+from wsi_mil.aggregators.base import Aggregator
+from wsi_mil.bags.segments import segment_argmax
+from wsi_mil.contracts.outputs import AggregatorOutput
+
+
+class LargestNorm(Aggregator):
+    """One linear layer on the instance of largest norm."""
+
+    def __init__(self, in_features, n_outputs=1):
+        super().__init__(in_features, n_outputs)
+        self.linear = nn.Linear(in_features, n_outputs)
+
+    def forward(self, bags):
+        norms = bags.features.norm(dim=1)
+        rows = segment_argmax(norms, bags.lengths)
+        return AggregatorOutput(bags, self.linear(bags.features[rows]), norms, "logit")
+
+    def loss(self, output, targets, task_loss):
+        return {"bag": task_loss(output.bag_logits, targets)}
+
+
+AGGREGATOR = LargestNorm
+'''
+
+
+def test_a_new_method_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is put into the folder is found, listed, matched and built, and passes checks of the suite."""
+    (tmp_path / "largest_norm.py").write_text(ONE_FILE)
+    (tmp_path / "no_method.py").write_text("class Nothing: pass\nAGGREGATOR = Nothing\n")
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    assert AGGREGATORS["largest_norm"] == "wsi_mil.aggregators.methods.largest_norm:AGGREGATOR"
+    assert matching_aggregators(["largest*"]) == ["largest_norm"]
+    suite = suite_of("largest_norm", {})()
+    suite.test_shapes_and_kind()
+    suite.test_packed_equals_one_by_one()
+    suite.test_loss_and_gradient_of_a_batch_are_the_mean_of_its_bags()
+    with pytest.raises(ConfigError, match="is no aggregator"):
+        build_aggregator("no_method", DIM, 1, 0)
 
 
 class Cheater(Aggregator):

@@ -11,12 +11,13 @@ import torch
 
 from wsi_mil.aggregators import AGGREGATORS, build_aggregator, outputs_for
 from wsi_mil.aggregators.catalog import parameters_of
-from wsi_mil.aggregators.clam import CLAMSB, smooth_svm
-from wsi_mil.aggregators.counterfactual import Counterfactual
-from wsi_mil.aggregators.dtfd import DTFD
-from wsi_mil.aggregators.guided import Guided
-from wsi_mil.aggregators.loss_attention import LossAttention
-from wsi_mil.aggregators.transmil import TransMIL, tile_scores
+from wsi_mil.aggregators.clam import smooth_svm
+from wsi_mil.aggregators.methods.clam_sb import CLAMSB
+from wsi_mil.aggregators.methods.dtfd import DTFD
+from wsi_mil.aggregators.methods.loss_attention import LossAttention
+from wsi_mil.aggregators.methods.transmil import TransMIL, tile_scores
+from wsi_mil.aggregators.wrappers.counterfactual import Counterfactual
+from wsi_mil.aggregators.wrappers.guided import Guided
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.errors import ConfigError, DataError, ModelError
 from wsi_mil.testing.aggregators import DIM, detection_loss, make_bags

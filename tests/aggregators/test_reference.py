@@ -11,14 +11,16 @@ from torch.nn.functional import binary_cross_entropy_with_logits as binary_cross
 
 from pipelines.mnist.front_end import ImageFrontEnd, LeNet
 from tests.aggregators.reference import DTYPES, Reference, linear
-from wsi_mil.aggregators.abmil import ABMIL
-from wsi_mil.aggregators.acmil import ACMIL
-from wsi_mil.aggregators.causal_mil import CausalMIL
-from wsi_mil.aggregators.clam import CLAM, CLAMMB, CLAMSB
-from wsi_mil.aggregators.dsmil import DSMIL, stream_losses
-from wsi_mil.aggregators.dtfd import DTFD
-from wsi_mil.aggregators.loss_attention import LossAttention
-from wsi_mil.aggregators.transmil import TransMIL
+from wsi_mil.aggregators.clam import CLAM
+from wsi_mil.aggregators.methods.abmil import ABMIL
+from wsi_mil.aggregators.methods.acmil import ACMIL
+from wsi_mil.aggregators.methods.causal_mil import CausalMIL
+from wsi_mil.aggregators.methods.clam_mb import CLAMMB
+from wsi_mil.aggregators.methods.clam_sb import CLAMSB
+from wsi_mil.aggregators.methods.dsmil import DSMIL, stream_losses
+from wsi_mil.aggregators.methods.dtfd import DTFD
+from wsi_mil.aggregators.methods.loss_attention import LossAttention
+from wsi_mil.aggregators.methods.transmil import TransMIL
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.testing.aggregators import detection_loss
 

@@ -39,6 +39,12 @@ def tissue(
 
 
 OWN = np.array([HAEMATOXYLIN, EOSIN])
+LITERAL = [
+    [0.2605440011402507, -0.2403251237579338, -0.868478939788135],
+    [-0.12728335293573198, 1.2134570795512156, 0.6460904409687284],
+    [0.7455353921201298, -0.1301267598405947, 0.6537720809587291],
+]
+"""View 2 of slide_001 under seed 3, as earlier versions drew it."""
 
 
 def test_colours_change_as_on_the_whole_slide_and_alone() -> None:
@@ -145,3 +151,9 @@ def test_features_of_a_view_have_a_name_and_a_digest_of_their_own() -> None:
     specs = [plain, *plain.augmented, plain.model_copy(update={"stain": "reinhard"})]
     assert len({build_encoder(spec, "cpu").digest for spec in specs}) == 4
     assert build_encoder(plain, "cpu").digest == build_encoder(EncoderSpec(name="texture"), "cpu").digest
+
+
+def test_the_changes_that_stored_views_were_drawn_with_stay_the_same() -> None:
+    """Written by the version before: other numbers would make the stored features of views wrong in silence."""
+    matrix = View(number=2, strength=0.5, seed=3).colours("slide_001", tissue(OWN, (1.0, 0.7)))[0].matrix
+    np.testing.assert_allclose(matrix, LITERAL, rtol=1e-6)

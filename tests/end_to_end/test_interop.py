@@ -1,4 +1,5 @@
-"""Features out to other tools' layouts and back: the same rows, and a run that trains on them to the same scores."""
+"""Features out to other tools' layouts and back: the same rows, and a run that trains on them to the same
+scores."""
 
 import json
 import shutil

@@ -1,4 +1,5 @@
-"""Ctrl-C at any moment, kill -9 in the middle of extraction: then resume gives the bytes of an uninterrupted run."""
+"""Ctrl-C at any moment, kill -9 in the middle of extraction: then resume gives the bytes of an uninterrupted
+run."""
 
 import os
 import signal

@@ -1,4 +1,5 @@
-"""The whole run on a small cohort: what it writes, that it learns, that nothing is done twice, and what repeats."""
+"""The whole run on a small cohort: what it writes, that it learns, that nothing is done twice, and what
+repeats."""
 
 import csv
 import json
@@ -181,7 +182,8 @@ def test_kfold_scores_every_slide_by_a_model_that_did_not_see_it(
 def test_shuffled_labels_teach_nothing(
     quick_config: dict[str, Any], cohort: Path, finished: Path, tmp_path: Path
 ) -> None:
-    """No leak: with labels that have nothing to do with the slides, held-out lesions are not found through the labels."""
+    """No leak: with labels that have nothing to do with the slides, held-out lesions are not found through
+    the labels."""
     with (cohort / "labels.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     by_centre: dict[str, int] = {}
@@ -258,7 +260,8 @@ def test_three_classes_go_through(
 def test_an_edit_that_changes_no_tile_and_no_feature_is_followed_to_the_end(
     finished: Path, quick_config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The share of tissue in a tile changes, hence the tile table, while the features stay equal to the last bit."""
+    """The share of tissue in a tile changes, hence the tile table, while the features stay equal to the last
+    bit."""
     run = tmp_path / "r"
     shutil.copytree(finished, run)
     victim = read_json(run / "models" / "split.json")["folds"][0]["test"][0]
@@ -284,7 +287,8 @@ def test_an_edit_that_changes_no_tile_and_no_feature_is_followed_to_the_end(
 def test_two_models_are_compared_on_the_same_slides(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The differences are those of metrics.json, model by model; the detections stand in files as the script reads them."""
+    """The differences are those of metrics.json, model by model; the detections stand in files as the script
+    reads them."""
     from wsi_mil.cli import main
     from wsi_mil.evaluation.detection_files import read_detections
 
@@ -358,7 +362,8 @@ def test_the_evaluation_says_how_truth_and_detections_were_made(
 def test_one_form_of_geojson_and_an_edited_outline(
     finished: Path, quick_config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The old form replaces the new one, and an outline that keeps its tiles but moves a corner is drawn again."""
+    """The old form replaces the new one, and an outline that keeps its tiles but moves a corner is drawn
+    again."""
     run = tmp_path / "r"
     shutil.copytree(finished, run)
     heatmaps = {**quick_config["heatmaps"], "objects": ["tissue"]}

@@ -1,4 +1,5 @@
-"""Real H&E through the whole path: check, tile, extract, score with a model of synthetic slides, heatmap, GeoJSON."""
+"""Real H&E through the whole path: check, tile, extract, score with a model of synthetic slides, heatmap,
+GeoJSON."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""wsi-mil refine: from a finished run to pixel-level heatmaps, up to date or told; new slides get them through predict."""
+"""wsi-mil refine: from a finished run to pixel-level heatmaps, up to date or told; new slides get them
+through predict."""
 
 import gzip
 import json

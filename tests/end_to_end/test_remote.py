@@ -1,4 +1,5 @@
-"""Slides behind URLs, and runs copied to an object store and back: fsspec's in-memory store stands in for S3."""
+"""Slides behind URLs, and runs copied to an object store and back: fsspec's in-memory store stands in for
+S3."""
 
 import shutil
 from collections.abc import Iterator
@@ -51,7 +52,8 @@ def test_slides_behind_a_url_are_found_and_read(bucket: Any, cohort: Path) -> No
 def test_a_run_on_slides_behind_a_url(
     bucket: Any, cohort: Path, quick_config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The same features as from local files by the same reader; a slide replaced behind its URL is made again."""
+    """The same features as from local files by the same reader; a slide replaced behind its URL is made
+    again."""
     first, second = sorted((cohort / "slides").glob("*.tif*"))[:2]
     (tmp_path / "local" / "more").mkdir(parents=True)
     shutil.copy(first, tmp_path / "local" / first.name)
@@ -142,7 +144,8 @@ def test_a_run_goes_to_an_object_store_and_back(small_run: Path, tmp_path: Path,
 def test_a_push_that_is_cut_short_leaves_no_half_unit(
     small_run: Path, tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server fails at the n-th file: whatever has a manifest is whole, and the next push ends what is left."""
+    """The server fails at the n-th file: whatever has a manifest is whole, and the next push ends what is
+    left."""
     url = "memory://bucket/runs/two"
     write, left = type(bucket).pipe_file, [25]
 

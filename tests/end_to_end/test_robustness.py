@@ -1,4 +1,5 @@
-"""The subcommands poison and audit on a small run: what they write, what they leave alone, what they refuse, their part of the report."""
+"""The subcommands poison and audit on a small run: what they write, what they leave alone, what they refuse,
+their part of the report."""
 
 import csv
 import json

@@ -1,7 +1,8 @@
-"""Runs of every task but detection: from the column of a label table to metrics, heatmaps, report and predictions.
+"""Runs of every task but detection: from the column of a label table to metrics, heatmaps, report and
+predictions.
 
-All share the features of one finished run. Labels are made from the lesions of the synthetic cohort, whose truth is
-known; every metric is compared with another library, computed from predictions.csv.
+All share the features of one finished run. Labels are made from the lesions of the synthetic cohort, whose
+truth is known; every metric is compared with another library, computed from predictions.csv.
 """
 
 import csv
@@ -87,7 +88,8 @@ GRADES = ("none", "some", "much")
 
 
 def write_table(path: Path, cohort: Path) -> None:
-    """Write a table with a column for every task; the label of slide i follows from whether it holds a lesion."""
+    """Write a table with a column for every task; the label of slide i follows from whether it holds a
+    lesion."""
     rows = []
     for number, (slide_id, row) in enumerate(sorted(read_labels(cohort / "labels.csv").rows.items())):
         tumour = int(row.label or 0)
@@ -183,7 +185,8 @@ def test_a_run_of_every_task(
 def test_heatmaps_of_a_number_mark_no_tumour(
     small_run: Path, cohort: Path, quick_config: dict[str, Any], tmp_path: Path
 ) -> None:
-    """One regression with max pooling: no contour, no detection, no tile of class tumour; the terminal shows R²."""
+    """One regression with max pooling: no contour, no detection, no tile of class tumour; the terminal shows
+    R²."""
     run = tmp_path / "run"
     run.mkdir()
     for part in ("slides", "tissue", "outcomes.csv", "provenance.json"):

@@ -1,4 +1,5 @@
-"""The train subcommand: methods compared over folds, repeats and seeds; outlines for guided attention; what fails is told."""
+"""The train subcommand: methods compared over folds, repeats and seeds; outlines for guided attention; what
+fails is told."""
 
 import csv
 import shutil
@@ -178,7 +179,8 @@ def test_softmax_heads_and_many_classes_pass_through_the_stage(config: dict[str,
 
 
 def test_views_are_made_once_and_trained_on(config: dict[str, Any], cohort: Path, tmp_path: Path) -> None:
-    """Views lie beside the plain features, change what a model learns, and a view that is missing is named. Prediction makes none."""
+    """Views lie beside the plain features, change what a model learns, and a view that is missing is named.
+    Prediction makes none."""
     config["split"] = {"kind": "holdout", "test_share": 0.33, "val_share": 0.33}
     run_stage(parse_config(config), "train")
     run = RunFolder(Path(config["run"]))

@@ -1,4 +1,5 @@
-"""A real Dask cluster of two worker processes: workers that die, nodes in trouble, the bytes of a serial run, job scripts."""
+"""A real Dask cluster of two worker processes: workers that die, nodes in trouble, the bytes of a serial run,
+job scripts."""
 
 import os
 import signal

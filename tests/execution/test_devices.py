@@ -1,4 +1,5 @@
-"""One process per device: the same bytes as one process, and what a process takes down with it. CPUs stand in for GPUs."""
+"""One process per device: the same bytes as one process, and what a process takes down with it. CPUs stand in
+for GPUs."""
 
 import os
 import shutil

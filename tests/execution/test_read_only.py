@@ -1,4 +1,5 @@
-"""A folder that may not be written to: told in one line, and nothing in it changes. Root may write anywhere, so it becomes nobody first."""
+"""A folder that may not be written to: told in one line, and nothing in it changes. Root may write anywhere,
+so it becomes nobody first."""
 
 import os
 import shutil
@@ -32,7 +33,8 @@ def nobody() -> Iterator[None]:
 
 @pytest.fixture
 def read_only_run(small_run: Path, cohort: Path) -> Iterator[Path]:
-    """A run that everybody may read and nobody may write, below folders that everybody may enter; slides beside it."""
+    """A run that everybody may read and nobody may write, below folders that everybody may enter; slides
+    beside it."""
     with tempfile.TemporaryDirectory(dir=tempfile.gettempdir()) as above:
         os.chmod(above, 0o755)
         run = Path(above, "run")

@@ -91,7 +91,7 @@ def test_an_owner_whose_lock_was_taken_says_so_and_leaves_the_others_alone(
     monkeypatch.setattr(lock, "REFRESH_SECONDS", 0.02)
     with caplog.at_level(logging.ERROR, "wsi_mil"), locked(tmp_path):
         leave(tmp_path, host="elsewhere", pid=7, token="theirs")
-        wait_for(lambda: "was taken away" in caplog.text)
+        wait_for(lambda: "was replaced" in caplog.text)
     assert json.loads((tmp_path / ".lock").read_text())["token"] == "theirs"
 
 

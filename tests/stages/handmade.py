@@ -1,4 +1,5 @@
-"""A slide, its tile table, scores and a run folder made by hand, so that a stage is tested without the stages before it."""
+"""A slide, its tile table, scores and a run folder made by hand, so that a stage is tested without the stages
+before it."""
 
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def table(slide_id: str = "s0") -> TileTable:
 
 
 def scores(values: np.ndarray, slide_id: str = "s0", kind: str = "probability") -> SlideScores:
-    """Tile scores of model "model digest" on `table(slide_id)`; the slide's probability is the largest one."""
+    """Tile scores of model "model digest" on `table(slide_id)`; the slide's probability is the largest
+    one."""
     tiles = table(slide_id)
     top = float(values.max()) if kind == "probability" else 0.9
     return SlideScores(

@@ -1,4 +1,5 @@
-"""Two models compared on hand-made score tables: values against scikit-learn, what the file holds, and what is refused."""
+"""Two models compared on hand-made score tables: values against scikit-learn, what the file holds, and what
+is refused."""
 
 import json
 import math

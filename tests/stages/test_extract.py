@@ -1,4 +1,5 @@
-"""One slide through the extract stage: whose pixels, when it is not done again, and what one bad slide does to others."""
+"""One slide through the extract stage: whose pixels, when it is not done again, and what one bad slide does
+to others."""
 
 import pickle
 from dataclasses import replace

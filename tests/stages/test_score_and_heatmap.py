@@ -1,4 +1,5 @@
-"""Scoring and drawing one slide: done, reused, failed; and a heatmap run that was killed draws only what is missing."""
+"""Scoring and drawing one slide: done, reused, failed; and a heatmap run that was killed draws only what is
+missing."""
 
 import pickle
 import shutil

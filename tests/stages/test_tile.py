@@ -1,4 +1,5 @@
-"""One slide through the tile stage: which tiles, which files, when it is not done again; and what the stage asks of workers."""
+"""One slide through the tile stage: which tiles, which files, when it is not done again; and what the stage
+asks of workers."""
 
 import json
 import pickle
@@ -115,7 +116,8 @@ GPU_CLUSTER = {"backend": "dask", "cluster": {"kind": "slurm", "gpus": 1}}
 
 
 def test_the_tile_stage_asks_for_no_gpu_where_extraction_does(tmp_path: Path, mapped: list[Any]) -> None:
-    """On a cluster whose workers have GPUs, tiling runs on any worker and extraction only on those with a GPU."""
+    """On a cluster whose workers have GPUs, tiling runs on any worker and extraction only on those with a
+    GPU."""
     sources = (handmade.source(tmp_path / "slides"),)
     context = handmade.context(tmp_path, sources, execution=GPU_CLUSTER)
     handmade.store_tiles(context.run)

@@ -1,4 +1,4 @@
-"""Aggregators: from the instances of a bag to its label. One file per method, one signature for all."""
+"""Aggregators turn the instances of a bag into its label. One file for each method, one interface for all."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What attention methods share: the scoring network, and the door through which their weights can be replaced."""
+"""The base of attention methods: the network that scores instances, and pooling with given weights."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,14 +10,15 @@ from wsi_mil.aggregators.base import Aggregator
 from wsi_mil.bags.segments import Lengths
 
 CPU_ROWS = 2048
-"""Rows that go through the scoring network together on a CPU: its intermediates then stay in the cache (docs/benchmarks.md)."""
+"""Rows that go through the scoring network together on a CPU: so many intermediate values fit in the cache
+(docs/benchmarks.md)."""
 
 
 class AttentionAggregator(Aggregator):
     """An aggregator whose bag logits are a function of instance vectors and weights.
 
-    `forward` leaves both in extras: "h" (ΣN, H) and "weights" (ΣN, K), each column summing to 1 in a bag. Whoever asks
-    what the model would have said with other weights calls `pool` again (counterfactual and guided training).
+    `forward` returns both in extras: "h" (ΣN, H) and "weights" (ΣN, K); each column sums to 1 in a bag. A
+    wrapper that needs the logits under other weights calls `pool` again (counterfactual and guided training).
     """
 
     @abstractmethod
@@ -26,7 +27,8 @@ class AttentionAggregator(Aggregator):
 
 
 class AttentionNet(nn.Module):
-    """Raw attention (ΣN, branches): w . tanh(V h), or gated w . (tanh(V h) * sigmoid(U h)). Ilse et al., ICML 2018."""
+    """Raw attention (ΣN, branches): w . tanh(V h), or gated w . (tanh(V h) * sigmoid(U h)). Ilse et al.,
+    ICML 2018."""
 
     def __init__(self, width: int, attention: int, branches: int = 1, gated: bool = True) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""What every aggregator promises."""
+"""The interface of every aggregator."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, get_args
+from collections.abc import Mapping
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,24 +17,30 @@ from wsi_mil.tasks.losses import class_probabilities
 
 ALL_TASKS: tuple[TaskKind, ...] = get_args(TaskKind)
 CLASS_TASKS: tuple[TaskKind, ...] = ("detection", "classification")
-"""Of methods that need a class per output."""
+"""The tasks of methods that need one output for each class."""
 
 
 class Aggregator(nn.Module, ABC):
     """A model of packed bags: `n_outputs` numbers per bag, which the task turns into what a person reads.
 
-    `permutes_with_instances`: reordering the instances of a bag reorders their scores and changes nothing else.
-    `binary_outputs`: how many outputs the method has for two classes: 1 (sigmoid) or 2 (softmax, as published).
+    `permutes_with_instances`: reordering the instances of a bag reorders their scores and changes nothing
+    else.
+    `binary_outputs`: how many outputs the method has for two classes: 1 (sigmoid) or 2 (softmax, as
+    published).
     `tasks`: the kinds of task that the method supports; the class says why it leaves one out.
-    `class_loss`: the form in which the method takes the loss of class labels (`wsi_mil.tasks.losses.class_losses`).
-    `normal_class`: whether the first of several outputs stands for slides without a finding; set by `build_aggregator`.
-    `generator`: where a method draws random numbers in training, it draws them from here, on the CPU, so that the
-    numbers are the same on every device. Training sets it; in evaluation nothing is random.
+    `small`: parameters that make the method small enough for tests and examples.
+    `class_loss`: the form in which the method takes the loss of class labels
+    (`wsi_mil.tasks.losses.class_losses`).
+    `normal_class`: whether the first of several outputs stands for slides without a finding; set by
+    `build_aggregator`.
+    `generator`: the source of all random numbers that a method draws in training. It is on the CPU, so that
+    the numbers are the same on every device. Training sets it; in evaluation nothing is random.
     """
 
     permutes_with_instances: ClassVar[bool] = True
     binary_outputs: ClassVar[int] = 1
     tasks: ClassVar[tuple[TaskKind, ...]] = ALL_TASKS
+    small: ClassVar[Mapping[str, Any]] = {}
     class_loss: ClassLoss = "softmax"
     normal_class: bool = True
 
@@ -58,16 +65,19 @@ class Aggregator(nn.Module, ABC):
     def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         """Return the named terms of the loss, already weighted; the training loop adds them up.
 
-        Each is a mean over bags; one of them is called "bag" and compares bag logits with `targets` by `task_loss`.
+        Each is a mean over bags; one of them is called "bag" and compares bag logits with `targets` by
+        `task_loss`.
         """
 
     def positive_scores(self, instance_logits: Tensor) -> Tensor:
-        """Return (ΣN,) the largest output of each instance, without that of the normal class where there is one."""
+        """Return (ΣN,) the largest output of each instance, without that of the normal class where there
+        is one."""
         several = instance_logits.shape[1] > 1
         return instance_logits[:, int(several and self.normal_class) :].amax(1)
 
     def positive_attention(self, weights: Tensor) -> Tensor:
-        """Return (ΣN,) the mean attention over the branches of weights (ΣN, K), without that of the normal class.
+        """Return (ΣN,) the mean attention over the branches of weights (ΣN, K), without that of the normal
+        class.
 
         It sums to 1 in a bag as each branch does.
         """
@@ -82,17 +92,19 @@ class Aggregator(nn.Module, ABC):
         return class_probabilities(bag_logits)
 
     def start_epoch(self, epoch: int) -> None:
-        """Be told that epoch `epoch` (from 0) of the training begins."""
+        """Do what the method does when epoch `epoch` (from 0) of the training begins."""
 
     def training_state(self) -> dict[str, Tensor]:
-        """Return what the method remembers between epochs besides its weights: an exact resume needs it."""
+        """Return the tensors besides the weights that the method keeps from epoch to epoch, for an exact
+        resume."""
         return {}
 
     def load_training_state(self, state: dict[str, Tensor]) -> None:
-        """Take back what `training_state` returned."""
+        """Restore what `training_state` returned."""
 
     def drop(self, values: Tensor, rate: float) -> Tensor:
-        """Return `values` after dropout: in training, entries are zeroed at `rate` by the handed-in generator."""
+        """Return `values` after dropout: in training, entries are zeroed at `rate` by the handed-in
+        generator."""
         if not self.training or rate == 0:
             return values
         kept = torch.rand(values.shape, generator=self.generator).to(values.device) >= rate

@@ -26,8 +26,9 @@ def build_aggregator(
 ) -> Aggregator:
     """Return the aggregator `name` with weights drawn from `seed`; unknown parameters are refused by name.
 
-    Of `counterfactual(abmil)` the parameters of both go into `params`: those that the wrapper knows are its own.
-    `task`: what the outputs stand for; default: detection, whose first class is the normal one.
+    For `counterfactual(abmil)`, `params` holds the parameters of both; those that the wrapper has go to the
+    wrapper.
+    `task`: what the outputs mean; default: detection, whose first class is the normal one.
     """
     model = _built(name, in_features, n_outputs, seed, params or {})
     for part in model.modules():
@@ -51,13 +52,14 @@ def _built(name: str, in_features: int, n_outputs: int, seed: int, params: Mappi
             return _checked(name, AGGREGATORS.load(name)(**sizes, **params))
         own = _signature(AGGREGATORS.load(name))
         base = AGGREGATORS.load(inner)(**sizes, **{k: v for k, v in params.items() if k not in own})
-        return AGGREGATORS.load(name)(base, **{k: v for k, v in params.items() if k in own})  # type: ignore[no-any-return]
+        return _checked(name, AGGREGATORS.load(name)(base, **{k: v for k, v in params.items() if k in own}))
 
 
 def _checked(name: str, built: object) -> Aggregator:
     if not isinstance(built, Aggregator):
         raise ConfigError(
-            f"aggregator {name!r} made a {type(built).__name__}: it must derive from wsi_mil.aggregators.base.Aggregator"
+            f"aggregator {name!r} made a {type(built).__name__}: it must derive from "
+            "wsi_mil.aggregators.base.Aggregator"
         )
     return built
 
@@ -72,11 +74,22 @@ def parameters_of(name: str) -> dict[str, Any]:
     return {**(_signature(AGGREGATORS.load(inner)) if inner else {}), **_signature(AGGREGATORS.load(name))}
 
 
-def outputs_for(name: str, classes: int | Task, head: Head = "auto") -> int:
-    """Return how many outputs `name` gets for a task, or for the detection of so many classes.
+def small_parameters(name: str) -> dict[str, Any]:
+    """Return parameters that make an aggregator small enough for tests; of a wrapped method, those of the
+    method.
 
-    Detection of two classes: 1 (sigmoid) or 2 (softmax); auto: as published. Raises ConfigError for a task that the
-    method does not support.
+    >>> small_parameters("guided(abmil)")
+    {'hidden': (16,)}
+    """
+    return dict(getattr(AGGREGATORS.load(wrapped_method(name) or name), "small", {}))
+
+
+def outputs_for(name: str, classes: int | Task, head: Head = "auto") -> int:
+    """Return how many outputs the aggregator gets for a task; `classes` as a number: for detection of so
+    many.
+
+    Detection of two classes has 1 (sigmoid) or 2 (softmax); auto: as published. Raises ConfigError for a task
+    that the method does not support.
     """
     task = Detection.of(classes) if isinstance(classes, int) else classes
     refuse_task(name, task)
@@ -114,7 +127,8 @@ def refuse_kind(name: str, kind: TaskKind) -> None:
 
 
 def _signature(build: Callable[..., Any]) -> dict[str, Any]:
-    """The parameters of a builder beside its sizes. Raises ConfigError for one that takes no sizes: it is no aggregator."""
+    """Return the parameters of a class besides its sizes. Raises ConfigError for one without sizes: it is no
+    aggregator."""
     if not {"in_features", "base"} & set(inspect.signature(build).parameters):
         raise ConfigError(f"{build!r} is no aggregator: it must take in_features and n_outputs")
     found = inspect.signature(build).parameters.values()

@@ -1,12 +1,17 @@
-"""CLAM: gated attention with instance clustering. Lu, Williamson, Chen, Chen, Barbieri and Mahmood, Nature BME 2021.
+"""CLAM: gated attention with instance clustering. Lu, Williamson, Chen, Chen, Barbieri and Mahmood, Nature
+BME 2021.
 
-a = softmax_i( w . (tanh(V h_i) * sigmoid(U h_i)) ), one branch (SB) or one per class (MB); bag features M = A h
-For a bag of class y: the k instances of highest and the k of lowest attention go to the instance classifier of class y
-with the targets 1 and 0 (`subtyping`: the k highest of every other class also go to theirs, target 0).
+a = softmax_i( w . (tanh(V h_i) * sigmoid(U h_i)) ), one branch (SB) or one for each class (MB)
+bag features M = A h
+
+For a bag of class y, the instance classifier of class y learns from the k instances of highest attention
+(target 1) and the k of lowest attention (target 0). `subtyping`: the classifier of every other class learns
+from its k highest, with target 0.
+
 L = bag_weight * bag loss + (1 - bag_weight) * instance loss
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +19,7 @@ from torch.nn import functional as F
 
 from wsi_mil.aggregators.attention import AttentionAggregator, AttentionNet
 from wsi_mil.aggregators.base import CLASS_TASKS
-from wsi_mil.bags.segments import Lengths, segment_softmax, segment_top, segment_weighted_sum
+from wsi_mil.bags.segments import segment_softmax, segment_top
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.errors import ConfigError
@@ -24,12 +29,14 @@ Loss = Literal["ce", "svm"]
 
 
 class CLAM(AttentionAggregator):
-    """Base of both forms. `k_sample`: instances per cluster (a bag with fewer gives all it has, where the published code
-    stops). The choice carries no gradient: the instance loss trains `embed` and the instance classifiers only.
+    """The base of both forms. `k_sample`: instances in a cluster; a smaller bag gives all it has, where the
+    published code stops. The choice has no gradient: the instance loss trains `embed` and the instance
+    classifiers only.
     """
 
     binary_outputs = 2
     tasks = CLASS_TASKS
+    small: ClassVar[dict[str, object]] = {"hidden": 16, "attention": 8}
 
     def __init__(
         self,
@@ -95,85 +102,6 @@ class CLAM(AttentionAggregator):
                 terms.append(loss(self.instance_classifiers[k](h[rows]), targets))
             losses.append(torch.stack(terms).mean())
         return torch.stack(losses).mean()
-
-
-class CLAMSB(CLAM):
-    """One attention branch, one linear layer to all classes.
-
-    >>> CLAMSB(in_features=8, n_outputs=2, hidden=6).classifier
-    Linear(in_features=6, out_features=2, bias=True)
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        n_outputs: int = 2,
-        hidden: int = 512,
-        attention: int = 256,
-        k_sample: int = 8,
-        bag_weight: float = 0.7,
-        bag_loss: Loss = "ce",
-        instance_loss: Loss = "svm",
-        subtyping: bool = False,
-        dropout: float = 0.25,
-    ) -> None:
-        super().__init__(
-            in_features,
-            n_outputs,
-            hidden,
-            attention,
-            1,
-            k_sample,
-            bag_weight,
-            bag_loss,
-            instance_loss,
-            subtyping,
-            dropout,
-        )
-        self.classifier = nn.Linear(hidden, n_outputs)
-
-    def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
-        return self.classifier(segment_weighted_sum(weights[:, 0], h, lengths))  # type: ignore[no-any-return]
-
-
-class CLAMMB(CLAM):
-    """One attention branch and one linear layer to one logit per class.
-
-    >>> len(CLAMMB(in_features=8, n_outputs=3, hidden=6).classifiers)
-    3
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        n_outputs: int = 2,
-        hidden: int = 512,
-        attention: int = 256,
-        k_sample: int = 8,
-        bag_weight: float = 0.7,
-        bag_loss: Loss = "ce",
-        instance_loss: Loss = "svm",
-        subtyping: bool = False,
-        dropout: float = 0.25,
-    ) -> None:
-        super().__init__(
-            in_features,
-            n_outputs,
-            hidden,
-            attention,
-            n_outputs,
-            k_sample,
-            bag_weight,
-            bag_loss,
-            instance_loss,
-            subtyping,
-            dropout,
-        )
-        self.classifiers = nn.ModuleList(nn.Linear(hidden, 1) for _ in range(n_outputs))
-
-    def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
-        features = segment_weighted_sum(weights, h, lengths)  # -> (B, C, H)
-        return torch.cat([head(features[:, k]) for k, head in enumerate(self.classifiers)], 1)
 
 
 def smooth_svm(logits: Tensor, labels: Tensor) -> Tensor:

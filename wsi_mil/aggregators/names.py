@@ -1,61 +1,75 @@
-"""Names of aggregators, with where each is built."""
+"""The registry of aggregators: methods, and wrappers around methods that expose their attention."""
 
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 
-from wsi_mil.registry import OpenRegistry
+from wsi_mil.registry import FolderRegistry, OpenRegistry
 
-METHODS = {
-    "mi_net": "mi_net:MiNet",
-    "mi_net_embedding": "mi_net_embedding:MiNetEmbedding",
-    "focus_mil": "focus_mil:FocusMIL",
-    "causal_mil": "causal_mil:CausalMIL",
-    "abmil": "abmil:ABMIL",
-    "abmil_gated": "abmil_gated:gated_abmil",
-    "clam_sb": "clam:CLAMSB",
-    "clam_mb": "clam:CLAMMB",
-    "dsmil": "dsmil:DSMIL",
-    "transmil": "transmil:TransMIL",
-    "dtfd": "dtfd:DTFD",
-    "acmil": "acmil:ACMIL",
-    "loss_attention": "loss_attention:LossAttention",
-    "mean_pool": "mean_pool:MeanPool",
-    "max_pool": "max_pool:MaxPool",
-}
-WRAPPERS = {"counterfactual": "counterfactual:Counterfactual", "guided": "guided:Guided"}
-ATTENTION_METHODS = ("abmil", "abmil_gated", "clam_sb", "clam_mb", "dsmil", "acmil", "loss_attention")
-WRAPPED = {f"{w}({m})": place for w, place in WRAPPERS.items() for m in ATTENTION_METHODS}
-
-AGGREGATORS = OpenRegistry(
-    "aggregator",
-    {name: f"wsi_mil.aggregators.{place}" for name, place in {**METHODS, **WRAPPED}.items()},
-    group="wsi_mil.aggregators",
+METHODS = FolderRegistry("aggregator", "wsi_mil.aggregators.methods", "AGGREGATOR", "wsi_mil.aggregators")
+WRAPPERS = FolderRegistry(
+    "aggregator", "wsi_mil.aggregators.wrappers", "WRAPPER", "wsi_mil.aggregator_wrappers"
 )
+WRAPPED_NAME = re.compile(r"(\w+)\((\w+)\)")
+
+
+class AggregatorRegistry(OpenRegistry):
+    """The methods by their names, and every wrapper around every method that exposes its attention.
+
+    Which methods do is read from their classes, so listing all names imports torch; looking up a method does
+    not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("aggregator", {}, METHODS.group)
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Name -> `module:attribute`; a wrapped method has the place of its wrapper."""
+        methods = METHODS.own
+        inner = [name for name in methods if _exposes_attention(methods[name])]
+        wrapped = {f"{w}({name})": place for w, place in WRAPPERS.own.items() for name in inner}
+        return {**methods, **wrapped}
+
+    def __getitem__(self, name: str) -> str:
+        return METHODS[name] if name in METHODS.own else super().__getitem__(name)
+
+
+AGGREGATORS = AggregatorRegistry()
+
+
+@cache
+def _exposes_attention(place: str) -> bool:
+    from wsi_mil.aggregators.attention import AttentionAggregator
+
+    return issubclass(METHODS.load(place), AttentionAggregator)
 
 
 def wrapped_method(name: str) -> str | None:
-    """Return the method inside the parentheses, or None where there is none.
+    """Return the method inside the parentheses; None if the name is not that of a wrapped method.
 
     >>> wrapped_method("guided(abmil)"), wrapped_method("abmil")
     ('abmil', None)
     """
-    return name[name.index("(") + 1 : -1] if name in WRAPPED else None
+    found = WRAPPED_NAME.fullmatch(name)
+    return found[2] if found and found[1] in WRAPPERS.own and found[2] in METHODS.own else None
 
 
 def matching_aggregators(patterns: Sequence[str]) -> list[str]:
     """Return the aggregators that match any of the patterns, each once.
 
-    'all' stands for every method by itself, '*' for the wrapped ones as well; package.module:Class stands for itself. Raises
-    ConfigError, with the nearest names, for a pattern that matches none.
+    'all' stands for every method by itself, '*' for the wrapped ones as well; package.module:Class stands for
+    itself. Raises ConfigError, with the nearest names, for a pattern that matches none.
 
     >>> matching_aggregators(["clam*", "mi_net"])
-    ['clam_sb', 'clam_mb', 'mi_net']
+    ['clam_mb', 'clam_sb', 'mi_net']
     """
     names: dict[str, None] = {}
     for pattern in patterns:
         # fnmatchcase: parentheses and underscores as they are; only * and ? are patterns
         found = (
-            list(METHODS)
+            list(METHODS.own)
             if pattern == "all"
             else [name for name in AGGREGATORS if fnmatchcase(name, pattern)]
         )

@@ -1,4 +1,4 @@
-"""A method around a method: the weights of an attention aggregator, used once more."""
+"""The base of wrappers: methods that add a term to the loss of an attention aggregator."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from wsi_mil.tasks import TaskLoss
 
 
 class AttentionWrapper(Aggregator):
-    """Holds the wrapped aggregator as `base`, hands it its generator, epochs and memory."""
+    """Holds the wrapped aggregator as `base`, and passes generator, epochs and training state on to it."""
 
     def __init__(self, base: AttentionAggregator) -> None:
         if not isinstance(base, AttentionAggregator):

@@ -57,7 +57,8 @@ def _stage_labels(path: Path, rows: list[list[str]], class_names: tuple[str, ...
         node = re.fullmatch(r"(patient_(\d+))_node_\d+", _without_ending(row[0]))
         if node is None or len(row) < 2 or row[1].lower() not in NODES:
             raise DataError(
-                f"{path}, line {line}: expected `patient_000_node_0.tif,` and one of {', '.join(NODES)}, got {','.join(row)!r}"
+                f"{path}, line {line}: expected `patient_000_node_0.tif,` and one of {', '.join(NODES)}, got "
+                f"{','.join(row)!r}"
             )
         label = NODES.index(row[1].lower())
         centre = str(int(node[2]) // PATIENTS_PER_CENTRE % 5)
@@ -77,7 +78,8 @@ def _without_ending(name: str) -> str:
 def _two_or_all(path: Path, names: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
     if len(names) not in (2, len(own)):
         raise DataError(
-            f"{path} has the classes {', '.join(own)}: give slides.class_names of two or of all, got {list(names)}"
+            f"{path} has the classes {', '.join(own)}: give slides.class_names of two or of all, got "
+            f"{list(names)}"
         )
     return names
 

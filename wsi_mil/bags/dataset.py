@@ -53,8 +53,8 @@ class StoredBag:
         for view in self.views:
             if (len(view), view.dim) != (len(self.features), self.features.dim):
                 raise DataError(
-                    f"slide {self.slide_id!r}: a view holds {len(view)} x {view.dim} features, the plain ones are "
-                    f"{len(self.features)} x {self.features.dim}: run `wsi-mil extract`"
+                    f"slide {self.slide_id!r}: a view holds {len(view)} x {view.dim} features, the plain "
+                    f"ones are {len(self.features)} x {self.features.dim}: run `wsi-mil extract`"
                 )
 
     def drawn(self, generator: torch.Generator) -> "StoredBag":

@@ -146,8 +146,9 @@ def check_against_slides(labels: LabelTable, slide_ids: set[str], path: Path) ->
     if not labelled & slide_ids:
         example = next(iter(sorted(labels.rows)))
         raise DataError(
-            f"none of the {len(labels.rows)} slide ids in {path} is among the {len(slide_ids)} slides found; the CSV "
-            f"says {example!r}, the folder has {nearest(example, sorted(slide_ids)) if slide_ids else 'no slide'}. "
+            f"none of the {len(labels.rows)} slide ids in {path} is among the {len(slide_ids)} slides "
+            f"found; the CSV says {example!r}, the folder has "
+            f"{nearest(example, sorted(slide_ids)) if slide_ids else 'no slide'}. "
             "An id is the path below the slide folder, without its ending"
         )
     return sorted(set(labels.rows) - slide_ids), sorted(slide_ids - labelled)

@@ -99,7 +99,8 @@ class Split:
         split = cls(SplitSpec(**value["spec"]), folds)
         if split.digest() != value["digest"]:
             raise DataError(
-                f"{path} was changed after it was made: remove it, or use split.kind=column for a split of yours"
+                f"{path} was changed after it was made: remove it, or use split.kind=column for a split of "
+                "yours"
             )
         return split
 
@@ -120,7 +121,8 @@ def make_split(labels: Sequence[SlideLabel], spec: SplitSpec, task: Task | None 
     classes = Counter(row.label for row in rows)
     if len(classes) < 2:
         raise DataError(
-            f"all {len(rows)} labelled slides are of one class ({next(iter(classes), 'none')}): training needs at least two"
+            f"all {len(rows)} labelled slides are of one class ({next(iter(classes), 'none')}): training "
+            "needs at least two"
         )
     if spec.kind == "column" and spec.repeats > 1 and any(_part(row) == "val" for row in rows):
         raise ConfigError(
@@ -147,7 +149,8 @@ def _drawn(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> list[Fold]
     label, fewest = patients.most_common()[-1]
     if fewest < max(parts, 3):
         raise DataError(
-            f"class {label} has {fewest} patients, too few for {parts} test parts plus training and validation: "
+            f"class {label} has {fewest} patients, too few for {parts} test parts plus training and "
+            "validation: "
             f"add slides, or lower {'split.folds' if spec.kind == 'kfold' else '1 / split.test_share'}"
         )
     folds = []
@@ -226,8 +229,8 @@ def _check(fold: Fold, rows: Sequence[SlideLabel], number: int) -> None:
         members = [by_id[slide_id] for slide_id in getattr(fold, part)]
         if len({row.label for row in members}) < 2:
             raise DataError(
-                f"fold {number}: part {part!r} of {len(members)} slides lacks a class; use another split.seed, larger "
-                "shares, fewer folds, or more slides"
+                f"fold {number}: part {part!r} of {len(members)} slides lacks a class; use another "
+                "split.seed, larger shares, fewer folds, or more slides"
             )
         for row in members:
             if seen.setdefault(row.patient, part) != part:

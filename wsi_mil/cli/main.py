@@ -13,7 +13,8 @@ INTERRUPTED = "interrupted: finished slides are kept, run the same command to go
 
 
 class SubcommandGroup(click.Group):
-    """The subcommands of `wsi_mil.cli.subcommands`. Calling one imports that one only; `--help` imports none."""
+    """The subcommands of `wsi_mil.cli.subcommands`. Calling one imports that one only; `--help` imports
+    none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [line.name for line in list_subcommands()]

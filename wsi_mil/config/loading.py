@@ -1,25 +1,27 @@
-"""YAML in, a valid RunConfig out; every mistake is told with its key, its value and what was expected."""
+"""From a YAML file to a valid RunConfig, and back: a run keeps its resolved configuration."""
 
-import types
-import typing
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from wsi_mil.config.messages import explain, problems_in
+from wsi_mil.config.overrides import SEEDED, apply_overrides
 from wsi_mil.config.schema import RunConfig
+from wsi_mil.config.yaml_values import Values, read_values
 from wsi_mil.contracts.spec import Spec
-from wsi_mil.errors import ConfigError, nearest
+from wsi_mil.errors import ConfigError
 from wsi_mil.io.files import write_text
 
-SEEDED = ("split", "train", "refine", "evaluation")
+S = TypeVar("S", bound=Spec)
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     """Return the configuration in a YAML file (or in a run folder), with `key.sub=value` overrides on top.
 
-    Raises ConfigError that names every wrong key or value, with the nearest known key.
+    Raises ConfigError that names every wrong key or value, with what was expected and the nearest known key.
     """
     path = Path(path)
     folder = path if path.is_dir() else None
@@ -27,52 +29,42 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         path = folder / "config.yaml"
     if not path.is_file():
         raise ConfigError(f"no configuration at {path}: give a YAML file or a run folder")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold keys and values, got a {type(raw).__name__}")
+    values = read_values(path)
     if folder is not None:
-        raw["run"] = str(folder)  # the run is where it lies, whatever it was called from
-    before = raw.get("seed", 0)
-    for override in overrides:
-        _apply(raw, override)
-    if raw.get("seed", 0) != before:
-        _follow_seed(raw, before, overrides)
-    return parse_config(raw, str(path))
+        values["run"] = str(folder)  # a run folder may have been moved, or be called from elsewhere
+    apply_overrides(values, overrides)
+    return parse_config(values, str(path))
 
 
-def _follow_seed(raw: dict[str, Any], before: object, overrides: tuple[str, ...]) -> None:
-    """A resolved configuration states every block's seed: those that only repeat the old `seed` follow the new one."""
+def parse_config(values: Values, source: str = "configuration") -> RunConfig:
+    """Return the RunConfig of plain values; `seed` becomes the seed of every block that sets none.
+
+    source: named in error messages.
+
+    >>> parse_config({"run": "runs/x", "seed": 3}).split.seed
+    3
+    """
+    seed = values.get("seed")
     for name in SEEDED:
-        block = raw.get(name)
-        given = any(override.startswith(f"{name}.seed=") for override in overrides)
-        if isinstance(block, dict) and block.get("seed") == before and not given:
-            del block["seed"]
-
-
-def parse_config(raw: dict[str, Any], source: str = "configuration") -> RunConfig:
-    """Return the RunConfig of plain values; `seed` becomes the seed of every block that sets none."""
-    for block in SEEDED:
-        if isinstance(raw.get("seed"), int) and isinstance(raw.get(block, {}), dict):
-            raw.setdefault(block, {}).setdefault("seed", raw["seed"])
+        block = values.setdefault(name, {}) if isinstance(seed, int) else None
+        if isinstance(block, dict):
+            block.setdefault("seed", seed)
     try:
-        config = RunConfig(**raw)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
-        problems = [_explain(dict(problem)) for problem in error.errors()]
-        raise ConfigError(f"{source}: " + "; ".join(problems)) from error
-    try:
-        for name in config.models:
+        raise ConfigError(f"{source}: {explain(problems_in(error), RunConfig)}") from error
+    for name in config.models:
+        try:
             config.train_spec(name)
-    except ValidationError as error:
-        problems = [_explain({**dict(p), "loc": ("models", name, *p["loc"])}) for p in error.errors()]
-        raise ConfigError(f"{source}: " + "; ".join(problems)) from error
+        except ValidationError as error:
+            problems = problems_in(error, ("models", name))
+            raise ConfigError(f"{source}: {explain(problems, RunConfig)}") from error
     return config
 
 
 def with_trained(config: RunConfig) -> RunConfig:
-    """Return `config` with the models that its run folder has trained before put in front: a run keeps its models."""
+    """Return `config` with the models that its run folder has trained put in front: a run keeps its
+    models."""
     saved = config.run / "config.yaml"
     if not saved.is_file():
         return config
@@ -84,15 +76,12 @@ def with_trained(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"models": {**before, **config.models}})
 
 
-S = TypeVar("S", bound=Spec)
-
-
-def checked(kind: type[S], values: dict[str, Any]) -> S:
-    """Return `kind(**values)`, with a wrong value told in one line (ConfigError)."""
+def checked(kind: type[S], values: Mapping[str, object]) -> S:
+    """Return `kind(**values)`. Raises ConfigError in one line for wrong values."""
     try:
-        return kind(**values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(dict(problem)) for problem in error.errors())) from error
+        raise ConfigError(explain(problems_in(error), kind)) from error
 
 
 def save_config(config: RunConfig, path: Path) -> None:
@@ -104,54 +93,10 @@ def save_config(config: RunConfig, path: Path) -> None:
 
 
 def packaged_config(name: str) -> Path:
-    """Return a configuration that ships with the package, e.g. 'demo' (in a checkout: from configs/)."""
+    """Return the path of a configuration that ships with the package, e.g. 'demo' (in a checkout: from
+    configs/)."""
     here = Path(__file__).parent
     for path in (here / "packaged" / f"{name}.yaml", here.parents[1] / "configs" / f"{name}.yaml"):
         if path.is_file():
             return path
-    raise ConfigError(f"no packaged configuration named {name!r}")
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"{override!r} is no override: write key.sub=value, for example tiles.mpp=1.0")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of override {override!r} is not readable YAML") from error
-    node = raw
-    *parents, last = key.split(".")
-    for parent in parents:
-        child = node.setdefault(parent, {})
-        if child is None:
-            child = node[parent] = {}
-        if not isinstance(child, dict):
-            raise ConfigError(f"override {override!r}: {parent!r} is a value, not a block")
-        node = child
-    node[last] = value
-
-
-def _explain(problem: dict[str, Any]) -> str:
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        return f"unknown key {key!r}. Nearest: {nearest(location[-1], known)}"
-    if problem["type"] == "missing":
-        return f"key {key!r} is missing"
-    came = problem.get("input")
-    shown = f", got {came!r}" if not isinstance(came, dict) else ""
-    return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}{shown}"
-
-
-def _known_keys(path: list[str]) -> list[str]:
-    model: type[BaseModel] = RunConfig
-    for part in path:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-            annotation = next((a for a in typing.get_args(annotation) if isinstance(a, type)), None)
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
+    raise ConfigError(f"no configuration named {name!r} ships with the package")

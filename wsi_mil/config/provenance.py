@@ -1,13 +1,16 @@
-"""What made a run: versions, machine, configuration. Written once, and again only when it changes."""
+"""provenance.json: what made a run (versions, machine, configuration), and the format of its folder."""
 
 import platform
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pathlib import Path
 
 import wsi_mil
 from wsi_mil.config.schema import RunConfig
+from wsi_mil.errors import StoreError
+from wsi_mil.io.json import read_json, write_json
 
-FORMAT = 1
+FILE, KIND, FORMAT = "provenance.json", "wsi_mil run", 1
 PACKAGES = [
     "torch",
     "torchvision",
@@ -26,17 +29,51 @@ PACKAGES = [
 ]
 
 
-def provenance(config: RunConfig) -> dict[str, Any]:
-    """Return kind, format version, producer, Python, platform, package versions and the digest of the configuration."""
-    return {
-        "kind": "wsi_mil run",
-        "format_version": FORMAT,
-        "producer": f"wsi_mil {wsi_mil.__version__}",
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in PACKAGES},
-        "config_digest": config.digest(),
-    }
+@dataclass(frozen=True)
+class Provenance:
+    """What made a run. packages: name -> version, or "not installed"."""
+
+    producer: str
+    python: str
+    platform: str
+    packages: dict[str, str]
+    config_digest: str
+
+    def as_json(self) -> dict[str, object]:
+        """Return the content of provenance.json."""
+        return {"kind": KIND, "format_version": FORMAT, **asdict(self)}
+
+
+def provenance(config: RunConfig) -> Provenance:
+    """Return this version of the program, this machine, the installed packages, and the digest of a
+    configuration."""
+    return Provenance(
+        producer=f"wsi_mil {wsi_mil.__version__}",
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        packages={name: _version(name) for name in PACKAGES},
+        config_digest=config.digest(),
+    )
+
+
+def write_provenance(folder: Path, config: RunConfig) -> None:
+    """Write provenance.json into a run folder; a file that holds the same is left alone."""
+    path, found = folder / FILE, provenance(config).as_json()
+    if not path.exists() or read_json(path) != found:
+        write_json(path, found)
+
+
+def refuse_other_format(folder: Path) -> None:
+    """Raise StoreError if a run folder was made by a version with another format, or by another program."""
+    if not (folder / FILE).exists():
+        return
+    found = read_json(folder / FILE)
+    if found.get("kind") != KIND or found.get("format_version") != FORMAT:
+        raise StoreError(
+            f"{folder} was made by {found.get('producer', 'another program')} (format "
+            f"{found.get('format_version')}), this version reads format {FORMAT}: "
+            "choose another run folder, or use the version that made it"
+        )
 
 
 def _version(name: str) -> str:

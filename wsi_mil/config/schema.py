@@ -1,4 +1,5 @@
-"""The whole configuration. Each block is the spec of one stage; this file only puts them side by side."""
+"""The configuration of a run: one block for the settings of each stage, which are defined beside the
+stage."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from wsi_mil.training.spec import TrainSpec
 
 def _location(value: object) -> Location:
     if not isinstance(value, str | Path):
-        raise ValueError("input should be a path or a URL")
+        raise ValueError("expected a path or a URL")
     return as_location(value) if isinstance(value, str) else value
 
 
@@ -36,25 +37,31 @@ PathOrUrl = Annotated[Location, PlainValidator(_location), PlainSerializer(str, 
 
 
 class SlidesConfig(Spec):
-    """Where the slides are. Ids are paths below `folder` without ending. `annotations`: a folder of <id>.xml (ASAP)
-    or <id>.geojson (QuPath), used for evaluation only. `folder` may be a URL that fsspec reads (s3://, gs://, ...)."""
+    """Where the slides, their labels and their outlines are.
+
+    `folder`: a path, or a URL that fsspec reads (s3://, gs://, ...). The id of a slide is its path below
+    `folder` without the ending. `annotations`: a folder of <id>.xml (ASAP) or <id>.geojson (QuPath), for
+    evaluation only.
+    """
 
     folder: PathOrUrl | None = None
     labels: Path | None = None
     annotations: Path | None = None
     reader: str = "auto"
     mpp: float | None = Field(
-        default=None, gt=0, description="µm/px for slides that do not say theirs, or say it wrongly"
+        default=None, gt=0, description="µm/px for slides that do not state theirs, or state it wrongly"
     )
     class_names: tuple[str, ...] | None = None
 
 
 class RunConfig(Spec):
-    """One run: from slides to report, in the folder `run`."""
+    """The settings of one run: from slides to report, in the folder `run`."""
 
     run: Path
     seed: int = Field(
-        default=0, ge=0, description="of split, training and bootstrap, where they do not set their own"
+        default=0,
+        ge=0,
+        description="seed of split, training and bootstrap, for blocks that do not set their own",
     )
     slides: SlidesConfig = SlidesConfig()
     task: TaskSpec = TaskSpec()
@@ -67,7 +74,9 @@ class RunConfig(Spec):
     split: SplitSpec = SplitSpec()
     train: TrainSpec = Field(default=TrainSpec(), description="settings that all models share")
     models: dict[str, dict[str, Any]] = Field(
-        default={"focus_mil": {}}, min_length=1, description="model name -> what differs from `train`"
+        default={"focus_mil": {}},
+        min_length=1,
+        description="model name -> the settings that differ from `train`",
     )
     heatmaps: HeatmapSpec = HeatmapSpec()
     refine: RefineSpec = RefineSpec()
@@ -81,24 +90,24 @@ class RunConfig(Spec):
     def _refuse_a_single_view(cls, encoder: EncoderSpec) -> EncoderSpec:
         if encoder.view:
             raise ValueError(
-                f"view={encoder.view} is set by the program: give encoder.views=N and leave it out"
+                f"view={encoder.view} is set by the program: give encoder.views=N and leave `view` out"
             )
         return encoder
 
     def train_spec(self, name: str) -> TrainSpec:
         """Return the settings of one model: `train` with the model's own on top."""
         own = self.models[name]
+        known = list(TrainSpec.model_fields)
         for key in own:
-            if key not in TrainSpec.model_fields:
-                raise ConfigError(
-                    f"models.{name}.{key} is no key of training. Nearest: {nearest(key, list(TrainSpec.model_fields))}"
-                )
+            if key not in known:
+                raise ConfigError(f"unknown key 'models.{name}.{key}'. Nearest: {nearest(key, known)}")
         merged = {**self.train.model_dump(), **own}
         merged["aggregator"] = merged["aggregator"] or name
         return TrainSpec(**merged)
 
     @property
     def slide_folder(self) -> Location:
+        """Where the slides are. Raises ConfigError if neither slides nor a synthetic cohort are given."""
         if self.slides.folder is not None:
             return self.slides.folder
         if self.synthetic is not None:
@@ -107,25 +116,29 @@ class RunConfig(Spec):
 
     @property
     def imported(self) -> bool:
-        """Whether features come from another tool (`wsi-mil import`): nothing is tiled or extracted, slides may be absent."""
+        """Whether features come from another tool (`wsi-mil import`): no stage tiles or extracts, and slides
+        may be absent."""
         return self.encoder.name.startswith("imported:")
 
     @property
     def labels_path(self) -> Path | None:
+        """The labels CSV; None if there is none."""
         made = self.slides.folder is None and self.synthetic is not None
         return self.slides.labels or (self.run / "cohort" / "labels.csv" if made else None)
 
     @property
     def annotations(self) -> AnnotationFolder | None:
+        """The folder of outlines; None if there is none."""
         made = self.slides.folder is None and self.synthetic is not None
         folder = self.slides.annotations or (self.run / "cohort" / "annotations" if made else None)
         return AnnotationFolder(folder, self.qupath.bounds) if folder else None
 
 
 def with_aggregators(config: RunConfig, patterns: Sequence[str]) -> RunConfig:
-    """Return `config` with one model per aggregator that matches a pattern (see `matching_aggregators`); without patterns as it is.
+    """Return `config` with one model per aggregator that matches a pattern (see `matching_aggregators`).
 
-    What `models` says of a name is kept. Of package.module:Class the last part is the model's name, which becomes a folder.
+    Settings of a name that `models` already has are kept. A model of package.module:Class is called Class,
+    since the name becomes a folder. Without patterns, `config` is returned unchanged.
     """
     from wsi_mil.aggregators.names import matching_aggregators
 

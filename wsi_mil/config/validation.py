@@ -1,4 +1,4 @@
-"""Refuse a configuration that cannot work, before hours are spent on it."""
+"""Checks of a whole configuration before a run starts: names that exist, settings that fit the run folder."""
 
 from wsi_mil.config.schema import RunConfig
 from wsi_mil.errors import ConfigError
@@ -10,8 +10,8 @@ FEATURE_BLOCKS = ("tissue", "tiles", "encoder")
 def refuse_unknown_names(config: RunConfig) -> None:
     """Raise ConfigError for a name that does not exist, or names that do not fit together.
 
-    Names are those of the reader, encoder, task and aggregators. An encoder must fit the scale of the tiles, an
-    aggregator the task.
+    Names are those of the reader, encoder, task and aggregators. An encoder must fit the scale of the tiles,
+    an aggregator the task.
     """
     from wsi_mil.aggregators.names import AGGREGATORS
     from wsi_mil.encoders.names import check_encoder
@@ -41,23 +41,24 @@ def require_detection(config: RunConfig, subcommand: str) -> None:
     """Raise ConfigError if a run has another task than detection and `subcommand` needs a normal class."""
     if config.task.kind != "detection":
         raise ConfigError(
-            f"task.kind: {config.run} has task {config.task.kind}; `wsi-mil {subcommand}` needs detection: it asks what "
-            "makes a model call a slide positive"
+            f"task.kind: {config.run} has task {config.task.kind}; `wsi-mil {subcommand}` needs detection, "
+            "since it examines what makes a model call a slide positive"
         )
 
 
 def refuse_other_features(config: RunConfig, saved: RunConfig) -> None:
-    """Raise ConfigError if `config` asks for other slides, tiles or features than the `saved` one of its run."""
+    """Raise ConfigError if `config` asks for other slides, tiles or features than the `saved` one of its
+    run."""
     for block in FEATURE_BLOCKS:
         if getattr(config, block) != getattr(saved, block):
             raise ConfigError(
-                f"{block}: {saved.run} was made with other settings, and its features must stay as they are: "
+                f"{block}: {saved.run} was made with other settings, and its features must not change: "
                 f"leave `{block}` out, or give another run folder (run=PATH)"
             )
     if config.task != saved.task:
         raise ConfigError(
-            f"task: {saved.run} has task {saved.task.kind}, and its models learnt it: leave `task` out, or give another "
-            "run folder (run=PATH)"
+            f"task: {saved.run} has task {saved.task.kind}, for which its models were trained: "
+            "leave `task` out, or give another run folder (run=PATH)"
         )
     if config.slides.folder != saved.slides.folder:
         raise ConfigError(

@@ -1,4 +1,5 @@
-"""From an entry of the table of metrics and observations to a value with its interval, or to a difference of two models."""
+"""From an entry of the table of metrics and observations to a value with its interval, or to a difference
+of two models."""
 
 import math
 from collections.abc import Mapping
@@ -50,8 +51,8 @@ def measure_all(
 ) -> dict[str, Metric]:
     """Return every metric of the level of `data` that applies to `task`, by name.
 
-    Each metric has a random generator of its own, by the names of model, level and metric: a metric that is added
-    changes the interval of no other.
+    Each metric has a random generator of its own, by the names of model, level and metric: a metric that is
+    added changes the interval of no other.
     """
     return {
         entry.name: measure(
@@ -101,7 +102,8 @@ def compare(
     draws: int = 1000,
     task: TaskKind = "detection",
 ) -> PairedDifference:
-    """Return the difference of one metric, by paired bootstrap over groups; NaN with a reason where it is undefined."""
+    """Return the difference of one metric, by paired bootstrap over groups; NaN with a reason where it is
+    undefined."""
     for data in (first, second):
         if reason := why_undefined(entry, data, task):
             return PairedDifference.undefined(reason)
@@ -131,7 +133,10 @@ def why_undefined(entry: MetricEntry, data: Observations, task: TaskKind) -> str
     if task not in entry.tasks:
         return f"does not apply to {task}: it is for {', '.join(sorted(entry.tasks))}"
     if entry.score_kinds is not None and data.score_kind not in entry.score_kinds:
-        return f"does not apply to scores that are a {data.score_kind}: needs {', '.join(sorted(entry.score_kinds))}"
+        return (
+            f"does not apply to scores that are a {data.score_kind}: needs "
+            f"{', '.join(sorted(entry.score_kinds))}"
+        )
     rows = data.everything()
     for need in entry.needs:
         if data.column(need, rows) is None:

@@ -1,7 +1,7 @@
 """What metrics are computed from: the slides of one model with truth and scores, one class for each level.
 
-Each class gives the columns that `wsi_mil.evaluation.table.COLUMNS` lists for its level, for any choice of slides, so
-that a bootstrap can draw slides.
+Each class gives the columns that `wsi_mil.evaluation.table.COLUMNS` lists for its level, for any choice of
+slides, so that a bootstrap can draw slides.
 """
 
 from abc import ABC, abstractmethod
@@ -34,7 +34,8 @@ class Observations(ABC):
     @property
     @abstractmethod
     def score_kind(self) -> str:
-        """What the scores are: probability, value or risk of slides; attention, logit or probability of tiles."""
+        """What the scores are: probability, value or risk of slides; attention, logit or probability of
+        tiles."""
 
     @property
     @abstractmethod

@@ -1,4 +1,5 @@
-"""Slides of one model with predictions and targets: what the metrics of every task but detection are computed from."""
+"""Slides of one model with predictions and targets: what the metrics of every task but detection are
+computed from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,7 +92,8 @@ class PredictedSlides(Observations):
 
 
 def observe_predictions(rows: Sequence[SlideScoreRow], reading: Reading) -> PredictedSlides:
-    """Return the labelled slides of slides.parquet. Raises DataError for a slide without label or prediction."""
+    """Return the labelled slides of slides.parquet. Raises DataError for a slide without label or
+    prediction."""
     for row in rows:
         if row.prediction is None or not row.target:
             raise DataError(

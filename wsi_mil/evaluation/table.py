@@ -1,9 +1,9 @@
 """The one table of metrics. Everything that measures or shows a metric takes it from here.
 
-A metric is one entry in one module of `wsi_mil/evaluation/metrics/`, which lists its entries as `METRICS`. Another
-package offers entries through the entry points of group `wsi_mil.metrics` (`package.module:METRICS`). An entry then
-stands in metrics.json, in the comparison of two models, in the comparison over trainings, in the report and in the
-table of `wsi-mil evaluate`; no other file names it.
+A metric is one entry in one module of `wsi_mil/evaluation/metrics/`, which lists its entries as `METRICS`.
+Another package offers entries through the entry points of group `wsi_mil.metrics` (`package.module:METRICS`).
+An entry then stands in metrics.json, in the comparison of two models, in the comparison over trainings, in
+the report and in the table of `wsi-mil evaluate`; no other file names it.
 """
 
 import pkgutil
@@ -28,11 +28,12 @@ DETECTION: frozenset[TaskKind] = frozenset({"detection"})
 COLUMNS: dict[Level, dict[str, str]] = {
     "slide": {
         "truth": "(n,) bool: whether a slide is of a positive class; detection only",
-        "scores": "(n,) float64: the probability of the positive classes; of other tasks the index of the most "
-        "probable class, the value or the risk that the model predicts",
-        "called": "(n,) bool: whether the score reaches the threshold that validation slides chose; detection only",
-        "targets": "(n,) or (n, 2) float64: class index, value, or (time, 1 for an event and 0 for censored); of tasks "
-        "other than detection",
+        "scores": "(n,) float64: the probability of the positive classes; of other tasks the index of the "
+        "most probable class, the value or the risk that the model predicts",
+        "called": "(n,) bool: whether the score reaches the threshold that validation slides chose; "
+        "detection only",
+        "targets": "(n,) or (n, 2) float64: class index, value, or (time, 1 for an event and 0 for "
+        "censored); of tasks other than detection",
         "class_probabilities": "(n, classes) float64; classification and ordinal only",
     },
     "patch": {
@@ -53,14 +54,15 @@ COLUMNS: dict[Level, dict[str, str]] = {
 class MetricEntry:
     """One metric.
 
-    title: what people read, with the level where it is not plain; short: the same in at most 14 letters; "": `title`.
+    title: what people read, with the level where it is not plain; short: the same in at most 14 letters; "":
+    `title`.
     function: returns a float, NaN where the metric is undefined. Its arguments are `needs`, passed by name.
     needs: names out of `COLUMNS[level]`.
     tasks: the kinds of task that it applies to. A run of another task does not list it.
     score_kinds: the kinds of score that it applies to, such as "probability"; None: all.
     both_classes: whether it is undefined unless `truth` holds true and false.
-    most_draws: the number of bootstrap draws is at most this; None: as many as `evaluation.bootstrap` says; 0: no
-    interval.
+    most_draws: the number of bootstrap draws is at most this; None: as many as `evaluation.bootstrap` says;
+    0: no interval.
     lower_is_better: whether a smaller value is better. bounds: what a value cannot leave.
     shown_in: the tables for people that have a column for it. Files hold every metric.
     position: where it stands in those tables; smaller comes first.
@@ -112,8 +114,8 @@ def metrics_at(level: Level, task: TaskKind) -> tuple[MetricEntry, ...]:
 def listed_metrics(level: Level, task: TaskKind) -> tuple[MetricEntry, ...]:
     """Return the metrics of a level that metrics.json lists for a task.
 
-    They are those that apply. If none applies, as at patch and lesion level of every task but detection, they are
-    those of detection: the file then says why they have no value.
+    They are those that apply. If none applies, as at patch and lesion level of every task but detection, they
+    are those of detection: the file then says why they have no value.
 
     >>> [entry.name for entry in listed_metrics("lesion", "regression")]
     ['score']
@@ -124,7 +126,8 @@ def listed_metrics(level: Level, task: TaskKind) -> tuple[MetricEntry, ...]:
 def shown_metrics(where: ShownIn, task: TaskKind) -> tuple[MetricEntry, ...]:
     """Return the metrics that a table for people has columns for, in their order.
 
-    The report and the terminal show the levels of metrics.json, which has no pixels; trainings are measured on slides.
+    The report and the terminal show the levels of metrics.json, which has no pixels; trainings are measured
+    on slides.
 
     >>> [entry.title for entry in shown_metrics("trainings", "detection")]
     ['slide AUC', 'balanced accuracy']
@@ -148,7 +151,8 @@ def all_metrics() -> tuple[MetricEntry, ...]:
             key = (entry.level, entry.name)
             if key in found:
                 raise ConfigError(
-                    f"{place} and {found[key][1]} both define the {entry.level} metric {entry.name!r}: rename one"
+                    f"{place} and {found[key][1]} both define the {entry.level} metric {entry.name!r}: "
+                    "rename one"
                 )
             found[key] = (entry, place)
     return tuple(sorted((entry for entry, _ in found.values()), key=lambda one: (one.position, one.name)))

@@ -1,4 +1,5 @@
-"""Dask clusters from a block of the configuration: SLURM, PBS and LSF by dask-jobqueue, Kubernetes by dask-kubernetes."""
+"""Dask clusters as `execution.cluster` describes them: SLURM, PBS, LSF (dask-jobqueue), Kubernetes
+(dask-kubernetes)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from wsi_mil.logs import logger
 
 JOBQUEUE = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
 GPU = "GPU"
-"""The Dask resource that workers with a GPU offer and that jobs which need a GPU ask for."""
+"""The Dask resource of workers with a GPU; jobs that need a GPU ask for it."""
 
 
 class ClusterSpec(Spec):
@@ -46,7 +47,8 @@ class ClusterSpec(Spec):
 
 
 def make_cluster(spec: ClusterSpec) -> Any:
-    """Return the Dask cluster object; nothing is started yet. Raises ConfigError that names a missing package."""
+    """Return the Dask cluster object, without any job started. Raises ConfigError if its package is not
+    installed."""
     resources = ["--resources", f"{GPU}={spec.gpus}"] if spec.gpus else []
     if spec.kind == "kubernetes":
         try:

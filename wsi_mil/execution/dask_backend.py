@@ -1,4 +1,4 @@
-"""Functions of a slide on a Dask cluster: lost workers, trouble of single nodes, and what comes back."""
+"""Run one function for many slides on a Dask cluster; lost workers and failing nodes do not stop the run."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from wsi_mil.execution.spec import ExecutionSpec
 
 QUEUE_LENGTH = 2000
-"""Slides that the scheduler knows of at a time: its memory does not grow with the cohort, and thousands of
-workers stay busy."""
+"""How many slides the scheduler knows at a time: enough for thousands of workers, and its memory does not
+grow with the cohort."""
 
 
 def dask_client(spec: "ExecutionSpec") -> AbstractContextManager[Any]:
@@ -53,8 +53,8 @@ class WorkerResult:
 def run_on_worker(function: Callable[[Any], Outcome], stage: str, job: Any) -> WorkerResult:
     """Run a slide's function in a Dask worker.
 
-    Our own errors (WsiMilError) are about the slide or the user's settings; any other exception (a full scratch
-    disk, a driver) may be about this node.
+    A WsiMilError is a problem of the slide or of the settings. Any other exception (a full scratch disk, a
+    driver) may be a problem of this node.
     """
     from distributed import get_worker
 
@@ -79,10 +79,12 @@ def map_on_dask(
     spec: "ExecutionSpec",
     gpu: Callable[[Any], bool],
 ) -> Iterator[Outcome]:
-    """Yield the outcomes as they come. `gpu`: whether a job goes only to workers with `--resources GPU=1`.
+    """Yield the outcomes in the order in which they finish. `gpu(job)`: whether a job needs a worker with a
+    GPU.
 
-    Dask runs the slides of a lost worker again on other workers, three times. A slide that failed for what may be
-    a fault of the node runs again on up to `spec.retries` other nodes.
+    Dask runs the slides of a lost worker again on other workers, three times. A slide that may have failed
+    because of its node runs again on up to `spec.retries` other nodes. Workers with a GPU are those that were
+    started with `--resources GPU=1`.
     """
     with dask_client(spec) as client:
         queue = _Queue(client, function, stage, spec, gpu)

@@ -1,4 +1,4 @@
-"""One process per device: each asks for the next slide when it is ready, so that a fast device does more slides."""
+"""One process per device. Each asks for its next slide when it is ready: a fast device does more slides."""
 
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
@@ -19,11 +19,11 @@ OnDevice = Callable[[Iterator[J], str], Iterator[Outcome]]
 def map_on_devices(
     function: OnDevice[J], jobs: Sequence[J], devices: Sequence[str], stage: str
 ) -> Iterator[Outcome]:
-    """Yield the outcome of every job, as they come.
+    """Yield the outcome of every job, in the order in which they finish.
 
-    Raises WsiMilError for what stops a whole device, for example an encoder whose weights are missing. If a
-    device's process is killed from outside, the slides that it was working on fail; the other processes take the
-    remaining ones.
+    Raises WsiMilError for an error that stops a whole device, for example missing weights of the encoder. If
+    the process of a device is killed, the slides that it was working on fail; the other processes do the
+    rest.
     """
     context = get_context("spawn")  # forking a process that holds a device's driver breaks the driver
     waiting = list(reversed(jobs))

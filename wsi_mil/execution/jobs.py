@@ -1,4 +1,4 @@
-"""Run independent jobs at the same time; the results come in the order of the jobs."""
+"""Run independent jobs at the same time; results arrive in the order of the jobs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -15,11 +15,11 @@ R = TypeVar("R")
 
 
 def run_jobs(function: Callable[[J], R], jobs: Sequence[J], *, spec: ExecutionSpec) -> Iterator[R]:
-    """Yield function(job) of every job, in their order: here, in `workers` processes, or on the Dask cluster.
+    """Yield function(job) of every job, in their order: in this process, in `workers` processes, or on Dask.
 
-    `function` is a module-level function of a picklable job. The processes divide the threads among them. An
-    exception of a job is raised when its result is due; the jobs after it are cancelled. Raises ExecutionError if
-    a worker process was killed.
+    function: a module-level function of a picklable job. The processes share the threads. An exception of a
+    job is raised in the place of its result, and the jobs after it are cancelled. Raises ExecutionError if a
+    worker process was killed.
     """
     workers = min(spec.resolved_workers(), len(jobs))
     if spec.backend == "dask":

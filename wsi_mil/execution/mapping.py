@@ -15,12 +15,13 @@ from wsi_mil.execution.spec import ExecutionSpec
 from wsi_mil.logs import logger, set_level
 
 WORKERS_PAY_SECONDS = 20.0
-"""Work that is left over from which on it pays to start worker processes, which import torch and more first."""
+"""Worker processes are started if the remaining work would take longer than this: they import torch and more
+first."""
 WORKER_LOST = "a worker process was killed from outside (out of memory?); run again to resume"
 
 
 class Job(Protocol):
-    """One slide's work: picklable values, opened and read inside the worker."""
+    """The work on one slide, as values that pickle. The worker opens the files that it names."""
 
     @property
     def slide_id(self) -> str: ...
@@ -28,7 +29,7 @@ class Job(Protocol):
 
 @runtime_checkable
 class GpuJob(Protocol):
-    """A job that says whether only a worker with a GPU may do it."""
+    """A job that says whether it needs a worker with a GPU. Other jobs need none."""
 
     @property
     def needs_gpu(self) -> bool: ...
@@ -45,13 +46,13 @@ def map_slides(
     spec: ExecutionSpec,
     start_here: bool = False,
 ) -> Iterator[Outcome]:
-    """Yield one Outcome per job, as they finish; an exception becomes a failed Outcome.
+    """Yield one Outcome per job, in the order in which they finish; an exception becomes a failed Outcome.
 
-    `function` is a module-level function (or a partial of one) of a picklable job; every backend calls the same
-    one. A worker that is killed from outside fails the jobs that it was working on.
+    function: a module-level function (or a partial of one) of a picklable job; every backend calls the same
+    one. If a worker process is killed, the jobs that it was working on fail.
 
-    `start_here`: for quick functions. The first jobs run in this process and are timed; workers are started once
-    the remaining jobs would take longer than starting workers does.
+    start_here: for quick functions. The first jobs run in this process and are timed; worker processes are
+    started only if the remaining jobs would take longer than starting them does.
     """
     guarded = partial(outcome_of, function, stage)
     if start_here:
@@ -76,7 +77,8 @@ def _needs_gpu(job: Job) -> bool:
 
 
 def _while_workers_do_not_pay(guarded: Callable[[J], Outcome], jobs: Sequence[J]) -> Iterator[Outcome]:
-    """Run jobs here until those that are left would take `WORKERS_PAY_SECONDS`; reused outcomes do not count."""
+    """Run jobs in this process until the rest would take `WORKERS_PAY_SECONDS`; reused outcomes are not
+    timed."""
     worked, seconds = 0, 0.0
     for number, job in enumerate(jobs):
         if worked and seconds / worked * (len(jobs) - number) > WORKERS_PAY_SECONDS:

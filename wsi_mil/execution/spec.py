@@ -1,4 +1,4 @@
-"""Where the work of a run is done: settings of `execution` in the configuration."""
+"""The settings `execution` of a configuration: where the work of a run is done."""
 
 import os
 from typing import Literal
@@ -10,8 +10,11 @@ from wsi_mil.execution.clusters import ClusterSpec
 
 
 class ExecutionSpec(Spec):
-    """`local`: `workers` processes (1: in this one); `dask`: the scheduler at `scheduler` (a host:port address),
-    or the jobs of `cluster`."""
+    """Where slides and trainings run.
+
+    `local`: in `workers` processes of this machine (1: in this process). `dask`: on the workers of the
+    scheduler at `scheduler` (host:port), or on the jobs that `cluster` starts.
+    """
 
     backend: Literal["local", "dask"] = "local"
     workers: int = Field(default=0, ge=0, description="0: one per core")
@@ -24,23 +27,23 @@ class ExecutionSpec(Spec):
     )
     scheduler: str | None = None
     cluster: ClusterSpec | None = Field(
-        default=None, description="dask: start these jobs instead of using a scheduler that runs"
+        default=None, description="dask: start these jobs instead of using a running scheduler"
     )
     retries: int = Field(
-        default=2, ge=0, description="dask: other workers that try a slide which one could not do"
+        default=2, ge=0, description="dask: how many other workers try a slide after one failed"
     )
 
     @model_validator(mode="after")
     def _backend_uses_what_is_given(self) -> "ExecutionSpec":
         if self.cluster is not None and (self.backend != "dask" or self.scheduler is not None):
             raise ValueError(
-                "execution.cluster starts jobs for backend=dask, without a scheduler of your own: "
-                "say backend=dask and leave scheduler out"
+                "execution.cluster starts jobs and a scheduler for backend=dask: "
+                "set backend=dask and leave scheduler out"
             )
         if self.devices and self.backend != "local":
             raise ValueError(
-                "execution.devices are those of this machine (backend=local); "
-                "each Dask worker takes one: leave it out"
+                "execution.devices are those of this machine (backend=local), "
+                "and each Dask worker uses one device: leave devices out"
             )
         return self
 
@@ -54,7 +57,8 @@ class ExecutionSpec(Spec):
 
     @property
     def asks_for_gpu(self) -> bool:
-        """Whether work that can use a GPU must get one: the device is CUDA, or the cluster's jobs have GPUs."""
+        """Whether jobs that can use a GPU must get one: the device is CUDA, or the jobs of the cluster have
+        GPUs."""
         return self.device.startswith("cuda") or (self.cluster is not None and self.cluster.gpus > 0)
 
 

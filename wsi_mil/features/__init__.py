@@ -1,4 +1,4 @@
-"""Features: the vectors of a slide's tiles, in one Zarr store per slide that is either whole or absent."""
+"""Features: the vectors of a slide's tiles, in one Zarr store per slide. A table is complete or absent."""
 
 import lazy_loader
 

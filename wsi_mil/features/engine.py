@@ -1,9 +1,13 @@
-"""Extraction: reading, encoding and writing overlap, batches cross slides, and memory does not grow with the slide."""
+"""Extraction of features: threads read tiles while the encoder works and another thread writes.
+
+A batch may hold tiles of several slides. Memory does not grow with the size of a slide.
+"""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import torch
@@ -25,7 +29,7 @@ from wsi_mil.tiles import TileReader
 
 @dataclass(frozen=True)
 class ExtractionReport:
-    """How many tiles a slide gave, how many its file could not give, and the digest of what was written."""
+    """Number of tiles of a slide, how many of them could not be read, and the digest of what was written."""
 
     tiles: int
     unreadable: int
@@ -41,9 +45,10 @@ def encode_tiles(
     threads: int = 2,
     colours: Colours | None = None,
 ) -> FeatureTable:
-    """Return the features of a tile table, in memory: what `extract_features` would store, for notebooks.
+    """Return in memory the features that `extract_features` would store. Unreadable tiles have zeros.
 
-    `colours`: those of the whole slide, where `table` is a part of it (default: found in the tiles of `table`).
+    `colours`: the colour changes of the whole slide, if `table` is a part of it; by default they are found in
+    the tiles of `table`.
     """
     features = np.zeros((len(table), encoder.dim), np.float16)
     readable = np.zeros(len(table), np.bool_)
@@ -73,9 +78,10 @@ def encode_tiles(
 def extract_features(
     reader: SlideReader, store: SlideStore, encoder: Encoder, spec: EncoderSpec, *, threads: int = 2
 ) -> ExtractionReport:
-    """Encode every tile of the store's table and write the features; return what was read.
+    """Encode every tile of the store's table, write the features, and return how many tiles were read.
 
-    Tiles that the file does not give are counted and flagged; a share above `spec.max_unreadable` fails the slide (SlideError).
+    Tiles that cannot be read are counted and flagged. Raises SlideError if they are more than the fraction
+    `spec.max_unreadable`.
     """
     source = SlideToExtract(
         SlideFeed(store.read_tiles(), lambda: reader, close=False, view=encoder.view), store
@@ -103,14 +109,14 @@ class SlideToExtract:
 def extract_slides(
     slides: Iterable[SlideToExtract], encoder: Encoder, spec: EncoderSpec, *, threads: int = 2
 ) -> Iterator[Done]:
-    """Yield (slide id, what was written or what stopped it) of every slide with tiles, as they are done.
+    """Yield (slide id, report or error) of every slide that has tiles, as soon as it is done.
 
-    Feeds are of the encoder's view.
-    What fails one slide (its file, a full disk, values beyond float16) leaves the others alone; what fails the encoder is raised.
+    The feeds must have the view of the encoder. An error of one slide (its file, a full disk, values beyond
+    float16) does not stop the others; an error of the encoder is raised.
     """
     sources: dict[int, SlideToExtract] = {}
 
-    def noted() -> Iterator[SlideFeed]:
+    def feeds() -> Iterator[SlideFeed]:
         for slide in slides:
             sources[id(slide.feed)] = slide
             yield slide.feed
@@ -120,7 +126,7 @@ def extract_slides(
 
     def write(encoded: Tensor, readable: np.ndarray, pieces: list[Piece]) -> list[Done]:
         done = []
-        rows = encoded.cpu().numpy()  # here a GPU is waited for, while the next batch is on its way
+        rows = encoded.cpu().numpy()  # waits for the GPU, which already has the next batch
         for piece in pieces:
             key = id(piece.feed)
             if key not in writings:
@@ -134,7 +140,7 @@ def extract_slides(
 
     with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
         try:
-            for batch in stream_batches(noted(), spec.batch_size, threads):
+            for batch in stream_batches(feeds(), spec.batch_size, threads):
                 pixels = to_device(torch.from_numpy(batch.pixels), encoder.device)
                 encoded = encoder.encode(encoder.view(pixels, batch.colours()))
                 if pending is not None:
@@ -148,8 +154,9 @@ def extract_slides(
                 writing.abandon()
 
 
+@final
 class _Writing:
-    """One slide's features on their way into its store: in place when all is written, absent otherwise."""
+    """Writes the features of one slide: they are in the store when all are written, and absent otherwise."""
 
     def __init__(self, slide: SlideToExtract, encoder: Encoder, spec: EncoderSpec) -> None:
         self._slide, self._key = slide, spec.key
@@ -172,6 +179,7 @@ class _Writing:
             self._error = error
 
     def append(self, rows: np.ndarray, readable: np.ndarray) -> None:
+        """Write the next rows, or nothing more after an error."""
         self._unreadable += int((~readable).sum())
         if self._writer is None or self._error is not None:
             return
@@ -182,19 +190,19 @@ class _Writing:
 
     def _fail(self, error: Exception) -> None:
         self._error = error
-        self._take_back(error)
+        self._remove(error)
 
-    def _take_back(self, error: BaseException) -> None:
-        with suppress(type(error)):  # the store removes what was written so far, and raises it again
+    def _remove(self, error: BaseException) -> None:
+        with suppress(type(error)):  # the store removes what was written so far and raises the error again
             self._context.__exit__(type(error), error, error.__traceback__)
 
     def abandon(self) -> None:
-        """Leave nothing behind: extraction was stopped."""
+        """Remove what was written so far, because extraction was stopped."""
         if self._writer is not None and self._error is None:
-            self._take_back(KeyboardInterrupt())
+            self._remove(KeyboardInterrupt())
 
     def finish(self) -> ExtractionReport | Exception:
-        """Put the features in place; return what was written, or why nothing is."""
+        """Complete the features in the store; return the report, or the error for which there are none."""
         feed, tiles = self._slide.feed, len(self._slide.feed.table)
         if self._error is None and feed.error is not None:
             self._fail(feed.error)
@@ -202,7 +210,8 @@ class _Writing:
             self._fail(
                 SlideError(
                     f"slide {feed.slide_id!r}: {self._unreadable} of {tiles} tiles cannot be read (limit "
-                    f"{self._max_unreadable:.0%}): the file is damaged, copy it again, or allow more by encoder.max_unreadable"
+                    f"{self._max_unreadable:.0%}): the file is damaged, copy it again, or allow more by "
+                    "encoder.max_unreadable"
                 )
             )
         if self._error is None:

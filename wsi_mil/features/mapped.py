@@ -1,14 +1,15 @@
-"""Stored features mapped into memory: the bytes of the file themselves, without a copy and without Zarr in between.
+"""Stored features mapped into memory, without a copy. Reading through Zarr takes several times as long.
 
-Our arrays are uncompressed, so a chunk of rows is a run of raw little-endian float16 in its shard, and the shard's index
-(at its end: offset and size of every chunk, uint64) says where. Reading through Zarr costs several times as much.
+The arrays are not compressed, so a chunk of rows is a sequence of little-endian float16 in the file of its
+shard. The index at the end of that file holds offset and size of every chunk as uint64 (specification of Zarr
+v3, sharding_indexed).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +24,14 @@ MAPPED_SHARDS = 256
 
 @lru_cache(maxsize=MAPPED_SHARDS)
 def _mapped(path: Path, size: int, changed_ns: int) -> NDArray[np.float16]:
-    """The whole shard as float16; the least recently used are unmapped, since each holds an open file."""
-    # copy on write: torch wants writable memory, and the file must not change
+    """Return a whole shard as float16. Each holds an open file, so the least recently used are dropped."""
+    # Copy on write ("c"): torch asks for writable memory, and the file must not change.
     return np.memmap(path, np.uint8, "c", shape=(size,))[: size // 2 * 2].view("<f2")
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """One file: where its chunks begin, in float16 entries."""
+    """One file, and where each of its chunks begins, counted in float16 values; -1 for a missing chunk."""
 
     path: Path
     size: int
@@ -38,14 +39,17 @@ class _Shard:
     starts: tuple[int, ...]
 
     def chunk(self, number: int, entries: int) -> NDArray[np.float16]:
+        """Return chunk `number`, which has `entries` values, as a flat array."""
         start = self.starts[number]
         return _mapped(self.path, self.size, self.changed_ns)[start : start + entries]
 
 
+@final
 class MappedFeatures:
-    """The readable rows of one slide's features, in tile order.
+    """The readable rows of one slide's features, in the order of the tiles.
 
-    `blocks` yields them as float16 arrays (views of the file where all rows are readable).
+    `blocks` yields them as float16 arrays, which are views of the file if all rows are readable. Raises
+    StoreError if a file is absent, damaged or of another layout.
     """
 
     def __init__(self, array: Path, readable: NDArray[np.bool_]) -> None:
@@ -77,12 +81,12 @@ class MappedFeatures:
         return _Shard(path, stat.st_size, stat.st_mtime_ns, starts)
 
     def _rows(self, number: int) -> NDArray[np.float16]:
-        """Chunk `number` as (rows of a chunk, D); the last one runs beyond the stored rows."""
+        """Return chunk `number` (rows of a chunk, D); the last chunk has more rows than are stored."""
         shard = self._shards[number // self._per_shard]
         return shard.chunk(number % self._per_shard, self._chunk * self.dim).reshape(self._chunk, self.dim)
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.float16]]:
-        """Yield rows `start` to `stop` in order, in pieces of at most a chunk."""
+        """Yield rows `start` to `stop` in order, as arrays (n, D) of at most one chunk."""
         stop = len(self) if stop is None else min(stop, len(self))
         if self._index is not None:
             rows = self._index[start:stop]
@@ -95,7 +99,10 @@ class MappedFeatures:
 
 
 def _layout(meta: dict[str, Any], array: Path) -> tuple[int, int]:
-    """Rows of a chunk and of a shard; raises StoreError unless the bytes lie as this version writes them."""
+    """Return the rows of a chunk and of a shard.
+
+    Raises StoreError for a layout that this version never writes.
+    """
     shard = int(meta["chunk_grid"]["configuration"]["chunk_shape"][0])
     codec = meta["codecs"][0]
     inner = codec.get("configuration", {})

@@ -1,7 +1,8 @@
-"""slides/<slide_id>.zarr: tiles and features of one slide. Every field is listed in docs/contracts.md.
+"""slides/<slide_id>.zarr: tiles and features of one slide. docs/contracts.md lists every field.
 
-A group is written under a temporary name and renamed when its completeness mark is in place, so a store never holds
-half a table. Nothing that changes from run to run (time, host, process) is written: same input, same bytes.
+A group is written under a temporary name and renamed when its completeness mark is written, so a store never
+holds an incomplete table. Nothing that differs between runs (time, host, process) is written: equal input
+gives equal bytes.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import zarr
@@ -29,8 +30,9 @@ CHUNK_ROWS = 2048
 SHARD_ROWS = 8 * CHUNK_ROWS
 
 
+@final
 class SlideStore:
-    """The store of one slide at `path`. Cheap to make: opens nothing until asked."""
+    """The store of one slide at `path`. Creating this object opens no file."""
 
     def __init__(self, path: Path, slide_id: str) -> None:
         self.path = path
@@ -49,16 +51,17 @@ class SlideStore:
         return None if attributes is None else str(attributes["made_from"])
 
     def source(self) -> str | None:
-        """Return the fingerprint of the slide's file that the tiles were made from; None where it was not written."""
+        """Return the fingerprint of the slide's file that was tiled, or None if the store has none."""
         attributes = self._attributes("tiles")
         return None if attributes is None else attributes.get("source")
 
     def write_tiles(
         self, table: TileTable, info: SlideInfo, made_from: str, source: str | None = None
     ) -> None:
-        """Replace the whole store by this tile table: features of other tiles are of no use any more.
+        """Replace the whole store by this tile table; features of other tiles are removed.
 
-        `source`: fingerprint of the slide's file, so that a slide replaced later is seen.
+        `made_from`: digest of slide, tissue and specification. `source`: fingerprint of the slide's file, by
+        which a file that is replaced later is noticed.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(self.path.parent)
@@ -108,12 +111,13 @@ class SlideStore:
         )
         if table.digest() != attributes["digest"]:
             raise StoreError(
-                f"{self.path}: the tile table does not match its digest (damaged?): remove the store, run again"
+                f"{self.path}: the tile table does not match its digest (damaged?): remove the store and run "
+                "`wsi-mil tile`"
             )
         return table
 
     def read_info(self) -> SlideInfo:
-        """Return the slide's info as it was when it was tiled."""
+        """Return the slide's info as it was when it was tiled. Raises StoreError if there is no store."""
         try:
             values = dict(zarr.open_group(str(self.path), mode="r").attrs["slide"])
         except (FileNotFoundError, KeyError) as error:
@@ -147,12 +151,16 @@ class SlideStore:
         except (KeyError, TypeError, ValueError, StoreError) as error:
             raise StoreError(
                 f"features {key!r} of slide {self.slide_id!r} have a damaged description "
-                f"({type(error).__name__}: {error}): remove {self.path}/features/{key} and run `wsi-mil extract`"
+                f"({type(error).__name__}: {error}): remove {self.path}/features/{key} and "
+                "run `wsi-mil extract`"
             ) from error
 
     @contextmanager
     def write_features(self, key: str, dim: int, origin: FeatureOrigin) -> Iterator["FeatureWriter"]:
-        """Yield a writer of rows in order; on leaving, the group is complete and in place, or absent."""
+        """Yield a writer of rows in order.
+
+        After the block the features are complete; after an error, absent.
+        """
         table = self.read_tiles()
         folder = self.path / "features"
         folder.mkdir(exist_ok=True)
@@ -182,14 +190,18 @@ class SlideStore:
             )
 
     def read_features(self, key: str, check: bool = True) -> FeatureTable:
-        """Return the features of encoder `key` with their coordinates; `check`: compare with the stored digest."""
+        """Return the features of encoder `key` with their coordinates.
+
+        `check`: compare with the stored digest. Raises StoreError if there are none, if they belong to
+        another tile table, or if they are damaged.
+        """
         stored = self._require_features(key)
         group = self._group(f"features/{key}")
         table = self.read_tiles()
         if stored.tiles_digest != table.digest():
             raise StoreError(
-                f"features {key!r} of slide {self.slide_id!r} were made from tile table {stored.tiles_digest}, "
-                f"the store now holds {table.digest()}: run `wsi-mil extract`"
+                f"features {key!r} of slide {self.slide_id!r} were made from tile table "
+                f"{stored.tiles_digest}, the store now holds {table.digest()}: run `wsi-mil extract`"
             )
         features = np.asarray(group["features"][:])
         readable = np.asarray(group["readable"][:])
@@ -208,7 +220,10 @@ class SlideStore:
         )
 
     def map_features(self, key: str, check: bool = True) -> MappedFeatures:
-        """Return the readable rows of encoder `key` mapped into memory; `check`: compare with the stored digest."""
+        """Return the readable rows of encoder `key`, mapped into memory.
+
+        `check`: compare with the stored digest. Raises StoreError if there are none or if they are damaged.
+        """
         stored = self._require_features(key)
         readable = self.read_readable(key)
         array = self.path / "features" / key / "features"
@@ -220,7 +235,7 @@ class SlideStore:
         return MappedFeatures(array, readable)
 
     def read_readable(self, key: str) -> NDArray[np.bool_]:
-        """Return (N,) which tiles gave pixels to encoder `key`."""
+        """Return (N,) bool: which tiles could be read for encoder `key`."""
         return np.asarray(self._group(f"features/{key}")["readable"][:])
 
     # ---- inside
@@ -243,7 +258,10 @@ class SlideStore:
         return zarr.open_group(str(self.path / name), mode="r")
 
     def _attributes(self, name: str) -> dict[str, Any] | None:
-        """The attributes of a complete group; an incomplete or unreadable one counts as absent and is made again."""
+        """Return the attributes of a complete group; None for one that has to be made (again).
+
+        Raises StoreError for a group of another format version.
+        """
         if not (self.path / name / "zarr.json").exists():
             return None
         try:
@@ -273,11 +291,15 @@ class SlideStore:
         return stored
 
     def remove(self) -> None:
+        """Delete the store."""
         remove(self.path)
 
 
 def digest_blocks(blocks: Iterable[NDArray[np.float16]], nbytes: int, readable: NDArray[np.bool_]) -> str:
-    """Return the digest of features given piece by piece: the same as of the whole."""
+    """Return the digest of features whose rows come in blocks: the same as of the whole array.
+
+    `nbytes`: size of all blocks together. `readable`: (N,) which rows could be read.
+    """
     found = hashlib.sha256(nbytes.to_bytes(8, "little"))
     for block in blocks:
         found.update(np.ascontiguousarray(block).data)
@@ -287,8 +309,9 @@ def digest_blocks(blocks: Iterable[NDArray[np.float16]], nbytes: int, readable: 
     return found.hexdigest()[:16]
 
 
+@final
 class FeatureWriter:
-    """Rows in, shards out: at most one shard of rows is held in memory."""
+    """Writes feature rows in order, shard by shard: at most one shard of rows is in memory."""
 
     def __init__(self, group: Any, rows: int, dim: int) -> None:
         chunk = min(CHUNK_ROWS, max(rows, 1))
@@ -300,9 +323,7 @@ class FeatureWriter:
             chunks=(chunk, dim),
             shards=(shard, dim),
             compressors=None,
-            config={
-                "write_empty_chunks": True
-            },  # MappedFeatures looks for every chunk in its place, zeros as well
+            config={"write_empty_chunks": True},  # MappedFeatures needs every chunk, also one of zeros
         )
         self._readable = group.create_array(
             "readable", shape=(rows,), dtype="bool", chunks=(max(rows, 1),), compressors=None
@@ -315,13 +336,16 @@ class FeatureWriter:
         self._hash.update((rows * dim * 2).to_bytes(8, "little"))
 
     def append(self, features: NDArray[np.floating], readable: NDArray[np.bool_]) -> None:
-        """Add the next rows. Raises StoreError if a value does not fit float16."""
+        """Add the next rows (n, D); rows that are not readable are stored as zeros.
+
+        Raises StoreError if a value is not finite or does not fit float16.
+        """
         with np.errstate(over="ignore"):
             rows = np.where(readable[:, None], features, 0).astype(np.float16)
         if not np.isfinite(rows).all():
             raise StoreError(
-                f"features hold NaN, infinity or values beyond float16 (largest {np.nanmax(np.abs(features)):.3g}): "
-                "the encoder or its precision is at fault"
+                "features hold NaN, infinity or values beyond float16 (largest "
+                f"{np.nanmax(np.abs(features)):.3g}): the encoder or its precision is at fault"
             )
         start = self._written + self._filled
         self._flags[start : start + len(rows)] = readable
@@ -343,10 +367,11 @@ class FeatureWriter:
 
     @property
     def readable_rows(self) -> int:
+        """How many of the rows so far could be read."""
         return int(self._flags.sum())
 
     def finish(self) -> str:
-        """Write what is left and return the digest; raises StoreError if rows are missing."""
+        """Write the last rows and return the digest. Raises StoreError if rows are missing."""
         self._flush()
         if self._written != self._rows:
             raise StoreError(f"{self._written} of {self._rows} feature rows were written")

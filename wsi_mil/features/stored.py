@@ -1,4 +1,4 @@
-"""What a store says about the features of one encoder: how they were made, how many, and their digests."""
+"""The description of stored features: how they were made, how many there are, and their digests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,10 @@ from wsi_mil.stains import ColourMap
 
 @dataclass(frozen=True)
 class PoisonRecord:
-    """The poison in the tiles that were encoded: its settings, the digest of its inputs, and counts of tiles."""
+    """The poison in the tiles that were encoded: its settings, the digest of its inputs, and counts of tiles.
+
+    A poison is an artificial mark that is painted into tiles to test a model (wsi_mil/robustness/poison).
+    """
 
     spec: Mapping[str, Any]
     made_from: str
@@ -19,12 +22,12 @@ class PoisonRecord:
 
 @dataclass(frozen=True)
 class FeatureOrigin:
-    """How features were made; written beside them.
+    """How features were made; this is stored with them.
 
     `encoder`: the encoder's identity (name, weights digest ...). `encoder_digest`: its digest.
     `spec`: the settings under which the features were computed; empty for imported features.
     `colours`: the colour changes of this slide, in the order in which they were applied.
-    `poison`: what was painted into the tiles first, None for the slide as it is.
+    `poison`: what was painted into the tiles before, None for the slide as it is.
     """
 
     encoder: Mapping[str, Any]
@@ -72,8 +75,9 @@ class FeatureOrigin:
 class StoredFeatures:
     """The description of complete features in a store, without the features themselves.
 
-    `rows` tiles, of which `readable_rows` gave pixels; `dim` values per tile. `digest` covers the features and which
-    rows are readable; `tiles_digest` names the tile table whose rows they describe. `mpp`: µm per pixel of the tiles.
+    There are `rows` tiles with `dim` values each, and `readable_rows` of the tiles could be read. `digest`:
+    of the features and of which rows are readable. `tiles_digest`: of the tile table, whose rows are in the
+    same order. `mpp`: µm per pixel of the tiles.
     """
 
     origin: FeatureOrigin
@@ -87,7 +91,7 @@ class StoredFeatures:
     def __post_init__(self) -> None:
         if not 0 <= self.readable_rows <= self.rows:
             raise StoreError(
-                f"{self.readable_rows} of {self.rows} feature rows are readable: that is impossible"
+                f"{self.readable_rows} of {self.rows} feature rows are readable, expected 0 to {self.rows}"
             )
 
     @property

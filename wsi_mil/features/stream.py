@@ -1,8 +1,9 @@
-"""Tiles of many slides as one stream of full batches: small slides keep the encoder busy, and the next slides open meanwhile.
+"""The tiles of many slides as one sequence of full batches, so that small slides keep the encoder busy, too.
 
-Threads read (the slide libraries release the GIL) into buffers that are used again; whoever takes the batches encodes. Every batch has
-the same number of rows, the last one empty ones at its end: an encoder's result for a tile then depends on the tile alone, not on its
-neighbours in the batch, so serial runs, resumed runs and clusters give the same bytes (tests/features/test_stream.py).
+Threads read the tiles into buffers that are used again, while the caller encodes the batch before; the slide
+libraries release the GIL. All batches have the same number of rows, and the last one ends with empty rows.
+Matrix products of one shape give a tile the same features whatever the other rows hold, so runs on one
+process, resumed runs and runs on a cluster write the same bytes (tests/features/test_stream.py).
 """
 
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +23,12 @@ from wsi_mil.slides import SlideReader
 from wsi_mil.tiles import TileReader
 
 AHEAD = 2
+"""Batches that are read in advance, beside one per thread."""
 PLAIN = View()
 
 
 def find_colours(view: View, tiles: TileReader) -> Colours:
-    """Return what `view` changes in the colours of a slide, from a sample spread evenly over its tiles."""
+    """Return the colour changes of a slide under `view`, found in a sample spread evenly over its tiles."""
     if not view.needs_sample:
         return ()
     last, size_px = len(tiles.table) - 1, tiles.table.spec.size_px
@@ -38,9 +41,14 @@ def find_colours(view: View, tiles: TileReader) -> Colours:
     return view.colours(tiles.table.slide_id, np.concatenate([np.empty((0, 3), np.uint8), *sample]))
 
 
+@final
 class SlideFeed:
-    """One slide whose tiles are wanted: opened by the first thread that reads from it, closed after its last tile
-    (unless `close` is false). `colours`: what `view` changes in this slide, known once it is open."""
+    """One slide whose tiles are to be read.
+
+    The first thread that reads from it opens it, and it is closed after its last tile unless `close` is
+    false. `colours`: the colour changes of this slide under `view`, known when it is open. `error`: why it
+    cannot be opened.
+    """
 
     def __init__(
         self,
@@ -68,9 +76,9 @@ class SlideFeed:
         return self._left == 0
 
     def read(self, start: int, stop: int, pixels: NDArray[np.uint8], readable: NDArray[np.bool_]) -> None:
-        """Fill rows `start` to `stop` of the table into `pixels` (n, S, S, 3); tiles that the file does not give are flagged.
+        """Read tiles `start` to `stop` into `pixels` (n, S, S, 3), and into `readable` (n,) which succeeded.
 
-        A slide that cannot be opened has none, and says why in `error`.
+        No tile of a slide that cannot be opened is readable; `error` is then the reason.
         """
         reader = self._opened()
         tiles = TileReader(reader, self.table) if reader is not None else None
@@ -104,13 +112,14 @@ class SlideFeed:
         self._reader = None
 
     def close(self) -> None:
+        """Close the slide, unless it belongs to the caller."""
         with self._lock:
             self._close()
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows `start` to `stop` of a slide's table, at `place` in the batch."""
+    """Rows `start` to `stop` of a slide's table, which begin at row `place` of the batch."""
 
     feed: SlideFeed
     start: int
@@ -120,26 +129,30 @@ class Piece:
 
 @dataclass
 class StreamBatch:
-    """Pixels (B, S, S, 3) uint8 and which could be read; `pieces` say whose they are. Valid until the next batch is asked for."""
+    """Pixels (B, S, S, 3) uint8, which of them could be read, and the slides they belong to (`pieces`).
+
+    The arrays are used again as soon as the next batch is asked for.
+    """
 
     pixels: NDArray[np.uint8]
     readable: NDArray[np.bool_]
     pieces: list[Piece] = field(default_factory=list)
 
     def colours(self) -> list[Colours]:
-        """What the view changes in the slide of each row; nothing in empty ones."""
+        """Return for each row the colour changes of its slide; none for empty rows."""
         found: list[Colours] = [()] * len(self.pixels)
         for piece in self.pieces:
-            found[piece.place : piece.place + piece.stop - piece.start] = [piece.feed.colours] * (
-                piece.stop - piece.start
-            )
+            count = piece.stop - piece.start
+            found[piece.place : piece.place + count] = [piece.feed.colours] * count
         return found
 
     @property
     def filled(self) -> int:
+        """How many rows hold a tile; the others are empty."""
         return self.pieces[-1].place + self.pieces[-1].stop - self.pieces[-1].start if self.pieces else 0
 
     def read(self) -> "StreamBatch":
+        """Read the tiles of all pieces, and return this batch."""
         for piece in self.pieces:
             rows = slice(piece.place, piece.place + piece.stop - piece.start)
             piece.feed.read(piece.start, piece.stop, self.pixels[rows], self.readable[rows])
@@ -148,9 +161,11 @@ class StreamBatch:
 
 
 def stream_batches(feeds: Iterable[SlideFeed], batch_size: int, threads: int = 2) -> Iterator[StreamBatch]:
-    """Yield the tiles of all feeds in order, `batch_size` at a time; `threads` + 2 batches are in memory at any time.
+    """Yield the tiles of all feeds in order, `batch_size` at a time.
 
-    Feeds are taken from the iterable as they are needed. All tables must be of one tile size.
+    At most `threads` + 3 batches are in memory: those that are read in advance and the one that the caller
+    has. Feeds are taken from the iterable as they are needed. Raises SlideError if two tables have different
+    tile sizes.
     """
     free: list[StreamBatch] = []
     waiting: list[Future[StreamBatch]] = []
@@ -161,17 +176,11 @@ def stream_batches(feeds: Iterable[SlideFeed], batch_size: int, threads: int = 2
             while True:
                 while len(waiting) < threads + AHEAD and (pieces := next(plans, None)) is not None:
                     size = pieces[0].feed.table.spec.size_px
-                    batch = (
-                        free.pop()
-                        if free
-                        else StreamBatch(
-                            np.zeros((batch_size, size, size, 3), np.uint8), np.zeros(batch_size, np.bool_)
-                        )
-                    )
+                    batch = free.pop() if free else _empty_batch(batch_size, size)
                     if batch.pixels.shape[1] != size:
                         raise SlideError(
-                            f"slide {pieces[0].feed.slide_id!r} has tiles of {size} px, those before it {batch.pixels.shape[1]} px: "
-                            "run `wsi-mil tile` so that all slides have the same"
+                            f"slide {pieces[0].feed.slide_id!r} has tiles of {size} px, those before it "
+                            f"{batch.pixels.shape[1]} px: run `wsi-mil tile` so that all slides have the same"
                         )
                     batch.pieces = pieces
                     waiting.append(pool.submit(batch.read))
@@ -188,8 +197,14 @@ def stream_batches(feeds: Iterable[SlideFeed], batch_size: int, threads: int = 2
                 feed.close()
 
 
+def _empty_batch(batch_size: int, size_px: int) -> StreamBatch:
+    """Return a batch of tiles of side `size_px` with new memory."""
+    pixels = np.zeros((batch_size, size_px, size_px, 3), np.uint8)
+    return StreamBatch(pixels, np.zeros(batch_size, np.bool_))
+
+
 def _plan(feeds: Iterable[SlideFeed], batch_size: int, opened: list[SlideFeed]) -> Iterator[list[Piece]]:
-    """Cut the rows of all tables into batches."""
+    """Yield the pieces of each batch; `opened` holds the feeds that may be open."""
     pieces: list[Piece] = []
     place = 0
     for feed in feeds:

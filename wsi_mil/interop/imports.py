@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from wsi_mil.bags.labels import LabelTable, read_labels
-from wsi_mil.config import RunConfig, SlidesConfig, provenance, save_config
+from wsi_mil.config import RunConfig, SlidesConfig, save_config, write_provenance
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
@@ -69,7 +69,7 @@ def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
     )
     run = RunFolder(run_folder)
     with locked(run_folder):
-        write_json(run_folder / "provenance.json", provenance(config))
+        write_provenance(run_folder, config)
         save_config(config, run_folder / "config.yaml")
         write_json(
             run_folder / "import.json", {"kind": "import", "layout": source.layout, "encoder": encoder}

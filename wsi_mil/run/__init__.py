@@ -1,1 +1,1 @@
-"""A run folder: where its files lie, what it holds, who may write to it, and what is up to date."""
+"""The run folder: paths of its files, its outcomes, its lock, and what in it is up to date."""

@@ -1,16 +1,15 @@
-"""A run that is open: its configuration, folder, slides and labels."""
+"""The context that every stage works on: configuration, run folder, slides and labels."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 from wsi_mil.bags import Split, read_labels
 from wsi_mil.bags.labels import LabelTable, check_against_slides
-from wsi_mil.config import RunConfig, load_config, provenance, save_config
+from wsi_mil.config import RunConfig, load_config, save_config, write_provenance
 from wsi_mil.config.validation import refuse_other_features, refuse_unknown_names
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import DataError, StoreError
-from wsi_mil.io.json import read_json, write_json
 from wsi_mil.io.remote import Location
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.slides import find_slides
@@ -19,7 +18,7 @@ from wsi_mil.synthetic import write_cohort
 
 @dataclass(frozen=True)
 class RunContext:
-    """What every stage works on. `labels` is None for slides that nobody labelled."""
+    """An open run. `labels` is None if the run has no labels."""
 
     config: RunConfig
     run: RunFolder
@@ -52,10 +51,12 @@ class RunContext:
 
 
 def open_run(config: RunConfig, keep_configuration: bool = False) -> RunContext:
-    """Return the context of a run: folder checked, cohort made if asked for, slides found, labels read.
+    """Return the context of a run: check its folder, make its synthetic cohort, find its slides, read its
+    labels.
 
-    The configuration becomes that of the run folder. With `keep_configuration` (poison, audit) an existing run
-    keeps its own one, and ConfigError is raised if `config` asks for other slides, tiles or features than it has.
+    `config` is saved as the configuration of the run folder. With `keep_configuration` (poison, audit) an
+    existing run keeps the saved one, and ConfigError is raised if `config` asks for other slides, tiles or
+    features.
     """
     refuse_unknown_names(config)
     run = RunFolder(config.run)
@@ -73,7 +74,7 @@ def open_run(config: RunConfig, keep_configuration: bool = False) -> RunContext:
         for slide_id, path in _slide_files(run, config).items()
     )
     if not keep:
-        _write_provenance(run, config)
+        write_provenance(config.run, config)
         save_config(config, saved)
     context = RunContext(config, run, sources, labels)
     _record_unmatched_labels(context)
@@ -81,7 +82,8 @@ def open_run(config: RunConfig, keep_configuration: bool = False) -> RunContext:
 
 
 def _slide_files(run: RunFolder, config: RunConfig) -> dict[str, Location | None]:
-    """Slide id -> file. For imported features the stores define which slides there are; their files may be absent."""
+    """Return slide id -> file. A run with imported features has the slides of its stores; their files may be
+    absent."""
     if config.imported and config.slides.folder is None:
         files = []
     else:
@@ -96,12 +98,6 @@ def _slide_files(run: RunFolder, config: RunConfig) -> dict[str, Location | None
         if not paths:
             raise DataError(f"{run.path} holds no imported features: run `wsi-mil import` again")
     return paths
-
-
-def _write_provenance(run: RunFolder, config: RunConfig) -> None:
-    path, value = run.path / "provenance.json", provenance(config)
-    if not path.exists() or read_json(path) != value:
-        write_json(path, value)
 
 
 def _record_unmatched_labels(context: RunContext) -> None:
@@ -127,7 +123,8 @@ def _record_unmatched_labels(context: RunContext) -> None:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a call did: the number of slides or models worked on per stage, and what failed or was skipped."""
+    """What a call did: stage -> how many slides or models needed work, and the outcomes that failed or were
+    skipped."""
 
     work: dict[str, int]
     problems: list[Outcome]

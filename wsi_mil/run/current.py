@@ -1,4 +1,5 @@
-"""What of a run is up to date: scores against tiles and features, refined maps against their model."""
+"""Whether files of a run are up to date: scores with their tiles and features, refined maps with their
+model."""
 
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores
 from wsi_mil.contracts.tiles import TileTable
@@ -13,12 +14,13 @@ from wsi_mil.scoring.files import tile_scores_header
 
 
 def scores_are_current(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> bool:
-    """Whether a slide's tile scores are of this model, and of the features and tiles that its store holds now."""
+    """Whether a slide's tile scores are of this model, and of the features and tiles that its store holds
+    now."""
     header = tile_scores_header(run.tile_scores(name, slide_id))
     features = run.store(slide_id).stored_features(model.encoder.key)
     if header is None or features is None:
         return False
-    # equal features may belong to another tile table: an edited outline can change what share of a tile is tissue
+    # equal features may belong to another tile table: an edited outline changes the tissue fraction of tiles
     made_from = (header["model_digest"], header["features_digest"], header["tiles_digest"])
     return made_from == (model.digest, features.digest, features.tiles_digest)
 
@@ -27,22 +29,25 @@ def check_scores(scores: SlideScores, table: TileTable) -> None:
     """Raise ModelError unless the scores belong to this tile table, row by row."""
     if scores.tiles_digest != table.digest():
         raise ModelError(
-            f"scores of slide {scores.slide_id!r} were made from tile table {scores.tiles_digest}, the store now holds "
-            f"{table.digest()}: run `wsi-mil score` again"
+            f"scores of slide {scores.slide_id!r} were made from tile table {scores.tiles_digest}, "
+            f"the store now holds {table.digest()}: run `wsi-mil score` again"
         )
 
 
 def current_refined(run: RunFolder, name: str, row: SlideScoreRow) -> str | None:
-    """Return the digest of the network that made a scored slide's pixel-level maps (`row`: of slides.parquet). None if there are none; with a
-    warning if they are of an older model, other tiles, or an older refiner than the one beside the model."""
+    """Return the digest of the refiner that made the pixel-level maps of a scored slide; None without current
+    maps.
+
+    row: the slide's row of slides.parquet. Maps of an older model, of other tiles, or of an older refiner
+    than the one beside the model are not current: a warning says so.
+    """
     slide_id = row.slide_id
     header = read_refined_header(run.refined(name, slide_id))
     if header is None:
         return None
     card = run.model(name, row.fold) / CARD
-    refiner = (
-        read_json(card)["weights_digest"] if card.exists() else header["refiner_digest"]
-    )  # predictions have no models
+    # a folder of predictions has no models, hence no card to compare with
+    refiner = read_json(card)["weights_digest"] if card.exists() else header["refiner_digest"]
     wanted = {
         "model_digest": row.model_digest,
         "tiles_digest": row.tiles_digest,
@@ -50,7 +55,8 @@ def current_refined(run: RunFolder, name: str, row: SlideScoreRow) -> str | None
     }
     if any(header[key] != value for key, value in wanted.items()):
         logger().warning(
-            "the refined maps of %s are of an older model or refiner, or of other tiles, and left out: run `wsi-mil refine` again",
+            "the refined maps of %s are of an older model or refiner, or of other tiles, and left out: "
+            "run `wsi-mil refine` again",
             slide_id,
         )
         return None

@@ -1,36 +1,28 @@
-"""Where everything of one run lies. See docs/contracts.md."""
+"""The paths of a run folder. docs/contracts.md describes the files."""
 
 from functools import cached_property
 from pathlib import Path
 
-from wsi_mil.config.provenance import FORMAT
-from wsi_mil.errors import StoreError
+from wsi_mil.config.provenance import refuse_other_format
 from wsi_mil.features import SlideStore
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.run.outcomes import OutcomeTable
 
 
 class RunFolder:
-    """Paths of a run. Raises StoreError if the folder was made by a version with another format."""
+    """The paths of one run. Raises StoreError if a version with another format made the folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        stamp = path / "provenance.json"
-        if stamp.exists():
-            found = read_json(stamp)
-            if found.get("kind") != "wsi_mil run" or found.get("format_version") != FORMAT:
-                raise StoreError(
-                    f"{path} was made by {found.get('producer', 'another program')} (format "
-                    f"{found.get('format_version')}), this version reads format {FORMAT}: choose another run folder, or "
-                    "use the version that made it"
-                )
+        refuse_other_format(path)
 
     @cached_property
     def ledger(self) -> OutcomeTable:
-        """The run's outcomes, read on first use."""
+        """The outcomes of the run, read on first use."""
         return OutcomeTable(self.path / "outcomes.csv")
 
     def store(self, slide_id: str) -> SlideStore:
+        """Return the store of a slide: its tiles and features."""
         return SlideStore(self.path / "slides" / f"{slide_id}.zarr", slide_id)
 
     def stored_slides(self) -> list[str]:
@@ -40,39 +32,50 @@ class RunFolder:
         return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in found)
 
     def tissue(self, slide_id: str) -> Path:
+        """Return the path of the editable tissue outline."""
         return self.path / "tissue" / f"{slide_id}.geojson"
 
     def preview(self, slide_id: str) -> Path:
+        """Return the path of the picture of tissue and tiles."""
         return self.path / "previews" / f"{slide_id}.jpg"
 
     def model(self, name: str, fold: int) -> Path:
+        """Return the folder of the model that was trained on a fold."""
         return self.path / "models" / name / f"fold{fold}"
 
     @property
     def split(self) -> Path:
+        """The path of the split."""
         return self.path / "models" / "split.json"
 
     def slide_scores(self, name: str) -> Path:
+        """Return the path of the table with one row per slide that model `name` scored."""
         return self.path / "scores" / name / "slides.parquet"
 
     def tile_scores(self, name: str, slide_id: str) -> Path:
+        """Return the path of the table with one row per tile of a slide."""
         return self.path / "scores" / name / "tiles" / f"{slide_id}.parquet"
 
     def heatmap(self, name: str, slide_id: str, suffix: str) -> Path:
+        """Return the path of a heatmap; `suffix`: png, ome.tif, geojson or geojson.gz."""
         return self.path / "heatmaps" / name / f"{slide_id}.{suffix}"
 
     def refined(self, name: str, slide_id: str) -> Path:
+        """Return the path of the pixel-level maps of a slide."""
         return self.path / "refined" / name / f"{slide_id}.npz"
 
     def evaluation(self, name: str) -> Path:
+        """Return the folder of a model's metrics, curves and tables."""
         return self.path / "evaluation" / name
 
     @property
     def comparison(self) -> Path:
+        """The path of the table of all trainings."""
         return self.path / "evaluation" / "comparison.csv"
 
     @property
     def report(self) -> Path:
+        """The path of the report."""
         return self.path / "report.html"
 
     def read_index(self, name: str) -> dict[str, str]:
@@ -81,4 +84,5 @@ class RunFolder:
         return dict(read_json(path)) if path.exists() else {}
 
     def write_index(self, name: str, index: dict[str, str]) -> None:
+        """Write heatmaps/<name>/index.json."""
         write_json(self.path / "heatmaps" / name / "index.json", index)

@@ -1,4 +1,5 @@
-"""The held-out slides of a run, read from its folder: their scores, and their lesions where these are known."""
+"""The held-out slides of a run, read from its folder: their scores, and their lesions where these are
+known."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,10 @@ from wsi_mil.scoring import read_slide_scores, read_tile_scores
 class HeldOut:
     """The labelled test slides of one model.
 
-    rows: one of slides.parquet for each slide. truth_files: the annotation file of each slide; None where there is
-    none, where the slide is negative, and for tasks other than detection. inputs_digest: of everything that the metrics depend on. bounds: whether GeoJSON
-    that does not name its frame is cropped to bounds.
+    rows: one of slides.parquet for each slide. truth_files: the annotation file of each slide; None where
+    there is none, where the slide is negative, and for tasks other than detection. inputs_digest: of
+    everything that the metrics depend on. bounds: whether GeoJSON that does not name its frame is cropped to
+    bounds.
     """
 
     rows: tuple[SlideScoreRow, ...]
@@ -42,8 +44,8 @@ def held_out(
     rows, header = read_slide_scores(run.slide_scores(name))
     if header.split_digest != split.digest():
         raise DataError(
-            f"scores of model {name!r} are of split {header.split_digest}, the run's split is {split.digest()}: "
-            "run `wsi-mil score` again"
+            f"scores of model {name!r} are of split {header.split_digest}, the run's split is "
+            f"{split.digest()}: run `wsi-mil score` again"
         )
     rows = [row for row in rows if row.part == "test" and row.labelled]
     if not rows:
@@ -76,7 +78,8 @@ def read_truth(
 ) -> tuple[list[HeldOutSlide], list[str]]:
     """Return the slides whose lesions are known, and the ids of the others.
 
-    Known are the lesions of a negative slide (none), and those of a positive slide with a readable annotation.
+    Known are the lesions of a negative slide (none), and those of a positive slide with a readable
+    annotation.
     """
     slides, without = [], []
     for row in progress(found.rows, total=len(found.rows), label=f"evaluate {name}"):

@@ -1,4 +1,5 @@
-"""check RUN: are the stores of a run whole, and do their bytes match what was written?"""
+"""wsi-mil check RUN: whether the stores of a run are complete, and whether their bytes match their
+digests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from wsi_mil.run.folder import RunFolder
 
 @dataclass(frozen=True)
 class StoreRow:
-    """What one slide's store holds; `problem`: what is wrong with it, and what to do."""
+    """What the store of one slide holds. `problem`: what is wrong with it and what to do, "" if nothing
+    is."""
 
     slide_id: str
     tiles: int = 0
@@ -22,11 +24,13 @@ class StoreRow:
 
 
 def is_run(path: Path) -> bool:
+    """Return whether a folder is a run folder."""
     return (path / "provenance.json").exists()
 
 
 def check_store(store: SlideStore, deep: bool) -> StoreRow:
-    """Read a store as training would. `deep`: every byte of its features is read and compared with its digest."""
+    """Read a store as training would. `deep`: every byte of its features is read and compared with its
+    digest."""
     features: list[str] = []
     tiles = 0
     try:
@@ -61,7 +65,7 @@ def check_store(store: SlideStore, deep: bool) -> StoreRow:
                 store.read_features(key)
     except WsiMilError as error:
         return StoreRow(store.slide_id, tiles, tuple(features), str(error))
-    except Exception as error:  # whatever Zarr says about bytes that it cannot read
+    except Exception as error:  # Zarr raises many kinds of errors for bytes that it cannot read
         remedy = f"remove {store.path}, then run `wsi-mil tile` and `wsi-mil extract`"
         return StoreRow(
             store.slide_id, tiles, tuple(features), f"cannot be read ({reason_of(error)}): {remedy}"

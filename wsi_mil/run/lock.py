@@ -1,4 +1,5 @@
-"""One process at a time writes into a run folder. See docs/adr/0015-lock.md for why no library does this."""
+"""The lock of a run folder: one process at a time writes into it. docs/adr/0015-lock.md: why not by a
+library."""
 
 import os
 import socket
@@ -22,7 +23,8 @@ STALE_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Owner:
-    """The process that holds a lock. `started`: when the process began, since its number may be used again."""
+    """The process that holds a lock. `started`: when it began, since the system may give its number to
+    another one."""
 
     host: str
     pid: int
@@ -31,6 +33,7 @@ class Owner:
 
     @classmethod
     def this_process(cls) -> "Owner":
+        """Return an owner for this process, different at every call."""
         return cls(socket.gethostname(), os.getpid(), _start_time(os.getpid()), uuid4().hex)
 
     @classmethod
@@ -43,7 +46,8 @@ class Owner:
             return None
 
     def has_ended(self) -> bool | None:
-        """Return whether the process has ended; None if that cannot be known because it is on another host."""
+        """Return whether the process has ended; None if that cannot be known because it is on another
+        host."""
         if self.host != socket.gethostname():
             return None
         try:
@@ -59,9 +63,9 @@ class Owner:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a run folder. Raises StoreError that names the owner if another process holds it.
 
-    The file is made by exclusive creation, which works on network file systems without POSIX locks, and is touched
-    every 15 seconds. The lock of a process on this host that has ended is taken over at once. The lock of another
-    host is taken over after five minutes without a touch, by the clock of the file system.
+    The file is made by exclusive creation, which works on network file systems without POSIX locks, and is
+    touched every 15 seconds. The lock of a process on this host that has ended is taken over at once. The
+    lock of another host is taken over after five minutes without a touch, by the clock of the file system.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, owner = folder / NAME, Owner.this_process()
@@ -83,7 +87,8 @@ def _acquire(path: Path, text: str) -> None:
         found = _read(path)
         if found and not (_is_stale(path, found) and _remove_stale(path, found)):
             raise StoreError(
-                f"{path.parent} is in use by {found.strip()}: wait for it, or remove {path} if that process has ended"
+                f"{path.parent} is in use by {found.strip()}: "
+                f"wait for it, or remove {path} if that process has ended"
             )
 
 
@@ -125,7 +130,7 @@ def _refresh(path: Path, owner: Owner, stop: threading.Event) -> None:
     while not stop.wait(REFRESH_SECONDS):
         if Owner.parse(_read(path)) != owner:
             logger().error(
-                "the lock %s was taken away: another process may be writing into this run, stop one of them",
+                "the lock %s was replaced: another process may be writing into this run, stop one of them",
                 path,
             )
             return
@@ -134,7 +139,8 @@ def _refresh(path: Path, owner: Owner, stop: threading.Event) -> None:
 
 
 def _seconds_since_touched(path: Path) -> float:
-    """Seconds since a file was touched, by the clock of its file system: the clocks of hosts may differ."""
+    """Return the seconds since a file was touched, by the clock of its file system: clocks of hosts may
+    differ."""
     probe = path.with_name(f"{NAME}.{uuid4().hex}")
     try:
         probe.touch()
@@ -146,7 +152,7 @@ def _seconds_since_touched(path: Path) -> float:
 
 
 def _start_time(pid: int) -> str | None:
-    """When a process began, as the kernel counts it; None where that cannot be known."""
+    """Return when a process began, as the Linux kernel counts it; None on other systems."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
@@ -154,7 +160,7 @@ def _start_time(pid: int) -> str | None:
 
 
 def _read(path: Path) -> str:
-    """Return the text of a lock; '' if there is no lock, '{}' if its owner has not written its name yet."""
+    """Return the text of a lock; "" if there is no lock, "{}" if its owner has not written it yet."""
     for _ in range(3):
         try:
             text = path.read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""outcomes.csv: one row per slide and stage, failures included."""
+"""outcomes.csv: the newest outcome of every slide in every stage, failures included."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What `run` would do, without doing any of it."""
+"""The plan of a run (`--dry-run`): what it would start from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from wsi_mil.slides import find_slides
 
 @dataclass(frozen=True)
 class CohortPlan:
-    """A synthetic cohort that would be written first: how many slides, into which folder."""
+    """A synthetic cohort that would be written first: the number of slides, and the folder."""
 
     slides: int
     folder: Path
@@ -20,7 +20,8 @@ class CohortPlan:
 
 @dataclass(frozen=True)
 class SlidesPlan:
-    """The slides of a run, how many of them have tiles and features already, and which models were trained."""
+    """The slides of a run: how many there are, how many have tiles and features, and which models were
+    trained."""
 
     folder: Location
     slides: int
@@ -31,7 +32,7 @@ class SlidesPlan:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What `run` would start from. `work` is the cohort to be made, or what is known of the slides that exist."""
+    """What a run would start from. `work`: the cohort to be made, or the slides that exist."""
 
     config: RunConfig
     exists: bool
@@ -46,7 +47,7 @@ def plan_run(config: RunConfig) -> RunPlan:
 
 
 def _cohort(config: RunConfig) -> CohortPlan | None:
-    """The synthetic cohort that is asked for and not made yet."""
+    """Return the synthetic cohort that is asked for and not made yet; None without one."""
     if config.slides.folder is not None or config.synthetic is None:
         return None
     folder = config.run / "cohort"

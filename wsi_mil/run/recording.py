@@ -1,4 +1,5 @@
-"""Write outcomes into the run folder as slides finish, so that a killed run loses next to nothing."""
+"""Write outcomes into the run folder while slides finish: a killed run loses those of a few seconds at
+most."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ SAVING_FRACTION = 0.05
 
 
 class PacedSave:
-    """Calls `save` after changes, but not so often that saving takes more than a twentieth of the time.
+    """Calls `save` after changes, but so rarely that saving takes at most a twentieth of the time.
 
     Leaving the `with` block saves once more, also after an exception or Ctrl-C.
     """
@@ -28,7 +29,7 @@ class PacedSave:
         return self
 
     def changed(self) -> None:
-        """Save now, or leave it to a later change if the last save was too recent."""
+        """Save now; if the last save was too recent, a later change will save."""
         if time.monotonic() - self.saved_at <= self.pause_s:
             return
         started = time.monotonic()
@@ -43,7 +44,7 @@ class PacedSave:
 
 
 def record_outcomes(run: RunFolder, stage: str, outcomes: Iterable[Outcome], total: int) -> int:
-    """Write outcomes into outcomes.csv as they come; return how many slides needed work (were not reused)."""
+    """Write outcomes into outcomes.csv while they arrive; return how many slides needed work."""
     worked = 0
     with PacedSave(run.ledger.save, SAVE_SECONDS) as saving:
         for outcome in progress(outcomes, total=total, label=stage):

@@ -1,4 +1,5 @@
-"""comparison.csv: every training of a run (fold, repeat, seed) with its metrics on its test part; its summary."""
+"""comparison.csv: every training of a run (fold, repeat, seed) with its metrics on its test part; its
+summary."""
 
 import math
 from collections.abc import Sequence
@@ -17,10 +18,11 @@ IDENTITY = ("fold", "repeat", "seed_number", "kept_epoch")
 
 
 def write_comparison(run: RunFolder, names: Sequence[str], folds: int, task: Task = DETECTION) -> Path:
-    """Write evaluation/comparison.csv, one row for each training, and return its path; an equal file is left alone.
+    """Write evaluation/comparison.csv, one row for each training, and return its path; an equal file is left
+    alone.
 
-    `val_<name>` is the measure that chose the epoch; `test_<name>` is the value of each slide metric that applies to
-    the task, NaN where the model card does not have it. Detection also has the threshold.
+    `val_<name>` is the measure that chose the epoch; `test_<name>` is the value of each slide metric that
+    applies to the task, NaN where the model card does not have it. Detection also has the threshold.
     """
     metrics = [entry.name for entry in metrics_at("slide", task.kind)]
     merit = f"val_{task.merit}"
@@ -51,8 +53,9 @@ def _row(run: RunFolder, name: str, number: int, metrics: Sequence[str], merit: 
 def summarise(path: Path, task: TaskKind = "detection") -> list[list[str]]:
     """Return header and rows of the summary of comparison.csv, best model first.
 
-    The columns: the number of trainings of each model; mean and standard deviation over trainings of each metric that
-    summaries show, and for the first one the 95 % interval; the mean of the measure that chose the epoch.
+    The columns: the number of trainings of each model; mean and standard deviation over trainings of each
+    metric that summaries show, and for the first one the 95 % interval; the mean of the measure that chose
+    the epoch.
     """
     shown = shown_metrics("trainings", task)
     header = ["model", "trainings"]

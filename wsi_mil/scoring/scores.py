@@ -25,7 +25,8 @@ CHUNK_ROWS = 65536
 def bag_logits(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, str]:
     """Return bag logits (1, C) float64, instance scores (N,) and their kind.
 
-    A bag of more than 65,536 instances goes through max-pooling methods in chunks, which gives the same numbers.
+    A bag of more than 65,536 instances goes through max-pooling methods in chunks, which gives the same
+    numbers.
     """
     if isinstance(aggregator, MaxPooling) and len(bag) > CHUNK_ROWS:
         reduced, scores = score_in_chunks(aggregator, bag, chunk_rows=CHUNK_ROWS)
@@ -47,7 +48,8 @@ def score_bag(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, s
 class Prediction:
     """What a model of a task other than detection says of a slide.
 
-    number: the index of the most probable class, a value or a risk. class_probabilities: of tasks with classes only.
+    number: the index of the most probable class, a value or a risk. class_probabilities: of tasks with
+    classes only.
     """
 
     number: float
@@ -68,15 +70,16 @@ def predict_slide(task: Task, logits: Tensor) -> Prediction:
 
 
 def slide_probability(aggregator: Aggregator, bag: BagSource) -> float:
-    """Return the probability of being positive: of class 1, or with more classes one minus that of the first."""
+    """Return the probability of being positive: of class 1, or with more classes one minus that of the
+    first."""
     return float(1 - score_bag(aggregator, bag)[0][0])
 
 
 def score_features(model: TrainedModel, table: FeatureTable) -> SlideScores:
     """Return the scores of one slide. Raises ModelError if the features are not of the model's encoder.
 
-    The positive probability of detection is that of class 1, or with more classes one minus that of the first. Other
-    tasks have a prediction; their instance scores that are not attention have the kind "value".
+    The positive probability of detection is that of class 1, or with more classes one minus that of the
+    first. Other tasks have a prediction; their instance scores that are not attention have the kind "value".
     """
     model.check_features(table)
     bag = model.standardizer(load_bag(table, label=0))

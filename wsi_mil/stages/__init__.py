@@ -1,7 +1,8 @@
-"""Stages: each one reads and writes the run folder, and leaves alone what is up to date.
+"""Stages: each reads and writes files of the run folder, and does again only what is not up to date.
 
-A stage is a module with `run(context) -> int`. Those that work slide by slide also have a picklable job and a
-function `<stage>_one(job) -> Outcome`. `table.py` lists the stages.
+A stage is a module with `run(context) -> int`, which returns how many slides (models, pages) needed work. A
+stage that works slide by slide also has a frozen, picklable job and a function `<stage>_one(job) -> Outcome`,
+which `wsi_mil.execution` calls for every slide. `table.py` lists the stages in their order.
 """
 
 import lazy_loader

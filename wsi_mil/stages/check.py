@@ -1,4 +1,4 @@
-"""check: what is known of a slide before hours are spent on it."""
+"""check: read what is known of each slide, and predict its tiles, before a run starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,8 @@ from wsi_mil.tissue import TissueSpec, find_tissue
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One line of the table."""
+    """What is known of one slide, as text. tiles: how many a run would have. failed: whether a run cannot use
+    it."""
 
     slide_id: str
     size: str = "-"
@@ -34,7 +35,10 @@ def check_slide(
     spec: TileSpec,
     tissue: TissueSpec | None = None,
 ) -> CheckRow:
-    """Open one slide, look at its pixels once (the coarse view that tissue needs), and predict its tiles."""
+    """Return what is known of a slide. Reads its pixels once, at the coarse scale at which tissue is found.
+
+    mpp: overrides the scale of the file. spec, tissue: settings for which the tiles are predicted.
+    """
     try:
         slide = open_slide(file.path, slide_id=file.slide_id, reader=reader, mpp=mpp)
     except WsiMilError as error:
@@ -63,7 +67,7 @@ def check_slide(
 
 
 def table(rows: Sequence[CheckRow]) -> str:
-    """Return the rows as aligned text; problems last, at full length."""
+    """Return the rows as aligned text; the last column has the problems at full length."""
     header = ["slide", "size, px", "levels", "µm/px", "from", "bounds", "vendor", "tiles", "problems"]
     cells = [
         [

@@ -31,8 +31,9 @@ FORMAT = 2  # 1: intervals from one shared random generator; undefined differenc
 class ModelComparison:
     """Two models on the slides that both have scored: `first` minus `second` for every metric.
 
-    slides: how many there are. slide: metrics of slides. annotated: metrics of tiles and lesions; None where no
-    outlines are given, and for tasks other than detection. slides_without_annotation: positive slides that lack them.
+    slides: how many there are. slide: metrics of slides. annotated: metrics of tiles and lesions; None where
+    no outlines are given, and for tasks other than detection. slides_without_annotation: positive slides that
+    lack them.
     """
 
     first: str
@@ -74,8 +75,8 @@ class ModelComparison:
 def run_compare(config: RunConfig, first: str, second: str) -> ModelComparison:
     """Write evaluation/<first>_against_<second>.json and return what it holds.
 
-    For every metric: both values, their difference, its interval and two-sided p by bootstrap over patients; for the
-    slide AUC of detection also DeLong's test.
+    For every metric: both values, their difference, its interval and two-sided p by bootstrap over patients;
+    for the slide AUC of detection also DeLong's test.
 
     Slides that only one of the models has scored are left out. Raises DataError for an unknown model.
     """
@@ -107,7 +108,8 @@ def run_compare(config: RunConfig, first: str, second: str) -> ModelComparison:
 def _compare_slides(
     rows: Sequence[Sequence[SlideScoreRow]], models: tuple[str, str], spec: EvaluationSpec, task: type[Task]
 ) -> SlideComparison:
-    """Compare the slides of two models: of detection with DeLong's test, of other tasks by bootstrap alone."""
+    """Compare the slides of two models: of detection with DeLong's test, of other tasks by bootstrap
+    alone."""
     if task.kind == "detection":
         one, other = (observe_slides(part) for part in rows)
         return compare_slides(one, other, models, spec)
@@ -118,7 +120,8 @@ def _compare_slides(
 def _compare_annotated(
     run: RunFolder, models: tuple[str, str], found: Sequence[HeldOut], spec: EvaluationSpec
 ) -> tuple[AnnotatedComparison, tuple[str, ...]]:
-    """Compare tiles and lesions of the slides whose lesions are known; return also the slides where they are not."""
+    """Compare tiles and lesions of the slides whose lesions are known; return also the slides where they are
+    not."""
     truth = [read_truth(run, name, model, spec) for name, model in zip(models, found, strict=True)]
     slides = [{slide.slide_id: slide for slide in part} for part, _ in truth]
     known = sorted(slides[0].keys() & slides[1].keys())

@@ -66,8 +66,8 @@ def run_evaluate(
 ) -> bool:
     """Write metrics.json and the other files of a model's evaluation; return whether there was work to do.
 
-    Detection: curves.json and curves.png, and with annotations lesions.csv, false_positives.csv and the detections of
-    each slide. Other tasks: predictions.csv.
+    Detection: curves.json and curves.png, and with annotations lesions.csv, false_positives.csv and the
+    detections of each slide. Other tasks: predictions.csv.
     """
     found = held_out(run, name, split, annotations, spec)
     folder = run.evaluation(name)

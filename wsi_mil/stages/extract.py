@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtractJob:
-    """What `extract_one` needs, in values that pickle. `needs_gpu`: on Dask only workers with a GPU get this job."""
+    """What `extract_one` needs, in values that pickle. `needs_gpu`: whether Dask gives it only to workers
+    with a GPU."""
 
     slide_id: str
     source: SlideSource
@@ -41,11 +42,13 @@ class ExtractJob:
 
     @property
     def stage(self) -> str:
+        """The name of the stage in outcomes.csv; each view has its own."""
         return f"extract view {self.encoder.view}" if self.encoder.view else "extract"
 
 
 def extract_one(job: ExtractJob) -> Outcome:
-    """Encode one slide's tiles unless its store holds them already. Raises what stopped it."""
+    """Encode the tiles of one slide unless its store has the features already. Raises the error that stopped
+    it."""
     [(_, found)] = _extract([job])
     if isinstance(found, Exception):
         raise found
@@ -53,9 +56,9 @@ def extract_one(job: ExtractJob) -> Outcome:
 
 
 def extract_many(jobs: Iterable[ExtractJob], stage: str = "extract") -> Iterator[Outcome]:
-    """Yield the outcome of every slide. Batches are full: the last tiles of a slide share one with the next slide.
+    """Yield the outcome of every slide. A batch may hold tiles of two slides, so that all batches are full.
 
-    All jobs have the same encoder and device. An error of one slide is its outcome and leaves the others alone.
+    All jobs have the same encoder and device. An error of one slide is its outcome; the other slides go on.
     """
     for slide_id, found in _extract(jobs):
         yield Outcome(slide_id, stage, "failed", reason_of(found)) if isinstance(found, Exception) else found
@@ -112,7 +115,7 @@ def _extract(jobs: Iterable[ExtractJob]) -> Iterator[tuple[str, Outcome | Except
 
 
 def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
-    """Where the slide's tiles come from; or its outcome, if there is nothing to do."""
+    """Return what the tiles of a slide are read from; or its outcome, if there is nothing to do."""
     from wsi_mil.features.engine import SlideToExtract
     from wsi_mil.features.stream import SlideFeed
 
@@ -137,8 +140,8 @@ def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
 def run(context: RunContext) -> int:
     """Extract the features of all slides that have tiles, first the plain ones and then each view.
 
-    Returns how many slides needed work, counted once per view. Locally one process feeds the encoder of each
-    device while threads read: a second copy of the network in another process would gain nothing.
+    Returns how many slides needed work, counted once per view. On this machine one process per device
+    computes while threads read: a second copy of the network in another process would not be faster.
     """
     import torch
 

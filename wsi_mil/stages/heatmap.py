@@ -41,13 +41,16 @@ from wsi_mil.slides import open_slide, read_scaled
 from wsi_mil.tissue.files import read_outline, tissue_features
 
 OF_ANY_TASK = ("tissue", "tiles")
-"""Objects that a model of any task can mark; contours and detections are those of tumour."""
+"""Kinds of objects that a model of any task can have; contours and detections mark tumour."""
 GEOJSON = {"0.3": "geojson", "0.4": "geojson.gz"}
 
 
 @dataclass(frozen=True)
 class HeatmapJob:
-    """What `heatmap_one` needs, in values that pickle. `drawn_from`: the digest of what was drawn before, if any."""
+    """What `heatmap_one` needs, in values that pickle. It needs no GPU.
+
+    drawn_from: digest of what the present files were drawn from; None if the slide was not drawn before.
+    """
 
     slide_id: str
     run: Path
@@ -62,6 +65,7 @@ class HeatmapJob:
 
     @property
     def stage(self) -> str:
+        """The name of the stage in outcomes.csv."""
         return f"heatmap {self.name}"
 
     def files(self) -> list[Path]:
@@ -71,7 +75,8 @@ class HeatmapJob:
         return [run.heatmap(self.name, self.slide_id, suffix) for suffix in suffixes]
 
     def digest(self, refiner: str | None) -> str:
-        """Return the digest of everything that the heatmap is drawn from. `refiner`: that of the refined maps."""
+        """Return the digest of everything that the heatmap is drawn from. `refiner`: that of the refined
+        maps."""
         row, spec = self.row, self.spec
         made_from: list[str | float] = [
             row.model_digest,
@@ -147,7 +152,7 @@ def draw_model(context: RunContext, name: str) -> int:
 def _indexed(
     run: RunFolder, name: str, index: dict[str, str], outcomes: Iterable[Outcome]
 ) -> Iterator[Outcome]:
-    """Write finished slides into index.json as they come: what a killed run has drawn is not drawn again."""
+    """Write finished slides into index.json while they arrive: a killed run does not draw them again."""
 
     def save() -> None:
         if index != run.read_index(name):
@@ -163,7 +168,8 @@ def _indexed(
 
 @dataclass(frozen=True)
 class ScoredSlide:
-    """One slide with all that its pictures are drawn from. `raster`: what contours follow; `picture`: what is shown."""
+    """One slide with all that its files are drawn from. raster: for contours. picture: for overlay and
+    pyramid."""
 
     info: SlideInfo
     table: TileTable
@@ -199,7 +205,7 @@ def _write_overlay(
     info, scores = drawn.info, drawn.scores
     longer = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
     mpp = max(longer / spec.overlay_px, info.mpp)
-    if source.path is None:  # imported features: the scores on a blank sheet
+    if source.path is None:  # imported features: the scores are drawn on white
         thumbnail = np.full(
             (round(info.height_px * info.mpp_y / mpp), round(info.width_px * info.mpp_x / mpp), 3),
             255,
@@ -208,23 +214,24 @@ def _write_overlay(
     else:
         with open_slide(source.path, slide_id=source.slide_id, reader=reader, mpp=source.mpp) as slide:
             thumbnail = read_scaled(slide, mpp)
-    said = f"slide probability {scores.probability:.3f}"
+    result = f"slide probability {scores.probability:.3f}"
     if scores.prediction is not None:
-        said = f"prediction {scores.prediction:.4g}"
-    title = f"{scores.slide_id}   {name}: {said}"
+        result = f"prediction {scores.prediction:.4g}"
+    title = f"{scores.slide_id}   {name}: {result}"
     picture = draw_overlay(thumbnail, drawn.picture, info, title=title, colour_label=drawn.picture_label)
     with write_aside(run.heatmap(name, scores.slide_id, "png")) as aside:
         aside.write_bytes(picture)
 
 
-def _said_of_slide(scores: SlideScores) -> dict[str, float]:
+def _slide_result(scores: SlideScores) -> dict[str, float]:
+    """Return what the header says of the slide, with 6 digits."""
     if scores.prediction is not None:
         return {"prediction": float(f"{scores.prediction:.6g}")}
     return {"slide_probability": float(f"{scores.probability:.6g}")}
 
 
-def _least(drawn: ScoredSlide) -> float:
-    """Return the score from which a tile has the class "Tumor"; no tile has it in tasks other than detection."""
+def _tumour_threshold(drawn: ScoredSlide) -> float:
+    """Return the score from which a tile has the class "Tumor": infinity for tasks other than detection."""
     return min(drawn.thresholds) if drawn.scores.prediction is None else math.inf
 
 
@@ -236,7 +243,8 @@ def _write_geojson(
     evaluation: EvaluationSpec,
     qupath: QuPathSpec,
 ) -> dict[str, int]:
-    """Write the objects that `spec` names; return how many there are, and how many tiles lie outside QuPath's frame."""
+    """Write the objects that `spec` names; return their number, and how many tiles lie outside the frame of
+    QuPath."""
     info, table, scores = drawn.info, drawn.table, drawn.scores
     frame = qupath_frame(info, qupath.bounds)
     objects = [name for name in spec.objects if scores.prediction is None or name in OF_ANY_TASK]
@@ -248,7 +256,7 @@ def _write_geojson(
         "model": name,
         "model_digest": scores.model_digest,
         "score_kind": scores.score_kind,
-        **_said_of_slide(scores),
+        **_slide_result(scores),
         "objects": objects,
         "thresholds": [float(f"{value:.6g}") for value in drawn.thresholds],
         "tiles_outside_frame": outside,
@@ -265,14 +273,14 @@ def _write_geojson(
                     drawn.raster, info, frame, threshold, name, spec.min_region_um2, kind=scores.kind
                 )
         if "tiles" in objects:
-            yield from tile_features(scores, table, frame, _least(drawn), name, kept)
+            yield from tile_features(scores, table, frame, _tumour_threshold(drawn), name, kept)
         if "detections" in objects:
             yield from detection_features(
                 detections_of(scores, table, evaluation), frame, name, kind=scores.kind
             )
 
     for version, suffix in GEOJSON.items():
-        if version != qupath.version:  # two forms side by side would drift apart
+        if version != qupath.version:  # a file of the other version would be out of date
             run.heatmap(name, scores.slide_id, suffix).unlink(missing_ok=True)
     path = run.heatmap(name, scores.slide_id, GEOJSON[qupath.version])
     return {"objects": write_features(path, features(), header, qupath.version), "outside_frame": outside}

@@ -1,4 +1,5 @@
-"""Run the stages of a run, one or all, in the order of the data."""
+"""Run one stage of a run or all of them, in the order of the data, while holding the lock of the run
+folder."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,7 +23,8 @@ def run_stage(config: RunConfig, name: str) -> RunSummary:
 
 
 def run_pipeline(config: RunConfig) -> RunSummary:
-    """Run every stage; what is up to date is left alone. Without labels: tiles, features and report only."""
+    """Run every stage; what is up to date is not done again. Without labels: tiles, features and report
+    only."""
     stages = list(STAGES.values())
     if config.labels_path is None:
         logger().info("no labels: tiles, features and report only (slides.labels=PATH for the rest)")
@@ -31,7 +33,7 @@ def run_pipeline(config: RunConfig) -> RunSummary:
 
 
 def _run(config: RunConfig, stages: Sequence[Stage]) -> RunSummary:
-    RunFolder(config.run)  # refuses a folder of another format version before anything is written into it
+    RunFolder(config.run)  # raises for a folder of another format before anything is written into it
     with locked(config.run):
         context = open_run(config)
         work = {}
@@ -54,8 +56,8 @@ def log_work(context: RunContext, name: str, worked: int) -> None:
 def refine_run(config: RunConfig, name: str) -> "tuple[RunSummary, RefinementResult | None]":
     """Refine one model of a run whose slides are scored, and draw its heatmaps again.
 
-    Returns what was done, and Dice and FROC with and without refinement where outlines are known. Raises DataError
-    for a model that the run does not have.
+    Returns what was done, and Dice and FROC with and without refinement where outlines are known. Raises
+    DataError for a model that the run does not have.
     """
     from wsi_mil.stages import refine
     from wsi_mil.stages.heatmap import draw_model

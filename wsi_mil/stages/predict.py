@@ -1,15 +1,15 @@
-"""predict: tiles, features, scores, heatmaps and a report of new slides, made with the settings of a trained model."""
+"""predict: tiles, features, scores, heatmaps and a report of new slides, made with the settings of a
+trained model."""
 
 from pathlib import Path
 
-from wsi_mil.config import RunConfig, SlidesConfig, provenance, save_config
+from wsi_mil.config import RunConfig, SlidesConfig, save_config, write_provenance
 from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec
-from wsi_mil.io.json import write_json
 from wsi_mil.io.remote import Location
 from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger
@@ -40,10 +40,12 @@ def predict_slides(
     execution: ExecutionSpec | None = None,
     qupath: QuPathSpec | None = None,
 ) -> RunSummary:
-    """Write predictions.csv, scores, heatmaps, GeoJSON and report.html for the slides of a folder (or one file).
+    """Write predictions.csv, scores, heatmaps, GeoJSON and report.html for the slides of a folder (or one
+    file).
 
-    Tiles and features are made with the model's own settings; `weights`: where the encoder's checkpoint lies on this
-    machine, if elsewhere than at training (its digest must be the same). Slides that were done before are left alone.
+    Tiles and features are made with the model's own settings; `weights`: where the encoder's checkpoint lies
+    on this machine, if elsewhere than at training (its digest must be the same). Slides that were done before
+    are left alone.
     """
     execution, qupath = execution or ExecutionSpec(), qupath or QuPathSpec()
     model = load_model(model_folder)
@@ -67,7 +69,7 @@ def predict_slides(
     )
     context = RunContext(config, run, tuple(sources), None)
     with locked(out):
-        write_json(out / "provenance.json", provenance(config))
+        write_provenance(out, config)
         save_config(config, out / "config.yaml")
         run.ledger.keep_only(set(context.slide_ids))
         work = {"tile": STAGES["tile"].run(context), "extract": STAGES["extract"].run(context)}

@@ -95,7 +95,8 @@ def refine_slides(
     reader: str,
     device: torch.device,
 ) -> int:
-    """Write the maps of scored slides; return how many slides needed work. One process uses the whole device."""
+    """Write the maps of scored slides; return how many slides needed work. One process uses the whole
+    device."""
     jobs = [
         RefineJob(s.slide_id, run.path, name, s, reader, folder, model.digest, refiner.digest, str(device))
         for s in sources
@@ -114,7 +115,8 @@ def _loaded(folder: Path, digest: str, device: str) -> Refiner:
 
 
 def refine_one(job: RefineJob) -> Outcome:
-    """Write the maps of one scored slide unless they are of this refiner, these scores and these tiles already."""
+    """Write the maps of one scored slide unless they are of this refiner, these scores and these tiles
+    already."""
     started = time.perf_counter()
     run, refiner = RunFolder(job.run), _loaded(job.folder, job.refiner_digest, job.device)
     store, path = run.store(job.slide_id), run.refined(job.name, job.slide_id)

@@ -20,8 +20,8 @@ def compare_refined(
 ) -> RefinementResult:
     """Write evaluation/<name>/refine.json and return what it holds.
 
-    Slides without label or without current refined maps, and tumour slides without outlines, are left out. Raises
-    DataError if no test slide is left.
+    Slides without label or without current refined maps, and tumour slides without outlines, are left out.
+    Raises DataError if no test slide is left.
     """
     slides = [
         slide for row in _labelled_rows(run, name) if (slide := _read(run, name, row, annotations, spec))

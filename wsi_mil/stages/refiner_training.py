@@ -1,4 +1,5 @@
-"""Train the refiner of a fold: choose tiles that the slide model is sure of, read them, and fit a small network."""
+"""Train the refiner of a fold: choose tiles that the slide model is sure of, read them, and fit a small
+network."""
 
 from pathlib import Path
 
@@ -24,7 +25,8 @@ MADE_BY = 2
 def refiner_of(
     context: RunContext, name: str, number: int, fold: Fold, model: TrainedModel, device: torch.device
 ) -> Refiner:
-    """Return the refiner of fold `number` of model `name`: the saved one if it is up to date, else a new one, saved."""
+    """Return the refiner of fold `number` of model `name`: the saved one if it is up to date, else a new one,
+    saved."""
     run, spec = context.run, context.config.refine
     outlines = _outlines(context, fold)
     made_from = digest_json(

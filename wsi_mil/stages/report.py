@@ -26,10 +26,10 @@ def run_report(
     labels: LabelTable | None,
     names: Sequence[str],
 ) -> bool:
-    """Write report.html, unless the page that is there shows the same; return whether it was written.
+    """Write report.html, unless the present page shows the same; return whether it was written.
 
-    reader: the name of the slide reader, for pictures of tissue. names: models, those without scores are left
-    out.
+    reader: the name of the slide reader, for pictures of tissue. names: the models; those without scores are
+    left out.
     """
     scored = tuple(name for name in names if run.slide_scores(name).exists())
     page = read_page(ReportSource(run, tuple(slides), reader, labels, scored))

@@ -1,4 +1,5 @@
-"""score: scores of slides and tiles from features. Each slide is scored by a model that was not trained on it."""
+"""score: scores of slides and tiles from features. Each slide is scored by a model that was not trained on
+it."""
 
 import math
 import time
@@ -26,7 +27,8 @@ from wsi_mil.scoring.files import read_tile_scores
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """What `score_one` needs, in values that pickle. `model`: the folder of a trained model; `name`: its name."""
+    """What `score_one` needs, in values that pickle. `model`: the folder of a trained model; `name`: its
+    name."""
 
     slide_id: str
     run: Path
@@ -65,10 +67,11 @@ def score_one(job: ScoreJob) -> Outcome:
 
 
 def run(context: RunContext) -> int:
-    """Score all slides with every model: each slide by the fold whose test part it is in (one fold: all slides).
+    """Score all slides with every model: each slide by the fold whose test part it is in (one fold: all
+    slides).
 
-    Of several repeats and seeds the models of the first one score; the others serve the comparison of methods.
-    Slides without label are scored by the first fold. Returns how many slides needed work.
+    Of several repeats and seeds the models of the first one score; the others serve the comparison of
+    methods. Slides without label are scored by the first fold. Returns how many slides needed work.
     """
     split = context.require_split()
     return sum(_score_model(context, name, split) for name in context.config.models)
@@ -95,8 +98,8 @@ def score_slides(
 ) -> tuple[list[str], int]:
     """Score those of `slide_ids` that have features with the model in `folder`.
 
-    Returns the slides whose scores are up to date now, and how many slides needed work. A slide without features
-    is left out: the stage that could not make them has an outcome for it.
+    Returns the slides whose scores are up to date now, and how many slides needed work. A slide without
+    features is left out: the stage that could not make them has an outcome for it.
     """
     run, execution = context.run, context.config.execution
     having = [s for s in slide_ids if run.store(s).stored_features(model.encoder.key) is not None]

@@ -1,4 +1,4 @@
-"""The stages of a run, in the order of the data. The pipeline, its plan and the subcommands are made from this table."""
+"""The table of stages, in the order of the data. The pipeline and its plan are made from it."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -30,16 +30,17 @@ STAGES = {
     for stage in (
         Stage(
             "tile",
-            "Find tissue, lay the tile grid, write tile tables, editable outlines (tissue/*.geojson) and previews.",
+            "Find tissue and lay a grid of tiles over it. Writes tile tables, editable outlines "
+            "(tissue/*.geojson) and previews.",
         ),
         Stage(
             "extract",
-            "Encode every tile and write the features; slides that are finished are left alone.",
+            "Encode every tile and write the features. Finished slides are not encoded again.",
         ),
         Stage(
             "train",
-            "Train every model of CONFIG on every fold, repeat and seed, in parallel. The epoch and the threshold "
-            "are chosen on validation. Ends with a table that compares the models on the test parts.",
+            "Train every model of CONFIG on every fold, repeat and seed, in parallel. The epoch and the "
+            "threshold are chosen on validation slides. Prints a table of the models on test slides.",
             unit="model",
             needs_labels=True,
         ),

@@ -1,4 +1,4 @@
-"""tile: find tissue, lay the tile grid, and draw a preview of every slide."""
+"""tile: find the tissue of every slide, lay a grid of tiles over it, and draw a preview."""
 
 import time
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ PREVIEW_PX = 900
 
 @dataclass(frozen=True)
 class TileJob:
-    """What `tile_one` needs, in values that pickle."""
+    """What `tile_one` needs, in values that pickle. It needs no GPU."""
 
     slide_id: str
     source: SlideSource
@@ -38,7 +38,8 @@ class TileJob:
 
 
 def tile_one(job: TileJob) -> Outcome:
-    """Find the tissue (or read the user's outline), lay the tile grid, write table, outline and preview.
+    """Find the tissue (or read the outline that the user edited), lay the tile grid, write table, outline and
+    preview.
 
     The result depends on the job and on the files that it names, and on nothing else.
     """
@@ -81,13 +82,14 @@ def tile_one(job: TileJob) -> Outcome:
 
 
 def _tissue(slide: SlideReader, outline: Path, job: TileJob) -> TissueMask:
-    """The tissue that the outline file holds; without one it is found and written first."""
+    """Return the tissue in the outline file; if there is no file, find the tissue and write the file
+    first."""
     tissue = read_tissue(outline, slide.info, job.tissue, job.qupath)
     if tissue is None:
         write_tissue(outline, find_tissue(slide, job.tissue), slide.info, job.tissue, job.qupath)
         tissue = read_tissue(outline, slide.info, job.tissue, job.qupath)
     if tissue is None:
-        raise DataError(f"{outline} does not read back as it was written")
+        raise DataError(f"{outline} was written and cannot be read again: remove it and run `wsi-mil tile`")
     return tissue
 
 
@@ -101,7 +103,7 @@ def _write_preview(path: Path, slide: SlideReader, tissue: TissueMask, table: Ti
 
 
 def run(context: RunContext) -> int:
-    """Tile all slides; return how many needed work. Imported features bring their own tiles."""
+    """Tile all slides; return how many needed work. A run with imported features has its tiles already."""
     config = context.config
     if config.imported:
         return 0

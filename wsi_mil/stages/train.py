@@ -86,8 +86,8 @@ def is_trained(run: RunFolder, job: TrainingJob) -> bool:
 def side_by_side(execution: ExecutionSpec, trainings: int, device: str) -> ExecutionSpec:
     """Return the settings with the numbers of workers and threads for so many trainings.
 
-    `trainings` counts finished ones, too: the last digits of a loss depend on the number of threads, so a resumed run
-    must use as many as one that was not interrupted.
+    `trainings` counts finished ones, too: the last digits of a loss depend on the number of threads, so a
+    resumed run must use as many as one that was not interrupted.
     """
     workers = execution.workers or (1 if device.startswith("cuda") else available_cores())
     workers = max(min(workers, trainings), 1)
@@ -102,7 +102,8 @@ def _job(
     fold = split.folds[number]
     if spec.views and not data.encoder.views:
         raise ConfigError(
-            f"models.{name}.views: there are no views to train on: give encoder.views=4 and run `wsi-mil extract`"
+            f"models.{name}.views: there are no views to train on: give encoder.views=4 and run `wsi-mil "
+            "extract`"
         )
     annotated = annotated_slides(name, spec, data, fold)
     inputs = {

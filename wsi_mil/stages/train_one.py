@@ -23,8 +23,8 @@ from wsi_mil.tasks import Task
 from wsi_mil.training import FitResult, Standardizer, TrainSpec, fit
 
 OUT_OF_MEMORY = (
-    "train.bags_per_batch or execution.workers, or take a max-pooling method (focus_mil, mi_net, max_pool): they "
-    "train in chunks of train.chunk_rows"
+    "train.bags_per_batch or execution.workers, or take a max-pooling method (focus_mil, mi_net, max_pool): "
+    "they train in chunks of train.chunk_rows"
 )
 
 
@@ -32,8 +32,8 @@ OUT_OF_MEMORY = (
 class TrainingJob:
     """Everything that a worker process needs to train one model on one fold.
 
-    number: of the fold. annotated: slides whose outlines the model may see. inputs: the digest of all that the model
-    is made from.
+    number: of the fold. annotated: slides whose outlines the model may see. inputs: the digest of all that
+    the model is made from.
     """
 
     run: Path

@@ -66,7 +66,8 @@ def training_set(
     annotations: AnnotationFolder | None = None,
     patch_overlap: float = 0.5,
 ) -> TrainingSet:
-    """Return the labelled slides that have features. A slide without features is left out; its outcome says why.
+    """Return the labelled slides that have features. A slide without features is left out; its outcome says
+    why.
 
     Raises DataError if no slide is left.
     """
@@ -107,9 +108,9 @@ def load_or_make_split(run: RunFolder, data: TrainingSet, spec: SplitSpec) -> Sp
 def annotated_slides(name: str, spec: TrainSpec, data: TrainingSet, fold: Fold) -> tuple[str, ...]:
     """Return the training slides whose outlines the model may see; none if `annotated_share` is 0.
 
-    They are the fraction `annotated_share` of the training part, drawn with the training's seed among the positive
-    slides that have outlines. Raises ConfigError for a model that uses no outlines or a run without them, and
-    DataError if too few slides have outlines.
+    They are the fraction `annotated_share` of the training part, drawn with the training's seed among the
+    positive slides that have outlines. Raises ConfigError for a model that uses no outlines or a run without
+    them, and DataError if too few slides have outlines.
     """
     if spec.annotated_share == 0:
         return ()
@@ -134,8 +135,8 @@ def read_bags(
 ) -> dict[str, StoredBag]:
     """Return the bags of all slides of a fold, by slide id.
 
-    annotated: the slides whose tiles get labels from their outlines. with_views: training slides get the augmented
-    features of the encoder's views as well.
+    annotated: the slides whose tiles get labels from their outlines. with_views: training slides get the
+    augmented features of the encoder's views as well.
     """
     members = [*fold.train, *fold.val, *fold.test]
     bags = {slide_id: _bag(run, data, slide_id, slide_id in annotated) for slide_id in members}
@@ -180,13 +181,15 @@ def _views(run: RunFolder, data: TrainingSet, slide_id: str) -> tuple[MappedFeat
 
 
 def encoder_digest(run: RunFolder, data: TrainingSet) -> str:
-    """Return the digest of the encoder that made all slides' features. Raises ModelError if there are several."""
+    """Return the digest of the encoder that made all slides' features. Raises ModelError if there are
+    several."""
     found = {
         stored.encoder_digest if (stored := run.store(slide_id).stored_features(data.encoder.key)) else "None"
         for slide_id in data.labels
     }
     if len(found) != 1:
         raise ModelError(
-            f"slides have features of {len(found)} different encoders under {data.encoder.key!r}: extract again"
+            f"slides have features of {len(found)} different encoders under {data.encoder.key!r}: extract "
+            "again"
         )
     return found.pop()

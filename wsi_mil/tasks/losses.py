@@ -18,8 +18,8 @@ def class_losses(logits: Tensor, labels: Tensor, form: ClassLoss, reduction: str
     gives no
                  gradient (published code of Ilse, Tomczak and Welling, ICML 2018)
 
-    >>> [round(v, 4) for v in class_losses(torch.tensor([[2.0], [2.0]]), torch.tensor([1, 0]), "softmax").tolist()]
-    [0.1269, 2.1269]
+    >>> class_losses(torch.tensor([[2.0], [2.0]]), torch.tensor([1, 0]), "softmax")
+    tensor([0.1269, 2.1269])
     """
     if form == "one_vs_rest":
         found = F.binary_cross_entropy_with_logits(logits, multi_hot(labels, logits), reduction=reduction)

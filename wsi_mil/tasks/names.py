@@ -39,7 +39,8 @@ def build_task(
 
 
 def columns_of(spec: TaskSpec) -> dict[str, str]:
-    """Return the column of the label table for each name in `Task.columns`. Raises ConfigError for other names.
+    """Return the column of the label table for each name in `Task.columns`. Raises ConfigError for other
+    names.
 
     >>> columns_of(TaskSpec(kind="survival", columns={"time": "Months"}))
     {'time': 'months', 'event': 'event'}

@@ -21,8 +21,8 @@ class TaskSpec(Spec):
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="columns of the label table that have other names than label, value, time or event, such as "
-        "{time: months, event: died}",
+        description="columns of the label table that have other names than label, value, time or event, "
+        "such as {time: months, event: died}",
     )
     params: dict[str, Any] = Field(
         default_factory=dict, description="settings of the task, such as bins of discrete_survival"

@@ -1,6 +1,7 @@
 """The suite of every task. Subclass `TaskSuite`, say what is independent of the code, and pytest runs it.
 
-Testing a task takes four statements: rows of a label table, the loss in other words, and logits that are right.
+Testing a task takes four statements: rows of a label table, the loss in other words, and logits that are
+right.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Tiles: one tile grid for the whole slide, kept where there is tissue, read from the best finer level."""
+"""Tiles: one tile grid per slide, of which the tiles with tissue are kept and read at the requested scale."""
 
 from wsi_mil.tiles.coverage import tissue_fractions
 from wsi_mil.tiles.geometry import plan_reading, tile_grid

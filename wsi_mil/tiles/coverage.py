@@ -1,4 +1,7 @@
-"""How much of each tile is tissue: exactly, by an integral image, in constant time a tile."""
+"""The fraction of tissue in each tile, by an integral image: exact, and in constant time per tile.
+
+The integral image (summed-area table) is due to Crow, Summed-area tables for texture mapping, 1984.
+"""
 
 import cv2
 import numpy as np
@@ -10,9 +13,11 @@ from wsi_mil.contracts.tissue import TissueMask
 def tissue_fractions(
     tissue: TissueMask, coords: NDArray[np.int32], width0_px: float, height0_px: float
 ) -> NDArray[np.float32]:
-    """Return (N,) float32: the share of each tile's area that the mask's pixels cover.
+    """Return (N,) float32 in [0, 1]: the fraction of each tile's area that the pixels of the mask cover.
 
-    The integral image is interpolated between pixels, which is exact for a mask that is constant in each pixel.
+    `coords`: (N, 2) top-left corners (x, y) in level-0 px; `width0_px`, `height0_px`: size of a tile in
+    level-0 px. The integral image is interpolated between pixels, which is exact for a mask that is constant
+    within each pixel.
 
     >>> from shapely import MultiPolygon
     >>> mask = TissueMask(np.array([[True, False]]), 4.0, 4.0, 1.0, MultiPolygon(), "whole")
@@ -20,7 +25,9 @@ def tissue_fractions(
     [1.0, 0.5]
     """
     rows, columns = tissue.mask.shape
-    integral = cv2.integral(tissue.mask.view(np.uint8), sdepth=cv2.CV_64F)  # (rows + 1, columns + 1), from 0
+    integral = cv2.integral(
+        tissue.mask.view(np.uint8), sdepth=cv2.CV_64F
+    )  # (rows + 1, columns + 1), first row and column 0
     left = np.clip(coords[:, 0] / tissue.scale_x_px, 0, columns)
     right = np.clip((coords[:, 0] + width0_px) / tissue.scale_x_px, 0, columns)
     top = np.clip(coords[:, 1] / tissue.scale_y_px, 0, rows)
@@ -36,7 +43,7 @@ def tissue_fractions(
 
 
 def _at(integral: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bilinear value of the integral image at (y, x)."""
+    """Return the value of the integral image at (y, x), by bilinear interpolation."""
     row = np.minimum(y.astype(np.int64), integral.shape[0] - 2)
     column = np.minimum(x.astype(np.int64), integral.shape[1] - 2)
     dy, dx = y - row, x - column

@@ -1,8 +1,9 @@
-"""Pixels of tiles, in batches, for an encoder. Tiles that the file does not give are reported, never painted."""
+"""The pixels of tiles, in batches. Tiles that cannot be read are flagged, never replaced by other pixels."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +17,29 @@ from wsi_mil.slides.scaled import resample
 
 @dataclass(frozen=True)
 class TileBatch:
-    """Tiles `start` to `start + len(pixels)`: pixels (B, size, size, 3) uint8 and which of them could be read."""
+    """Pixels (B, S, S, 3) uint8 of the tiles from row `start` on, and (B,) which of them could be read.
+
+    The pixels of a tile that could not be read are 0.
+    """
 
     start: int
     pixels: NDArray[np.uint8]
     readable: NDArray[np.bool_]
 
 
+@final
 class TileReader:
-    """Reads the tiles of one table from one open slide, several batches ahead, in threads."""
+    """Reads the tiles of one table from one open slide, several batches in advance, in threads."""
 
     def __init__(self, reader: SlideReader, table: TileTable) -> None:
         self.reader = reader
         self.table = table
 
     def read(self, row: int) -> RGB:
-        """Return tile `row` as (size, size, 3) uint8 at the asked mpp. Raises SlideError if the file gives none."""
+        """Return tile `row` as (S, S, 3) uint8 at the requested mpp.
+
+        Raises SlideError if it cannot be read.
+        """
         plan, size = self.table.plan, self.table.spec.size_px
         x0_px, y0_px = (int(value) for value in self.table.coords[row])
         region = self.reader.read_region(x0_px, y0_px, plan.level, plan.read_width_px, plan.read_height_px)
@@ -49,7 +57,7 @@ class TileReader:
         return TileBatch(start, pixels, readable)
 
     def batches(self, batch_size: int, threads: int = 2, ahead: int = 2) -> Iterator[TileBatch]:
-        """Yield batches in row order; at most `threads + ahead` of them are in memory at any time."""
+        """Yield batches in the order of the rows; at most `threads + ahead` are read in advance."""
         starts = iter(range(0, len(self.table), batch_size))
         with ThreadPoolExecutor(max(threads, 1), thread_name_prefix="tiles") as pool:
             waiting: list[Future[TileBatch]] = []

@@ -1,4 +1,4 @@
-"""From a slide's geometry and its tissue to the table of kept tiles."""
+"""Select the tiles of a slide that hold enough tissue."""
 
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileSpec, TileTable
@@ -12,7 +12,11 @@ MAX_MASK_PX = 64_000_000
 
 
 def tile_slide(info: SlideInfo, tissue: TissueMask, spec: TileSpec) -> TileTable:
-    """Return the tiles of at least `spec.min_tissue_fraction` tissue, sorted by (y, x); possibly none."""
+    """Return the tiles with at least the fraction `spec.min_tissue_fraction` of tissue, sorted by (y, x).
+
+    Tiles without any tissue are never kept, so the table may be empty. Raises SlideError if the slide is
+    coarser than requested.
+    """
     plan = plan_reading(info, spec)
     coords = tile_grid(info, spec)
     fine = _fine_enough(tissue, info, spec)
@@ -31,8 +35,7 @@ def tile_slide(info: SlideInfo, tissue: TissueMask, spec: TileSpec) -> TileTable
 
 
 def _fine_enough(tissue: TissueMask, info: SlideInfo, spec: TileSpec) -> TissueMask:
-    """Return the tissue in pixels fine enough for tiles of this size: at least eight of them along a side, but never
-    more than 64 million in all."""
+    """Return the tissue as a mask of at least 8 px along the side of a tile, but at most 64 million px."""
     area_um2 = info.width_px * info.mpp_x * info.height_px * info.mpp_y
     mpp = max(spec.size_um / MASK_PX_PER_TILE, (area_um2 / MAX_MASK_PX) ** 0.5)
     return tissue if mpp >= tissue.mpp else mask_from_polygons(tissue.polygons, info, mpp, tissue.source)

@@ -1,4 +1,7 @@
-"""Tiles with something of what lies around them, at another scale than that of the features."""
+"""Windows: tiles together with a margin around them, read at another scale than that of the features.
+
+A network of `refine` sees a window and predicts a map, whose central part covers the tile.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +19,11 @@ from wsi_mil.tiles.geometry import UPSAMPLING_TOLERANCE, plan_reading
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """Windows of `size_px` px, whose middle is a tile: `map_px` map pixels, and `margin_px` of them more on every side."""
+    """How windows are read: `size_px` px a side, with a tile in the middle.
+
+    The tile covers `map_px` pixels of the predicted map, and `margin_px` more of them lie on every side of
+    it. `margin0_xy_px`: the margin in level-0 px. `reading`: the level and size that are read.
+    """
 
     size_px: int
     map_px: int
@@ -28,13 +35,15 @@ class WindowPlan:
 def plan_windows(
     info: SlideInfo, tiles: TileSpec, *, mpp: float, map_mpp: float, margin_um: float
 ) -> WindowPlan:
-    """Return how windows are read: about `mpp` µm per pixel, with maps of about `map_mpp`, so that a tile and its margin are whole map pixels.
+    """Return how windows are read: at about `mpp` µm per pixel, for maps of about `map_mpp` µm per pixel.
 
-    Raises SlideError if the slide is coarser.
+    Both are rounded such that a tile, and the margin of about `margin_um` µm, are whole numbers of map
+    pixels. Raises SlideError if the slide is coarser than `mpp`.
     """
     if mpp < info.mpp * (1 - UPSAMPLING_TOLERANCE):
         raise SlideError(
-            f"{mpp:g} µm/px is finer than slide {info.slide_id!r} ({info.mpp:.4g} µm/px): upsampling is not offered"
+            f"{mpp:g} µm/px is finer than slide {info.slide_id!r} ({info.mpp:.4g} µm/px): upsampling is not "
+            f"offered. Ask for at least {info.mpp:.4g} µm/px"
         )
     map_px = max(round(tiles.size_um / map_mpp), 1)
     pixel_um = tiles.size_um / map_px
@@ -49,7 +58,10 @@ def plan_windows(
 def read_windows(
     reader: SlideReader, table: TileTable, rows: Sequence[int], plan: WindowPlan
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return the windows (B, size, size, 3) uint8 around tiles `rows` and which of them could be read (B,). Beyond the slide: white glass."""
+    """Return the windows (B, S, S, 3) uint8 around the tiles `rows`, and (B,) which of them could be read.
+
+    Beyond the edge of the slide a window is white; one that cannot be read is 0.
+    """
     pixels = np.zeros((len(rows), plan.size_px, plan.size_px, 3), np.uint8)
     readable = np.ones(len(rows), np.bool_)
     for i, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Tissue: a coarse look at the slide, a mask, its outline; an outline that a user edited wins."""
+"""Tissue: found on a coarse image of the slide, stored as an outline that a user may edit in QuPath."""
 
 from wsi_mil.tissue.files import read_tissue, write_tissue
 from wsi_mil.tissue.preview import draw_preview

@@ -1,4 +1,4 @@
-"""tissue/<slide>.geojson: written by us, edited in QuPath, read back. An edit is never overwritten."""
+"""tissue/<slide>.geojson: written here, edited in QuPath, read again. An edited file is never overwritten."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ NOT_TISSUE = {"ignore*", "ignore", "background", "glass", "artefact", "artifact"
 
 
 def tissue_features(polygons: MultiPolygon, info: SlideInfo, frame: QuPathFrame) -> list[Feature]:
-    """Return one QuPath annotation per tissue polygon, in the frame and clipped to it."""
+    """Return one QuPath annotation per tissue polygon, moved to `frame` and cut at its border."""
     shifted = shapely.transform(polygons, lambda xy: xy - list(frame.offset_px))
     shown = polygonal(shapely.intersection(shifted, shapely.box(0, 0, *frame.size_px)), GRID_PX)
     return [
@@ -53,7 +53,7 @@ def tissue_features(polygons: MultiPolygon, info: SlideInfo, frame: QuPathFrame)
 def write_tissue(
     path: Path, tissue: TissueMask, info: SlideInfo, spec: TissueSpec, qupath: QuPathSpec | None = None
 ) -> None:
-    """Write the outline as QuPath annotations, in the frame that QuPath shows, with a digest to tell edits by."""
+    """Write the outline as QuPath annotations in QuPath's frame, with a digest that reveals edits."""
     qupath = qupath or QuPathSpec()
     frame = qupath_frame(info, qupath.bounds)
     features = tissue_features(tissue.polygons, info, frame)
@@ -75,10 +75,11 @@ def write_tissue(
 def read_tissue(
     path: Path, info: SlideInfo, spec: TissueSpec, qupath: QuPathSpec | None = None
 ) -> TissueMask | None:
-    """Return the tissue that `path` holds: a user's edit always; our own outline only if made with these specs.
+    """Return the tissue that `path` holds, or None if it has to be found (again).
 
-    None: the tissue has to be found (again). A file without a note of its frame, as QuPath exports it, is taken to lie in
-    the frame of `qupath`. Raises DataError if an edit lies outside the slide.
+    A file that a user edited is always taken; our own outline only if it was made with the same
+    specifications and slide size. A file that does not state its frame, as QuPath exports it, is taken to lie
+    in the frame of `qupath`. Raises DataError if the polygons lie outside the slide.
     """
     if not path.exists():
         return None
@@ -105,20 +106,24 @@ def read_outline(path: Path, info: SlideInfo, qupath: QuPathSpec) -> MultiPolygo
 def _placed(
     path: Path, features: list[Feature], header: dict[str, Any], info: SlideInfo, qupath: QuPathSpec
 ) -> BaseGeometry:
-    """The part of the tissue that lies on the slide. Raises DataError if none of it does."""
+    """Return the part of the tissue on the slide, in level-0 px.
+
+    Raises DataError if all of it lies outside.
+    """
     offset = offset_of(header, qupath_frame(info, qupath.bounds).offset_px)
     geometry = _tissue_polygons(features, offset)
     slide = shapely.box(0, 0, info.width_px, info.height_px)
     if not geometry.is_empty and not geometry.intersects(slide):
         raise DataError(
             f"tissue polygons in {path.name} span {[round(v) for v in geometry.bounds]} px, outside slide "
-            f"{info.slide_id!r} of {info.width_px} x {info.height_px} px: drawn on another slide or at another scale"
+            f"{info.slide_id!r} of {info.width_px} x {info.height_px} px: drawn on another slide or at "
+            "another scale? Remove the file, or draw again on this slide"
         )
     return geometry.intersection(slide)
 
 
 def _tissue_polygons(features: list[dict[str, object]], offset_px: tuple[float, float]) -> MultiPolygon:
-    """Union of all polygons, less those whose class says that they are no tissue."""
+    """Return the union of all polygons without those whose class means that they are no tissue (NOT_TISSUE)."""
     plus: list[MultiPolygon] = []
     minus: list[MultiPolygon] = []
     for item in features:
@@ -133,5 +138,5 @@ def _content_digest(features: list[dict[str, object]]) -> str:
 
 
 def tissue_digest(tissue: TissueMask) -> str:
-    """Return the digest of the outline on the 0.01 px grid: what the tiles depend on."""
+    """Return the digest of the outline, which lies on a grid of 0.01 px; the tiles depend on it."""
     return digest_bytes(shapely.to_wkb(shapely.normalize(tissue.polygons)), str(tissue.mpp).encode())

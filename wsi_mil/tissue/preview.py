@@ -1,4 +1,4 @@
-"""A small picture of what was taken as tissue and which tiles were kept: where errors are seen first."""
+"""A small picture of the tissue that was found and the tiles that were kept, in which errors are easy to see."""
 
 import cv2
 import numpy as np
@@ -20,7 +20,10 @@ def draw_preview(
     coords: NDArray[np.int32] | None = None,
     tile_size0_px: tuple[float, float] = (0.0, 0.0),
 ) -> RGB:
-    """Return the thumbnail with the tissue outline (green) and the edge of the kept tiles (blue), captioned with its source."""
+    """Return the thumbnail (H, W, 3) with the outline of the tissue (green) and of the kept tiles (blue).
+
+    `coords`: (N, 2) corners of tiles in level-0 px. A caption states the method, area and number of tiles.
+    """
     image = thumbnail.copy()
     scale = np.array([image.shape[1] / info.width_px, image.shape[0] / info.height_px])
     if coords is not None and len(coords):
@@ -28,7 +31,7 @@ def draw_preview(
         corners = np.rint(coords * scale).astype(int)
         far = np.rint((coords + tile_size0_px) * scale).astype(int)
         for (x0, y0), (x1, y1) in zip(corners.tolist(), far.tolist(), strict=True):
-            kept[y0 : y1 + 1, x0 : x1 + 1] = 1  # one more, so that rounding leaves no seam
+            kept[y0 : y1 + 1, x0 : x1 + 1] = 1  # one pixel more, so that rounding leaves no gap between tiles
         outlines, _ = cv2.findContours(kept, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(image, outlines, -1, TILE, 1)
     for polygon in tissue.polygons.geoms:

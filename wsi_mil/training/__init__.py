@@ -1,4 +1,5 @@
-"""Training: one loop over any aggregator. The epoch is chosen on validation bags; a stopped training resumes exactly."""
+"""Training: one loop over any aggregator. The epoch is chosen on validation bags; a stopped training
+resumes exactly."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""A checkpoint is one safetensors file: tensors by name, numbers as JSON in its metadata. Nothing is ever unpickled."""
+"""Checkpoints: one safetensors file with tensors by name and numbers as JSON in its metadata. Nothing is unpickled."""
 
 import json
 from dataclasses import dataclass

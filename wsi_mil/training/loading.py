@@ -1,4 +1,4 @@
-"""From bags on disk to packed batches, read by a thread into one of two buffers while the other is worked on."""
+"""From bags on disk to packed batches. A thread reads the next batch into one buffer while the other one is used."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Buffer:
-    """Memory that is asked for once and used again: fresh pages cost more than the copy into them."""
+    """Memory that is allocated once and reused: allocating new pages costs more than copying into them."""
 
     def __init__(self) -> None:
         self._memory = torch.empty(0)
@@ -30,9 +30,9 @@ Buffers = tuple[Buffer, Buffer]
 
 
 def overlapped(jobs: Iterable[Callable[[Buffer], T]], buffers: Buffers | None = None) -> Iterator[T]:
-    """Yield the results of `jobs` in order; the next one is read while the last one is used.
+    """Yield the results of `jobs` in order; while one is used, a thread runs the next job.
 
-    A result may live in its buffer: it is valid until the next one is asked for.
+    A result may be a view of its buffer: it is valid until the next one is requested.
     """
     buffers, pending = buffers or (Buffer(), Buffer()), None
     with ThreadPoolExecutor(1, thread_name_prefix="wsi_mil-loading") as pool:

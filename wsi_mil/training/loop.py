@@ -26,7 +26,8 @@ from wsi_mil.training.two_pass import backward_in_two_passes, score_in_chunks
 
 CHECKPOINT = "checkpoint.safetensors"
 ONE_PASS = {"cpu": 1024, "cuda": 16384}
-"""Up to so many instances a batch takes one pass: on a CPU two do not pay below, on a GPU only memory asks for them."""
+"""Batches of at most this many instances take one pass. On a CPU two passes are slower below it; on a GPU they only
+save memory."""
 Row = dict[str, float]
 
 
@@ -58,14 +59,14 @@ def fit(
 ) -> FitResult:
     """Train `model` in place on `train`; choose the epoch on `val`; return what happened.
 
-    `task`: what the labels of the bags mean; default: detection. Raises ConfigError for a task that the model does not
-    support.
+    `task`: what the labels of the bags mean; default: detection. Raises ConfigError for a task that the model
+    does not support.
 
-    With select_by 'last' nothing is chosen and `val` may be empty.
+    With select_by 'last' no epoch is chosen and `val` may be empty.
 
-    With `folder`: metrics.csv, TensorBoard events and a checkpoint are kept there, and training goes on from a
-    checkpoint with the same `identity` to the very numbers of an uninterrupted run. `stop_after`: leave after so many
-    epochs, as an interruption would.
+    `folder`: gets metrics.csv, TensorBoard events and a checkpoint. Training resumes from a checkpoint with the same
+    `identity` and ends with the same numbers as without an interruption.
+    `stop_after`: return after so many epochs, as an interruption would.
     """
     if not train or (not val and spec.select_by != "last"):
         raise DataError(f"training needs training and validation bags, got {len(train)} and {len(val)}")
@@ -118,8 +119,8 @@ class _Run:
             raise ConfigError(f"{type(model).__name__} does not support the task {task.kind}")
         if task.compares_slides and spec.bags_per_batch < 2:
             raise ConfigError(
-                "train.bags_per_batch=1: the loss of this task compares the slides of a step: give at least 2, better "
-                "16 or more"
+                "train.bags_per_batch=1: the loss of this task compares the slides of a step: give at least "
+                "2, better 16 or more"
             )
         self.task, self.task_loss = task, model.task_loss(task)
         kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
@@ -176,7 +177,8 @@ class _Run:
         terms = {name: float(term) for name, term in add_gradients().items()}
         if not math.isfinite(sum(terms.values())):
             raise DataError(
-                f"the loss is {sum(terms.values())} in epoch {self.epoch + 1} at slides {', '.join(slide_ids)}: lower "
+                f"the loss is {sum(terms.values())} in epoch {self.epoch + 1} at slides "
+                f"{', '.join(slide_ids)}: lower "
                 "train.lr, or look for broken features"
             )
         if self.spec.clip_norm > 0:
@@ -226,8 +228,8 @@ class _Run:
         return {"val_loss": mean, **{f"val_{name}": value for name, value in found.items()}}
 
     def _validation_batches(self, bags: Sequence[BagSource]) -> Iterator[PackedBags]:
-        """Yield the bags in order, up to chunk_rows instances at a time; of a bag beyond that only the instances that
-        decide, where the method allows."""
+        """Yield the bags in order, up to chunk_rows instances at a time. With max pooling a larger bag is reduced
+        to the instances that hold a maximum."""
         rows = self.spec.chunk_rows
         if isinstance(self.model, MaxPooling) and max(len(bag) for bag in bags) > rows:
             for bag in bags:
@@ -259,7 +261,7 @@ class _Run:
             self.best_key, self.best_epoch, self.best_state = key, self.epoch, _copy(self.model)
 
     def _merit(self, row: Row) -> tuple[float, float]:
-        """What the epoch to keep is the largest of."""
+        """Return the key of an epoch: the epoch with the largest key is kept."""
         if self.spec.select_by == "last":
             return (row["epoch"], 0.0)
         if self.spec.select_by == "val_loss":
@@ -299,7 +301,7 @@ class _Run:
         return Checkpoint(tensors, values)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from `checkpoint` if it belongs to this training; start afresh if it does not."""
+        """Continue from `checkpoint` if it belongs to this training; otherwise start anew."""
         values = checkpoint.values
         if values["identity"] != self.identity:
             return

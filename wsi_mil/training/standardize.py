@@ -24,7 +24,8 @@ class Standardizer:
 
     @classmethod
     def fit(cls, bags: Sequence[BagSource]) -> "Standardizer":
-        """Return the statistics of all instances of `bags`, summed in float64; constant features keep their scale.
+        """Return the statistics of all instances of `bags`, summed in float64; constant features keep their
+        scale.
 
         >>> Standardizer.fit([Bag("a", torch.tensor([[0.0, 5.0], [2.0, 5.0]]), 0)]).std
         tensor([1., 1.])

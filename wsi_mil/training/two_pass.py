@@ -1,9 +1,9 @@
 """Exact training and scoring of max-pooling methods in two passes.
 
-First pass: all instances in chunks, without a graph, to find which ones hold a maximum. Second pass: the method itself on
-those few. Bag logits are the same, and so are the gradients, since no other instance had any. A term of the loss that does
-reach every instance (FocusMIL's KL) is accumulated chunk by chunk in the first pass. Memory depends on the chunk, not on
-the bag.
+The first pass goes over all instances in chunks, without a graph, and finds which ones hold a maximum. The second
+pass runs the method on these few. Bag logits and gradients are the same, since no other instance has a gradient. A term
+of the loss that does depend on every instance (FocusMIL's KL) is accumulated chunk by chunk in the first pass. Memory
+depends on the chunk, not on the bag.
 """
 
 from collections.abc import Sequence
@@ -70,7 +70,9 @@ def score_in_chunks(
     device: torch.device | str = "cpu",
     buffers: Buffers | None = None,
 ) -> tuple[PackedBags, Tensor]:
-    """Return a packed bag of the instances that decide (the model's output on it is the bag's), and all scores (N,).
+    """Return the instances that hold a maximum as a packed bag, and the scores (N,) of all instances.
+
+    The model has the same bag logits on the packed bag as on the whole one.
 
     For evaluation: the model must not be in training mode.
     """

@@ -210,7 +210,7 @@ def test_entry_points_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(wsi_mil.registry, "entry_points", offered)
     registry = OpenRegistry(
-        "aggregator", {"mi_net": "wsi_mil.aggregators.mi_net:MiNet"}, "wsi_mil.aggregators"
+        "aggregator", {"mi_net": "wsi_mil.aggregators.methods.mi_net:MiNet"}, "wsi_mil.aggregators"
     )
     assert list(registry) == ["mi_net", "theirs"]
     assert len(registry) == 2

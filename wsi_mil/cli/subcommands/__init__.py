@@ -1,14 +1,15 @@
-"""The subcommands: one module each. A module that is added to this folder is a new subcommand; nothing else changes.
+"""The subcommands: one module each. A module that is added to this folder is a new subcommand; nothing else
+changes.
 
-A module has the name of its subcommand; those that are words of Python end with an underscore (`import_`). At its top
-level, in a line of its own each, it has
+A module has the name of its subcommand; those that are words of Python end with an underscore (`import_`). At
+its top level, in a line of its own each, it has
 
     POSITION = 15                      its place in `wsi-mil --help`
     SUMMARY = "count slides"           its line there
     command = ...                      a click command
 
-POSITION and SUMMARY must be literals: the list reads them from the text of the file, because importing all modules
-would make `wsi-mil --help` slow. For the same reason this file does without pathlib and pkgutil.
+POSITION and SUMMARY must be literals: the list reads them from the text of the file, because importing all
+modules would make `wsi-mil --help` slow. For the same reason this file does without pathlib and pkgutil.
 """
 
 import os

@@ -1,1 +1,2 @@
-"""One module for each metric: its function on arrays, and its entries for `wsi_mil.evaluation.table` as `METRICS`."""
+"""One module for each metric: its function on arrays, and its entries for `wsi_mil.evaluation.table` as
+`METRICS`."""

@@ -16,7 +16,8 @@ def accuracy(truth: NDArray[np.bool_], called: NDArray[np.bool_]) -> float:
 
 
 def balanced_accuracy(truth: NDArray[np.bool_], called: NDArray[np.bool_]) -> float:
-    """Return the mean of sensitivity and specificity; if a class is missing, the one of the two that is defined.
+    """Return the mean of sensitivity and specificity; if a class is missing, the one of the two that is
+    defined.
 
     >>> balanced_accuracy(np.array([True, False, False, False]), np.array([True, True, False, False]))
     0.8333333333333333

@@ -10,7 +10,8 @@ PRECISION_AREA = RankMetric(area_under_precision)
 
 
 def average_precision(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
-    """Return the sum over distinct thresholds of the step in recall times the precision; NaN if a class is missing.
+    """Return the sum over distinct thresholds of the step in recall times the precision; NaN if a class is
+    missing.
 
     >>> round(average_precision(np.array([True, False, True]), np.array([0.9, 0.5, 0.1])), 3)
     0.833

@@ -8,7 +8,8 @@ from wsi_mil.tasks.measures import concordance_index
 
 
 def concordance(targets: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
-    """Return Harrell's concordance index of risks (n,) for targets (n, 2), times and events; NaN if undefined.
+    """Return Harrell's concordance index of risks (n,) for targets (n, 2), times and events; NaN if
+    undefined.
 
     >>> concordance(np.array([[1.0, 1], [2.0, 1], [3.0, 0]]), np.array([0.9, 0.1, 0.5]))
     0.6666666666666666

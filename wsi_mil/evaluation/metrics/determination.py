@@ -10,7 +10,8 @@ from wsi_mil.tasks.measures import r_squared
 
 
 def determination(targets: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
-    """Return R squared of predictions (n,): 1 is perfect, 0 as good as the mean; NaN if all targets are equal.
+    """Return R squared of predictions (n,): 1 is perfect, 0 as good as the mean; NaN if all targets are
+    equal.
 
     >>> determination(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0]))
     1.0

@@ -5,7 +5,8 @@ from wsi_mil.evaluation.table import DETECTION, MetricEntry
 
 
 def dice(counts: PixelCounts) -> float:
-    """Return 2 hits / (called + tumour) of counts at one threshold; NaN if nothing is called and nothing is tumour.
+    """Return 2 hits / (called + tumour) of counts at one threshold; NaN if nothing is called and nothing is
+    tumour.
 
     >>> import numpy as np
     >>> dice(PixelCounts(called=np.array([30.0]), hits=np.array([20.0]), tumour=50.0))

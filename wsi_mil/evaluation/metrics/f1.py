@@ -9,7 +9,8 @@ from wsi_mil.evaluation.table import DETECTION, MetricEntry
 
 
 def f1(truth: NDArray[np.bool_], called: NDArray[np.bool_]) -> float:
-    """Return 2 TP / (2 TP + FP + FN), which is also the Dice coefficient; NaN if nothing is positive and none is called.
+    """Return 2 TP / (2 TP + FP + FN), which is also the Dice coefficient; NaN if nothing is positive and none
+    is called.
 
     >>> f1(np.array([True, True, False]), np.array([True, False, False]))
     0.6666666666666666

@@ -35,8 +35,8 @@ class Ordinal(ClassTask):
         found = super().for_table(cells, class_names, **params)
         if class_names is None and (words := [name for name in found.class_names if label_order(name)[0]]):
             raise ConfigError(
-                f"slides.class_names: task ordinal cannot know the order of {', '.join(words)}: name all classes, "
-                "the lowest first"
+                f"slides.class_names: task ordinal cannot know the order of {', '.join(words)}: name all "
+                "classes, the lowest first"
             )
         return found
 

@@ -4,6 +4,7 @@ h_i = f(x_i),  a = softmax_i( w . tanh(V h_i) ),  p = sigmoid( c . sum_i a_i h_i
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -15,15 +16,17 @@ from wsi_mil.tasks import TaskLoss
 
 
 class ABMIL(AttentionAggregator):
-    """One logit: sigmoid head, Bernoulli loss with the probability clamped to [1e-5, 1 - 1e-5] as published (outside
-    the clamp a bag gives no gradient). C logits: softmax head and cross-entropy.
+    """One logit: a sigmoid head and the Bernoulli loss, with the probability clamped to [1e-5, 1 - 1e-5] as
+    published; a bag outside the clamp gives no gradient. C logits: a softmax head and cross-entropy.
 
-    `gated`: multiply by sigmoid(U h_i) before w (registry name abmil_gated). `dropout`: of the embedding's last layer.
-    Instance scores are the attention weights: they sum to 1 in a bag and are no probabilities.
+    `gated`: multiply by sigmoid(U h_i) before w, as abmil_gated does. `dropout`: of the embedding's last
+    layer. Instance scores are the attention weights: they sum to 1 in a bag and are no probabilities.
 
     >>> ABMIL(in_features=8, n_outputs=1, hidden=(6,), attention=4).attention.w
     Linear(in_features=4, out_features=1, bias=True)
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": (16,)}
 
     class_loss = "clamped"
 
@@ -56,3 +59,6 @@ class ABMIL(AttentionAggregator):
 
     def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         return {"bag": task_loss(output.bag_logits, targets)}
+
+
+AGGREGATOR = ABMIL

@@ -1,9 +1,10 @@
-"""Guided attention on bags: Li, Wu, Peng, Ernst and Fu, Tell me where to look (GAIN), CVPR 2018, with instances for pixels.
+"""Guided attention on bags: Li, Wu, Peng, Ernst and Fu, Tell me where to look (GAIN), CVPR 2018, with
+instances for pixels.
 
 t_i = (a_i - min a) / (max a - min a);  T_i = sigmoid(omega (t_i - sigma))          what the model attends to
 rest = attention a_i (1 - T_i), scaled to sum to 1: the bag without it
-L = L_method + mining_weight * mean over bags of P(true class | rest)               (bags of the normal class: none)
-    + guidance_weight * mean over annotated bags of mean_i (t_i - H_i)^2             H_i: 1 tumour, 0 not
+L = L_method + mining_weight * mean over bags of P(true class | rest)      0 for bags of the normal class
+    + guidance_weight * mean over annotated bags of mean_i (t_i - H_i)^2    H_i: 1 tumour, 0 not
 """
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from wsi_mil.aggregators.attention import AttentionAggregator
 from wsi_mil.aggregators.base import CLASS_TASKS
-from wsi_mil.aggregators.counterfactual import scaled
 from wsi_mil.aggregators.wrapper import AttentionWrapper
+from wsi_mil.aggregators.wrappers.counterfactual import scaled
 from wsi_mil.bags.segments import split
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
@@ -23,11 +24,12 @@ FLOOR = 1e-12
 
 
 class Guided(AttentionWrapper):
-    """`base`: any aggregator that exposes its weights. `mining_weight` 1, `guidance_weight` 10, `sigma` 0.5 and `omega` 10
-    as published or commonly used. The supervision acts on bags that come with instance labels (`train.annotated_share`
-    takes a few training slides' outlines); without any it is absent. The gradient passes through the mask.
+    """`base`: any attention aggregator. The default weights, `sigma` and `omega` are as published or commonly
+    used.
 
-    Of a bag of one instance nothing remains, so nothing is mined from it.
+    The guidance term needs bags with instance labels, which `train.annotated_share` takes from the outlines
+    of a few training slides; without such bags it is left out. The gradient passes through the mask. Without
+    its only instance a bag of one is empty, so it has no mining term.
     """
 
     tasks = CLASS_TASKS
@@ -65,7 +67,8 @@ class Guided(AttentionWrapper):
         return terms
 
     def supervision(self, output: AggregatorOutput, truth: Tensor) -> Tensor:
-        """Return the mean, over the bags that have instance labels, of the squared error of the stretched attention."""
+        """Return the mean, over the bags that have instance labels, of the squared error of the stretched
+        attention."""
         attention = self.positive_attention(output.extras["stretched"])
         errors = []
         for guess, mark in zip(*(split(v, output.bags.lengths) for v in (attention, truth)), strict=True):
@@ -81,3 +84,6 @@ def min_max(weights: Tensor) -> Tensor:
     """Return columns of weights (n, K) stretched to [0, 1]; a constant column becomes 0."""
     low = weights.amin(0)
     return (weights - low) / (weights.amax(0) - low).clamp_min(FLOOR)
+
+
+WRAPPER = Guided

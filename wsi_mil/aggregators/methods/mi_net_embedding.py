@@ -8,7 +8,7 @@ residual:          r^l = r^{l-1} + e^l (layers of equal width), logits = V r^L
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,16 @@ Variant = Literal["plain", "deep_supervision", "residual"]
 
 
 class MiNetEmbedding(Aggregator):
-    """Three poolings ('lse': log-mean-exp of sharpness 1) times three variants.
+    """Three poolings ('lse': log-mean-exp of sharpness 1) and three variants.
 
-    Instance scores are the logits of the instance as if it were a bag of its own. `hidden` defaults to the published
-    sizes: 256, 128, 64, and three times 128 for the residual variant.
+    Instance scores are the logits that the instance has as a bag of one. `hidden`: default are the published
+    sizes, 256, 128 and 64, for the residual variant three times 128.
 
     >>> [tuple(c.weight.shape) for c in MiNetEmbedding(8, variant="deep_supervision").classifiers]
     [(1, 256), (1, 128), (1, 64)]
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": (16, 8)}
 
     def __init__(
         self,
@@ -46,7 +48,8 @@ class MiNetEmbedding(Aggregator):
         super().__init__(in_features, n_outputs)
         if pooling not in ("max", "mean", "lse") or variant not in ("plain", "deep_supervision", "residual"):
             raise ConfigError(
-                "mi_net_embedding: pooling must be max, mean or lse, variant plain, deep_supervision or residual; "
+                "mi_net_embedding: pooling must be max, mean or lse, variant plain, deep_supervision or "
+                "residual; "
                 f"got {pooling!r}, {variant!r}"
             )
         sizes = tuple(hidden) if hidden else (128, 128, 128) if variant == "residual" else (256, 128, 64)
@@ -92,3 +95,6 @@ def pool(values: Tensor, lengths: Lengths, pooling: Pooling) -> Tensor:
         if pooling == "mean"
         else segment_logmeanexp(values, lengths, sharpness=1.0)
     )
+
+
+AGGREGATOR = MiNetEmbedding

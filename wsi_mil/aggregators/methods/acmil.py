@@ -1,4 +1,5 @@
-"""ACMIL: several attention branches kept apart, and their strongest instances masked at random. Zhang et al., ECCV 2024.
+"""ACMIL: several different attention branches, whose strongest instances are masked at random. Zhang et al.,
+ECCV 2024.
 
 h = ReLU(W x);  branch k: a_k = softmax_i(raw_k),  logits_k = C_k sum_i a_ki h_i
 bag attention = mean_k a_k,  bag logits = C sum_i a_i h_i
@@ -8,6 +9,7 @@ L = CE(bag) + mean_k CE(branch k) + mean cosine similarity of all pairs of branc
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,8 @@ class ACMIL(AttentionAggregator):
     Linear(in_features=128, out_features=5, bias=True)
     """
 
+    small: ClassVar[dict[str, object]] = {"hidden": 16, "attention": 8}
+
     binary_outputs = 2
 
     def __init__(
@@ -49,7 +53,9 @@ class ACMIL(AttentionAggregator):
         self.classifier = nn.Linear(hidden, n_outputs)
 
     def forward(self, bags: PackedBags, draws: Sequence[Tensor] | None = None) -> AggregatorOutput:
-        """`draws`: (branches, min(masked, n)) uniform numbers per bag whose order picks what is masked; default: drawn."""
+        """Return the output. `draws`: for each bag (branches, min(masked, n)) uniform numbers, whose order
+        chooses what is masked; default: drawn from the generator.
+        """
         h = torch.relu(self.embed(bags.features))  # (ΣN, D) -> (ΣN, H)
         raw = self.attention(h)  # -> (ΣN, K)
         if self.training and self.masked > 0:
@@ -104,3 +110,6 @@ def similarity(attention: Tensor, lengths: Lengths) -> Tensor:
         F.cosine_similarity(p[:, first], p[:, second], dim=0).mean() for p in split(attention, lengths)
     ]
     return torch.stack(per_bag).mean()
+
+
+AGGREGATOR = ACMIL

@@ -1,11 +1,15 @@
-"""Counterfactual attention learning on bags. Rao, Chen, Lu and Zhou, ICCV 2021, with instances in place of positions.
+"""Counterfactual attention learning on bags. Rao, Chen, Lu and Zhou, ICCV 2021, with instances in place of
+positions.
 
 effect = logits(attention) - logits(counterfactual attention);  L = L_method + effect_weight * CE(effect, y)
 
-The paper's counterfactuals act on unnormalised maps; here each is scaled to sum to 1 in its bag, as attention does:
-  random    w_i ~ U(0, 2)            uniform   w_i = mean of the real attention = 1 / n
-  reversed  w_i = max_j a_j - a_i    shuffled  the real weights, permuted over the bag's own instances (bags differ in size)
-A prediction is that of the method itself: nothing is added at inference.
+The counterfactual maps of the paper are not normalised. Here they are scaled to sum to 1 in a bag, as
+attention does:
+  random    w_i ~ U(0, 2)
+  uniform   w_i = 1 / n, the mean of the real attention
+  reversed  w_i = max_j a_j - a_i
+  shuffled  the real weights, permuted among the instances of their bag
+The prediction is that of the wrapped method: nothing is added at inference.
 """
 
 from typing import Literal
@@ -26,8 +30,8 @@ Kind = Literal["random", "uniform", "reversed", "shuffled"]
 
 
 class Counterfactual(AttentionWrapper):
-    """`base`: any aggregator that exposes its weights. In evaluation the counterfactual is the uniform one, so that
-    nothing is random (the published code takes ones).
+    """`base`: any attention aggregator. In evaluation the counterfactual is the uniform one, so that nothing
+    is random; the published code takes ones.
     """
 
     tasks = CLASS_TASKS
@@ -69,3 +73,6 @@ def scaled(weights: Tensor) -> Tensor:
     return torch.where(
         total > 0, weights / total.clamp_min(1e-12), torch.full_like(weights, 1 / len(weights))
     )
+
+
+WRAPPER = Counterfactual

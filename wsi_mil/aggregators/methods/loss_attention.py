@@ -1,15 +1,17 @@
-"""Loss-attention: an instance weighs what the classifier's own logits say. Shi, Xing, Xie, Zhang, Cui and Xing, AAAI 2020.
+"""Loss-attention: the classifier's own logits of an instance give its weight. Shi, Xing, Xie, Zhang, Cui and
+Xing, AAAI 2020.
 
 l_i = W h_i + b
 a_i = sum_c exp(l_ic) / sum_t sum_c exp(l_tc)
-bag logits = W sum_i a_i h_i + b  ( = sum_i a_i l_i, since the weights sum to 1: bag level and instance level are one)
+bag logits = W sum_i a_i h_i + b, which equals sum_i a_i l_i, since the weights sum to 1
 L1 = CE(bag, y);  L2 = lam sum_i a_i CE(l_i, y);  L3 = omega(m) sum_i (a_i - ema_i)^2
-omega(m) = omega exp(-5 (1 - m / ramp_epochs)^2), the mean ema_i of each training bag's weights moving once an epoch
+omega(m) = omega exp(-5 (1 - m / ramp_epochs)^2) in epoch m
+ema_i: the moving average of the weights of each training bag, updated once an epoch
 """
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,15 +34,18 @@ from wsi_mil.tasks import TaskLoss
 
 
 class LossAttention(AttentionAggregator):
-    """`l2` 'sum' as in the paper, 'mean' as in the authors' code (divided by the bag size once more). `omega` 0: no
-    consistency over epochs. Every instance gets the bag's label in L2, in negative bags too.
+    """Every instance gets the bag's label in L2, in negative bags, too.
 
-    `n_outputs` 2 for two classes, as published; with 1 the second class's logit is held at 0 (a_i ~ 1 + exp(l_i)).
-    `dropout` sits between the last fully connected layer and its ReLU, as published.
+    `l2`: 'sum' as in the paper, 'mean' as in the authors' code (divided by the bag size once more).
+    `omega`: 0 leaves L3 out. `dropout`: between the last fully connected layer and its ReLU, as published.
+    `n_outputs`: 2 for two classes, as published; with 1 the logit of the other class is 0 (a_i ~ 1 +
+    exp(l_i)).
 
     >>> LossAttention(in_features=8, n_outputs=2, hidden=(4,)).classifier
     Linear(in_features=4, out_features=2, bias=True)
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": (16,)}
 
     tasks = CLASS_TASKS
 
@@ -138,3 +143,6 @@ class LossAttention(AttentionAggregator):
         counts = of("epochs/")
         self._moving = {name: (value, int(counts[name])) for name, value in of("moving/").items()}
         self._seen = of("seen/")
+
+
+AGGREGATOR = LossAttention

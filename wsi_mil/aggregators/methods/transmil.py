@@ -1,14 +1,16 @@
-"""TransMIL: Nystrom self-attention over the tiles of a bag. Shao, Bian, Chen, Wang, Zhang, Ji and Zhang, NeurIPS 2021.
+"""TransMIL: Nystrom self-attention over the tiles of a bag. Shao, Bian, Chen, Wang, Zhang, Ji and Zhang,
+NeurIPS 2021.
 
 tokens = ReLU(W x), the first ones repeated up to a square number, a class token in front
-twice: t + Nystrom(LayerNorm(t)); between them PPEG: depthwise 7, 5 and 3 convolutions over the square of tokens
-logits = V LayerNorm(class token)
+two layers t + Nystrom(LayerNorm(t)); between them PPEG: depthwise 7, 5 and 3 convolutions over the square of
+tokens logits = V LayerNorm(class token)
 
-Nystrom attention is that of the nystrom-attention package (Xiong et al., AAAI 2021), from 0.0.10 on: the version that the
-authors pin returns the wrong rows whenever the number of tokens is no multiple of the landmarks.
+Nystrom attention is that of the nystrom-attention package (Xiong et al., AAAI 2021), version 0.0.10 or later.
+The version that the authors pin returns wrong rows if the number of tokens is no multiple of the landmarks.
 """
 
 import math
+from typing import ClassVar
 
 import torch
 from nystrom_attention import NystromAttention
@@ -23,15 +25,19 @@ from wsi_mil.tasks import TaskLoss
 
 
 class TransMIL(Aggregator):
-    """Bags go through one by one: the pseudo-inverse scales by maxima over all that it is given, so bags in one call
-    would not be independent. The order of tiles matters (their place in the square, the landmarks).
+    """Bags are processed one by one: the pseudo-inverse scales by maxima over its whole input, so that bags
+    in one call would depend on each other. The order of tiles matters: it gives their place in the square,
+    and the landmarks.
 
-    Instance scores: the class token's attention in the second layer, mean over heads; a Nystrom approximation may be
-    slightly negative, such entries are cut, and a bag's scores sum to 1.
+    Instance scores: the attention of the class token in the second layer, mean over heads. The Nystrom
+    approximation may be slightly negative; such entries are set to 0, and the scores of a bag are scaled to
+    sum to 1.
 
     >>> TransMIL(in_features=8, n_outputs=2, hidden=16, heads=2, landmarks=4).classifier
     Linear(in_features=16, out_features=2, bias=True)
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": 32, "heads": 4, "landmarks": 8}
 
     permutes_with_instances = False
     binary_outputs = 2
@@ -83,7 +89,8 @@ class TransMIL(Aggregator):
         return self.norms[2](tokens)[:, 0], tile_scores(attention, len(h))
 
     def attend(self, number: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the tokens after a layer, and the class token's attention (heads, 1 + s²) in it, without gradient."""
+        """Return the tokens after a layer, and the class token's attention (heads, 1 + s²) in it, without
+        gradient."""
         # the iterated pseudo-inverse loses its way in half precision
         with torch.autocast(tokens.device.type, enabled=False):
             tokens = tokens if tokens.dtype == torch.float64 else tokens.float()
@@ -102,11 +109,14 @@ class TransMIL(Aggregator):
 
 
 def tile_scores(attention: Tensor, count: int) -> Tensor:
-    """Return (n,) scores that sum to 1 from the class token's attention (heads, 1 + s²): a tile that was repeated to
-    fill the square has the sum of its copies."""
+    """Return (n,) scores that sum to 1 from the class token's attention (heads, 1 + s²): a tile that was
+    repeated to fill the square has the sum of its copies."""
     mean = attention.mean(0)[1:]
     scores = mean[:count].clone()
     scores[: len(mean) - count] += mean[count:]
     scores = scores.clamp_min(0)
     total = scores.sum()
     return scores / total if total > 0 else torch.full_like(scores, 1 / count)
+
+
+AGGREGATOR = TransMIL

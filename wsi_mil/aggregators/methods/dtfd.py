@@ -1,16 +1,17 @@
-"""DTFD-MIL: pseudo-bags, and a second tier on what is distilled from them. Zhang et al., CVPR 2022.
+"""DTFD-MIL: pseudo-bags, and a second tier on features selected from them. Zhang et al., CVPR 2022.
 
-The instances of a bag are dealt at random into `groups` parts. Tier 1: gated attention and a classifier on each part;
-the instance probability is the class activation softmax(W a_i h_i) with the attention weight in it. Each part hands on
+The instances of a bag are divided at random into `groups` parts. Tier 1: gated attention and a classifier on
+each part; the instance probability is the class activation softmax(W a_i h_i), which includes the attention
+weight. Each part passes these features to tier 2:
   max      the `per_group` rows of h with the highest probability of being positive (MaxS)
   max_min  these and the `per_group` lowest (MaxMinS)
   afs      its attention-weighted feature
-Tier 2: gated attention and a classifier of its own on all that was handed on; its logits are the bag's.
+Tier 2: gated attention and a second classifier on the features of all parts; its logits are those of the bag.
 L = CE(tier 2) + mean over parts of CE(tier 1 part, bag label)
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +29,19 @@ Distill = Literal["max", "max_min", "afs"]
 
 
 class DTFD(Aggregator):
-    """In training the parts are drawn from the handed-in generator. In evaluation they are drawn from a seed of their own,
-    the same each time, so that predictions are no lottery as in the published code; they depend on the order of tiles.
+    """In training the parts are drawn from `generator`. In evaluation they are drawn from `evaluation_seed`,
+    so that a prediction is the same every time, unlike in the published code. It depends on the order of the
+    tiles.
 
-    `detach`: tier 2 does not train tier 1, as the published optimisers have it (its AFS step, which steps tier 1 before
-    tier 2's backward pass, does not run on a current PyTorch; here both tiers step together). A bag with fewer instances
-    than `groups` has one part per instance.
+    `detach`: tier 2 does not train tier 1, as in the published optimisers. The published AFS step updates
+    tier 1 before the backward pass of tier 2, which a current PyTorch refuses; here both tiers are updated
+    together. A bag with fewer instances than `groups` has one part for each instance.
 
     >>> DTFD(in_features=8, n_outputs=2, hidden=6).classifier
     Linear(in_features=6, out_features=2, bias=True)
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": 16, "attention": 8}
 
     permutes_with_instances = False
     binary_outputs = 2
@@ -58,8 +62,8 @@ class DTFD(Aggregator):
         super().__init__(in_features, n_outputs)
         if distill not in ("max", "max_min", "afs") or groups < 1 or per_group < 1:
             raise ConfigError(
-                f"dtfd: distill must be max, max_min or afs, groups and per_group at least 1; got {distill!r}, {groups}, "
-                f"{per_group}"
+                "dtfd: distill must be max, max_min or afs, groups and per_group at least 1; got "
+                f"{distill!r}, {groups}, {per_group}"
             )
         self.groups, self.distill, self.per_group = groups, distill, per_group
         self.detach, self.evaluation_seed = detach, evaluation_seed
@@ -70,7 +74,10 @@ class DTFD(Aggregator):
         self.classifier2 = nn.Linear(hidden, n_outputs)
 
     def forward(self, bags: PackedBags, orders: Sequence[Tensor] | None = None) -> AggregatorOutput:
-        """`orders`: a permutation of each bag's rows, cut into consecutive parts; default: drawn."""
+        """Return the output. `orders`: a permutation of the rows of each bag, which is cut into consecutive
+        parts;
+        default: drawn at random.
+        """
         orders = orders or [self.draw_order(n) for n in bags.lengths]
         h = torch.relu(self.embed(bags.features))  # (ΣN, D) -> (ΣN, H)
         raw = self.attention(h)[:, 0]  # -> (ΣN,)
@@ -89,8 +96,8 @@ class DTFD(Aggregator):
         return AggregatorOutput(bags, logits, self.finding(probability), "probability", extras)
 
     def finding(self, probability: Tensor) -> Tensor:
-        """Return (n,) how clearly each instance of class probabilities (n, C) shows a finding: the probability of any
-        class but the normal one; without a normal class, that of its likeliest class."""
+        """Return (n,) how clearly each instance of class probabilities (n, C) shows a finding: the
+        probability of any class but the normal one; without a normal class, that of its likeliest class."""
         return probability[:, 1:].sum(1) if self.normal_class else probability.amax(1)
 
     def draw_order(self, count: int) -> Tensor:
@@ -99,7 +106,8 @@ class DTFD(Aggregator):
         return torch.randperm(count, generator=generator)
 
     def one_bag(self, h: Tensor, raw: Tensor, order: Tensor) -> dict[str, Tensor]:
-        """Return logits (1, C), sub_logits (parts, C), probability (n, C) and the distilled rows of one bag."""
+        """Return logits (1, C), sub_logits (parts, C), probability (n, C) and the distilled rows of one
+        bag."""
         sub_logits, distilled, probability = [], [], []
         for rows in order.to(h.device).tensor_split(min(self.groups, len(h))):
             weights = raw[rows].softmax(0)
@@ -121,7 +129,7 @@ class DTFD(Aggregator):
         }
 
     def distil(self, h: Tensor, feature: Tensor, activation: Tensor) -> Tensor:
-        """Return the rows that a part hands on to tier 2."""
+        """Return the features that a part passes to tier 2."""
         if self.distill == "afs":
             return feature[None]
         best = self.finding(activation).argsort(descending=True)
@@ -134,3 +142,6 @@ class DTFD(Aggregator):
         first = task_loss.each(output.extras["sub_logits"], repeated)
         per_bag = torch.stack([part.mean() for part in first.split(parts.tolist())])
         return {"bag": task_loss(output.bag_logits, targets), "tier1": per_bag.mean()}
+
+
+AGGREGATOR = DTFD

@@ -1,7 +1,8 @@
 """DSMIL: attention by similarity to the bag's critical instance. Li, Li and Eliceiri, CVPR 2021.
 
 c_i = W_0 x_i,  m = argmax_i c_i (per class),  q(x) = tanh(W_2 ReLU(W_1 x))
-a_i = softmax_i( q(x_i) . q(x_m) / sqrt(Q) ),  B = sum_i a_i v(x_i),  bag logits = convolution over (class, entry) of B
+a_i = softmax_i( q(x_i) . q(x_m) / sqrt(Q) ),  B = sum_i a_i v(x_i)
+bag logits = convolution over (class, entry) of B
 L = (BCE(bag logits) + BCE(max_i c_i)) / 2, each a mean over classes
 """
 
@@ -22,10 +23,10 @@ from wsi_mil.tasks import TaskLoss
 
 
 class DSMIL(AttentionAggregator):
-    """One instance classifier stream, one attention stream per class. `value` 'identity' pools x itself, 'learned'
-    pools ReLU(W x). Multi-class: one against rest, one stream per class.
+    """One stream classifies instances, the other pools with one attention for each class.
 
-    The gradient flows through the critical instance's query, not through its choice.
+    `value`: 'identity' pools x itself, 'learned' pools ReLU(W x). Several classes: each against the rest.
+    The gradient flows through the query of the critical instance, not through the choice of that instance.
 
     >>> DSMIL(in_features=8).bag_classifier
     Conv1d(1, 1, kernel_size=(8,), stride=(1,))
@@ -73,7 +74,8 @@ class DSMIL(AttentionAggregator):
         return AggregatorOutput(bags, logits, self.positive_attention(weights), "attention", extras)
 
     def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
-        return self.bag_classifier(segment_weighted_sum(weights, h, lengths))[:, :, 0]  # type: ignore[no-any-return]
+        logits: Tensor = self.bag_classifier(segment_weighted_sum(weights, h, lengths))  # -> (B, C, 1)
+        return logits[:, :, 0]
 
     def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         return stream_losses(output, partial(task_loss, targets=targets))
@@ -86,3 +88,6 @@ def stream_losses(output: AggregatorOutput, loss: Callable[[Tensor], Tensor]) ->
         "bag": 0.5 * loss(output.bag_logits),
         "max": 0.5 * loss(largest),
     }
+
+
+AGGREGATOR = DSMIL

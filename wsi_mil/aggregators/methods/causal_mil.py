@@ -1,4 +1,5 @@
-"""CausalMIL: an identifiable variational auto-encoder with a prior conditioned on the bag, max-pooling over instances.
+"""CausalMIL: an identifiable variational auto-encoder with a prior conditioned on the bag, max-pooling over
+instances.
 
 Zhang, Zhang, Liu and Zhang, Multi-instance causal representation learning for instance label prediction and
 out-of-distribution generalization, NeurIPS 2022, arXiv 2202.12570.
@@ -6,10 +7,12 @@ out-of-distribution generalization, NeurIPS 2022, arXiv 2202.12570.
     e_i = f(x_i),  q(z_i | x_i) = N(mu_i, sigma_i^2),  z_i = mu_i + sigma_i eps  (evaluation: z_i = mu_i)
     p(z | b) = N(mu_b, sigma_b^2), one number each, from the mean of e over the bag
     s_i = w . z_i + c,  S_b = max_i s_i = s_j
-    L = y_weight BCE(S_b, Y_b) + |x_j - g(z_j)|^2 / D + kl_weight (KL(p(z | b) || N(0, 1)) + log q(z_j | x_j) - log p(z_j | b))
+    L = y_weight BCE(S_b, Y_b) + |x_j - g(z_j)|^2 / D
+        + kl_weight (KL(p(z | b) || N(0, 1)) + log q(z_j | x_j) - log p(z_j | b))
 
-The authors' code takes j, which counts from the start of its bag, as a row of the whole batch, so that for all bags but
-the first another instance is reconstructed. Here j is the row that it is meant to be.
+In the authors' code j counts from the start of its bag but is used as a row of the whole batch. It
+reconstructs the wrong instance of every bag but the first. Here j is the row of the instance that holds the
+maximum.
 """
 
 from typing import Literal
@@ -18,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from wsi_mil.aggregators.base import Aggregator
-from wsi_mil.aggregators.focus_mil import sample
+from wsi_mil.aggregators.methods.focus_mil import sample
 from wsi_mil.bags.segments import segment_argmax, segment_mean
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
@@ -26,7 +29,8 @@ from wsi_mil.tasks import TaskLoss
 
 
 class CausalMIL(Aggregator):
-    """Encoder in - hidden - ReLU - code; decoder latent - hidden - ReLU - in. Multi-class: one against rest.
+    """Encoder in - hidden - ReLU - code; decoder latent - hidden - ReLU - in. Several classes: each against
+    the rest.
 
     `decoder_output` 'linear' suits standardised features; the published 'sigmoid' suits pixels in [0, 1].
 
@@ -103,3 +107,6 @@ class CausalMIL(Aggregator):
 def log_density(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
     """Return log N(z; mu, exp(logvar)) without the constant log(2 pi) / 2, entry by entry."""
     return -0.5 * (logvar + (z - mu).square() / logvar.exp())
+
+
+AGGREGATOR = CausalMIL

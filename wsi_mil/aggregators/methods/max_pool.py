@@ -4,6 +4,7 @@ h_i = ReLU(W x_i),  bag logits = V max_i(h_i) + c
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ class MaxPool(MaxPooling):
     Linear(in_features=4, out_features=1, bias=True)
     """
 
+    small: ClassVar[dict[str, object]] = {"hidden": (16,)}
+
     def __init__(self, in_features: int, n_outputs: int = 1, hidden: Sequence[int] = (256,)) -> None:
         super().__init__(in_features, n_outputs)
         self.embed, width = relu_layers(in_features, hidden)
@@ -39,5 +42,9 @@ class MaxPool(MaxPooling):
         return {"bag": task_loss(output.bag_logits, targets)}
 
     def scan(self, features: Tensor, noise: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        # before the last ReLU: the same instance holds the maximum, and where all are negative none has a gradient
+        # before the last ReLU: the same instance holds the maximum; where all are negative, none has a
+        # gradient
         return self.embed[:-1](features), {}
+
+
+AGGREGATOR = MaxPool

@@ -1,4 +1,4 @@
-"""mi-Net: classify every instance, the bag is as positive as its most positive instance.
+"""mi-Net: classify every instance; the bag has the logit of its most positive instance.
 
 Wang, Yan, Tang, Bai and Liu, Revisiting multiple instance neural networks, Pattern Recognition 2018.
 
@@ -6,6 +6,7 @@ Wang, Yan, Tang, Bai and Liu, Revisiting multiple instance neural networks, Patt
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -18,14 +19,18 @@ from wsi_mil.tasks import TaskLoss
 
 
 class MiNet(MaxPooling):
-    """Instance classifier of fully connected layers `hidden`, then max over raw logits. Multi-class: one against rest.
+    """An instance classifier of fully connected layers `hidden`, then the maximum of raw logits. Several
+    classes: each against the rest.
 
-    One bag a step gives gradient to one instance a step: it is memorised (the FocusMIL paper shows the over-fitting).
+    With one bag a step, one instance a step gets gradient and is memorised; the FocusMIL paper shows this
+    over-fitting.
 
     >>> model = MiNet(in_features=8, n_outputs=1, hidden=(4,))
     >>> [tuple(p.shape) for p in model.parameters()]
     [(4, 8), (4,), (1, 4), (1,)]
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": (16, 8)}
 
     class_loss = "one_vs_rest"
 
@@ -46,3 +51,6 @@ class MiNet(MaxPooling):
 
     def scan(self, features: Tensor, noise: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         return self.classifier(features), {}
+
+
+AGGREGATOR = MiNet

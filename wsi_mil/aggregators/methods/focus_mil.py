@@ -1,7 +1,7 @@
 """FocusMIL: max-pooling over instances of a variational encoder, trained with several bags a step.
 
-Liu, Zhang, Tang, Le, Li, Liu and Zhang, From Correlation to Causation: Max-Pooling-Based MIL Leads to More Robust
-WSI Classification, arXiv 2408.09449.
+Liu, Zhang, Tang, Le, Li, Liu and Zhang, From Correlation to Causation: Max-Pooling-Based MIL Leads to More
+Robust WSI Classification, arXiv 2408.09449.
 
     z_i = mu(x_i) + sigma(x_i) * eps  (training),  z_i = mu(x_i)  (evaluation)
     s_i = w . z_i + c,  S_b = max_{i in b} s_i
@@ -24,11 +24,13 @@ SIGMA_FLOOR = 1e-8
 
 
 class FocusMIL(MaxPooling):
-    """Encoder in - 128 - ReLU - 200, heads to `latent` means and log-variances, one linear instance classifier.
+    """Encoder in - 128 - ReLU - 200, heads to `latent` means and log-variances, one linear instance
+    classifier. The maximum is that of raw logits.
 
-    `kl_over` 'all': the KL of every instance of the batch (as the code that follows the paper does); 'selected': of
-    each bag's top instance only (as the paper writes it). The max runs over raw logits. `variational` False: z = mu in
-    training too, and no KL: the same network as a plain instance classifier, to see what the variational part does.
+    `kl_over`: 'all' takes the KL of every instance of the batch, as the code that follows the paper does;
+    'selected' that of each bag's top instance only, as the paper writes it.
+    `variational`: False gives z = mu in training, too, and no KL: a plain instance classifier of the same
+    size, to compare with.
 
     >>> model = FocusMIL(in_features=8, n_outputs=1, latent=35)
     >>> model.classifier
@@ -74,7 +76,8 @@ class FocusMIL(MaxPooling):
         return AggregatorOutput(bags, logits.gather(0, top), self.positive_scores(logits), "logit", extras)
 
     def encode(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return means and log-variances (n, latent) of instances (n, D); no log-variances if not variational."""
+        """Return means and log-variances (n, latent) of instances (n, D); no log-variances if not
+        variational."""
         code = self.encoder(features)  # (n, D) -> (n, 200)
         return self.mu(code), None if self.logvar is None else self.logvar(code)
 
@@ -106,6 +109,10 @@ def sample(mu: Tensor, logvar: Tensor | None, noise: Tensor | None) -> Tensor:
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Return the mean, over all entries, of KL(N(mu, sigma²) || N(0, 1)) = (mu² + sigma² - 2 log sigma - 1) / 2."""
+    """Return the mean, over all entries, of KL(N(mu, sigma²) || N(0, 1)) = (mu² + sigma² - 2 log sigma -
+    1) / 2."""
     sigma = (0.5 * logvar).exp()
     return 0.5 * (mu.square() + sigma.square() - 2 * (sigma + SIGMA_FLOOR).log() - 1).mean()
+
+
+AGGREGATOR = FocusMIL

@@ -1,9 +1,10 @@
-"""Mean of instance embeddings, then a linear classifier: what remains when nothing is attended to.
+"""Mean of instance embeddings, then a linear classifier: the baseline without attention.
 
 h_i = ReLU(W x_i),  bag logits = V mean_i(h_i) + c
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -21,6 +22,8 @@ class MeanPool(Aggregator):
     >>> MeanPool(in_features=8, hidden=(4,)).classifier
     Linear(in_features=4, out_features=1, bias=True)
     """
+
+    small: ClassVar[dict[str, object]] = {"hidden": (16,)}
 
     def __init__(
         self, in_features: int, n_outputs: int = 1, hidden: Sequence[int] = (256,), dropout: float = 0.0
@@ -40,3 +43,6 @@ class MeanPool(Aggregator):
 
     def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         return {"bag": task_loss(output.bag_logits, targets)}
+
+
+AGGREGATOR = MeanPool

@@ -1,0 +1,120 @@
+"""One slide through the refine stage, with a refiner made by hand: which tiles, which values, when it is not
+done again."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.stages import handmade
+from wsi_mil.errors import ConfigError, DataError, ModelError
+from wsi_mil.execution import mapping
+from wsi_mil.heatmaps.refined import read_refined
+from wsi_mil.refine.network import TileNetwork, tumour_maps
+from wsi_mil.refine.refiner import Limits, Refiner, save_refiner
+from wsi_mil.refine.spec import RefineSpec
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.scoring import write_tile_scores
+from wsi_mil.stages.refine import RefineJob, refine_one, refuse_before_saving
+
+SPEC = RefineSpec(mpp=2.0, map_mpp=4.0, margin_um=16, batch=2)
+LIMITS = Limits(sure=0.95, suspicious=0.5)
+VALUES = np.full(24, 0.1, np.float32)
+VALUES[0] = 0.9
+
+
+def refiner(folder: Path, seed: int = 0) -> Refiner:
+    """An untrained network, saved as a refiner."""
+    torch.manual_seed(seed)
+    network = TileNetwork(SPEC, torch.full((3,), 0.7), torch.full((3,), 0.2)).eval()
+    return save_refiner(folder, network, SPEC, LIMITS, "by hand", {})
+
+
+def job(folder: Path, made: Refiner) -> RefineJob:
+    run = RunFolder(folder / "run")
+    handmade.store_tiles(run)
+    write_tile_scores(run.tile_scores("m", "s0"), handmade.scores(VALUES))
+    source = handmade.source(folder / "slides")
+    model = run.model("m", 0)
+    found = RefineJob("s0", run.path, "m", source, "auto", model, "model digest", made.digest, "cpu")
+    assert pickle.loads(pickle.dumps(found)) == found
+    return found
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Refiner:
+    return refiner(RunFolder(tmp_path / "run").model("m", 0))
+
+
+def test_suspicious_tiles_and_their_neighbours_get_the_maps_of_the_network(
+    tmp_path: Path, made: Refiner
+) -> None:
+    work = job(tmp_path, made)
+    found = refine_one(work)
+    assert (found.stage, found.status, found.reused) == ("refine m", "done", False)
+    maps = read_refined(RunFolder(work.run).refined("m", "s0"))
+    assert maps.rows.tolist() == [0, 1, 6, 7]  # the first tile of 6 columns, and those that touch it
+    assert found.counts == {"refined": 4, "unreadable": 0}
+    assert (maps.model_digest, maps.refiner_digest) == ("model digest", made.digest)
+    # tile 7 and its margin of 16 µm, read by hand at 2 µm per pixel
+    x, y = handmade.table().coords[7]
+    window = handmade.pixels()[y - 16 : y + 80, x - 16 : x + 80].reshape(48, 2, 48, 2, 3).mean((1, 3))
+    expected = tumour_maps(made.network, np.rint(window)[None].astype(np.uint8), 16, 4)[0] * 255
+    assert maps.maps.shape == (4, 16, 16)
+    assert np.abs(maps.maps[3].astype(float) - expected).mean() < 2
+
+
+def test_a_second_time_nothing_is_written(tmp_path: Path, made: Refiner) -> None:
+    work = job(tmp_path, made)
+    first = refine_one(work)
+    again = refine_one(work)
+    assert again.reused
+    assert again.digest == first.digest
+
+
+def test_another_model_or_refiner_means_new_maps(tmp_path: Path, made: Refiner) -> None:
+    work = job(tmp_path, made)
+    first = refine_one(work)
+    other = refine_one(replace(work, model_digest="another"))
+    assert not other.reused
+    trained_again = refiner(work.folder, seed=1)
+    newer = refine_one(replace(work, refiner_digest=trained_again.digest))
+    assert not newer.reused
+    assert len({first.digest, other.digest, newer.digest}) == 3
+
+
+def test_without_suspicious_tiles_there_are_no_maps(tmp_path: Path, made: Refiner) -> None:
+    work = job(tmp_path, made)
+    write_tile_scores(RunFolder(work.run).tile_scores("m", "s0"), handmade.scores(np.full(24, 0.2)))
+    assert refine_one(work).counts == {"refined": 0, "unreadable": 0}
+
+
+def test_scores_of_other_tiles_are_refused(tmp_path: Path, made: Refiner) -> None:
+    work = job(tmp_path, made)
+    write_tile_scores(
+        RunFolder(work.run).tile_scores("m", "s0"), replace(handmade.scores(VALUES), tiles_digest="another")
+    )
+    with pytest.raises(ModelError, match="wsi-mil score"):
+        refine_one(work)
+
+
+def test_a_folder_without_refiner_names_the_next_step(tmp_path: Path, made: Refiner) -> None:
+    with pytest.raises(ModelError, match=r"no refiner in .*: run `wsi-mil refine` first"):
+        refine_one(replace(job(tmp_path, made), folder=tmp_path))
+
+
+def test_only_a_job_on_cuda_needs_a_gpu(tmp_path: Path, made: Refiner) -> None:
+    work = job(tmp_path, made)
+    assert not mapping._needs_gpu(work)
+    assert mapping._needs_gpu(replace(work, device="cuda:0"))
+
+
+def test_what_cannot_work_is_refused_before_it_is_saved(tmp_path: Path) -> None:
+    refuse_before_saving(SPEC)
+    with pytest.raises(DataError, match=r"refine\.polygons: no folder"):
+        refuse_before_saving(SPEC.model_copy(update={"polygons": tmp_path / "none"}))
+    with pytest.raises(ConfigError, match="resnet19"):
+        refuse_before_saving(SPEC.model_copy(update={"backbone": "timm:resnet19"}))
