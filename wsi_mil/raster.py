@@ -1,9 +1,9 @@
 """From polygons to pixels and back, exactly: a pixel belongs to a polygon if its centre lies inside.
 
 `rasterize` is scan-line polygon filling by the even-odd rule (Foley et al., Computer Graphics, 1990), for all
-edges at once. `polygonize` follows the edges between pixels (crack following: Rosenfeld and Kak, Digital Picture
-Processing, 1982). It visits corners only: sorted along rows and along columns, they pair up as the ends of edges
-(O'Rourke, Uniqueness of orthogonal connect-the-dots, 1988).
+edges at once. `polygonize` follows the edges between pixels (crack following: Rosenfeld and Kak, Digital
+Picture Processing, 1982). It visits corners only: sorted along rows and along columns, they pair up as the ends
+of edges (O'Rourke, Uniqueness of orthogonal connect-the-dots, 1988).
 """
 
 from collections import defaultdict
