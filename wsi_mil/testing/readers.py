@@ -148,7 +148,7 @@ class ReaderSuite(ABC):
             )
 
     def test_the_whole_slide_at_another_scale(self) -> None:
-        """8 times as coarse as level 0: the mean over blocks of the coarsest level of which 8 is a multiple."""
+        """At an eighth of the resolution: block means of the coarsest level that divides it."""
         levels = self.truth()
         with self.open() as slide:
             found = read_scaled(slide, 8 * max(slide.info.mpp_x, slide.info.mpp_y))
