@@ -82,7 +82,7 @@ def test_a_run_on_slides_behind_a_url(
     assert run_stage(saved, "tile").work["tile"] == 1
 
 
-def test_mistakes_with_urls_are_told(bucket: Any, cohort: Path) -> None:
+def test_mistakes_with_urls_are_explained(bucket: Any, cohort: Path) -> None:
     with pytest.raises(DataError, match=r"nothing at memory://bucket/none: check the address"):
         find_slides("memory://bucket/none")
     with pytest.raises(
@@ -192,6 +192,6 @@ def test_the_subcommands(
     assert code("check", URL) == 0
     assert "2 of 2 slides can be used" in capsys.readouterr().out
     assert code("push", str(run), "here") != 0
-    assert "is no URL" in capsys.readouterr().err
+    assert "is not a URL" in capsys.readouterr().err
     assert code("push", str(tmp_path), "memory://bucket/runs/four") != 0
-    assert "is no run folder" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
