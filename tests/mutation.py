@@ -2,9 +2,9 @@
 """Measure which fraction of small faults the tests notice: `make mutation`.
 
 mutmut changes one detail of the code at a time (a mutant: `<` for `<=`, `None` for a value) and runs the
-tests that reach it. A mutant that fails a test is killed. This script draws the same number of mutants from each
-folder that [tool.mutmut] of pyproject.toml lists, with a fixed seed, and prints the kill rate of each folder
-and the change of every mutant that survived. docs/testing.md holds the last figures and how to read them.
+tests that reach it. A mutant that fails a test is killed. This script draws the same number of mutants from
+each folder that [tool.mutmut] of pyproject.toml lists, with a fixed seed, and prints the kill rate of each
+folder and the change of every mutant that survived. docs/testing.md holds the last figures.
 
     python tests/mutation.py                      # 100 mutants of each folder
     python tests/mutation.py --per-folder 20 --work /tmp/mutation

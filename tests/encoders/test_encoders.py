@@ -1,4 +1,4 @@
-"""Texture by its meaning, networks by their weights: loaded, pooled and normalised as their families say."""
+"""Texture features measure what they should; networks have the weights and pooling of their families."""
 
 import os
 import re
@@ -50,9 +50,9 @@ def test_texture_of_any_size(size: int) -> None:
 
 
 def test_texture_measures_stains() -> None:
-    """Means of haematoxylin, eosin and density stand where the first scale puts them, and follow the amounts."""
+    """The features at 18 to 20, means of haematoxylin, eosin and density, follow the amounts of stain."""
     encoder = build_encoder(EncoderSpec(), "cpu")
-    mean = slice(18, 21)  # six statistics of three channels come first
+    mean = slice(18, 21)  # after six statistics of three channels
     for h, e in ((0.2, 0.4), (0.6, 0.1)):
         found = encoder.encode(stained(h, e))[0, mean]
         assert float(found[0]) == pytest.approx(h, abs=0.02)
@@ -84,7 +84,7 @@ def test_texture_is_the_same_on_a_gpu() -> None:
 
 
 def test_texture_in_double_is_the_same_to_1e_4() -> None:
-    """What another device would differ by is rounding: double precision bounds it."""
+    """Another device differs by rounding only, and double precision shows how large that is."""
     from wsi_mil.encoders.models.texture import texture_statistics
 
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -95,7 +95,7 @@ def test_texture_in_double_is_the_same_to_1e_4() -> None:
 
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.nn.Module]:
-    """A checkpoint folder of timm's resnet10t with its head, as people have them."""
+    """A folder with a checkpoint of timm's resnet10t in each format, classification head included."""
     import timm
     from safetensors.torch import save_file
 
@@ -122,7 +122,8 @@ def test_timm_with_local_weights_equals_timm_itself(
     mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     images = (batch.permute(0, 3, 1, 2).float() / 255 - mean) / std
     with torch.inference_mode():
-        expected = model.forward_head(model.forward_features(images), pre_logits=True)  # type: ignore[operator]
+        maps = model.forward_features(images)  # type: ignore[operator]
+        expected = model.forward_head(maps, pre_logits=True)  # type: ignore[operator]
     torch.testing.assert_close(encoder.encode(batch), expected, rtol=1e-4, atol=1e-4)
     assert encoder.dim == expected.shape[1]
 
@@ -169,7 +170,7 @@ def test_torchvision_families_give_pooled_features(name: str) -> None:
 
 
 def test_real_squeezenet_weights(data_folder: Path) -> None:
-    """The ImageNet network separates a smooth tile from a textured one, and its trunk loads strictly."""
+    """The ImageNet network separates a smooth tile from a textured one, and all its tensors are loaded."""
     path = data_folder / "weights" / "squeezenet1_0_imagenet.npz"
     if not path.exists():
         pytest.skip("no squeezenet weights")
@@ -190,7 +191,9 @@ def test_real_squeezenet_weights(data_folder: Path) -> None:
     torch.testing.assert_close(encoder.encode(batch), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_checkpoints_that_do_not_fit_say_where(resnet: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
+def test_checkpoints_that_do_not_fit_name_the_tensors(
+    resnet: tuple[Path, torch.nn.Module], tmp_path: Path
+) -> None:
     folder, _ = resnet
     with pytest.raises(EncoderError, match=r"w\.npz does not fit timm:resnet18: \d+ tensors missing"):
         build_encoder(EncoderSpec(name="timm:resnet18", weights=str(folder / "w.npz")), "cpu")
@@ -235,14 +238,14 @@ def test_pretrained_while_offline_says_what_to_do(tmp_path: Path) -> None:
     assert "encoder.weights=PATH" in found.stdout
 
 
-def test_devices_that_are_none() -> None:
+def test_unknown_devices_are_refused() -> None:
     with pytest.raises(ConfigError, match="is no device"):
         build_encoder(EncoderSpec(), "gpu")
     with pytest.raises(ConfigError, match=f"torch sees {torch.cuda.device_count()} CUDA devices"):
         build_encoder(EncoderSpec(), "cuda:97")
 
 
-def test_names_that_are_none() -> None:
+def test_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="'texture'"):
         build_encoder(EncoderSpec(name="textur"), "cpu")
     with pytest.raises(ConfigError, match="'resnet18'"):
@@ -259,9 +262,7 @@ def test_names_that_are_none() -> None:
 
 
 def test_ctranspath_reads_the_published_names(tmp_path: Path) -> None:
-    """A file in the authors' form (names of timm 0.5, under "model"), made here, gives the features of the
-    same network.
-    """
+    """A file with the authors' names (timm 0.5, under "model") gives the features of the same network."""
     from wsi_mil.encoders.models.ctranspath import make_trunk
 
     trunk = make_trunk(3).eval()

@@ -1,6 +1,4 @@
-"""What runs a network: the same features from each, tails of one shape, memory that runs out, preparation as
-PIL does it.
-"""
+"""Each engine gives the same features; incomplete batches; full memory; tiles prepared as PIL does."""
 
 import logging
 
@@ -59,13 +57,13 @@ def test_tiles_of_the_networks_size_are_only_normalised() -> None:
 
 
 def test_openvino_gives_the_features_of_torch() -> None:
-    """And says in the digest that it made them."""
+    """Its name is part of the digest."""
     pytest.importorskip("openvino")
     plain, fast = (
         build_encoder(RESNET, "cpu"),
         build_encoder(RESNET.model_copy(update={"backend": "openvino"}), "cpu"),
     )
-    batch = tiles(11)  # two full batches and a tail
+    batch = tiles(11)  # two full batches and an incomplete one
     expected = plain.encode(batch)
     found = fast.encode(batch)
     scale = float(expected.abs().max())
@@ -81,7 +79,7 @@ def test_openvino_is_refused_on_a_gpu() -> None:
 
 
 class Small(nn.Module):
-    """Holds so many images at a time."""
+    """A network for which the device has memory for `most` images at a time."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -94,7 +92,7 @@ class Small(nn.Module):
         return images.mean((2, 3))
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_stays_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_batch_that_does_not_fit_is_halved_from_then_on(caplog: pytest.LogCaptureFixture) -> None:
     trunk = Small(5)
     engine = TorchEngine(trunk, torch.device("cpu"), torch.float32, rows=16)
     images = torch.rand(16, 3, 4, 4)
@@ -115,18 +113,18 @@ def test_a_compiled_network_sees_one_shape(monkeypatch: pytest.MonkeyPatch) -> N
     assert trunk.seen == [0, 4, 4, 4]
 
 
-def test_bf16_without_instructions_for_it_is_told(
+def test_bf16_without_instructions_for_it_is_reported(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for has, told in ((True, 0), (False, 1)):
+    for has, warnings in ((True, 0), (False, 1)):
         caplog.clear()
         monkeypatch.setattr(engines, "cpu_multiplies_bf16", lambda has=has: has)
         with caplog.at_level(logging.WARNING, "wsi_mil"):
             make_engine(Computation(precision="bf16"), nn.Identity(), 64)
-        assert sum("no bf16 instructions" in record.message for record in caplog.records) == told
+        assert sum("no bf16 instructions" in record.message for record in caplog.records) == warnings
 
 
-def test_bf16_features_point_where_those_of_float32_do() -> None:
+def test_bf16_features_have_the_direction_of_float32_features() -> None:
     batch = tiles(6)
     full, low = (
         build_encoder(RESNET.model_copy(update={"precision": p}), "cpu").encode(batch)

@@ -1,6 +1,4 @@
-"""Readers and encoders of another installed package: found through its metadata, imported only when they are
-used.
-"""
+"""Readers and encoders of an installed package: found by its metadata, imported when they are used."""
 
 import sys
 from pathlib import Path
@@ -54,7 +52,7 @@ labs = {MODULE}:LabEncoder
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of installed packages with one distribution: its module and its metadata, as pip writes them."""
+    """A folder of installed packages with one distribution: a module, and metadata as pip writes them."""
     folder = tmp_path / "site-packages"
     metadata = folder / "lab_of_others-1.0.dist-info"
     metadata.mkdir(parents=True)
@@ -109,9 +107,7 @@ def test_a_name_is_not_imported_before_it_is_used() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_imported_features_cannot_name_code() -> None:
-    """The encoder's name in a file of another tool becomes `imported:...`, whatever it says, and is never
-    imported.
-    """
+    """Whatever a file of another tool gives as its encoder, `imported:...` is never imported."""
     spec = EncoderSpec(name=f"imported:{MODULE}:LabEncoder")
     check_encoder(spec.name)
     with pytest.raises(EncoderError, match="were imported"):

@@ -1,6 +1,4 @@
-"""Folded batch normalisations: the same function, on networks whose statistics are not the initial ones, and
-nothing where it would not be.
-"""
+"""A network with folded batch normalisations computes the same; what cannot be folded is left as it is."""
 
 import pytest
 import torch
@@ -11,7 +9,7 @@ from wsi_mil.encoders.folding import fold_batch_norms
 
 
 def trained(network: nn.Module) -> nn.Module:
-    """As if trained: no statistic, scale or shift is 0 or 1."""
+    """Set statistics, scales and shifts as after training: none is 0 or 1."""
     generator = torch.Generator().manual_seed(3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -41,11 +39,11 @@ def test_a_folded_network_computes_the_same(create: type[nn.Module], left: int) 
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     assert any(
         isinstance(module, nn.BatchNorm2d) for module in plain.modules()
-    )  # the network itself is left alone
+    )  # the network itself is unchanged
 
 
 class Shared(nn.Module):
-    """A convolution whose result is wanted without its normalisation too."""
+    """The result of the convolution is also used without the normalisation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,14 +55,14 @@ class Shared(nn.Module):
 
 
 class Branching(Shared):
-    """Flow that depends on values."""
+    """Code that branches on values, which cannot be traced."""
 
     def forward(self, images: Tensor) -> Tensor:
         return self.norm(self.convolution(images)) if images.sum() > 0 else images
 
 
 class ByStep(Shared):
-    """Not the same for every batch: what was followed once does not hold."""
+    """Computes something else at every call, so a trace of one call is wrong."""
 
     calls = 0
 

@@ -1,6 +1,4 @@
-"""Published encoders without their weights: sizes against the model cards, pooling, checkpoint layouts,
-scale, the way to the hub.
-"""
+"""Published encoders without their weights: sizes, pooling, names in checkpoints, scale, and the hub."""
 
 import dataclasses
 import re
@@ -19,7 +17,7 @@ from wsi_mil.encoders.pathology import Pooled, make_trunk, names_of_timm
 from wsi_mil.encoders.published import PUBLISHED, refuse_other_scale
 from wsi_mil.errors import ConfigError, EncoderError
 
-# Millions of parameters as the cards and papers say (rounded as there), and features.
+# Millions of parameters, rounded as in the model cards and papers, and number of features.
 CARDS = {
     "uni": (303, 1024),
     "uni2-h": (681, 1536),
@@ -45,7 +43,7 @@ CARDS = {
 
 @pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"ctranspath"}))
 def test_size_and_features_are_those_of_the_card(name: str) -> None:
-    """On the meta device: shapes without memory."""
+    """On the meta device, where tensors have shapes and no memory."""
     record = PUBLISHED[name]
     with torch.device("meta"):
         network = Pooled(make_trunk(record), record).eval()
@@ -57,7 +55,7 @@ def test_size_and_features_are_those_of_the_card(name: str) -> None:
 
 
 def shallow(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """The architecture with one block instead of dozens."""
+    """Let the architecture have one block, so that it is small."""
     record = PUBLISHED[name]
     monkeypatch.setitem(PUBLISHED, name, dataclasses.replace(record, options={**record.options, "depth": 1}))
 
@@ -86,7 +84,7 @@ def test_class_token_and_mean_of_patches_without_registers(
 
 
 def test_gigapath_takes_the_middle() -> None:
-    """256 px, of which the network sees 224."""
+    """Tiles have 256 px, of which the network sees the central 224."""
     from wsi_mil.encoders.networks import InputTransform, NetworkEncoder
 
     record = PUBLISHED["gigapath"]
@@ -103,7 +101,7 @@ def test_gigapath_takes_the_middle() -> None:
 
 
 def transformers_names(state: dict[str, Tensor], dinov2: bool) -> dict[str, Tensor]:
-    """timm's tensors as transformers 4 saved them for Phikon (ViT) and Phikon-v2 (Dinov2)."""
+    """Return timm's tensors under the names of transformers 4, for Phikon (ViT) and Phikon-v2 (Dinov2)."""
     found: dict[str, Tensor] = {}
     plain = {"cls_token": "embeddings.cls_token", "pos_embed": "embeddings.position_embeddings"}
     inner = {
@@ -150,7 +148,9 @@ def test_a_checkpoint_of_the_published_layout_loads_whole(
     published = transformers_names(state, record.layout == "dinov2") if record.layout != "timm" else state
     if record.layout != "timm":
         assert "encoder.layer.0.attention.attention.query.weight" in published
-        published["pooler.dense.weight"] = torch.zeros(3)  # what the network does not need is left out
+        published["pooler.dense.weight"] = torch.zeros(
+            3
+        )  # a tensor that the network does not have is ignored
     save_file(published, tmp_path / "w.safetensors")
     spec = EncoderSpec(name=name, weights=str(tmp_path / "w.safetensors"), batch_size=2)
     encoder = build_encoder(spec, "cpu")

@@ -1,6 +1,4 @@
-"""The settings of encoders: the names and digests on disk stay as they are, and each setting is in the right
-record.
-"""
+"""Settings of encoders: names and digests on disk stay as they are; each setting is in its record."""
 
 import json
 
@@ -88,8 +86,9 @@ def test_model_json_holds_the_same_block() -> None:
     """The text that model.json of a trained model holds under `encoder`, key by key and in this order."""
     assert json.dumps(EncoderSpec().model_dump(mode="json")) == (
         '{"name": "texture", "weights": "pretrained", "input_px": null, "precision": "fp32", '
-        '"backend": "torch", "compile": false, "batch_size": 64, "max_unreadable": 0.05, "any_mpp": false, "revision": null, '
-        '"stain": "none", "views": 0, "view_stain_strength": 0.3, "view": 0, "seed": 0, "alias": null}'
+        '"backend": "torch", "compile": false, "batch_size": 64, "max_unreadable": 0.05, "any_mpp": false, '
+        '"revision": null, "stain": "none", "views": 0, "view_stain_strength": 0.3, "view": 0, "seed": 0, '
+        '"alias": null}'
     )
 
 
@@ -134,7 +133,7 @@ def test_plain_features_do_not_depend_on_how_views_are_drawn() -> None:
 
 @pytest.mark.parametrize("name", sorted(COMPUTATION - {"precision", "backend"}))
 def test_a_changed_computation_keeps_the_identity(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Except for precision and backend, which have always been part of it, since they change values visibly."""
+    """Except for precision and backend, which were always part of it, since they change values visibly."""
     monkeypatch.setattr("torch.compile", lambda module: module)
     spec = EncoderSpec(**RESNET)  # type: ignore[arg-type]
     other = spec.model_copy(update={name: CHANGED[name]})

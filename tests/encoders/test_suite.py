@@ -269,9 +269,7 @@ def test_the_suite_fails_where_digest_and_values_disagree(changed: type[Wrong]) 
 
 
 def test_an_encoder_from_outside_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By package.module:Name, and as a file in the folder of encoders, which is listed without being
-    imported.
-    """
+    """By package.module:Name, and as a file in the folder of encoders; listing names imports nothing."""
     code = (
         "from wsi_mil.encoders.models.texture import TextureEncoder\n"
         "class Ours(TextureEncoder):\n    pass\n\nBUILD = Ours\n"

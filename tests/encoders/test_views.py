@@ -1,6 +1,4 @@
-"""What tiles look like before the encoder: reference stains, views; one slide's change whatever tiles lie
-beside it.
-"""
+"""Stain normalisation and views: what tiles look like, independently of the other tiles of a batch."""
 
 import logging
 
@@ -28,7 +26,7 @@ PALE = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])
 def tissue(
     vectors: np.ndarray, gains: tuple[float, float], shape: tuple[int, ...] = (40, 64, 64)
 ) -> np.ndarray:
-    """Tiles of the same tissue under a laboratory's stains."""
+    """Return tiles of the same tissue with the stains of one laboratory."""
     rng = np.random.default_rng(5)
     amounts = rng.gamma(2.0, 0.3, (int(np.prod(shape)), 2))
     third = len(amounts) // 3
@@ -47,8 +45,8 @@ LITERAL = [
 """View 2 of slide_001 under seed 3, as earlier versions drew it."""
 
 
-def test_colours_change_as_on_the_whole_slide_and_alone() -> None:
-    """Against the NumPy form, tile by tile; None leaves a tile as it is; company changes no bit."""
+def test_colours_change_as_on_the_whole_slide_and_tile_by_tile() -> None:
+    """Like the NumPy function tile by tile; None changes nothing; other tiles of the batch change no bit."""
     rng = np.random.default_rng(0)
     tiles = rng.integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
     matrices = [np.eye(3) + rng.normal(0, 0.15, (3, 3)) for _ in range(5)]
@@ -78,7 +76,7 @@ def test_macenko_gives_the_reference_stains() -> None:
 
 
 def test_reinhard_gives_mean_and_deviation_of_the_reference() -> None:
-    """Measured by the published recipe: cones, logarithm, then the three opponent axes one by one."""
+    """Measured as published: responses of cones, logarithm, then mean and deviation on the three axes."""
     tiles = tissue(OWN, (0.8, 0.5))
     view = View("reinhard")
     changed = view(torch.from_numpy(tiles), [view.colours("s", tiles)] * len(tiles)).numpy()
@@ -99,9 +97,7 @@ def test_reinhard_gives_mean_and_deviation_of_the_reference() -> None:
 
 
 def test_two_laboratories_look_alike_after_macenko() -> None:
-    """The same tissue under two stainings: of the difference between pixels a third is left, of that between
-    means a quarter.
-    """
+    """One tissue in two stainings: 35 % of the difference of pixels remain, 25 % of that of means."""
     one, other = tissue(OWN, (1.0, 0.8)), tissue(PALE, (0.6, 1.2))
     view = View("macenko")
     changed = [
@@ -154,6 +150,6 @@ def test_features_of_a_view_have_a_name_and_a_digest_of_their_own() -> None:
 
 
 def test_the_changes_that_stored_views_were_drawn_with_stay_the_same() -> None:
-    """Written by the version before: other numbers would make the stored features of views wrong in silence."""
+    """With other numbers, stored features of views would no longer be those that their digest describes."""
     matrix = View(number=2, strength=0.5, seed=3).colours("slide_001", tissue(OWN, (1.0, 0.7)))[0].matrix
     np.testing.assert_allclose(matrix, LITERAL, rtol=1e-6)

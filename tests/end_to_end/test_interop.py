@@ -12,10 +12,9 @@ from click.testing import CliRunner
 
 from tests.conftest import BuildOnce
 from wsi_mil.cli.main import cli
-from wsi_mil.cli.subcommands.export import LAYOUTS as CLI_LAYOUTS
 from wsi_mil.config import load_config
 from wsi_mil.errors import WsiMilError
-from wsi_mil.interop.layouts import LAYOUTS
+from wsi_mil.interop.layouts import export_layout_names, import_layout_names
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_tile_scores
 from wsi_mil.stages import run_pipeline
@@ -27,7 +26,7 @@ def exported(small_run: Path, build_once: BuildOnce) -> Path:
 
     def build(folder: Path) -> None:
         shutil.copytree(small_run, folder / "run")
-        for layout in LAYOUTS:
+        for layout in export_layout_names():
             call("export", folder / "run", folder / layout, "--layout", layout)
 
     return build_once("exported", build)
@@ -45,8 +44,12 @@ def slides(run: RunFolder) -> list[str]:
     return run.stored_slides()
 
 
-def test_the_command_offers_every_layout() -> None:
-    assert tuple(CLI_LAYOUTS) == LAYOUTS
+def test_the_commands_offer_every_layout_and_refuse_others(tmp_path: Path) -> None:
+    assert f"[{'|'.join(export_layout_names())}]" in call("export", "--help")
+    assert f"[{'|'.join(import_layout_names())}]" in call("import", "--help")
+    result = CliRunner().invoke(cli, ["import", str(tmp_path), str(tmp_path), "--layout", "torchmil"])
+    assert result.exit_code == 2
+    assert "'torchmil' is not one of 'clam', 'trident'" in result.output
 
 
 @pytest.mark.parametrize("layout", ["trident", "clam"])

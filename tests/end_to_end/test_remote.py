@@ -12,7 +12,7 @@ import pytest
 from wsi_mil.cli.main import main
 from wsi_mil.config.loading import load_config, parse_config
 from wsi_mil.errors import ConfigError, DataError, SlideError
-from wsi_mil.interop.object_store import MANIFEST, Mirror, pull, push
+from wsi_mil.interop.object_store import MANIFEST, RemoteRun, pull, push
 from wsi_mil.io.files import fingerprint
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.slides import find_slides, open_slide
@@ -147,26 +147,26 @@ def test_a_push_that_is_cut_short_leaves_no_half_unit(
     """The server fails at the n-th file: whatever has a manifest is whole, and the next push ends what is
     left."""
     url = "memory://bucket/runs/two"
-    write, left = type(bucket).pipe_file, [25]
+    write, left = type(bucket).put_file, [25]
 
-    def failing(self: Any, path: str, value: bytes, *arguments: Any, **named: Any) -> None:
+    def failing(self: Any, source: str, target: str, *arguments: Any, **named: Any) -> None:
         left[0] -= 1
         if left[0] < 0:
             raise OSError("503 slow down")
-        write(self, path, value, *arguments, **named)
+        write(self, source, target, *arguments, **named)
 
-    monkeypatch.setattr(type(bucket), "pipe_file", failing)
+    monkeypatch.setattr(type(bucket), "put_file", failing)
     with pytest.raises(
         DataError, match=r"memory://bucket/runs/two: writing failed \(OSError: 503 slow down\)"
     ):
         push(RunFolder(small_run), url)
     monkeypatch.undo()
-    mirror = Mirror(url)
-    for unit in mirror.units():
-        manifest = mirror.manifest(unit) or {}
+    remote = RemoteRun(url)
+    for unit in remote.units():
+        manifest = remote.manifest(unit) or {}
         assert manifest
         for name, digest in manifest.items():
-            mirror.get(unit, name, digest, tmp_path / "x" / "file")
+            remote.get(unit, name, digest, tmp_path / "x" / "file")
     with pytest.raises(DataError, match="holds no run that was pushed to its end"):
         pull(url, tmp_path / "back")
     push(RunFolder(small_run), url)

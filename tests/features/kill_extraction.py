@@ -1,6 +1,6 @@
-"""Run by test_kills.py in a process of its own: extraction in children that are killed at random moments, again and again.
+"""Run by test_kills.py in its own process: extraction in child processes that are killed at random moments.
 
-Children are forked before torch has any threads, so that an attempt costs milliseconds and not an import.
+Children are forked before torch starts threads, so that an attempt takes milliseconds and needs no import.
 """
 
 import json
@@ -36,7 +36,7 @@ def jobs(slides: Path, stores: Path) -> list[ExtractJob]:
 
 
 def attempt(slides: Path, stores: Path) -> int:
-    """Fork, extract there, return the child's pid."""
+    """Start a child process that extracts, and return its process id."""
     child = os.fork()
     if child == 0:
         torch.set_num_threads(1)
@@ -55,7 +55,7 @@ def main(slides: Path, stores: Path, kills: int) -> None:
     done = 0
     partial = 0
     while done < kills:
-        if all(store.encoders() for store in complete.values()):  # everything is there: begin anew
+        if all(store.encoders() for store in complete.values()):  # all features are complete: start again
             for store in complete.values():
                 for path in sorted((store.path / "features").rglob("*"), reverse=True):
                     path.rmdir() if path.is_dir() else path.unlink()
@@ -67,7 +67,7 @@ def main(slides: Path, stores: Path, kills: int) -> None:
         partial += any(list(store.path.rglob("*.tmp")) for store in complete.values())
         for store in complete.values():
             if store.encoders():
-                store.read_features("texture")  # what is there is whole, at every moment
+                store.read_features("texture")  # raises unless every table that is there is complete
     _, status = os.waitpid(attempt(slides, stores), 0)
     assert status == 0
     print(json.dumps({"kills": done, "with_half_written": partial, "usual_s": usual}))

@@ -1,4 +1,7 @@
-"""Stores that are whole or absent: values, order, digests, interruption, full disk, damage."""
+"""Features in stores: values, order, digests, interruption, full disk, damage.
+
+A table is complete or absent.
+"""
 
 import shutil
 import socket
@@ -23,7 +26,7 @@ SPEC = EncoderSpec(name="texture", batch_size=7)
 
 
 class MeanEncoder(Encoder):
-    """The mean colour and the position-free sum: values that a test can compute by itself."""
+    """The mean of each colour channel times a factor, which a test can compute by itself."""
 
     dim = 3
 
@@ -135,7 +138,7 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
 
 
 class Interrupted(MeanEncoder):
-    """Stops after some batches, as Ctrl-C would."""
+    """Raises an error after some batches, like Ctrl-C."""
 
     def __init__(self, error: BaseException, after: int = 5) -> None:
         super().__init__()
@@ -183,7 +186,7 @@ def test_a_full_disk_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert store.encoders() == []
 
 
-def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+def test_files_that_a_killed_process_left_are_removed(tmp_path: Path) -> None:
     slide = reader()
     store = store_with_tiles(tmp_path, slide)
     left = store.path / "features" / f".texture.{socket.gethostname().replace('.', '-')}.999999999.tmp"
@@ -192,7 +195,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     assert not left.exists()
 
 
-def test_new_tiles_make_old_features_void(tmp_path: Path) -> None:
+def test_new_tiles_remove_old_features(tmp_path: Path) -> None:
     slide = reader()
     store = store_with_tiles(tmp_path, slide)
     extract_features(slide, store, MeanEncoder(), SPEC)
@@ -226,7 +229,7 @@ class Damaged(ArrayReader):
         return super()._read(handle, level, x_px, y_px, width_px, height_px)
 
 
-def test_unreadable_tiles_are_counted_and_flagged_not_painted(tmp_path: Path) -> None:
+def test_unreadable_tiles_are_counted_and_flagged(tmp_path: Path) -> None:
     slide = reader(kind=Damaged)
     store = store_with_tiles(tmp_path, slide)
     assert extract_features(slide, store, MeanEncoder(), SPEC).unreadable == 1
@@ -255,7 +258,7 @@ def test_values_beyond_float16_are_refused(tmp_path: Path) -> None:
     assert store.encoders() == []
 
 
-def test_bit_rot_is_found(tmp_path: Path) -> None:
+def test_changed_bytes_are_found(tmp_path: Path) -> None:
     slide = reader()
     store = store_with_tiles(tmp_path, slide)
     extract_features(slide, store, MeanEncoder(), SPEC)
@@ -274,7 +277,7 @@ def test_another_format_is_refused_by_name(tmp_path: Path) -> None:
         store.tiles_digest()
 
 
-def test_no_store_is_said_plainly(tmp_path: Path) -> None:
+def test_an_absent_store_is_an_error_that_names_the_command(tmp_path: Path) -> None:
     store = SlideStore(tmp_path / "none.zarr", "x")
     assert store.tiles_digest() is None
     assert store.stored_features("texture") is None
@@ -286,7 +289,7 @@ def test_no_store_is_said_plainly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [400, 1600])
 def test_memory_does_not_grow_with_the_slide(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen times the tiles, the same number of batches in flight."""
+    """With sixteen times as many tiles, the same number of batches is in memory."""
     slide = ArrayReader(np.zeros((side, side, 3), np.uint8), mpp=1.0)
     table = tile_slide(
         slide.info, find_tissue(slide, TissueSpec(method="whole")), TileSpec(mpp=1.0, size_px=40)

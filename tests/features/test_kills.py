@@ -1,4 +1,7 @@
-"""Extraction killed fifty times at random moments, then resumed: the bytes of an undisturbed run. And a disk that is really full."""
+"""Extraction that is killed fifty times and then resumed writes the same bytes as one that is not disturbed.
+
+Also: a disk that is really full, and a slide that is replaced after it was tiled.
+"""
 
 import json
 import resource
@@ -69,7 +72,7 @@ def test_fifty_kills_and_a_resume_give_the_bytes_of_an_undisturbed_run(slides: P
 
 
 def test_a_full_disk_fails_the_slide_and_leaves_nothing(slides: Path, tmp_path: Path) -> None:
-    """The kernel refuses to let a file grow beyond 4 KiB, as a full disk would; with room again the run goes on."""
+    """The kernel refuses files of more than 4 KiB, like a full disk; without that the run continues."""
     stores = tiled(slides, tmp_path / "stores")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -99,7 +102,7 @@ def test_a_full_disk_fails_the_slide_and_leaves_nothing(slides: Path, tmp_path: 
 
 
 def test_a_slide_replaced_after_it_was_tiled_is_refused(slides: Path, tmp_path: Path) -> None:
-    """Same name, same size in pixels: features of it would stand under the other's tiles."""
+    """With the same name and size, its features would be stored for the tiles of the other slide."""
     own = tmp_path / "slides"
     shutil.copytree(slides, own)
     stores = tiled(own, tmp_path / "stores")

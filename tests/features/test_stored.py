@@ -1,4 +1,4 @@
-"""What a store says about its features: written, read back, and refused where it is damaged."""
+"""The description of stored features is written and read back, and refused where it is damaged."""
 
 import json
 import pickle
@@ -59,7 +59,8 @@ def test_attributes_lie_in_the_order_of_earlier_versions(store: SlideStore) -> N
     write(store, FeatureOrigin({"name": "e"}, "123", poison=POISON))
     written = json.loads(attributes_file(store).read_text())["attributes"]
     expected = (
-        "kind format_version units tiles_digest mpp rows readable_rows dim digest producer encoder encoder_digest "
+        "kind format_version units tiles_digest mpp rows readable_rows dim digest producer encoder "
+        "encoder_digest "
         "spec poison complete"
     )
     assert " ".join(written) == expected

@@ -1,4 +1,7 @@
-"""Batches that cross slides: whose rows they are, that company changes nothing, and that one bad slide stays alone."""
+"""Batches with tiles of several slides: each row belongs to its slide, and other slides change nothing.
+
+A slide that fails does not stop the others.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -68,7 +71,7 @@ def stores(folder: Path, names: str) -> list[SlideToExtract]:
     return found
 
 
-def test_company_in_a_batch_changes_no_byte(tmp_path: Path) -> None:
+def test_other_slides_in_a_batch_change_no_byte(tmp_path: Path) -> None:
     """All slides together, in another order, and each alone: the same files."""
     spec = EncoderSpec(name="timm:resnet10t", weights="random", input_px=64, batch_size=8)
     encoder = build_encoder(spec, "cpu")
@@ -119,7 +122,7 @@ def test_slides_open_as_they_are_needed_and_are_closed_after_their_last_tile() -
     assert max(ahead) <= 12
 
 
-def test_a_slide_that_does_not_open_and_one_that_does_not_fit_leave_the_others_alone(
+def test_slides_that_cannot_be_opened_or_stored_do_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> SlideReader:
@@ -143,7 +146,7 @@ def test_a_slide_that_does_not_open_and_one_that_does_not_fit_leave_the_others_a
     assert not list(tmp_path.rglob(".*"))
 
 
-def test_stopping_in_the_middle_leaves_no_half_store(tmp_path: Path) -> None:
+def test_stopping_in_the_middle_leaves_no_incomplete_store(tmp_path: Path) -> None:
     class Stops(MeanEncoder):
         calls = 0
 
@@ -170,8 +173,11 @@ def test_tables_of_another_tile_size_are_refused() -> None:
     "spec",
     [EncoderSpec(name="texture", stain="macenko"), EncoderSpec(name="texture", stain="reinhard", view=5)],
 )
-def test_stains_and_views_do_not_depend_on_company(tmp_path: Path, spec: EncoderSpec) -> None:
-    """Each slide alone, all together, and from memory: the same features, and the store says what was changed."""
+def test_stains_and_views_of_a_slide_do_not_depend_on_other_slides(tmp_path: Path, spec: EncoderSpec) -> None:
+    """Slides alone, together in another order, and in memory: the same features.
+
+    The store holds the changes.
+    """
     spec = spec.model_copy(update={"batch_size": 8})
     encoder = build_encoder(spec, "cpu")
 

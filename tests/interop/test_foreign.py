@@ -1,4 +1,4 @@
-"""Other tools' feature files, written here as TRIDENT and CLAM write them: what is read, asked for, and refused."""
+"""Feature files of other tools, written here as TRIDENT and CLAM write them: what is read, missing, refused."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ import torch
 
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import ConfigError, DataError
-from wsi_mil.interop.foreign import Asked, find_bags, tile_table
+from wsi_mil.interop.foreign import ForeignBag, ImportedTiles, StatedTiles, tile_table
+from wsi_mil.interop.layouts import load_import_layout
+from wsi_mil.interop.layouts.base import find_files
 
 RNG = np.random.default_rng(0)
 GRID = np.array(
@@ -60,13 +62,21 @@ def clam(folder: Path, h5: bool, pt: bool, **attributes: Any) -> None:
         torch.save(torch.from_numpy(FEATURES), folder / "pt_files" / "s.pt")
 
 
+def read(folder: Path, layout: str = "trident", slide_id: str = "s") -> ForeignBag:
+    found = load_import_layout(layout)
+    return found.read(find_files(found, folder)[slide_id])
+
+
+def tiles(bag: ForeignBag, info: SlideInfo | None = None, **stated: Any) -> ImportedTiles:
+    return tile_table(bag, StatedTiles(**{"tile_mpp": 0.5, **stated}).geometry(bag), info)
+
+
 def test_trident_rows_keep_their_features(tmp_path: Path) -> None:
     trident(tmp_path / "centre" / "s.h5")
-    (slide_id, read), *_ = find_bags(tmp_path, "trident").items()
-    assert slide_id == "centre/s"
-    bag = Asked(tile_mpp=0.5).complete(read())
-    table, info, rows, left_out = tile_table(bag, None)
-    assert left_out == {"repeated": 0, "overhanging": 0}
+    bag = read(tmp_path, slide_id="centre/s")
+    found = tiles(bag)
+    table, info, rows = found.table, found.info, found.rows
+    assert (found.repeated, found.overhanging) == (0, 0)
     assert (info.width_px, info.height_px, info.mpp) == (6001, 4503, 0.25)
     assert (table.spec.size_px, table.spec.step_px, table.spec.mpp) == (256, 256, 0.5)
     assert (table.plan.tile_width0_px, table.plan.tile_height0_px) == (512, 512)
@@ -79,7 +89,8 @@ def test_trident_rows_keep_their_features(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("h5", "pt"), [(True, False), (False, True), (True, True)])
 def test_clam_folders(tmp_path: Path, h5: bool, pt: bool) -> None:
     clam(tmp_path, h5, pt)
-    bag = Asked(tile_mpp=0.5, overlap_px=0).complete(find_bags(tmp_path, "clam")["s"]())
+    bag = read(tmp_path, "clam")
+    assert StatedTiles(tile_mpp=0.5, overlap_px=0).geometry(bag).spec.step_px == 256
     assert (bag.patch_px, bag.patch0_px, bag.slide_size_px) == (256, 512.0, (6000, 4502))
     np.testing.assert_array_equal(bag.features, FEATURES)
     np.testing.assert_array_equal(bag.coords, GRID)
@@ -87,54 +98,56 @@ def test_clam_folders(tmp_path: Path, h5: bool, pt: bool) -> None:
 
 def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:
     trident(tmp_path / "s.h5", patch_size=None, overlap=None)
-    bag = find_bags(tmp_path, "trident")["s"]()
-    for asked, option in (
-        (Asked(), "--tile-px"),
-        (Asked(tile_px=256), "--tile-mpp"),
-        (Asked(tile_px=256, tile_mpp=0.5), "--overlap-px"),
+    bag = read(tmp_path)
+    for stated, option in (
+        (StatedTiles(), "--tile-px"),
+        (StatedTiles(tile_px=256), "--tile-mpp"),
+        (StatedTiles(tile_px=256, tile_mpp=0.5), "--overlap-px"),
     ):
         with pytest.raises(ConfigError, match=option):
-            asked.complete(bag)
+            stated.geometry(bag)
     trident(tmp_path / "s.h5", level0_width=None)
-    bag = Asked(tile_mpp=0.5).complete(find_bags(tmp_path, "trident")["s"]())
     with pytest.raises(ConfigError, match="--slides"):
-        tile_table(bag, None)
-    assert len(tile_table(bag, INFO)[0]) == len(GRID)
+        tiles(read(tmp_path))
+    assert len(tiles(read(tmp_path), INFO).table) == len(GRID)
 
 
 def test_what_contradicts_is_refused(tmp_path: Path) -> None:
     trident(tmp_path / "s.h5")
-    read = find_bags(tmp_path, "trident")["s"]
-    with pytest.raises(DataError, match=r"says 256 .* --tile-px says 224"):
-        Asked(tile_px=224, tile_mpp=0.5).complete(read())
+    with pytest.raises(DataError, match=r"states 256 .* --tile-px states 224"):
+        StatedTiles(tile_px=224, tile_mpp=0.5).geometry(read(tmp_path))
     finer = SlideInfo("s", "", ((6001, 4503),), (1.0,), 0.125, 0.125, "test", None, "", "", "")
-    with pytest.raises(DataError, match=r"0.25 µm/px, not 0.5"):  # the slide's scale says otherwise
-        tile_table(Asked(tile_mpp=0.5).complete(read()), finer)
+    with pytest.raises(DataError, match=r"0.25 µm/px, not 0.5"):  # the slide has another scale
+        tiles(read(tmp_path), finer)
     trident(tmp_path / "s.h5", patch_size_level0=1024)  # the wrong magnification that peers write
-    with pytest.raises(DataError, match="512 level-0 px apart, its tile size and overlap say 1024"):
-        tile_table(Asked(tile_mpp=0.5).complete(find_bags(tmp_path, "trident")["s"]()), None)
+    with pytest.raises(DataError, match="512 level-0 px apart, tile size and overlap state 1024"):
+        tiles(read(tmp_path))
     trident(tmp_path / "s.h5")
     other = SlideInfo("s", "", ((600, 450),), (1.0,), 0.25, 0.25, "test", None, "", "", "")
     with pytest.raises(DataError, match="not this slide"):
-        tile_table(Asked(tile_mpp=0.5).complete(find_bags(tmp_path, "trident")["s"]()), other)
+        tiles(read(tmp_path), other)
 
 
 def test_repeated_and_overhanging_tiles_are_counted(tmp_path: Path) -> None:
     coords = np.concatenate([GRID, GRID[:2], [[5632, 1024]]])  # the last one ends at 6144 of 6001
     features = np.concatenate([FEATURES, FEATURES[:2] + 9, FEATURES[:1]])
     trident(tmp_path / "s.h5", coords, features)
-    bag = Asked(tile_mpp=0.5).complete(find_bags(tmp_path, "trident")["s"]())
-    table, _, rows, left_out = tile_table(bag, None)
-    assert left_out == {"repeated": 2, "overhanging": 1}
-    assert len(table) == len(GRID)
-    assert set(rows.tolist()) == set(range(len(GRID)))  # the first of equal corners is kept
+    found = tiles(read(tmp_path))
+    assert (found.repeated, found.overhanging) == (2, 1)
+    assert len(found.table) == len(GRID)
+    assert set(found.rows.tolist()) == set(range(len(GRID)))  # the first of equal corners is kept
 
 
 def test_overlapping_tiles(tmp_path: Path) -> None:
     coords = np.array([(x, 1024) for x in range(0, 4096, 384)])
     trident(tmp_path / "s.h5", coords, FEATURES[: len(coords)], overlap=64)
-    bag = Asked(tile_mpp=0.5).complete(find_bags(tmp_path, "trident")["s"]())
-    assert tile_table(bag, None)[0].spec.step_px == 192
+    assert tiles(read(tmp_path)).table.spec.step_px == 192
+
+
+def test_an_overlap_as_large_as_a_tile_is_refused(tmp_path: Path) -> None:
+    trident(tmp_path / "s.h5", overlap=256)
+    with pytest.raises(DataError, match="overlap of 256 px does not fit tiles of 256 px"):
+        tiles(read(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +162,7 @@ def test_overlapping_tiles(tmp_path: Path) -> None:
 def test_files_that_make_no_sense(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = trident(tmp_path / "s.h5", **change)
     with pytest.raises(DataError, match=message) as caught:
-        find_bags(tmp_path, "trident")["s"]()
+        read(tmp_path)
     assert path.name in str(caught.value) or "patch_size" in message
 
 
@@ -160,15 +173,15 @@ def test_damaged_files_and_files_that_would_run_code(tmp_path: Path) -> None:
 
     (tmp_path / "s.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + b"x" * 50)
     with pytest.raises(DataError, match=r"s\.h5 is not a readable HDF5"):
-        find_bags(tmp_path, "trident")["s"]()
+        read(tmp_path)
     with h5py.File(tmp_path / "t.h5", "w") as file:
         file["feats"] = FEATURES
     with pytest.raises(DataError, match="it holds \\['feats'\\]"):
-        find_bags(tmp_path, "trident")["t"]()
+        read(tmp_path, slide_id="t")
     clam(tmp_path / "clam", False, True)
     torch.save(Trap(), tmp_path / "clam" / "pt_files" / "s.pt")
     with pytest.raises(DataError, match="without unpickling"):
-        find_bags(tmp_path / "clam", "clam")["s"]()
+        read(tmp_path / "clam", "clam")
     assert not (tmp_path / "ran").exists()
-    with pytest.raises(DataError, match="no trident features"):
-        find_bags(tmp_path / "none", "trident")
+    with pytest.raises(DataError, match=r"no features in .*none: expected <slide>.h5 files"):
+        read(tmp_path / "none")

@@ -1,4 +1,4 @@
-"""Slide ids."""
+"""The slides of a folder, their ids and their order."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_order_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
     assert [slide.slide_id for slide in find_slides(tmp_path)] == ["a", "b", "c"]
 
 
-def test_one_file_is_one_slide_and_nothing_is_an_error(tmp_path: Path) -> None:
+def test_a_file_is_one_slide_and_an_absent_folder_an_error(tmp_path: Path) -> None:
     (tmp_path / "one.svs").touch()
     assert [slide.slide_id for slide in find_slides(tmp_path / "one.svs")] == ["one"]
     with pytest.raises(DataError, match="no slide folder"):

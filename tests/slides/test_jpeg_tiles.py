@@ -1,4 +1,4 @@
-"""Raw JPEG tiles against OpenSlide and against tifffile's own decoding."""
+"""The reader jpeg_tiles against OpenSlide and against the pixels that tifffile decodes."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +37,7 @@ def without_tile(path: Path, number: int) -> Path:
 
 
 class TestJpegTiles(ReaderSuite):
-    """The suite of all readers, its truth decoded by tifffile."""
+    """The suite of all readers; tifffile decodes the true pixels."""
 
     @pytest.fixture(autouse=True)
     def _take(self, jpeg: Path) -> None:
@@ -58,7 +58,7 @@ class TestJpegTiles(ReaderSuite):
 
 
 class OffByOneTile(JpegTilesReader):
-    """Deliberately wrong: takes the neighbour's tile."""
+    """Wrong on purpose: reads the tile before the one that is asked for."""
 
     def _decode(self, level: int, number: int) -> RGB:
         return super()._decode(level, max(number - 1, 0))
@@ -76,7 +76,7 @@ def test_the_suite_fails_on_a_wrong_tile(jpeg: Path) -> None:
 
 
 def largest_difference(path: Path, draws: int = 60, mpp: float | None = None) -> int:
-    """Between both readers, over random regions of random levels, some beyond the edge, some exactly a tile."""
+    """Return the largest difference of both readers over random regions, also across the edge."""
     rng = np.random.default_rng(8)
     worst = 0
     with (
@@ -117,7 +117,7 @@ def test_pixels_of_openslide_on_a_real_slide(real_slide: Path) -> None:
 
 
 def test_a_level_between_whole_numbers_keeps_its_own_pixels(tmp_path: Path) -> None:
-    """OpenSlide interpolates there (ADR 0009); raw tiles are the level itself, however it is cut."""
+    """OpenSlide interpolates there (ADR 0009); this reader gives the same pixels in every region."""
     path = write(tmp_path / "odd.tiff", pyramid(smooth_image(1500, 1100), (1, 2.5)), **JPEG)
     truth = tifffile.imread(path, key=1)
     with open_slide(path) as slide:
@@ -172,7 +172,7 @@ def test_the_cache_keeps_to_its_limit() -> None:
     )  # two rows of a slide of 100,000 px, half of them tissue
 
 
-def test_memory_is_taken_again_only_when_nobody_reads_from_it() -> None:
+def test_memory_is_used_again_only_when_no_caller_uses_it() -> None:
     cache = _Cache(300)
     held = cache.put((0, 0, 0), np.full((1, 100, 3), 7, np.uint8))
     cache.give_back(cache.put((0, 0, 1), np.full((1, 100, 3), 8, np.uint8)))
@@ -190,7 +190,7 @@ def test_memory_is_taken_again_only_when_nobody_reads_from_it() -> None:
 def test_threads_share_the_cache_and_read_the_same_pixels(
     jpeg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cache of a few tiles, so that memory changes hands all the time."""
+    """The cache holds only a few tiles, so that their memory is used again all the time."""
     monkeypatch.setattr("wsi_mil.slides.readers.jpeg_tiles.CACHE_BYTES", 4 * 64 * 64 * 3)
     truth = tifffile.imread(jpeg, key=0)
     places = np.random.default_rng(1).integers(0, [384, 256], (400, 2))
@@ -229,8 +229,8 @@ def test_a_file_cut_short_is_an_error_for_the_tiles_that_it_lost(jpeg: Path, tmp
             slide.read_region(384, 256, 0, 64, 64)
 
 
-def test_tiles_that_the_pyramid_leaves_out_are_shown_as_openslide_shows_them(tmp_path: Path) -> None:
-    """Aperio scanners leave out glass; OpenSlide fills from the next level or with the background colour."""
+def test_absent_tiles_are_shown_as_openslide_shows_them(tmp_path: Path) -> None:
+    """Aperio scanners store no tiles of glass; OpenSlide shows the next level or the background there."""
     path = without_tile(tmp_path / "sparse.tiff", 8)
     with open_slide(path, reader="openslide") as slow, open_slide(path, reader="jpeg_tiles") as fast:
         for x, y in ((64, 64), (40, 50), (300, 200)):
@@ -251,5 +251,5 @@ def test_it_pickles_and_closes(jpeg: Path) -> None:
 
 
 def test_the_decoder_is_libjpeg_turbo_itself() -> None:
-    """What the speed rests on."""
+    """The decoder that makes this reader faster than OpenSlide."""
     assert "turbo" in imagecodecs.jpeg8_version()

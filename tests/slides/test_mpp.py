@@ -1,11 +1,14 @@
-"""The scale from every property that carries it."""
+"""The scale of a slide from each property that may state it."""
 
 import pytest
 
 from wsi_mil.errors import ScaleError, SlideError
 from wsi_mil.slides.mpp import find_scale
 
-OME = '<OME xmlns="x"><Image><Pixels DimensionOrder="XYZCT" PhysicalSizeX="{x}" PhysicalSizeXUnit="{unit}" PhysicalSizeY="{y}" PhysicalSizeYUnit="{unit}" SizeX="3"/></Image></OME>'
+OME = (
+    '<OME xmlns="x"><Image><Pixels DimensionOrder="XYZCT" PhysicalSizeX="{x}" PhysicalSizeXUnit="{unit}" '
+    'PhysicalSizeY="{y}" PhysicalSizeYUnit="{unit}" SizeX="3"/></Image></OME>'
+)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_objective_power_is_never_a_scale() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nan?", "-1", "0", "0,5"])
-def test_numbers_that_are_none(text: str) -> None:
+def test_texts_that_are_no_positive_number(text: str) -> None:
     with pytest.raises(ScaleError):
         find_scale({"openslide.mpp-x": text, "openslide.mpp-y": text}, "s")
 

@@ -1,4 +1,4 @@
-"""One conformance suite for all readers, and what a wrong reader looks like to it."""
+"""Each reader passes the suite; readers are chosen, found and refused by name; scaled reading."""
 
 import sys
 from pathlib import Path
@@ -143,7 +143,7 @@ def test_scaled_reading_uses_both_mpp() -> None:
     assert found.shape == (160, 112, 3)
 
 
-def test_auto_says_what_each_reader_said(tmp_path: Path) -> None:
+def test_auto_reports_the_error_of_each_reader(tmp_path: Path) -> None:
     path = tmp_path / "no.svs"
     path.write_bytes(b"not a slide")
     with pytest.raises(SlideError, match=r"'no'.*openslide.*tiffslide"):
@@ -159,7 +159,7 @@ def test_empty_and_absent_files(tmp_path: Path) -> None:
 
 
 def test_a_reader_from_outside_opens(lossless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By package.module:Name, and as a file in the folder of readers, which is listed without being imported."""
+    """By package.module:Name, and as a file in the folder of readers; listing names imports nothing."""
     code = (
         "from wsi_mil.slides.readers.tiffslide import TiffSlideReader\n"
         "class Mine(TiffSlideReader):\n    name = 'mine_of_ours'\nREADER = Mine\n"

@@ -1,4 +1,4 @@
-"""Windows show the tile in their middle, at another scale, beyond the edge as glass, and count what cannot be read."""
+"""A window shows its tile in the middle at another scale, and white beyond the edge of the slide."""
 
 import numpy as np
 import pytest

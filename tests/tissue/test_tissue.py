@@ -1,4 +1,4 @@
-"""Tissue on slides whose truth is known, cleaning by physical area, and edits that win."""
+"""Tissue against known truth, cleaning by physical area, and outlines that a user edited."""
 
 import json
 from pathlib import Path
@@ -108,7 +108,7 @@ def test_what_is_written_reads_back(tmp_path: Path, bounds: Bounds | None) -> No
     assert min(x for x, _ in first) == pytest.approx(300 - shift, abs=10)
 
 
-def test_another_spec_means_finding_again(tmp_path: Path) -> None:
+def test_other_settings_mean_that_tissue_is_found_again(tmp_path: Path) -> None:
     slide = disc_slide()
     write_tissue(tmp_path / "t.geojson", find_tissue(slide, TissueSpec()), slide.info, TissueSpec())
     assert read_tissue(tmp_path / "t.geojson", slide.info, TissueSpec(close_um=8)) is None
@@ -117,7 +117,7 @@ def test_another_spec_means_finding_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keeps_our_member", [True, False])
 @pytest.mark.parametrize("bounds", [None, Bounds(120, 80, 1400, 1000)])
-def test_an_edit_wins_whatever_the_spec(
+def test_an_edited_outline_is_taken_whatever_the_settings(
     tmp_path: Path, keeps_our_member: bool, bounds: Bounds | None
 ) -> None:
     slide, path = disc_slide(bounds=bounds), tmp_path / "t.geojson"

@@ -30,8 +30,10 @@ class Url(click.ParamType):  # type: ignore[type-arg]
 
 
 class NameFrom(click.ParamType):  # type: ignore[type-arg]
-    """One of the names that `names()` returns. It is called only when a value or the subcommand's help needs
-    it."""
+    """One of the names that `names()` returns, or `package.module:Name`.
+
+    `names` is called only when a value or the subcommand's help needs it.
+    """
 
     name = "name"
 
@@ -43,7 +45,7 @@ class NameFrom(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         known = self.names()
-        if value not in known:
+        if ":" not in value and value not in known:
             self.fail(f"{value!r} is not one of {', '.join(map(repr, known))}.", param, ctx)
         return value
 

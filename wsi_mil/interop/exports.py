@@ -1,6 +1,7 @@
-"""export: the features of a run, in the layouts of other tools."""
+"""Export: the features of a run, in the layouts of other tools."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,82 +10,121 @@ from numpy.typing import NDArray
 from wsi_mil.bags.labels import LabelTable
 from wsi_mil.config import RunConfig
 from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.slide import SlideInfo
+from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.evaluation import read_annotations, tile_overlap
-from wsi_mil.interop.layouts import ExportedSlide, export_slide, flat_name
+from wsi_mil.execution import map_slides
+from wsi_mil.interop.layouts import load_export_layout
+from wsi_mil.interop.layouts.base import ExportedSlide, flat_name
 from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger, progress
-from wsi_mil.run.context import open_run
+from wsi_mil.run.context import RunContext, open_run
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.lock import locked
 from wsi_mil.run.outcomes import OutcomeTable
 from wsi_mil.scoring import read_tile_scores
 
+LABEL_COLUMNS = ["slide_id", "bag", "case_id", "label"]
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """The export of one slide: picklable values only. label: index of its class, None if it has none."""
+
+    slide_id: str
+    config: RunConfig
+    label: int | None
+    layout: str
+    out: Path
+
 
 def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
-    """Write every slide that has features below `out`, and labels.csv (slide, bag, patient, label); return the outcomes.
+    """Write every slide that has features below `out`, labels.csv and outcomes.csv; return the outcomes.
 
-    Raises DataError if no slide has features of the run's encoder.
+    labels.csv has the columns slide_id, bag (the slide's name for tools that know no folders), case_id (the
+    patient) and label. Raises StoreError if there is no run, DataError if no slide has features of the run's
+    encoder.
     """
+    load_export_layout(layout)  # an unknown name or a missing package is an error before any work
     if not (config.run / "config.yaml").is_file():
         raise StoreError(f"no run at {config.run}: run `wsi-mil extract` first")
     with locked(config.run):
         context = open_run(config)
-    run, key = context.run, config.encoder.key
-    having = [
+    slide_ids = _with_features(context)
+    jobs = [ExportJob(name, config, _label(context.labels, name), layout, out) for name in slide_ids]
+    outcomes = map_slides(export_one, jobs, stage="export", spec=config.execution, start_here=True)
+    ledger = OutcomeTable(out / "outcomes.csv")
+    for outcome in progress(outcomes, total=len(jobs), label=f"export {layout}"):
+        ledger.put(outcome)
+    write_csv(out / "labels.csv", LABEL_COLUMNS, [_label_row(context.labels, name) for name in slide_ids])
+    ledger.save()
+    return [row for name in slide_ids if (row := ledger.get(name, "export")) is not None]
+
+
+def _with_features(context: RunContext) -> list[str]:
+    """Return the slides that have features of the run's encoder. Raises DataError if there is none."""
+    run, key = context.run, context.config.encoder.key
+    found = [
         slide_id for slide_id in context.slide_ids if run.store(slide_id).stored_features(key) is not None
     ]
-    if not having:
+    if not found:
         raise DataError(f"no slide of {run.path} has {key} features: run `wsi-mil extract` first")
-    if left := len(context.slide_ids) - len(having):
+    if missing := len(context.slide_ids) - len(found):
         logger().warning(
-            "export: %d slide%s without features left out: see outcomes.csv", left, "s" if left > 1 else ""
+            "export: %d slide%s without features left out: see outcomes.csv",
+            missing,
+            "s" if missing > 1 else "",
         )
-    outcomes = []
-    for slide_id in progress(having, total=len(having), label=f"export {layout}"):
-        started = time.perf_counter()
-        slide = _slide(run, config, slide_id, context.labels)
-        files = export_slide(slide, out, layout)
-        counts = {"tiles": int(slide.features.readable.sum()), "files": len(files)}
-        seconds = time.perf_counter() - started
-        outcomes.append(Outcome(slide_id, "export", "done", "", counts, slide.features.digest, seconds))
-    _write_labels(out / "labels.csv", having, context.labels)
-    ledger = OutcomeTable(out / "outcomes.csv")
-    for outcome in outcomes:
-        ledger.put(outcome)
-    ledger.save()
-    return outcomes
+    return found
 
 
-def _slide(run: RunFolder, config: RunConfig, slide_id: str, labels: LabelTable | None) -> ExportedSlide:
-    store = run.store(slide_id)
+def export_one(job: ExportJob) -> Outcome:
+    """Write one slide in the layout of the job; return its outcome with the numbers of tiles and files."""
+    started = time.perf_counter()
+    slide = _read_slide(job)
+    files = load_export_layout(job.layout).write(slide, job.out)
+    counts = {"tiles": int(slide.features.readable.sum()), "files": len(files)}
+    seconds = time.perf_counter() - started
+    return Outcome(job.slide_id, "export", "done", "", counts, slide.features.digest, seconds)
+
+
+def _read_slide(job: ExportJob) -> ExportedSlide:
+    run, config = RunFolder(job.config.run), job.config
+    store = run.store(job.slide_id)
     info, table, features = store.read_info(), store.read_tiles(), store.read_features(config.encoder.key)
-    row = labels.rows.get(slide_id) if labels else None
-    truth: NDArray[np.bool_] | None = None
     columns: dict[str, NDArray[np.float32]] = {}
-    if config.annotations is not None and row is not None and row.label is not None:
-        path = config.annotations.find(slide_id) if row.label > 0 else None
-        if row.label == 0:
-            truth = np.zeros(len(table), bool)
-        elif path is not None:
-            lesions = read_annotations(path, slide_id, info, config.annotations.bounds)
-            truth = tile_overlap(table, lesions) >= config.evaluation.patch_overlap
     for name in config.models:
-        path = run.tile_scores(name, slide_id)
+        path = run.tile_scores(name, job.slide_id)
         if path.exists():
             scores = read_tile_scores(path)
             if scores.tiles_digest == table.digest():
-                columns |= {
-                    f"score_{name}": scores.tile_scores,
-                    f"scaled_{name}": scores.tile_scores01(),
-                }
-    return ExportedSlide(info, table, features, row.label if row else None, truth, columns)
+                columns[f"score_{name}"] = scores.tile_scores
+                columns[f"scaled_{name}"] = scores.tile_scores01()
+    return ExportedSlide(info, table, features, job.label, _truth(job, info, table), columns)
 
 
-def _write_labels(path: Path, slide_ids: list[str], labels: LabelTable | None) -> None:
-    rows = []
-    for slide_id in slide_ids:
-        row = labels.rows.get(slide_id) if labels else None
-        label = labels.class_names[row.label] if labels and row and row.label is not None else ""
-        rows.append((slide_id, flat_name(slide_id), row.patient if row else slide_id, label))
-    write_csv(path, ["slide_id", "bag", "case_id", "label"], rows)
+def _truth(job: ExportJob, info: SlideInfo, table: TileTable) -> NDArray[np.bool_] | None:
+    """Return which tiles lie in a lesion, (N,); None for a slide without a label or without annotations."""
+    annotations = job.config.annotations
+    if annotations is None or job.label is None:
+        return None
+    if job.label == 0:
+        return np.zeros(len(table), bool)
+    path = annotations.find(job.slide_id)
+    if path is None:
+        return None
+    lesions = read_annotations(path, job.slide_id, info, annotations.bounds)
+    return tile_overlap(table, lesions) >= job.config.evaluation.patch_overlap
+
+
+def _label(labels: LabelTable | None, slide_id: str) -> int | None:
+    row = labels.rows.get(slide_id) if labels else None
+    return row.label if row else None
+
+
+def _label_row(labels: LabelTable | None, slide_id: str) -> tuple[str, str, str, str]:
+    """Return the slide's row of labels.csv; the label is the name of its class, empty if it has none."""
+    row = labels.rows.get(slide_id) if labels else None
+    label = labels.class_names[row.label] if labels and row and row.label is not None else ""
+    return slide_id, flat_name(slide_id), row.patient if row else slide_id, label

@@ -1,7 +1,6 @@
-"""import: other tools' features become the stores of a run, as if they had been tiled and extracted here."""
+"""Import: features that another tool made become the stores of a run, as if they had been made here."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,12 +9,15 @@ import numpy as np
 from wsi_mil.bags.labels import LabelTable, read_labels
 from wsi_mil.config import RunConfig, SlidesConfig, save_config, write_provenance
 from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, DataError
-from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.execution import map_slides
 from wsi_mil.features import FeatureOrigin
-from wsi_mil.interop.foreign import Asked, ForeignBag, find_bags, tile_table
+from wsi_mil.interop.foreign import ForeignBag, StatedTiles, tile_table
+from wsi_mil.interop.layouts import load_import_layout
+from wsi_mil.interop.layouts.base import ImportLayout, SlideFiles, find_files
 from wsi_mil.io.files import digest_json
 from wsi_mil.io.json import write_json
 from wsi_mil.io.remote import Location
@@ -25,10 +27,16 @@ from wsi_mil.run.lock import locked
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import find_slides, open_slide
 
+ENCODER_PREFIX = "imported:"
+
 
 @dataclass(frozen=True)
 class ImportSource:
-    """Where foreign features lie and what goes with them."""
+    """Where the features are, and what the user states about them.
+
+    layout: a name of `wsi_mil.interop.layouts`. slides: the slides, to compare size and scale with. encoder:
+    its name, for files that do not state it, or that are to have another one.
+    """
 
     folder: Path
     layout: str
@@ -36,37 +44,58 @@ class ImportSource:
     annotations: Path | None = None
     slides: Location | None = None
     encoder: str | None = None
-    asked: Asked = field(default_factory=Asked)
+    stated: StatedTiles = field(default_factory=StatedTiles)
+
+
+@dataclass(frozen=True)
+class ImportJob:
+    """The import of one slide: picklable values only.
+
+    slide: its file, None if the slide is not available. mpp: overrides the scale that the slide states.
+    tiles, encoder: those of the first slide, which all others must share.
+    """
+
+    slide_id: str
+    run: Path
+    layout: str
+    files: SlideFiles
+    stated: StatedTiles
+    tiles: TileSpec
+    encoder: str
+    encoder_is_stated: bool
+    slide: Location | None
+    mpp: float | tuple[float, float] | None
 
 
 def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
-    """Write a store per slide and the run's config.yaml; `wsi-mil run RUN` goes on from there.
+    """Write a store per slide and the run's config.yaml, so that `wsi-mil run RUN` can train on them.
 
-    Slides whose file is damaged or contradicts itself are `failed` outcomes; a missing attribute, which would hold for all
-    of them, is one error. Features equal to those
-    imported before are no work.
+    A slide whose files are damaged or contradict themselves is a `failed` outcome. What is missing in the
+    files of the first slide is missing in all: it raises ConfigError, with the option that states it.
+    Features equal to those imported before count as no work.
     """
     if (run_folder / "config.yaml").exists() and not (run_folder / "import.json").exists():
         raise ConfigError(f"{run_folder} is a run with slides of its own: import into another folder")
-    found = find_bags(source.folder, source.layout)
-    files = {file.slide_id: file.path for file in find_slides(source.slides)} if source.slides else {}
-    if files and not set(files) & set(found):
-        raise DataError(
-            f"no slide below {source.slides} has the id of a feature file; the files say {next(iter(found))!r}, the slides "
-            f"{next(iter(files))!r}"
-        )
+    layout = load_import_layout(source.layout)
+    found = find_files(layout, source.folder)
+    slides = _slide_files(source, next(iter(found)), set(found))
     labels = read_labels(source.labels) if source.labels else None
-    first = source.asked.complete(next(iter(found.values()))())
-    encoder = source.encoder or first.encoder
-    if encoder is None:
-        raise ConfigError(f"{first.source} does not say which encoder made it: give --encoder NAME")
-    spec = EncoderSpec(name=f"imported:{encoder}")
-    config = RunConfig(
-        run=run_folder,
-        slides=SlidesConfig(folder=source.slides, labels=source.labels, annotations=source.annotations),
-        tiles=_tile_spec(first),
-        encoder=spec,
-    )
+    config, encoder = _configuration(run_folder, source, layout, next(iter(found.values())))
+    jobs = [
+        ImportJob(
+            slide_id=slide_id,
+            run=run_folder,
+            layout=source.layout,
+            files=files,
+            stated=source.stated,
+            tiles=config.tiles,
+            encoder=encoder,
+            encoder_is_stated=source.encoder is not None,
+            slide=slides.get(slide_id),
+            mpp=_mpp(labels, slide_id),
+        )
+        for slide_id, files in found.items()
+    ]
     run = RunFolder(run_folder)
     with locked(run_folder):
         write_provenance(run_folder, config)
@@ -75,74 +104,100 @@ def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
             run_folder / "import.json", {"kind": "import", "layout": source.layout, "encoder": encoder}
         )
         run.ledger.keep_only(set(found))
-        jobs = [
-            ImportJob(slide_id, run, read, files.get(slide_id), labels, source, config)
-            for slide_id, read in found.items()
-        ]
-        outcomes = map_slides(import_one, jobs, stage="import", spec=ExecutionSpec(workers=1))
+        outcomes = map_slides(import_one, jobs, stage="import", spec=config.execution, start_here=True)
         worked = record_outcomes(run, "import", outcomes, len(jobs))
     return RunSummary({"import": worked}, run.ledger.problems())
 
 
-def _tile_spec(bag: ForeignBag) -> TileSpec:
-    size_px, overlap_px = int(bag.patch_px or 0), int(bag.overlap_px or 0)
-    stride_px = size_px - overlap_px
-    return TileSpec(
-        mpp=float(bag.tile_mpp or 0), size_px=size_px, stride_px=stride_px, min_tissue_fraction=0.0
+def _slide_files(source: ImportSource, example: str, slide_ids: set[str]) -> dict[str, Location]:
+    """Return the slides by id. Raises DataError if slides were given and none belongs to the features."""
+    slides = {file.slide_id: file.path for file in find_slides(source.slides)} if source.slides else {}
+    if slides and not set(slides) & slide_ids:
+        raise DataError(
+            f"no slide below {source.slides} has the id of a feature file: the first feature file has "
+            f"{example!r}, the first slide {next(iter(slides))!r}"
+        )
+    return slides
+
+
+def _mpp(labels: LabelTable | None, slide_id: str) -> float | tuple[float, float] | None:
+    return labels.mpp_of(slide_id) if labels else None
+
+
+def _configuration(
+    run_folder: Path, source: ImportSource, layout: ImportLayout, first: SlideFiles
+) -> tuple[RunConfig, str]:
+    """Return the run's configuration and the encoder's name, by the first slide and what the user states."""
+    bag = layout.read(first)
+    geometry = source.stated.geometry(bag)
+    encoder = source.encoder or bag.encoder
+    if encoder is None:
+        raise ConfigError(f"{bag.source} does not state which encoder made it: give --encoder NAME")
+    config = RunConfig(
+        run=run_folder,
+        slides=SlidesConfig(folder=source.slides, labels=source.labels, annotations=source.annotations),
+        tiles=geometry.spec,
+        encoder=EncoderSpec(name=f"{ENCODER_PREFIX}{encoder}"),
     )
-
-
-@dataclass(frozen=True)
-class ImportJob:
-    """One slide's import, done in this process. `read` returns its features and coordinates."""
-
-    slide_id: str
-    run: RunFolder
-    read: Callable[[], ForeignBag]
-    slide: Location | None
-    labels: LabelTable | None
-    source: ImportSource
-    config: RunConfig
+    return config, encoder
 
 
 def import_one(job: ImportJob) -> Outcome:
-    """Write the store of one slide. Raises DataError if its file contradicts the first file or the slide."""
-    slide_id, source, config, labels = job.slide_id, job.source, job.config, job.labels
+    """Write the store of one slide; return its outcome.
+
+    Raises DataError if the slide's files contradict those of the first slide, or the slide itself.
+    """
     started = time.perf_counter()
-    bag = source.asked.complete(job.read())
-    if (spec := _tile_spec(bag)) != config.tiles:
-        raise DataError(
-            f"{bag.source}: its tiles are {_told(spec)}, those of the first file {_told(config.tiles)}"
-        )
-    if bag.encoder not in (None, config.encoder.name.partition(":")[2]) and source.encoder is None:
-        raise DataError(
-            f"{bag.source} was made by {bag.encoder}, the first file by {config.encoder.name[9:]}"
-        )
-    info = None
-    if job.slide is not None:
-        with open_slide(
-            job.slide, slide_id=slide_id, mpp=labels.mpp_of(slide_id) if labels else None
-        ) as opened:
-            info = opened.info
-    table, info, rows, left_out = tile_table(bag, info)
-    features = bag.features[rows]
+    bag = load_import_layout(job.layout).read(job.files)
+    geometry = job.stated.geometry(bag)
+    _check_against_first(job, bag, geometry.spec)
+    imported = tile_table(bag, geometry, _info(job))
+    table, features = imported.table, bag.features[imported.rows]
     readable = np.asarray(np.isfinite(features).all(1), np.bool_)
-    encoder_digest = digest_json(["imported", source.layout, config.encoder.name, features.shape[1]])
-    store = job.run.store(slide_id)
-    made_from = digest_json(["imported", table.digest(), info.mpp_source])
+    encoder = EncoderSpec(name=f"{ENCODER_PREFIX}{job.encoder}")
+    encoder_digest = digest_json(["imported", job.layout, encoder.name, features.shape[1]])
+    store = RunFolder(job.run).store(job.slide_id)
+    made_from = digest_json(["imported", table.digest(), imported.info.mpp_source])
     if store.made_from() != made_from:
-        store.write_tiles(table, info, made_from)
-    before = store.stored_features(config.encoder.key)
-    origin = FeatureOrigin({"name": config.encoder.name}, encoder_digest)
-    with store.write_features(config.encoder.key, features.shape[1], origin) as writer:
+        store.write_tiles(table, imported.info, made_from)
+    before = store.stored_features(encoder.key)
+    origin = FeatureOrigin({"name": encoder.name}, encoder_digest)
+    with store.write_features(encoder.key, features.shape[1], origin) as writer:
         writer.append(features, readable)
-    after = store.stored_features(config.encoder.key)
-    digest = after.digest if after else ""
-    reused = before is not None and before.digest == digest
-    counts = {"tiles": len(table), "unreadable": int((~readable).sum()), **left_out}
-    seconds = time.perf_counter() - started
-    return Outcome(slide_id, "import", "done", "", counts, digest, seconds, reused)
+    after = store.stored_features(encoder.key)
+    return Outcome(
+        slide_id=job.slide_id,
+        stage="import",
+        status="done",
+        counts={
+            "tiles": len(table),
+            "unreadable": int((~readable).sum()),
+            "repeated": imported.repeated,
+            "overhanging": imported.overhanging,
+        },
+        digest=after.digest if after else "",
+        seconds=time.perf_counter() - started,
+        reused=before is not None and after is not None and before.digest == after.digest,
+    )
 
 
-def _told(spec: TileSpec) -> str:
+def _info(job: ImportJob) -> SlideInfo | None:
+    """Return size and scale of the slide, None if it is not available."""
+    if job.slide is None:
+        return None
+    with open_slide(job.slide, slide_id=job.slide_id, mpp=job.mpp) as slide:
+        return slide.info
+
+
+def _check_against_first(job: ImportJob, bag: ForeignBag, tiles: TileSpec) -> None:
+    if tiles != job.tiles:
+        raise DataError(
+            f"{bag.source}: its tiles are {_described(tiles)}, those of the first file "
+            f"{_described(job.tiles)}"
+        )
+    if bag.encoder not in (None, job.encoder) and not job.encoder_is_stated:
+        raise DataError(f"{bag.source} was made by {bag.encoder}, the first file by {job.encoder}")
+
+
+def _described(spec: TileSpec) -> str:
     return f"{spec.size_px} px at {spec.mpp:g} µm/px, every {spec.step_px} px"

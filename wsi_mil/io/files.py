@@ -31,7 +31,8 @@ def write_aside(path: Path) -> Iterator[Path]:
         yield aside
         _flush(aside)
         if path.is_dir() and not path.is_symlink():
-            # A folder cannot be replaced in one step: the old one goes first, so a kill leaves none, never a half.
+            # A folder cannot be replaced in one step. The old one is removed first: a kill in between leaves
+            # no folder, never an incomplete one.
             shutil.rmtree(path)
         os.replace(aside, path)
     except BaseException:
@@ -62,12 +63,15 @@ def sweep_temporaries(folder: Path) -> int:
 
 
 def _host() -> str:
-    """This host's name without dots, which part the fields of a temporary name."""
+    """Return this host's name without dots: dots separate the fields of a temporary name."""
     return socket.gethostname().replace(".", "-") or "localhost"
 
 
 def _owner_is_gone(path: Path) -> bool:
-    """A process of this host that has ended; of another host, whose processes cannot be seen, one silent for a day."""
+    """Return whether the process that wrote `path` has ended.
+
+    Processes of other hosts cannot be seen: their files count as left over after a day without a change.
+    """
     fields = path.name.removesuffix(TEMPORARY).split(".")
     host, pid = fields[-2], fields[-1]
     if not pid.isdigit() or int(pid) == os.getpid():
@@ -84,8 +88,11 @@ def _owner_is_gone(path: Path) -> bool:
 
 
 def fingerprint(path: Location) -> str:
-    """Return a digest of a large file from its size and 64 pieces of 4 KiB spread over it, first and last included: milliseconds,
-    and another slide under the same name is seen. Of a folder: names and sizes. Of a URL: what its server says of the version."""
+    """Return a digest that changes when a large file is replaced, without reading all of it (milliseconds).
+
+    A file: its size and 64 pieces of 4 KiB spread over it, the first and the last included. A folder: names and
+    sizes of its files. A URL: what its server states about the version.
+    """
     if isinstance(path, str):
         return digest_json(remote_version(path))
     if path.is_dir():

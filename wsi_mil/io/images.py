@@ -34,7 +34,10 @@ def write_jpeg(path: Path, rgb: RGB, quality: int) -> None:
 
 
 def decode_image(data: bytes, source: str = "picture") -> RGB:
-    """Return an encoded picture (JPEG, PNG, ...) as RGB (height, width, 3) uint8. Raises DataError that names `source`."""
+    """Return an encoded picture (JPEG, PNG, ...) as RGB (height, width, 3) uint8.
+
+    Raises DataError, with `source`, for data that is no picture or not complete.
+    """
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if found is None:
         raise DataError(
@@ -44,7 +47,7 @@ def decode_image(data: bytes, source: str = "picture") -> RGB:
 
 
 def read_image(path: Path) -> RGB:
-    """Return a picture file as RGB (height, width, 3) uint8. Raises DataError if it is missing or cannot be decoded."""
+    """Return a picture file as RGB (height, width, 3) uint8. Raises DataError if it cannot be read."""
     try:
         return decode_image(path.read_bytes(), str(path))
     except OSError as error:

@@ -55,12 +55,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the value of a JSON file. Raises OSError for a missing file, ValueError for one that is not JSON."""
+    """Return the value of a JSON file. Raises OSError if it is missing, ValueError if it is not JSON."""
     return parse_json(path.read_text(encoding="utf-8"))
 
 
 def without_nan(value: Any) -> Any:
-    """Return `value` with None in place of every NaN and infinity, and lists in place of tuples, at any depth.
+    """Return `value` with None in place of every NaN and infinity, and lists in place of tuples, at any
+    depth.
 
     >>> without_nan({"auc": float("nan"), "range": (0.0, float("inf"))})
     {'auc': None, 'range': [0.0, None]}

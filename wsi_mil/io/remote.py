@@ -1,5 +1,7 @@
-"""Files behind URLs (s3://, gs://, memory://, ...), by fsspec. Credentials and options are fsspec's own: its environment variables and
-configuration files."""
+"""Files behind URLs (s3://, gs://, memory://, ...), by fsspec.
+
+Credentials and options are those of fsspec: its environment variables and configuration files.
+"""
 
 import posixpath
 import re
@@ -11,7 +13,21 @@ from wsi_mil.errors import ConfigError, DataError, WsiMilError
 Location = Path | str
 """A local path, or a URL as it was written."""
 URL_PATTERN = r"^[a-z][a-z0-9+.-]*://.+"
-EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+"""The package that fsspec needs for a protocol."""
+VERSION_KEYS = (
+    "size",
+    "ETag",
+    "etag",
+    "md5Hash",
+    "crc32c",
+    "mtime",
+    "LastModified",
+    "updated",
+    "last_modified",
+    "created",
+)
+"""What servers state about the version of a file; each server states some of them."""
 
 
 def is_url(location: object) -> bool:
@@ -34,27 +50,34 @@ def as_location(text: str) -> Location:
     return text if is_url(text) else Path(text)
 
 
-def filesystem(url: str) -> Any:
-    """Return fsspec's file system of `url`. Raises ConfigError, with what to install, if there is none."""
-    import fsspec
+def open_url(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system of `url`, and the path in it.
+
+    Raises ConfigError for a protocol that fsspec does not know, or, with the package to install, cannot open.
+    """
+    from fsspec.core import url_to_fs
 
     protocol = url.partition("://")[0]
     try:
-        return fsspec.filesystem(protocol)
+        files, path = url_to_fs(url)
     except ImportError as error:
-        package = EXTRAS.get(protocol, f"fsspec's package for {protocol}")
+        package = PACKAGES.get(protocol, f"fsspec's package for {protocol}")
         raise ConfigError(
             f"{url}: reading {protocol}:// needs another package: pip install {package}"
         ) from error
     except ValueError as error:
         raise ConfigError(f"{url}: fsspec knows no protocol {protocol!r}") from error
+    return files, str(path).rstrip("/")
 
 
 def find_urls(folder: str) -> list[str]:
-    """Return the URLs of all files below `folder`, or of the one file that it is, sorted. Raises DataError if there is nothing."""
-    files = filesystem(folder)
+    """Return the URLs of all files below `folder`, or of the one file that it is, sorted.
+
+    Raises DataError if there is nothing.
+    """
+    files, path = open_url(folder)
     try:
-        names = sorted(files.find(files._strip_protocol(folder)))
+        names = sorted(files.find(path))
     except WsiMilError:
         raise
     except Exception as error:
@@ -70,28 +93,19 @@ def below(url: str, folder: str) -> str:
     >>> below("memory://bucket/a/b.svs", "memory://bucket/")
     'a/b.svs'
     """
-    files = filesystem(folder)
-    path, base = (files._strip_protocol(text).rstrip("/") for text in (url, folder))
-    return posixpath.basename(path) if path == base else str(path).removeprefix(base).lstrip("/")
+    (_, path), (_, base) = open_url(url), open_url(folder)
+    return posixpath.basename(path) if path == base else path.removeprefix(base).lstrip("/")
 
 
 def remote_version(url: str) -> dict[str, str]:
-    """Return what tells whether a remote file is still the same one: its size, and its ETag, checksum or time where the server says."""
-    files = filesystem(url)
+    """Return what tells whether a remote file has changed: its size, and its ETag, checksum or time if
+    stated.
+
+    Raises DataError for a file that cannot be reached.
+    """
+    files, path = open_url(url)
     try:
-        info = files.info(files._strip_protocol(url))
+        info = files.info(path)
     except Exception as error:
         raise DataError(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
-    marks = (
-        "size",
-        "ETag",
-        "etag",
-        "md5Hash",
-        "crc32c",
-        "mtime",
-        "LastModified",
-        "updated",
-        "last_modified",
-        "created",
-    )
-    return {name: str(info[name]) for name in marks if info.get(name) is not None}
+    return {name: str(info[name]) for name in VERSION_KEYS if info.get(name) is not None}

@@ -65,8 +65,9 @@ class Row(Mapping[str, str]):
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object] | Sequence[object]]) -> str:
     """Return a CSV with a header; lines end with a line feed.
 
-    A row is a mapping from column to value, or the values in the order of the columns. None and a column that a
-    mapping lacks become an empty cell; a key that is no column, or a wrong number of values, raises ValueError.
+    A row is a mapping from column to value, or the values in the order of the columns. None and a column that
+    a mapping lacks become an empty cell; a key that is no column, or a wrong number of values, raises
+    ValueError.
 
     >>> csv_text(["slide", "auc"], [{"slide": "a", "auc": 0.5}, ("b", None)])
     'slide,auc\\na,0.5\\nb,\\n'
@@ -92,7 +93,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object] | Seque
 def write_csv(
     path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object] | Sequence[object]]
 ) -> None:
-    """Write the rows (see `csv_text`) as UTF-8, whole or not at all. A file with this content is not rewritten."""
+    """Write rows (see `csv_text`) as UTF-8, whole or not at all. A file that is equal is not rewritten."""
     text = csv_text(columns, rows)
     if not path.is_file() or path.read_bytes() != text.encode():
         write_text(path, text)
@@ -140,8 +141,8 @@ def text_table(
 ) -> str:
     """Return rows of equal length as aligned columns, `gap` spaces apart, without spaces at line ends.
 
-    `align` has `<` (left) or `>` (right) per column, `least` the smallest width; the last one of each holds for all
-    columns after it.
+    `align` has `<` (left) or `>` (right) per column, `least` the smallest width; the last one of each holds
+    for all columns after it.
 
     >>> print(text_table([["slide", "tiles"], ["a", "12"]], align="<>"))
     slide  tiles

@@ -123,7 +123,8 @@ class SlideReader(ABC):
         ):
             raise SlideError(
                 f"slide {self.info.slide_id!r}: reader {self.info.reader!r} gave {pixels.shape} "
-                f"{pixels.dtype} at {place}, expected ({height_px}, {width_px}, 3) uint8: report it to the author of the reader"
+                f"{pixels.dtype} at {place}, expected ({height_px}, {width_px}, 3) uint8: report it to the "
+                "author of the reader"
             )
         return pixels if pixels.shape[2] == 3 else on_background(pixels, (GLASS, GLASS, GLASS))
 

@@ -1,6 +1,7 @@
 """What all readers of slide files do: open by path, take scale and bounds from properties, pickle by path."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from wsi_mil.contracts.slide import Bounds, SlideInfo
@@ -71,14 +72,14 @@ def _reopen(kind: type[FileReader], path: str, slide_id: str, mpp: MppOverride) 
     return kind(path, slide_id=slide_id, mpp=mpp)
 
 
-def find_bounds(properties: dict[str, Any]) -> Bounds | None:
+def find_bounds(properties: Mapping[str, object]) -> Bounds | None:
     """Return the four `openslide.bounds-*`; None unless all four are there as whole numbers.
 
     QuPath decides in the same way (rules Q34 and Q35 in docs/qupath).
     """
     try:
         x0, y0, width, height = (
-            int(properties[f"openslide.bounds-{k}"]) for k in ("x", "y", "width", "height")
+            int(str(properties[f"openslide.bounds-{k}"])) for k in ("x", "y", "width", "height")
         )
     except (KeyError, ValueError):
         return None

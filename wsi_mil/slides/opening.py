@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 from wsi_mil.errors import ConfigError, ScaleError, SlideError
-from wsi_mil.io.remote import Location, filesystem, is_url
+from wsi_mil.io.remote import Location, is_url, open_url
 from wsi_mil.logs import logger
 from wsi_mil.registry import FolderRegistry
 from wsi_mil.slides.base import SlideReader
@@ -30,7 +30,7 @@ def open_slide(
                 f"{path}: slides.reader={reader} reads local files; behind URLs only tiffslide does: "
                 "leave the key out"
             )
-        filesystem(path)  # raises an error that names the package which is missing for this kind of URL
+        open_url(path)  # raises an error that names the package which is missing for this kind of URL
         return _open("tiffslide", path, PurePosixPath(path).stem if slide_id is None else slide_id, mpp)
     path = Path(path)
     slide_id = slide_id if slide_id is not None else path.stem
@@ -57,7 +57,7 @@ def open_slide(
 
 
 def check_reader(name: str) -> None:
-    """Raise ConfigError unless `name` is a reader of ours, of an installed package, or `package.module:Name`."""
+    """Raise ConfigError unless `name` is ours, that of an installed package, or `package.module:Name`."""
     if name in REMOVED:
         raise ConfigError(
             f"slides.reader={name!r} was removed (it saved a tenth of the reading time): use "

@@ -74,7 +74,7 @@ def read_scaled(reader: SlideReader, mpp: float, strip_px: int = 1024) -> RGB:
 
 
 def resample(pixels: RGB, width_px: int, height_px: int) -> RGB:
-    """Return `pixels` (H, W, 3) at another size: area averaging to shrink, linear interpolation to enlarge."""
+    """Return `pixels` (H, W, 3) at another size: area averaging to shrink, linear to enlarge."""
     if pixels.shape[:2] == (height_px, width_px):
         return pixels
     shrinks = pixels.shape[0] >= height_px and pixels.shape[1] >= width_px

@@ -5,9 +5,16 @@ from pathlib import Path
 import click
 
 from wsi_mil.cli.output import finish
+from wsi_mil.cli.parameters import NameFrom
 
 POSITION = 150
 SUMMARY = "features that TRIDENT or CLAM made, into a run"
+
+
+def _names() -> list[str]:
+    from wsi_mil.interop.layouts import import_layout_names
+
+    return import_layout_names()
 
 
 @click.command(
@@ -17,9 +24,7 @@ SUMMARY = "features that TRIDENT or CLAM made, into a run"
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("features", type=click.Path(path_type=Path))
-@click.option(
-    "--layout", required=True, type=click.Choice(["trident", "clam"]), help="The tool that made the features."
-)
+@click.option("--layout", required=True, type=NameFrom(_names), help="The tool that made the features.")
 @click.option("--labels", type=click.Path(path_type=Path), help="CSV with the columns slide,label.")
 @click.option(
     "--annotations", type=click.Path(path_type=Path), help="Folder of lesion outlines, for evaluation."
@@ -60,11 +65,11 @@ def command(
     What the files do not state must be given; nothing is guessed. An option that contradicts the files or the
     slides is refused.
     """
-    from wsi_mil.interop.foreign import Asked
+    from wsi_mil.interop.foreign import StatedTiles
     from wsi_mil.interop.imports import ImportSource, import_features
 
-    asked = Asked(tile_px, tile_level0_px, tile_mpp, overlap_px)
-    source = ImportSource(features, layout, labels, annotations, slides, encoder, asked)
+    stated = StatedTiles(tile_px, tile_level0_px, tile_mpp, overlap_px)
+    source = ImportSource(features, layout, labels, annotations, slides, encoder, stated)
     summary = import_features(run, source)
     code = finish(summary, run)
     click.echo(f"imported into {run}: next, wsi-mil run {run}" + ("" if labels else " slides.labels=PATH"))

@@ -15,7 +15,7 @@ SUMMARY = "list encoders, aggregators, readers, or what a run holds"
 @click.argument("what")
 @click.argument("pattern", default="*")
 def command(what: str, pattern: str) -> None:
-    """List encoders, aggregators or readers whose name matches PATTERN; or what the run folder WHAT holds."""
+    """List encoders, aggregators, readers or layouts whose name matches PATTERN; or what the run folder WHAT holds."""
     from fnmatch import fnmatch
 
     from wsi_mil.errors import ConfigError
@@ -37,6 +37,10 @@ def command(what: str, pattern: str) -> None:
         from wsi_mil.slides.opening import READERS
 
         names = [name for name in READERS if fnmatch(name, pattern)]
+    elif what == "layouts":
+        from wsi_mil.interop.layouts import LAYOUTS
+
+        names = [name for name in LAYOUTS if fnmatch(name, pattern)]
     elif Path(what).is_dir():
         from wsi_mil.run.folder import RunFolder
 
@@ -46,6 +50,6 @@ def command(what: str, pattern: str) -> None:
             for stage in sorted({row.stage for row in run.ledger.rows()})
         ]
     else:
-        raise ConfigError(f"{what!r}: expected encoders, aggregators, readers, or a run folder")
+        raise ConfigError(f"{what!r}: expected encoders, aggregators, readers, layouts, or a run folder")
     if names:
         click.echo("\n".join(names))

@@ -1,0 +1,84 @@
+"""CLAM: features in h5_files/ or pt_files/, coordinates and what belongs to them in patches/."""
+
+from pathlib import Path
+
+import numpy as np
+
+from wsi_mil.errors import DataError
+from wsi_mil.interop.foreign import ForeignBag
+from wsi_mil.interop.layouts._hdf5 import bag_of, feature_matrix, read_coords, read_h5_bag, write_h5
+from wsi_mil.interop.layouts.base import (
+    ExportedSlide,
+    ExportLayout,
+    ImportLayout,
+    SlideFiles,
+    slide_id_of,
+    tile_attributes,
+)
+from wsi_mil.io.files import write_aside
+
+
+class Clam(ImportLayout, ExportLayout):
+    """patches/ is in the folder of features or beside it. Of a slide with both, h5 is read, not pt."""
+
+    packages = ("h5py",)
+    expected = "h5_files/ or pt_files/ (and patches/ for pt)"
+
+    def find(self, folder: Path) -> list[SlideFiles]:
+        patches = next((p for p in (folder / "patches", folder.parent / "patches") if p.is_dir()), None)
+        found: dict[str, SlideFiles] = {}
+        for path in (folder / "pt_files").rglob("*.pt"):
+            slide_id = slide_id_of(path, folder / "pt_files")
+            if patches is not None and (patches / f"{slide_id}.h5").exists():
+                found[slide_id] = SlideFiles(slide_id, path, patches / f"{slide_id}.h5")
+        for path in (folder / "h5_files").rglob("*.h5"):
+            slide_id = slide_id_of(path, folder / "h5_files")
+            beside = patches / f"{slide_id}.h5" if patches is not None else None
+            found[slide_id] = SlideFiles(slide_id, path, beside if beside and beside.exists() else None)
+        return list(found.values())
+
+    def read(self, files: SlideFiles) -> ForeignBag:
+        return _read_pt(files) if files.features.suffix == ".pt" else read_h5_bag(files)
+
+    def write(self, slide: ExportedSlide, folder: Path) -> list[Path]:
+        import torch
+
+        features, coords = slide.readable_rows()
+        slide_id = slide.info.slide_id
+        attributes = tile_attributes(slide) | {
+            # CLAM counts patch_size in pixels of patch_level; level 0 is the one level that every slide has
+            "patch_level": 0,
+            "patch_size": round(slide.table.plan.tile_width0_px),
+            "downsample": np.array([1.0, 1.0]),
+            "level_dim": np.array([slide.info.width_px, slide.info.height_px]),
+        }
+        del attributes["overlap"]
+        pt_path = folder / "pt_files" / f"{slide_id}.pt"
+        with write_aside(pt_path) as aside:
+            torch.save(torch.from_numpy(features), aside)
+        return [
+            write_h5(folder / "patches" / f"{slide_id}.h5", None, coords, attributes, {}),
+            write_h5(folder / "h5_files" / f"{slide_id}.h5", features, coords, {}, {}),
+            pt_path,
+        ]
+
+
+def _read_pt(files: SlideFiles) -> ForeignBag:
+    import torch
+
+    path = files.features
+    if files.coordinates is None:
+        raise DataError(f"{path} holds no coordinates: expected patches/{files.slide_id}.h5")
+    try:  # tensors only: nothing in the file is run (ADR 2)
+        features = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DataError(
+            f"{path} is not a tensor that torch reads without unpickling ({type(error).__name__})"
+        ) from error
+    if not isinstance(features, torch.Tensor):
+        raise DataError(f"{path} holds a {type(features).__name__}, expected one (N, D) tensor")
+    coords, attributes = read_coords(files.coordinates)
+    return bag_of(files, feature_matrix(features.float().numpy()), coords, attributes)
+
+
+LAYOUT = Clam()

@@ -1,0 +1,22 @@
+"""AnnData in one Zarr folder per slide, `<slide>.zarr`."""
+
+from pathlib import Path
+
+from wsi_mil.interop.layouts._anndata import PACKAGES, to_anndata
+from wsi_mil.interop.layouts.base import ExportedSlide, ExportLayout
+from wsi_mil.io.files import write_aside
+
+
+class Zarr(ExportLayout):
+    """Written by anndata; see `to_anndata` for what it holds."""
+
+    packages = PACKAGES
+
+    def write(self, slide: ExportedSlide, folder: Path) -> list[Path]:
+        path = folder / f"{slide.info.slide_id}.zarr"
+        with write_aside(path) as aside:
+            to_anndata(slide).write_zarr(aside)
+        return [path]
+
+
+LAYOUT = Zarr()
