@@ -203,7 +203,8 @@ def test_kfold_scores_every_slide_by_a_model_that_did_not_see_it(shuffled: Path)
 
 
 def test_shuffled_labels_teach_nothing(shuffled: Path) -> None:
-    """Nothing leaks: labels that have nothing to do with the slides cannot be predicted on held-out slides."""
+    """Nothing leaks: labels that have nothing to do with the slides cannot be predicted on held-out
+    slides."""
     metrics = read_json(shuffled / "evaluation" / "mi_net" / "metrics.json")
     assert metrics["slide"]["auc"] < 0.85
 

@@ -1,5 +1,5 @@
-"""wsi-mil refine: from a finished run to pixel-level heatmaps, up to date or told; new slides get them
-through predict."""
+"""wsi-mil refine: pixel-level heatmaps of a finished run; a warning where they are out of date; maps of new
+slides."""
 
 import gzip
 import json

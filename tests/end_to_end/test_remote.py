@@ -1,5 +1,5 @@
-"""Slides behind URLs, and runs copied to an object store and back: fsspec's in-memory store stands in for
-S3."""
+"""Slides behind URLs, and runs copied to an object store and back: fsspec's in-memory store
+is used in place of S3."""
 
 import shutil
 from collections.abc import Iterator
