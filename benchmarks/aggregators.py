@@ -1,6 +1,8 @@
-"""Speed and memory of training: ratios to a peer, to the machine's own limits and to the plain way, all in one run.
+"""Speed and memory of training: ratios to a peer, to the machine's own limits and to the plain way, all in
+one run.
 
-Needs the extra `bench` (torchmil). Prints the tables of docs/benchmarks.md; takes a few minutes on a quiet machine.
+Needs the extra `bench` (torchmil). Prints the tables of docs/benchmarks.md; takes a few minutes on a quiet
+machine.
 
     python benchmarks/aggregators.py [--threads 1] [--rounds 5] [--only packed two_pass million reading]
 """

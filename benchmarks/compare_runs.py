@@ -3,8 +3,9 @@
 
     python benchmarks/compare_runs.py runs/before runs/after
 
-Prints how many files are equal per folder and every file that differs or exists once only. For JSON files it names the
-keys that differ. Files that hold times (`outcomes.csv`, TensorBoard events) are left out. Exit code 1 if a file differs.
+Prints how many files are equal per folder and every file that differs or exists once only. For JSON files it
+names the keys that differ. Files that hold times (`outcomes.csv`, TensorBoard events) are left out. Exit code
+1 if a file differs.
 """
 
 from __future__ import annotations

@@ -1,13 +1,16 @@
-"""Slides to features against the machine's own limits: what reading, the encoder and both together reach, in one run.
+"""Slides to features against the machine's own limits: what reading, the encoder and both together reach, in
+one run.
 
-The limit of extraction is the slower of two: decoding the raw JPEG tiles below the asked tiles with libjpeg-turbo, on every core, and
-the encoder's forward pass over batches that lie ready in memory, same device and precision. Rounds take turns, medians are printed.
+The limit of extraction is the slower of two: decoding the raw JPEG tiles below the asked tiles with
+libjpeg-turbo, on every core, and the encoder's forward pass over batches that lie ready in memory, same
+device and precision. Rounds take turns, medians are printed.
 
-    python benchmarks/extraction.py [--quick] [--json FILE] [--side 16384] [--backends torch openvino] [--precisions fp32]
-                                    [--peer tiatoolbox=PYTHON] [--peer lazyslide=PYTHON]
+python benchmarks/extraction.py [--quick] [--json FILE] [--side 16384] [--backends torch openvino]
+[--precisions fp32] [--peer tiatoolbox=PYTHON] [--peer lazyslide=PYTHON]
 
-`--peer` runs another tool with the same weights on the first tiles of the same slide, by the Python of the environment that it is
-installed in (benchmarks/peer.py); ours is measured before and after each, so that both meet the same noise.
+`--peer` runs another tool with the same weights on the first tiles of the same slide, by the Python of the
+environment that it is installed in (benchmarks/peer.py); ours is measured before and after each, so that both
+meet the same noise.
 """
 
 import argparse

@@ -2,8 +2,9 @@
 
     python benchmarks/froc.py [--slides 129] [--detections 1000]
 
-Slides of 100,000 x 200,000 px at 0.243 µm/px, 49 of 129 with one to eight lesions (star-shaped, 200 vertices, 0.05 to 5 mm
-in radius, seed 0), random detections, half of them drawn near lesions. One process. Memory is the growth of its peak.
+Slides of 100,000 x 200,000 px at 0.243 µm/px, 49 of 129 with one to eight lesions (star-shaped, 200 vertices,
+0.05 to 5 mm in radius, seed 0), random detections, half of them drawn near lesions. One process. Memory is
+the growth of its peak.
 """
 
 import argparse

@@ -2,8 +2,9 @@
 
     python benchmarks/geojson.py [--tiles 1000000]
 
-Tiles of 256 px with random probabilities (seed 0), streamed by the code of the heatmap stage. Memory is the growth of the
-process's peak over what the scores themselves take. The file is then read back with GDAL, which counts the features.
+Tiles of 256 px with random probabilities (seed 0), streamed by the code of the heatmap stage. Memory is the
+growth of the process's peak over what the scores themselves take. The file is then read back with GDAL, which
+counts the features.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-"""Features of one slide by another tool, as its documentation has them made; run by benchmarks/extraction.py, in that tool's own
-environment (`--peer tiatoolbox=/path/to/its/python`). Needs nothing of wsi_mil.
+"""Features of one slide by another tool, as its documentation has them made; run by benchmarks/extraction.py,
+in that tool's own environment (`--peer tiatoolbox=/path/to/its/python`). Needs nothing of wsi_mil.
 
 The first call is not timed (imports, first allocations). Weights, slide and tiles are those of the caller.
 """

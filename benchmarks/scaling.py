@@ -1,7 +1,8 @@
-"""Ten thousand slides through the real scheduler path, their work a stub: what Dask and the account of outcomes cost by themselves.
+"""Ten thousand slides through the real scheduler path, their work a stub: what Dask and the account of
+outcomes cost by themselves.
 
-A scheduler and two workers run as processes of their own. Prints overhead per slide, memory of the scheduler, size of outcomes.csv
-and how long it takes to write.
+A scheduler and two workers run as processes of their own. Prints overhead per slide, memory of the scheduler,
+size of outcomes.csv and how long it takes to write.
 
     python benchmarks/scaling.py [--slides 10000] [--workers 2] [--json FILE]
 """

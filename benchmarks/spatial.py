@@ -1,8 +1,10 @@
-"""What a training step of the attention methods costs, over a plain step of the same backbone: ratios of one run.
+"""What a training step of the attention methods costs, over a plain step of the same backbone: ratios of one
+run.
 
     python benchmarks/spatial.py [--steps 20] [--side 64] [--batch 32]
 
-Random images, half of them with the class that is explained; steps of all methods take turns, medians are printed.
+Random images, half of them with the class that is explained; steps of all methods take turns, medians are
+printed.
 """
 
 import argparse

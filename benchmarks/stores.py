@@ -2,7 +2,8 @@
 
     python benchmarks/stores.py [--rows 20000] [--dim 1024] [--rounds 5]
 
-Warm page cache, one thread, float16, seed 0. "mapped" is what training reads with, "Zarr" what any other tool does.
+Warm page cache, one thread, float16, seed 0. "mapped" is what training reads with, "Zarr" what any other tool
+does.
 """
 
 import argparse

@@ -2,8 +2,9 @@
 
     python benchmarks/tissue.py [--sides 40960 102400] [--mpps 0.5 0.25] [--rounds 5]
 
-The slides are JPEG pyramids of which only the coarse level holds pixels (a tenth of a gigapixel need not be painted for it): tissue with
-ragged edges and holes on 55 % of the slide, scanner noise, seed 0. Each size runs in a process of its own; memory is its peak's growth.
+The slides are JPEG pyramids of which only the coarse level holds pixels (a tenth of a gigapixel need not be
+painted for it): tissue with ragged edges and holes on 55 % of the slide, scanner noise, seed 0. Each size
+runs in a process of its own; memory is its peak's growth.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 """Measure which fraction of small faults the tests notice: `make mutation`.
 
 mutmut changes one detail of the code at a time (a mutant: `<` for `<=`, `None` for a value) and runs the
-tests that reach it. A mutant that fails a test is killed. This script draws the same number of mutants from each
-folder that [tool.mutmut] of pyproject.toml lists, with a fixed seed, and prints the kill rate of each folder
-and the change of every mutant that survived. docs/testing.md holds the last figures and how to read them.
+tests that reach it. A mutant that fails a test is killed. This script draws the same number of mutants from
+each folder that [tool.mutmut] of pyproject.toml lists, with a fixed seed, and prints the kill rate of each
+folder and the change of every mutant that survived. docs/testing.md holds the last figures.
 
     python tests/mutation.py                      # 100 mutants of each folder
     python tests/mutation.py --per-folder 20 --work /tmp/mutation
@@ -64,10 +64,10 @@ def settings_in(work: Path) -> dict[str, list[str]]:
     """The settings of mutmut; a checkout from before they existed gets ours, for the folders that it has."""
     if "[tool.mutmut]" not in (work / "pyproject.toml").read_text():
         ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
-        present = {
-            key: [name for name in value if Path(name.rstrip("*")).exists()] for key, value in ours.items()
-        }
-        lines = [f"{key} = {json.dumps(value)}" for key, value in present.items()]
+        for value in ours.values():
+            if isinstance(value, list):
+                value[:] = [name for name in value if Path(name.rstrip("*")).exists()]
+        lines = [f"{key} = {json.dumps(value)}" for key, value in ours.items()]
         with (work / "pyproject.toml").open("a") as stream:
             stream.write("\n".join(["", "[tool.mutmut]", *lines, ""]))
     settings: dict[str, list[str]] = tomllib.loads((work / "pyproject.toml").read_text())["tool"]["mutmut"]

@@ -87,7 +87,7 @@ def test_imports_run_one_way() -> None:
 
 
 def imported_modules(path: Path, modules: set[str]) -> set[str]:
-    """Modules of `modules` that a file imports, also inside functions; imports for type checkers do not count."""
+    """Modules of `modules` that a file imports, also in functions; not those for type checkers alone."""
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:
@@ -177,7 +177,14 @@ def test_importing_loads_nothing_heavy() -> None:
 
 
 def test_help_of_the_whole_loads_no_torch() -> None:
-    code = "import sys\nfrom wsi_mil.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    code = """
+import sys
+from wsi_mil.cli.main import main
+try:
+    main(["--help"])
+except SystemExit:
+    print("torch" in sys.modules)
+"""
     assert run_python(code).stdout.rstrip().endswith("False")
 
 

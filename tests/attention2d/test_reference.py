@@ -174,8 +174,9 @@ def gain_of(reference: Reference, bag: int) -> None:
     assert found.targets.argmax(1).tolist() == reference.stored[f"{block}per_label/labels"].tolist()
     terms = each.losses(found, labels)
     reference.close(terms["classification"], f"{block}per_label/loss_cl")
-    # The published code forgets the image's features when it looks at the first masked image: a second label's map is made of that
-    # image's features and the image's own weights. Ours are the image's features for all; here the published mix-up is repeated.
+    # The published code loses the image's features after the first masked image: the map of a second label
+    # is made of the masked image's features and the image's own weights. Ours uses the image's features;
+    # this test repeats the mistake of the published code.
     masks, left = [found.masks[:1]], [found.masked_logits[:1]]
     for number, label in enumerate(reference.stored[f"{block}per_label/labels"].tolist()[1:], 1):
         weights = channel_weights(network.head()(values)[:, label], values)

@@ -100,7 +100,7 @@ def test_counterfactual_maps(generator: torch.Generator) -> None:
 
 
 def test_cal_in_three_dimensions(generator: torch.Generator) -> None:
-    """The form of the seed: maps of a ViT's tokens in a cube. Effect = logits of the maps less those of all ones, in evaluation."""
+    """Maps of a ViT's tokens in a cube. In evaluation the effect is the logits less those of all ones."""
     model = cal(generator, dimensions=3).eval()
     cube = torch.randn(2, 5, 4, 4, 4, dtype=torch.float64, generator=generator)
     found = model(cube)
@@ -167,7 +167,7 @@ def test_prediction_averages_crops_and_mirrors(generator: torch.Generator) -> No
 
 
 def test_gradients_of_gain_by_finite_differences(generator: torch.Generator) -> None:
-    """Second order: the whole loss is a function of the image, weights of the map included. First order: with those weights fixed."""
+    """Second order: the map's weights depend on the image, too. First order: the weights are constants."""
     features, head = network()
     images = torch.randn(1, 3, 8, 8, dtype=torch.float64, generator=generator, requires_grad=True)
     labels = torch.tensor([[1.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
@@ -244,7 +244,7 @@ def test_only_the_mask_parts_the_two_passes(generator: torch.Generator) -> None:
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_mixed_precision_keeps_maps_and_losses(precision: torch.dtype, generator: torch.Generator) -> None:
-    """As in float32 to the digits of the passes, gradients included; scores far below what float16 can hold keep their map, too."""
+    """Values and gradients are those of float32; scores far below what float16 can hold keep their map."""
     features, head = network(double=False)
     images = torch.randn(3, 3, 32, 32, generator=generator)
     labels = F.one_hot(torch.tensor([1, 0, 3]), 4)
@@ -338,7 +338,7 @@ def test_loss_attention_follows_the_paper(generator: torch.Generator) -> None:
 
 
 def test_attention_is_held_to_its_average_more_and_more(generator: torch.Generator) -> None:
-    """Two epochs of one image, by the formula: average with factor 0.6, bias corrected; weight 400 exp(-5 (1 - t)^2), 0 at first."""
+    """Two epochs of one image, by the formula: average with factor 0.6, weight 400 exp(-5 (1 - t)^2)."""
     head = LossAttentionPool2d(6, 3, images=2, positions=4).double()
     one, other = (torch.randn(1, 6, 2, 2, dtype=torch.float64, generator=generator) for _ in range(2))
     number, label = torch.tensor([1]), torch.tensor([0])

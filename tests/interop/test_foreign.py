@@ -1,4 +1,4 @@
-"""Feature files of other tools, written here as TRIDENT and CLAM write them: what is read, missing, refused."""
+"""Files as TRIDENT and CLAM write them: what is read, what is missing, what is refused."""
 
 from pathlib import Path
 from typing import Any

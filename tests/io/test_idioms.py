@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("wsi_mil",)
 ALLOWED = {
-    "wsi_mil/training/checkpoint.py": "the values of an interrupted training may be infinite, which JSON forbids",
+    "wsi_mil/training/checkpoint.py": "an unfinished training has infinite values, which JSON forbids",
     "wsi_mil/testing/qupath.py": "a strict parser: it refuses NaN and repeated keys as QuPath does",
 }
 MODULES = {"csv": "io.tables", "json": "io.json", "PIL": "io.images"}

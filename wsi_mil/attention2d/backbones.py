@@ -1,4 +1,4 @@
-"""Networks that end in feature maps: a small one of our own, any of timm's, and a vision transformer over volumes."""
+"""Networks that end in feature maps: a small one, any network of timm, a vision transformer for volumes."""
 
 import math
 
@@ -17,8 +17,10 @@ class Backbone(nn.Module):
 
 
 class SmallBackbone(Backbone):
-    """Four convolutions, maps of a quarter of the side: what a processor trains in a minute or two. A position sees 26 pixels of a side, no
-    more: what lies beside a tumour is not taken for it.
+    """Four convolutions; the maps have a quarter of the image's side. It trains on a CPU in one or two
+    minutes.
+
+    A position sees 26 x 26 pixels, so the maps are not drawn to what lies beside a tumour.
 
     >>> SmallBackbone()(torch.zeros(2, 3, 64, 48)).shape
     torch.Size([2, 64, 16, 12])
@@ -45,7 +47,10 @@ class SmallBackbone(Backbone):
 
 
 class TimmBackbone(Backbone):
-    """Feature maps of a timm network: of `stage` (an index, the last by default). Of a vision transformer its patch tokens, in their places."""
+    """Feature maps of a timm network at `stage`, an index (default: the last).
+
+    The maps of a vision transformer are its patch tokens, each at its position in the image.
+    """
 
     def __init__(self, name: str, stage: int = -1, *, pretrained: bool = False) -> None:
         import timm
@@ -64,16 +69,17 @@ class TimmBackbone(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         found: Tensor = self.network(images)[-1]
-        channels_last = (
-            found.shape[1] != self.channels and found.shape[-1] == self.channels
-        )  # Swin and its kin
+        # Swin and similar networks give (B, h, w, C)
+        channels_last = found.shape[1] != self.channels and found.shape[-1] == self.channels
         return found.permute(0, 3, 1, 2) if channels_last else found
 
 
 class VolumeTransformer(Backbone):
-    """Volumes (B, C, D, H, W) to maps (B, `channels`, d, h, w) by the blocks of a timm vision transformer over cubes of `patch` voxels.
+    """Volumes (B, C, D, H, W) to maps (B, `channels`, d, h, w): cubes of `patch` voxels through a timm ViT's
+    blocks.
 
-    The blocks may be pretrained on images; what embeds the cubes and says where they lie is new.
+    `size`: side of the volumes in voxels. The blocks may be pretrained on images; the embedding of the cubes
+    and their position encoding are new. Raises ConfigError if `patch` does not divide `size`.
     """
 
     def __init__(
@@ -100,7 +106,7 @@ class VolumeTransformer(Backbone):
 
 
 def build_backbone(name: str, *, pretrained: bool = False) -> Backbone:
-    """Return the backbone `small` or `timm:NAME[@STAGE]`. Raises ConfigError for a name that does not exist."""
+    """Return the backbone `small` or `timm:NAME[@STAGE]`. Raises ConfigError for an unknown name."""
     if name == "small":
         return SmallBackbone()
     family, colon, rest = name.partition(":")

@@ -1,6 +1,8 @@
-"""Bilinear attention pooling: for every attention map the features where it looks, in two or three dimensions.
+"""Bilinear attention pooling: for every attention map the features where it looks, in two or three
+dimensions.
 
-Hu et al., See better before looking closer, 2019 (WS-DAN); Rao et al., Counterfactual attention learning, ICCV 2021.
+Hu et al., See better before looking closer, 2019 (WS-DAN); Rao et al., Counterfactual attention learning,
+ICCV 2021.
 """
 
 from typing import Literal
@@ -17,9 +19,12 @@ RESIZE = {2: "bilinear", 3: "trilinear"}
 def bilinear_attention_pooling(
     features: Tensor, attention: Tensor, pool: Literal["mean", "max"] = "mean"
 ) -> Tensor:
-    """Return (B, M C): for every map of `attention` (B, M, ...) the `features` (B, C, ...) times it, pooled over positions.
+    """Return (B, M C): the `features` (B, C, ...) weighted by each map of `attention` (B, M, ...), then
+    pooled.
 
-    Signed square root, then length 1 over all M C. Maps of another size are resized, corners aligned. Two or three spatial dimensions.
+    Pooling is over positions, by mean or maximum; then follow the signed square root and scaling to length 1
+    over all M C values. Maps of another size than the features are resized with aligned corners. The dots are
+    two or three spatial dimensions.
 
     >>> found = bilinear_attention_pooling(torch.ones(1, 2, 4, 4), torch.ones(1, 3, 4, 4))
     >>> found.shape, round(float(found.norm()), 4)
@@ -38,7 +43,7 @@ def bilinear_attention_pooling(
 
 
 class AttentionMaps(nn.Module):
-    """(B, C, ...) features to (B, M, ...) maps of at least 0: a convolution of one position, normalised over the batch, ReLU."""
+    """Features (B, C, ...) to maps (B, M, ...), at least 0: a 1 x 1 convolution, batch norm and ReLU."""
 
     def __init__(self, channels: int, maps: int, dimensions: Literal[2, 3] = 2) -> None:
         super().__init__()

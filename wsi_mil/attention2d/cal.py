@@ -1,7 +1,9 @@
-"""Counterfactual attention learning: attention is worth what it adds to the answer that other attention would have given.
+"""CAL, counterfactual attention learning: attention is rewarded for what it adds to the logits.
 
-Rao et al., Counterfactual attention learning for fine-grained visual categorization and re-identification, ICCV 2021; defaults of its
-published code. In three dimensions: features (B, C, D, H, W), no crops.
+What it adds is the difference to the logits under counterfactual attention, which does not depend on the
+image. Rao et al., Counterfactual attention learning for fine-grained visual categorization and
+re-identification, ICCV 2021; defaults of its published code. In three dimensions features are (B, C, D, H,
+W), and there are no crops.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from wsi_mil.errors import ConfigError
 
 Counterfactual = Literal["random", "uniform", "reversed", "shuffled"]
 SCALE = 100.0
-"""Of the pooled features, which have length 1, before the classifier."""
+"""Factor of the pooled features, which have length 1, before the classifier."""
 CENTRE_RATE = 0.05
 CROP_THETA, CROP_PAD, DROP_THETA = (0.4, 0.6), 0.1, (0.2, 0.5)
 TEST_CROPS = ((0.3, 0.1), (0.2, 0.1), (0.1, 0.05))
@@ -25,7 +27,11 @@ TEST_CROPS = ((0.3, 0.1), (0.2, 0.1), (0.1, 0.05))
 
 @dataclass(frozen=True)
 class CALOutput:
-    """logits, effect (B, K); features (B, M C); attention (B, M, ...); maps (B, K, ...) at the size of the input, at least 0."""
+    """Outputs for B images, K classes and M attention maps.
+
+    logits, effect (B, K): effect is what attention adds to the logits. features (B, M C): pooled. attention
+    (B, M, ...). maps (B, K, ...): per class, at the size of the input, at least 0.
+    """
 
     logits: Tensor
     effect: Tensor
@@ -35,7 +41,8 @@ class CALOutput:
 
 
 class CAL(nn.Module):
-    """`backbone`: images to feature maps (B, channels, ...). What is random takes its numbers from `generator`.
+    """`backbone`: images to feature maps (B, channels, ...). What is random takes its numbers from
+    `generator`.
 
     >>> model = CAL(nn.Conv2d(3, 6, 3), 6, 2, maps=4)
     >>> output = model(torch.rand(2, 3, 16, 16))
@@ -68,7 +75,7 @@ class CAL(nn.Module):
         self.register_buffer("centres", torch.zeros(classes, maps * channels))
 
     def forward(self, images: Tensor, fake: Tensor | None = None) -> CALOutput:
-        """Return logits, and the effect of attention on them. `fake`: the counterfactual maps, drawn if they are not given."""
+        """Return logits and the effect of attention. `fake`: counterfactual maps, drawn if not given."""
         values = self.backbone(images)
         attention = self.attentions(values)
         features = bilinear_attention_pooling(values, attention)
@@ -80,7 +87,10 @@ class CAL(nn.Module):
         )
 
     def fake_attention(self, attention: Tensor) -> Tensor:
-        """Return counterfactual maps; outside training all ones, as the published code does (plain average pooling)."""
+        """Return counterfactual maps of the same shape as `attention`.
+
+        Outside of training they are all ones (plain average pooling), as in the published code.
+        """
         if not self.training:
             return torch.ones_like(attention)
         if self.counterfactual == "random":
@@ -95,9 +105,11 @@ class CAL(nn.Module):
     def losses(
         self, output: CALOutput, labels: Tensor, augmented: Sequence[CALOutput] = ()
     ) -> dict[str, Tensor]:
-        """Return the terms of the loss; `augmented`: the outputs of crops and drops of the same images, in their order.
+        """Return the terms of the loss; `augmented`: the outputs of crops and drops of the same images, in
+        their order.
 
-        raw: CE / 3; effect: CE over images, crops and drops together; augmented: 2/3 CE of crops and drops; centre.
+        raw: CE / 3; effect: CE over images, crops and drops together; augmented: 2/3 CE of crops and drops;
+        centre.
         """
         effects = torch.cat([output.effect, *(other.effect for other in augmented)])
         terms = {
@@ -111,7 +123,10 @@ class CAL(nn.Module):
         return terms
 
     def centre_loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the squared distance to the centres of the classes, summed, over the batch; then, in training, move the centres."""
+        """Return the squared distance of features to the centres of their classes, mean over the batch.
+
+        In training the centres are then moved towards the features.
+        """
         centres = F.normalize(self.centres[labels], dim=1)
         loss = (features - centres).square().sum() / len(features)
         if self.training:
@@ -121,11 +136,11 @@ class CAL(nn.Module):
         return loss
 
     def pick_probabilities(self, attention: Tensor) -> Tensor:
-        """Return (B, M): how likely each map is chosen for cropping or dropping."""
+        """Return (B, M): the probability that a map is chosen for cropping or dropping."""
         return F.normalize((attention.detach().flatten(2).sum(-1) + 1e-6).sqrt(), p=1, dim=1)
 
     def augment(self, images: Tensor, attention: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the images cropped to where one map looks, and without what another one looks at; both maps drawn for each image."""
+        """Return the images cropped to one map, and with another map blanked; both are drawn per image."""
         picks = torch.multinomial(
             self.pick_probabilities(attention).cpu(), 2, replacement=True, generator=self.generator
         )
@@ -143,7 +158,11 @@ class CAL(nn.Module):
     def predict(
         self, images: Tensor, crops: Sequence[tuple[float, float]] = TEST_CROPS, flip: bool = True
     ) -> Tensor:
-        """Return (B, K) logits, averaged over the images, crops to the mean map (theta, padding), and all of it mirrored."""
+        """Return (B, K) logits, averaged over the image, its `crops` to the mean map, and the mirror images
+        of all.
+
+        crops: pairs of threshold (theta, of the map's maximum) and padding (of the image's side).
+        """
         found = []
         for view in (images, images.flip(-1)) if flip else (images,):
             output = self(view)
@@ -153,7 +172,7 @@ class CAL(nn.Module):
         return torch.stack(found).mean(0)
 
     def _class_maps(self, features: Tensor, attention: Tensor, size: torch.Size) -> Tensor:
-        """What each map adds to a class, at the places where it looks: (B, K, ...), at least 0."""
+        """Return (B, K, ...), at least 0: the attention maps, weighted by what each one adds to a class."""
         batch, maps = attention.shape[:2]
         weights = self.fc.weight.view(len(self.fc.weight), maps, -1)
         added = torch.einsum("kmc,bmc->bkm", weights, features.view(batch, maps, -1)).relu()
@@ -162,8 +181,11 @@ class CAL(nn.Module):
 
 
 def crop(images: Tensor, attention: Tensor, theta: Sequence[float], pad: float) -> Tensor:
-    """Return each image (B, C, H, W) cut to the box where its map (B, 1, h, w) reaches `theta` of its maximum, `pad` of the image's
-    side wider all round, and enlarged again."""
+    """Return each image (B, C, H, W) cropped to where its map (B, 1, h, w) is high, and enlarged again.
+
+    The crop is the box around the positions that reach `theta` of the map's maximum, wider on every side by
+    `pad` of the image's side.
+    """
     height, width = images.shape[2:]
     resized = F.interpolate(attention, (height, width), mode="bilinear", align_corners=True)
     found = []

@@ -1,4 +1,4 @@
-"""Grad-CAM: where the last feature maps speak for a class. The baseline for everything here, and the map that GAIN trains.
+"""Grad-CAM: where the last feature maps speak for a class. A baseline, and the map that GAIN trains.
 
 Selvaraju et al., Grad-CAM, ICCV 2017.
 """
@@ -9,12 +9,13 @@ from torch.nn import functional as F
 
 
 def channel_weights(score: Tensor, features: Tensor, second_order: bool = False) -> Tensor:
-    """Return (B, C): the gradient of `score` in `features` (B, C, h, w), averaged over positions, in float32 or better.
+    """Return (B, C): the gradient of `score` with respect to `features` (B, C, h, w), mean over positions.
 
-    A constant for later gradients, unless `second_order`.
+    At least float32. A constant for later gradients, unless `second_order`.
     """
     positions = features.shape[2] * features.shape[3]
-    # pooling divides the gradient by the number of positions, which can be too little for float16: multiplied before, divided after
+    # Pooling divides the gradient by the number of positions, and the result can be too small for float16:
+    # so the score is multiplied first, and the weights are divided afterwards.
     total = widened(score).sum() * positions
     (gradient,) = torch.autograd.grad(total, features, retain_graph=True, create_graph=second_order)
     weights = widened(gradient).mean((2, 3)) / positions
@@ -22,8 +23,8 @@ def channel_weights(score: Tensor, features: Tensor, second_order: bool = False)
 
 
 def weighted_map(features: Tensor, weights: Tensor) -> Tensor:
-    """Return ReLU of the channels (B, C, h, w) times their weights (B, C), summed: (B, 1, h, w), in float32 or better."""
-    with torch.autocast(features.device.type, enabled=False):  # or the product would be of few digits again
+    """Return (B, 1, h, w): ReLU of the sum of channels (B, C, h, w) times weights (B, C)."""
+    with torch.autocast(features.device.type, enabled=False):  # otherwise the product loses digits
         return torch.relu(torch.einsum("bchw,bc->bhw", widened(features), widened(weights)))[:, None]
 
 
@@ -33,9 +34,10 @@ def widened(values: Tensor) -> Tensor:
 
 
 def grad_cam(features: nn.Module, classifier: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """Return (B, H, W): the map of class `classes[b]` for every image (B, 3, H, W), at the images' size, not scaled.
+    """Return (B, H, W): the map of class `classes[b]` for every image (B, 3, H, W), not scaled.
 
-    `features`: images to maps; `classifier`: maps to logits. Nothing is trained and no gradient is left behind.
+    `features`: images to maps; `classifier`: maps to logits. Nothing is trained, and parameters keep their
+    gradients.
 
     >>> head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     >>> grad_cam(nn.Conv2d(3, 4, 3), head, torch.rand(2, 3, 16, 16), torch.tensor([0, 1])).shape

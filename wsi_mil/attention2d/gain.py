@@ -1,7 +1,9 @@
-"""GAIN: attention maps that are trained. An image without what its map covers must not look like its class any more.
+"""GAIN: trained attention maps. What an image looks like without the area under its map must not be its
+class.
 
-Li et al., Tell me where to look: guided attention inference network, CVPR 2018; forms and constants of its public code where the paper
-does not say them (papers' facts: sigma 0.5, omega 10, scaling per image, softmax score of the masked image).
+Li et al., Tell me where to look: guided attention inference network, CVPR 2018. Where the paper does not give
+a form or a constant, it is that of the public code. From the paper: sigma 0.5, omega 10, scaling per image,
+softmax score of the masked image.
 """
 
 from collections.abc import Iterator
@@ -22,8 +24,12 @@ SCALING_GUARD = 2.220446049250313e-16
 
 @dataclass(frozen=True)
 class GAINOutput:
-    """features (B, C, h, w) and logits (B, K) of the images; for N explained pairs of an image and its classes: `rows` (N,) which image, maps (N, 1, H, W) from 0 to 1 at the
-    images' size, masks alike, masked_logits (N, K), targets (N, K) which classes the map explains."""
+    """Outputs for B images and N explained pairs of an image and its classes.
+
+    features (B, C, h, w), logits (B, K): of the images. rows (N,): the image of each pair. targets (N, K):
+    the classes that its map explains. maps (N, 1, H, W): from 0 to 1, at the images' size; masks: the same
+    after the sigmoid. masked_logits (N, K): of the images without what the masks cover.
+    """
 
     features: Tensor
     logits: Tensor
@@ -37,18 +43,20 @@ class GAINOutput:
 class GAIN(nn.Module):
     """`features`: images to maps (B, C, h, w); `classifier`: maps to logits (B, K). Both passes share them.
 
-    `second_order`: the channel weights of the map get gradients, too; the published code takes them as constants.
-    `per_class`: a map for each true class of an image, instead of one for all of them together.
+    `second_order`: the channel weights of the map get gradients, too; the published code takes them as
+    constants. `per_class`: a map for each true class of an image, instead of one for all of them together.
     Under autocast the two passes run in its precision, maps and losses in float32.
 
-    >>> features, head = nn.Conv2d(3, 4, 3), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    >>> features = nn.Conv2d(3, 4, 3)
+    >>> head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     >>> model, targets = GAIN(features, head), torch.tensor([[0, 1], [1, 0]])
     >>> output = model(torch.rand(2, 3, 16, 16), targets)
     >>> output.maps.shape, sorted(model.losses(output, targets))
     (torch.Size([2, 1, 16, 16]), ['classification', 'mining'])
 
-    Train the classifier alone first, until its maps show something and its batch norms, which rest from here on, know the data; go on
-    in small steps. A map that is 0 everywhere covers nothing: then mining speaks against the class itself, with no way out.
+    Train the classifier alone first, until its maps show something and its batch norms know the data: GAIN
+    does not update batch norms. Then continue with a small learning rate. A map that is 0 everywhere covers
+    nothing; the mining loss then only lowers the score of the class itself.
     """
 
     def __init__(
@@ -69,7 +77,10 @@ class GAIN(nn.Module):
         self.form, self.second_order, self.per_class = form, second_order, per_class
 
     def forward(self, images: Tensor, targets: Tensor | None = None) -> GAINOutput:
-        """Return logits, maps and what is left of the classes without them. `targets` (B, K) 0/1: default the likeliest class."""
+        """Return logits, maps, and the logits of the masked images.
+
+        `targets` (B, K), 0 or 1: the classes to explain; default: the class with the highest logit.
+        """
         with torch.enable_grad(), norms_at_rest(self):
             values = self.features(images)
             if not values.requires_grad:
@@ -86,7 +97,10 @@ class GAIN(nn.Module):
         return GAINOutput(values, logits, rows, explained, maps, masks, masked_logits)
 
     def _weights(self, logits: Tensor, values: Tensor, rows: Tensor, explained: Tensor) -> Tensor:
-        """Channel weights (N, C) of every pair. The first pairs of all images share one backward pass, so do the second ones, ..."""
+        """Return the channel weights (N, C) of every pair.
+
+        The first pairs of all images share one backward pass, the second pairs the next one, and so on.
+        """
         first = torch.searchsorted(rows, rows)
         turn = torch.arange(len(rows), device=rows.device) - first
         found, order = [], []
@@ -102,10 +116,12 @@ class GAIN(nn.Module):
     def losses(
         self, output: GAINOutput, labels: Tensor, masks: Tensor | None = None, has_mask: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return the terms of the loss for `labels` (B, K) 0/1, or (B,) class numbers in the single-label form.
+        """Return the terms of the loss; `labels`: (B, K) 0 or 1, or (B,) class numbers in the single-label
+        form.
 
-        classification; mining: the score of the true classes without what the map covers, times alpha; external, where `has_mask` (B,)
-        is true: squared difference of map and mask (B, 1, H, W), times 10 (GAIN_ext).
+        classification: cross-entropy. mining: the score of the true classes in the masked images, times
+        alpha. external (GAIN_ext): 10 times the squared difference of map and mask (B, 1, H, W), over the
+        images where `has_mask` (B,) is true. Raises DataError if masks and maps differ in size.
         """
         logits = widened(output.logits)
         if self.form == "multi_label":
@@ -125,7 +141,8 @@ class GAIN(nn.Module):
             wanted = chosen[output.rows]
             if masks.shape[2:] != output.maps.shape[2:]:
                 raise DataError(
-                    f"external masks of {tuple(masks.shape[2:])} px, maps of {tuple(output.maps.shape[2:])}: give them one size"
+                    f"external masks have {tuple(masks.shape[2:])} px, maps {tuple(output.maps.shape[2:])}: "
+                    "give masks of the images' size"
                 )
             if bool(wanted.any()):
                 difference = output.maps[wanted] - masks[output.rows][wanted].to(output.maps.dtype)
@@ -134,7 +151,7 @@ class GAIN(nn.Module):
 
 
 def scaled_map(small: Tensor, size: torch.Size) -> Tensor:
-    """Return maps (N, 1, h, w) at `size`, each scaled to run from 0 to 1; one that is 0 everywhere stays so."""
+    """Return maps (N, 1, h, w) at `size`, each scaled to [0, 1]; a map that is 0 everywhere stays 0."""
     whole = F.interpolate(small, size, mode="bilinear", align_corners=True)
     flat = whole.flatten(1)
     low, high = flat.amin(1).view(-1, 1, 1, 1), flat.amax(1).view(-1, 1, 1, 1)
@@ -143,8 +160,11 @@ def scaled_map(small: Tensor, size: torch.Size) -> Tensor:
 
 @contextmanager
 def norms_at_rest(network: nn.Module) -> Iterator[None]:
-    """Batch norms use what they have learned, and learn nothing: masked images are no images of the data, and if statistics told the two
-    passes apart, the network would learn that instead of what the mask covers."""
+    """Put batch norms into evaluation mode.
+
+    They must not learn from masked images, which are no images of the data. And if their statistics differed
+    between the two passes, the network could learn this difference instead of what the mask covers.
+    """
     moving = [
         module
         for module in network.modules()
@@ -160,7 +180,7 @@ def norms_at_rest(network: nn.Module) -> Iterator[None]:
 
 
 def _pairs(targets: Tensor, per_class: bool) -> tuple[Tensor, Tensor]:
-    """Rows (N,) and targets (N, K) of what is explained: each image, or each of its classes."""
+    """Return rows (N,) and targets (N, K) of what is explained: each image, or each of its classes."""
     if not per_class:
         return torch.arange(len(targets), device=targets.device), targets
     rows, classes = torch.nonzero(targets, as_tuple=True)

@@ -1,6 +1,8 @@
-"""Loss-attention instead of global pooling: the positions of a feature map are instances, weighed by the classifier itself.
+"""Loss-attention as a pooling layer: positions of a feature map are instances, weighted by the classifier
+itself.
 
-Shi et al., Loss-based attention for deep multiple instance learning, AAAI 2020; weights and schedule of its published image code.
+Shi et al., Loss-based attention for deep multiple instance learning, AAAI 2020; weights and schedule of its
+published image code.
 """
 
 import math
@@ -17,8 +19,11 @@ RAMP_EPOCHS, KEPT = 80, 0.6
 
 @dataclass(frozen=True)
 class PooledMaps:
-    """logits (B, K); attention (B, h w), sums to 1; position_logits (B, h w, K); maps (B, K, h, w), or at the asked size: each position's
-    share of a class."""
+    """Outputs for B images, K classes and h w positions.
+
+    logits (B, K). attention (B, h w): sums to 1. position_logits (B, h w, K). maps (B, K, h, w), or at the
+    requested size: how much of a class's score each position contributes.
+    """
 
     logits: Tensor
     attention: Tensor
@@ -27,10 +32,11 @@ class PooledMaps:
 
 
 class LossAttentionPool2d(nn.Module):
-    """Feature maps (B, C, h, w) to logits of `classes`: in place of global pooling and the last layer.
+    """Feature maps (B, C, h, w) to logits (B, classes): in place of global pooling and the last layer.
 
-    `images`: how many there are to train on, if attention is to be steady from epoch to epoch (then `losses` wants their numbers, and
-    `end_epoch` is called after every epoch); the weight of that grows over `ramp_epochs`.
+    `images`: the number of training images, if attention is to stay close to its average over earlier epochs;
+    then give `losses` the numbers of the images, and call `end_epoch` after every epoch. The weight of this
+    term grows over `ramp_epochs`.
 
     >>> head = LossAttentionPool2d(8, 3)
     >>> output = head(torch.rand(2, 8, 4, 4))
@@ -59,7 +65,7 @@ class LossAttentionPool2d(nn.Module):
         self.register_buffer("seen", torch.zeros(images, positions))
 
     def forward(self, maps: Tensor, size: tuple[int, int] | None = None) -> PooledMaps:
-        """Return logits, attention, and maps per class; `size`: of the images, if the maps are wanted at it."""
+        """Return logits, attention, and maps per class; `size` (H, W): resize the maps to it."""
         height, width = maps.shape[2:]
         positions = maps.flatten(2).transpose(1, 2)  # (B, P, C)
         logits = self.fc(positions)
@@ -73,27 +79,31 @@ class LossAttentionPool2d(nn.Module):
 
     @property
     def consistency_weight(self) -> float:
-        """omega exp(-5 (1 - t)^2) with t from 0 to 1 over `ramp_epochs`; 0 in the first."""
+        """The weight omega exp(-5 (1 - t)^2), t from 0 to 1 over `ramp_epochs`; 0 in the first epoch."""
         if self.epoch == 0:
             return 0.0
         return self.omega * math.exp(-5 * (1 - min(self.epoch / self.ramp_epochs, 1)) ** 2)
 
     def losses(self, output: PooledMaps, labels: Tensor, numbers: Tensor | None = None) -> dict[str, Tensor]:
-        """Return the terms of the loss: image; positions: lambda times the mean of attention times CE of each position with the image's
-        label; consistency: attention against its average over the epochs before. `numbers` (B,): which images these are."""
+        """Return the terms of the loss; `numbers` (B,): which training images these are.
+
+        image: cross-entropy. positions: lambda times the mean of attention times the cross-entropy of a
+        position with the image's label. consistency: squared difference of attention and its average over
+        earlier epochs. Raises DataError if the latter is asked for and `numbers` are missing.
+        """
         batch, positions = output.attention.shape
-        each = F.cross_entropy(
+        losses = F.cross_entropy(
             output.position_logits.flatten(0, 1), labels.repeat_interleave(positions), reduction="none"
         )
         terms = {
             "image": F.cross_entropy(output.logits, labels),
-            "positions": self.lambda_ * (output.attention * each.view(batch, positions)).mean(),
+            "positions": self.lambda_ * (output.attention * losses.view(batch, positions)).mean(),
         }
         if len(self.average):
             if numbers is None or positions != self.average.shape[1]:
                 raise DataError(
-                    f"steady attention over {len(self.average)} images of {self.average.shape[1]} positions needs the images' numbers and "
-                    f"that many positions, got {positions}"
+                    f"steady attention over {len(self.average)} images of {self.average.shape[1]} positions "
+                    f"needs the images' numbers and that many positions, got {positions}"
                 )
             target = self.average[numbers] / max(1 - KEPT**self.epoch, 1e-12)
             terms["consistency"] = self.consistency_weight * F.mse_loss(output.attention, target)
@@ -101,6 +111,6 @@ class LossAttentionPool2d(nn.Module):
         return terms
 
     def end_epoch(self) -> None:
-        """Take this epoch's attention into the averages: average <- 0.6 average + 0.4 attention."""
+        """Update the averages with this epoch's attention: average <- 0.6 average + 0.4 attention."""
         self.average.mul_(KEPT).add_(self.seen, alpha=1 - KEPT)
         self.epoch += 1

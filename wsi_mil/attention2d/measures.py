@@ -13,8 +13,12 @@ THRESHOLD, INSIDE = 0.5, 0.5
 
 @dataclass(frozen=True)
 class Localisation:
-    """For every image (B,): `pointing`: the largest value lies in the object; `top_position`: at least half of the patch of the largest
-    position lies in the object's box; `iou`: of the object and the map above half of its range."""
+    """Three answers per image, (B,) each.
+
+    pointing: the largest value lies in the object. top_position: at least half of the patch of the largest
+    position lies in the box around the object. iou: intersection over union of the object and the map above
+    half of its range.
+    """
 
     pointing: Tensor
     top_position: Tensor
@@ -22,10 +26,11 @@ class Localisation:
 
 
 def localise(maps: Tensor, truth: Tensor, grid: tuple[int, int]) -> Localisation:
-    """Return how well `maps` (B, H, W) find `truth` (B, H, W), True in the object; `grid`: how many positions the network tells apart.
+    """Return how well `maps` (B, H, W) find the objects, `truth` (B, H, W) bool.
 
-    Zhang et al., Top-down neural attention by excitation backprop, 2016 (pointing game); Shi et al., AAAI 2020 (top position).
-    Raises DataError for an image without an object.
+    grid: rows and columns of positions that the network distinguishes. Raises DataError for an image without
+    an object. Zhang et al., Top-down neural attention by excitation backprop, 2016 (pointing game); Shi et
+    al., AAAI 2020 (top position).
 
     >>> truth = torch.zeros(1, 4, 4, dtype=torch.bool)
     >>> truth[0, :2, :2] = True
@@ -42,7 +47,7 @@ def localise(maps: Tensor, truth: Tensor, grid: tuple[int, int]) -> Localisation
     rows, columns = coarse // grid[1], coarse % grid[1]
     top_position = torch.stack(
         [
-            _share_in_box(
+            _fraction_in_box(
                 truth[i], (r * height / grid[0], c * width / grid[1]), (height / grid[0], width / grid[1])
             )
             >= INSIDE
@@ -56,8 +61,8 @@ def localise(maps: Tensor, truth: Tensor, grid: tuple[int, int]) -> Localisation
     return Localisation(pointing, top_position, iou)
 
 
-def _share_in_box(truth: Tensor, corner: tuple[float, float], size: tuple[float, float]) -> Tensor:
-    """The share of a patch that lies in the box around the object."""
+def _fraction_in_box(truth: Tensor, corner: tuple[float, float], size: tuple[float, float]) -> Tensor:
+    """Return the fraction of a patch that lies in the box around the object."""
     rows, columns = torch.nonzero(truth, as_tuple=True)
     inside = 1.0
     for start, length, low, high in zip(

@@ -1,4 +1,4 @@
-"""What people draw, as masks that GAIN_ext learns from."""
+"""Boxes and outlines that people draw, as masks that GAIN_ext learns from."""
 
 import numpy as np
 import shapely
@@ -12,7 +12,8 @@ from wsi_mil.raster import rasterize
 
 
 def box_masks(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return (B, 1, H, W) float32, 1 inside each of `boxes` (B, 4): x0, y0, x1, y1 in pixels, the last ones not included.
+    """Return (B, 1, H, W) float32, 1 inside each of `boxes` (B, 4): x0, y0, x1, y1 in pixels, the last ones
+    not included.
 
     >>> box_masks(torch.tensor([[1, 0, 3, 1]]), (2, 4))[0, 0].tolist()
     [[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
@@ -26,11 +27,13 @@ def box_masks(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 def polygon_masks(
     area: BaseGeometry, corners0_px: NDArray[np.int32], size0_xy_px: tuple[float, float], side_px: int
 ) -> NDArray[np.bool_]:
-    """Return (B, side_px, side_px): which pixels of each tile have their centre in `area` (level-0 px, parts that do not overlap).
+    """Return (B, side_px, side_px): whether the centre of each pixel of a tile lies in `area`.
 
-    Tiles begin at `corners0_px` (B, 2) and are `size0_xy_px` level-0 pixels large.
+    area: level-0 px, parts that do not overlap. corners0_px (B, 2): top-left corners of the tiles.
+    size0_xy_px: their width and height in level-0 px.
 
-    >>> polygon_masks(shapely.box(0, 0, 15, 20), np.array([[0, 0], [10, 0]], np.int32), (10.0, 10.0), 2).astype(int).tolist()
+    >>> corners = np.array([[0, 0], [10, 0]], np.int32)
+    >>> polygon_masks(shapely.box(0, 0, 15, 20), corners, (10.0, 10.0), 2).astype(int).tolist()
     [[[1, 1], [1, 1]], [[1, 0], [1, 0]]]
     """
     width0, height0 = size0_xy_px
