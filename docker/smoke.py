@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Dockerfile's steps in order, without an engine: COPY into a folder, RUN in a clean virtual environment, then the entrypoint.
+"""Run the steps of the Dockerfile in order without a container engine.
 
-What only an image has is left out and told: users, volumes, packages of the base image.
+COPY copies into a folder, RUN runs in a clean virtual environment, and the entrypoint is called last. Steps that only an
+image has (users, volumes, packages of the base image) are left out, and the output names them.
 
     python docker/smoke.py [docker/Dockerfile]
 """

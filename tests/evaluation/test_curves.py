@@ -169,7 +169,7 @@ def test_missed_lesions_and_false_positives(truth: str) -> None:
     rows = lesion_rows([slide])
     assert [row.counted for row in rows] == [False, True, True]
     assert [row.found for row in rows] == [False, True, False]  # 0.3 on the longest is below the threshold
-    assert [row.probability for row in rows] == [0, 0.9, 0.3]
+    assert [row.score01 for row in rows] == [0, 0.9, 0.3]
     # length of a rectangle: 4 / sqrt(12) of its longer side, grown by 2 * 37.5 µm (corners rounded)
     for row, (x0, _, x1, _), centre in zip(
         rows, [BOXES[1], BOXES[0], BOXES[2]], ((4060, 3040), (1400, 1300), (3600, 4200)), strict=True
@@ -184,7 +184,7 @@ def test_missed_lesions_and_false_positives(truth: str) -> None:
         SizeClass("over 2 mm", 1, 0),
     )
     wrong = false_positive_rows([slide])
-    assert [(row.x0_px, row.probability) for row in wrong] == [(7000, 0.8)]  # 0.2 is below the threshold
+    assert [(row.x0_px, row.score01) for row in wrong] == [(7000, 0.8)]  # 0.2 is below the threshold
 
 
 def test_a_finer_mask_finds_the_same_lesions() -> None:

@@ -17,7 +17,7 @@ def test_the_points_are_the_middles_of_the_spots() -> None:
     values[70, 10] = 1.0  # one bright pixel is no lesion
     values[:, 150:] = np.nan
     found = find_in_raster("s/1", values, (8.0, 8.0), tiles, radius_um=150, smooth_um=24, min_probability=0.3)
-    assert [round(point.probability, 2) for point in found] == [0.9, 0.6]
+    assert [round(point.score01, 2) for point in found] == [0.9, 0.6]
     for point, (x_px, y_px) in zip(found, ((55.5 * 8, 35.5 * 8), (125.5 * 8, 15.5 * 8)), strict=True):
         assert abs(point.x0_px - x_px) <= 4 * 8
         assert abs(point.y0_px - y_px) <= 4 * 8

@@ -31,7 +31,7 @@ def load(cohort: Path) -> tuple[list[Matches], dict[str, Any], dict[str, Any]]:
         mask_path = cohort / "masks_level5" / f"{path.stem}.png"
         mask = evaluation_mask(np.asarray(Image.open(mask_path)) == 255) if mask_path.exists() else None
         masks[path.stem] = mask
-        rows = [(d.probability, d.y0_px / 32, d.x0_px / 32) for d in read_detections(path)]
+        rows = [(d.score01, d.y0_px / 32, d.x0_px / 32) for d in read_detections(path)]
         matches.append(match_detections(rows, mask, path.stem))
     return matches, masks, expected
 
@@ -104,7 +104,7 @@ def test_froc_csv_reading_equals_the_reference_or_says_what_is_wrong(
             with pytest.raises(DataError, match=rf"slide_{number}.csv, line \d: expected `probability,x,y`"):
                 read_detections(path)
         else:
-            found = [(d.probability, d.x0_px, d.y0_px) for d in read_detections(path)]
+            found = [(d.score01, d.x0_px, d.y0_px) for d in read_detections(path)]
             assert found == list(zip(case["probs"], case["x"], case["y"], strict=True)), case["case"]
 
 

@@ -18,7 +18,7 @@ from wsi_mil.evaluation.froc_polygons import major_axis
 from wsi_mil.evaluation.observations import LesionObservations
 from wsi_mil.evaluation.paired import paired_bootstrap
 from wsi_mil.evaluation.spec import EvaluationSpec
-from wsi_mil.evaluation.truth import called_tiles, held_out_slide
+from wsi_mil.evaluation.truth import held_out_slide
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import mask_from_polygons
 
@@ -63,13 +63,13 @@ def scores_of(kind: str, values: list[float]) -> SlideScores:
 
 def test_attention_calls_a_tile_that_has_more_than_an_equal_part() -> None:
     """Of four readable tiles each would have a fourth; the tile with exactly a fourth is not called."""
-    found = called_tiles(scores_of("attention", [0.3, 0.25, 0.2, 0.25]), 0.9)
+    found = scores_of("attention", [0.3, 0.25, 0.2, 0.25]).called_tiles(0.9)
     assert found[:4].tolist() == [True, False, False, False]
     assert not found[4:].any(), "a tile that could not be read is not called"
 
 
 def test_a_probability_calls_a_tile_from_the_threshold_on() -> None:
-    found = called_tiles(scores_of("probability", [0.5, 0.49, 0.51]), 0.5)
+    found = scores_of("probability", [0.5, 0.49, 0.51]).called_tiles(0.5)
     assert found[:3].tolist() == [True, False, True]
 
 
@@ -93,7 +93,7 @@ def test_tiles_that_touch_by_a_corner_are_one_detection() -> None:
         scores_of("probability", values), TABLE, radius_um=1, min_probability=0.5, method="components"
     )
     assert [(d.x0_px, d.y0_px) for d in found] == [(200, 200), (700, 100)]
-    assert [d.probability for d in found] == pytest.approx([0.9, 0.8])
+    assert [d.score01 for d in found] == pytest.approx([0.9, 0.8])
 
 
 @pytest.mark.parametrize("truth", ["overlap", "centre"])
@@ -108,7 +108,7 @@ def test_what_one_held_out_slide_contributes(truth: str) -> None:
     assert (found.tiles.slide_id, found.tiles.group) == ("s", "p")
     assert found.tiles.truth.tolist() == [True] * 4 + [False] * 8
     assert found.tiles.called.tolist() == [True, False, True, False, True] + [False] * 7
-    assert [round(d.probability, 2) for d in found.detections] == [0.95, 0.9, 0.6, 0.5, 0.2, 0.1]
+    assert [round(d.score01, 2) for d in found.detections] == [0.95, 0.9, 0.6, 0.5, 0.2, 0.1]
     assert found.matches.true_positives == pytest.approx((0.9,))
     assert sorted(found.matches.false_positives) == pytest.approx([0.2, 0.95])
     assert [lesion.slide_id for lesion in found.lesions] == ["s"]

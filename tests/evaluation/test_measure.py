@@ -168,5 +168,5 @@ def test_columns_of_unequal_length_are_refused() -> None:
 
 def test_a_metric_has_a_reason_exactly_where_it_is_undefined() -> None:
     for value, reason in ((math.nan, ""), (0.5, "a reason")):
-        with pytest.raises(DataError, match="a reason exactly where it is undefined"):
+        with pytest.raises(DataError, match="reason must be given exactly where the value is NaN"):
             Metric(value, reason=reason)

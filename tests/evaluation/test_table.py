@@ -1,6 +1,5 @@
 """One table of metrics: a metric that is added as one file is found everywhere."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,8 @@ import numpy as np
 import pytest
 
 from wsi_mil.contracts.metric import Metric
+from wsi_mil.contracts.tiles import TileSpec
+from wsi_mil.encoders import EncoderSpec
 from wsi_mil.errors import ConfigError
 from wsi_mil.evaluation import metrics, table
 from wsi_mil.evaluation.comparison import compare_annotated, compare_slides
@@ -24,6 +25,11 @@ from wsi_mil.evaluation.truth import HeldOutSlide
 from wsi_mil.io.tables import read_csv
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.trainings import summarise, write_comparison
+from wsi_mil.scoring import Threshold
+from wsi_mil.scoring.card import ModelCard, TrainingRecord
+from wsi_mil.tasks import Detection
+from wsi_mil.tissue import TissueSpec
+from wsi_mil.training import TrainSpec
 
 SPEC = EvaluationSpec(bootstrap=20)
 SPECIFICITY = """
@@ -81,11 +87,22 @@ def evaluated(scores: np.ndarray) -> MetricsFile:
 
 
 def save_card(folder: Path, test: dict[str, float]) -> None:
-    training = {"fold": 0, "repeat": 0, "seed_number": 0, "kept_epoch": 1, "test_slides": 6}
-    card = {"kind": "wsi_mil model", "format_version": 1, "threshold": {"value": 0.5}}
-    card["training"] = training | {"metrics": {"val_auc": 0.8}, "test": test}
-    folder.mkdir(parents=True)
-    (folder / "model.json").write_text(json.dumps(card))
+    spec, metrics = TrainSpec(aggregator="mi_net"), {"val_auc": 0.8}
+    ModelCard(
+        producer="test",
+        name="m",
+        in_features=4,
+        n_outputs=1,
+        task=Detection(("normal", "tumour")),
+        tissue=TissueSpec(),
+        tiles=TileSpec(),
+        encoder=EncoderSpec(),
+        encoder_digest="e",
+        threshold=Threshold(0.5, "youden", "val", "d"),
+        training=TrainingRecord(spec, test_slides=6, metrics=metrics, test=test),
+        inputs_digest="i",
+        weights_digest="w",
+    ).write(folder)
 
 
 def test_a_metric_in_one_file_is_found_everywhere(folder: Path, tmp_path: Path) -> None:

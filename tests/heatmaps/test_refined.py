@@ -100,5 +100,5 @@ def test_round_trip_and_broken_files(tmp_path: Path) -> None:
 
 
 def test_maps_and_rows_must_agree() -> None:
-    with pytest.raises(DataError, match="expected"):
+    with pytest.raises(DataError, match=r"maps must be \(2, S, S\) uint8, got \(1, 4, 4\) uint8"):
         maps_of([1, 2], np.zeros((1, 4, 4)))

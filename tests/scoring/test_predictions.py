@@ -25,6 +25,7 @@ from wsi_mil.scoring import (
     score_features,
     write_slide_scores,
 )
+from wsi_mil.scoring.card import TrainingRecord
 from wsi_mil.scoring.files import write_tile_scores
 from wsi_mil.tasks import Detection, Task
 from wsi_mil.tasks.kinds.ordinal import Ordinal
@@ -58,7 +59,7 @@ def model(task: Task, aggregator: str = "mi_net", threshold: Threshold | None = 
         encoder=EncoderSpec(),
         encoder_digest="enc",
         threshold=threshold,
-        training={"spec": {**TrainSpec().model_dump(), "aggregator": aggregator}},
+        training=TrainingRecord(TrainSpec(aggregator=aggregator)),
     )
 
 

@@ -32,6 +32,7 @@ from wsi_mil.scoring import (
     write_slide_scores,
     write_tile_scores,
 )
+from wsi_mil.scoring.card import TrainingRecord
 from wsi_mil.tasks import Detection
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import Standardizer, TrainSpec
@@ -58,7 +59,7 @@ def model(name: str = "focus_mil", n_outputs: int = 1) -> TrainedModel:
         encoder=EncoderSpec(),
         encoder_digest="enc",
         threshold=Threshold(0.4, "youden", "val", "abc"),
-        training={"spec": {**TrainSpec().model_dump(), "aggregator": name}},
+        training=TrainingRecord(TrainSpec(aggregator=name)),
         digest="dig",
     )
 

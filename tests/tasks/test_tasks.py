@@ -1,14 +1,25 @@
 """Tasks: losses against other code and against hand-worked cases, and what a task survives (a pickle, a file)."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+import wsi_mil.tasks.kinds as kinds
 from wsi_mil.aggregators import AGGREGATORS, outputs_for
 from wsi_mil.errors import ConfigError, ModelError
-from wsi_mil.tasks import TASKS, Detection, Task, TaskLoss, task_from_values, task_values
+from wsi_mil.tasks import (
+    TASKS,
+    Detection,
+    Task,
+    TaskLoss,
+    TaskSpec,
+    build_task,
+    task_from_values,
+    task_values,
+)
 from wsi_mil.tasks.losses import class_losses
 
 
@@ -56,3 +67,19 @@ def test_a_task_that_a_method_does_not_support_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="'clam_sb' does not support the task regression"):
         outputs_for("clam_sb", Number.of(2))
     assert outputs_for("abmil", Number.of(2)) == 1
+
+
+def test_a_new_task_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is put into the folder is found, built from a configuration, and survives a file."""
+    text = "from wsi_mil.tasks.kinds.regression import Regression\n\n\nclass Squared(Regression):\n    pass\n\n\nTASK = Squared\n"
+    (tmp_path / "squared.py").write_text(text)
+    (tmp_path / "no_task.py").write_text("TASK = dict\n")
+    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path)])
+    task = build_task(TaskSpec(kind="squared")).fitted([1.0, 3.0])
+    assert type(task).__name__ == "Squared"
+    assert task_values(task)["kind"] == "squared"
+    assert task_from_values(task_values(task)) == task
+    with pytest.raises(ConfigError, match="'no_task' is no task"):
+        build_task(TaskSpec(kind="no_task"))
+    with pytest.raises(ConfigError, match="No task named 'regresion'"):
+        build_task(TaskSpec(kind="regresion"))

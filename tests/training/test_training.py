@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from wsi_mil.aggregators import Aggregator, build_aggregator
+from wsi_mil.aggregators.methods.mean_pool import MeanPool
 from wsi_mil.bags import StoredBag, read_bag
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.contracts.tiles import TileSpec
@@ -55,6 +56,29 @@ def test_resume_gives_the_very_numbers(tmp_path: Path, schedule: str) -> None:
     assert (tmp_path / "whole" / "metrics.csv").read_bytes() == (
         tmp_path / "parts" / "metrics.csv"
     ).read_bytes()
+
+
+def test_layers_of_torch_draw_from_the_seed_of_the_training(tmp_path: Path) -> None:
+    """nn.Dropout of an outside aggregator draws from torch's own generator, whose state differs between processes."""
+
+    def trained(state_of_the_process: int, folder: str) -> dict[str, torch.Tensor]:
+        net = build_aggregator("mean_pool", 6, 1, 0, {})
+        assert isinstance(net, MeanPool)
+        net.embed.append(torch.nn.Dropout(0.5))
+        torch.manual_seed(state_of_the_process)
+        before = torch.get_rng_state()
+        fit(net, TRAIN, VAL, TrainSpec(epochs=3, seed=5), folder=tmp_path / folder)
+        assert torch.equal(torch.get_rng_state(), before), "the state of the process is not touched"
+        return net.state_dict()
+
+    first, second = trained(1, "first"), trained(2, "second")
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    one, other = (Checkpoint.load(tmp_path / name / "checkpoint.safetensors") for name in ("first", "second"))
+    assert one.values == other.values
+    for group, tensors in one.tensors.items():
+        for name, value in tensors.items():
+            assert torch.equal(value, other.tensors[group][name]), (group, name)
 
 
 def test_a_checkpoint_of_another_training_is_not_used(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Pixel-level maps of a slide's suspicious tiles: a file of their own, and the raster that shows them among the other tiles."""
+"""Pixel-level maps of a slide's suspicious tiles: their file, and the raster that shows them among the other tiles."""
 
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_mil.contracts.record import Record, require, require_array, require_name
 from wsi_mil.contracts.tiles import TileTable
-from wsi_mil.errors import DataError, StoreError
+from wsi_mil.errors import StoreError
 from wsi_mil.heatmaps.raster import ScoreRaster, score_raster
 from wsi_mil.io.files import write_aside
 from wsi_mil.io.json import json_line, parse_json
@@ -20,10 +21,28 @@ KIND, FORMAT = "refined maps", 1
 
 
 @dataclass(frozen=True)
-class RefinedMaps:
-    """rows (K,): which tiles of the table; maps (K, S, S) uint8, 0 to 255 for tumour probabilities 0 to 1 over each tile.
+class RefinedHeader(Record):
+    """What a file of maps belongs to: a slide, and the digests of its tile table, slide model and refiner."""
 
-    The digests say of which tile table, slide model and refiner they are.
+    slide_id: str
+    tiles_digest: str
+    model_digest: str
+    refiner_digest: str
+
+    def __post_init__(self) -> None:
+        require_name(self.slide_id, f"refined maps of slide {self.slide_id!r}", "slide_id")
+
+    def digests(self) -> dict[str, str]:
+        """Return the three digests by name."""
+        return {name: value for name, value in asdict(self).items() if name != "slide_id"}
+
+
+@dataclass(frozen=True, eq=False)
+class RefinedMaps(Record):
+    """Maps of tumour probability over the tiles of one slide that were refined.
+
+    rows (K,) int32: which tiles of the table. maps (K, S, S) uint8: 0 to 255 for probabilities 0 to 1.
+    The digests identify the tile table, the slide model and the refiner.
     """
 
     slide_id: str
@@ -34,54 +53,47 @@ class RefinedMaps:
     refiner_digest: str
 
     def __post_init__(self) -> None:
-        if (
-            self.maps.ndim != 3
-            or self.maps.shape[1] != self.maps.shape[2]
-            or len(self.maps) != len(self.rows)
-        ):
-            raise DataError(
-                f"refined maps of {self.slide_id!r}: {self.maps.shape} for {len(self.rows)} tiles, expected (K, S, S)"
-            )
+        where = f"refined maps of slide {self.slide_id!r}"
+        require_name(self.slide_id, where, "slide_id")
+        require_array(self.rows, where, "rows", ("K",), np.int32)
+        require_array(self.maps, where, "maps", (len(self.rows), "S", "S"), np.uint8)
+        square = self.maps.shape[1] == self.maps.shape[2]
+        require(square, where, "maps", "square, (K, S, S)", self.maps)
+
+    @property
+    def header(self) -> RefinedHeader:
+        """What the maps belong to."""
+        return RefinedHeader(self.slide_id, self.tiles_digest, self.model_digest, self.refiner_digest)
 
     def pixels_per_stride(self, table: TileTable) -> int:
-        """Return how many pixels of the maps lie along a tile's stride: the grid on which they are drawn and compared."""
+        """Return how many pixels of the maps lie along a tile's stride; on this grid they are drawn and compared."""
         side: int = self.maps.shape[1]
         return max(round(side * table.spec.step_px / table.spec.size_px), 1)
 
 
 def write_refined(path: Path, refined: RefinedMaps) -> None:
     """Write one .npz: rows, maps, and a header in JSON."""
-    header = {
-        "kind": KIND,
-        "format_version": FORMAT,
-        **{
-            key: getattr(refined, key)
-            for key in ("slide_id", "tiles_digest", "model_digest", "refiner_digest")
-        },
-    }
+    header = {"kind": KIND, "format_version": FORMAT, **asdict(refined.header)}
     with write_aside(path) as aside, aside.open("wb") as file:
         text = np.frombuffer(json_line(header, sort=True).encode(), np.uint8)
         np.savez_compressed(file, header=text, rows=refined.rows, maps=refined.maps)
 
 
-def read_refined_header(path: Path) -> dict[str, Any] | None:
-    """Return what the maps say of themselves, None if there are none."""
-    if not path.exists():
-        return None
-    return _read(path)[0]
+def read_refined_header(path: Path) -> RefinedHeader | None:
+    """Return the header of a file of maps; None if there is no such file. Raises StoreError as `read_refined`."""
+    return _read(path)[0] if path.exists() else None
 
 
 def read_refined(path: Path) -> RefinedMaps:
     """Return what `write_refined` wrote. Raises StoreError for a file that is broken or of another kind."""
     header, rows, maps = _read(path)
-    digests = {key: header[key] for key in ("tiles_digest", "model_digest", "refiner_digest")}
-    return RefinedMaps(header["slide_id"], rows, maps, **digests)
+    return RefinedMaps(header.slide_id, rows, maps, **header.digests())
 
 
-def _read(path: Path) -> tuple[dict[str, Any], NDArray[np.int32], NDArray[np.uint8]]:
+def _read(path: Path) -> tuple[RefinedHeader, NDArray[np.int32], NDArray[np.uint8]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            header = parse_json(arrays["header"].tobytes())
+            header: dict[str, Any] = parse_json(arrays["header"].tobytes())
             rows, maps = arrays["rows"], arrays["maps"]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise StoreError(
@@ -91,11 +103,13 @@ def _read(path: Path) -> tuple[dict[str, Any], NDArray[np.int32], NDArray[np.uin
         raise StoreError(
             f"{path} is no file of {KIND} of format {FORMAT}: remove it and run `wsi-mil refine` again"
         )
-    return header, rows, maps
+    return RefinedHeader(**{field.name: header[field.name] for field in fields(RefinedHeader)}), rows, maps
 
 
 def anchored(probability: NDArray[np.floating], threshold: float) -> NDArray[np.float32]:
-    """Return pixel probabilities with 0.5 moved to `threshold`, 0 and 1 left in place: one threshold for refined and other tiles.
+    """Return pixel probabilities, changed so that 0.5 becomes `threshold`, while 0 and 1 stay as they are.
+
+    In between, values are interpolated. Refined tiles and other tiles then share one threshold.
 
     >>> anchored(np.array([0, 0.25, 0.5, 1], np.float32), 0.2).round(2).tolist()
     [0.0, 0.10000000149011612, 0.20000000298023224, 1.0]
@@ -106,9 +120,9 @@ def anchored(probability: NDArray[np.floating], threshold: float) -> NDArray[np.
 def refined_raster(
     table: TileTable, probabilities: NDArray[np.float32], refined: RefinedMaps, threshold: float
 ) -> ScoreRaster:
-    """Return the raster of tile probabilities in which each refined tile shows its map; where maps overlap, their mean.
+    """Return the raster of tile probabilities (N,), in which each refined tile shows its map.
 
-    The maps' 0.5 is the slide model's `threshold`.
+    Where maps overlap, their mean is shown. A map's 0.5 becomes the slide model's `threshold`.
     """
     base = score_raster(table, probabilities, refined.pixels_per_stride(table))
     total, count = np.zeros(base.values.shape, np.float32), np.zeros(base.values.shape, np.uint16)

@@ -4,7 +4,7 @@ model."""
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import ModelError
-from wsi_mil.heatmaps.refined import read_refined_header
+from wsi_mil.heatmaps.refined import RefinedHeader, read_refined_header
 from wsi_mil.io.json import read_json
 from wsi_mil.logs import logger
 from wsi_mil.refine.refiner import CARD
@@ -21,7 +21,7 @@ def scores_are_current(run: RunFolder, name: str, model: TrainedModel, slide_id:
     if header is None or features is None:
         return False
     # equal features may belong to another tile table: an edited outline changes the tissue fraction of tiles
-    made_from = (header["model_digest"], header["features_digest"], header["tiles_digest"])
+    made_from = (header.model_digest, header.features_digest, header.tiles_digest)
     return made_from == (model.digest, features.digest, features.tiles_digest)
 
 
@@ -47,17 +47,12 @@ def current_refined(run: RunFolder, name: str, row: SlideScoreRow) -> str | None
         return None
     card = run.model(name, row.fold) / CARD
     # a folder of predictions has no models, hence no card to compare with
-    refiner = read_json(card)["weights_digest"] if card.exists() else header["refiner_digest"]
-    wanted = {
-        "model_digest": row.model_digest,
-        "tiles_digest": row.tiles_digest,
-        "refiner_digest": refiner,
-    }
-    if any(header[key] != value for key, value in wanted.items()):
+    refiner = str(read_json(card)["weights_digest"]) if card.exists() else header.refiner_digest
+    if header != RefinedHeader(header.slide_id, row.tiles_digest, row.model_digest, refiner):
         logger().warning(
             "the refined maps of %s are of an older model or refiner, or of other tiles, and left out: "
             "run `wsi-mil refine` again",
             slide_id,
         )
         return None
-    return str(refiner)
+    return refiner

@@ -10,7 +10,7 @@ from wsi_mil.evaluation.intervals import Spread, spread
 from wsi_mil.evaluation.table import MetricEntry, metrics_at, shown_metrics
 from wsi_mil.io.tables import Row, read_csv, write_csv
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.scoring.model import read_card
+from wsi_mil.scoring.card import read_card
 from wsi_mil.tasks import Detection, Task
 
 DETECTION = Detection()
@@ -40,13 +40,13 @@ def write_comparison(run: RunFolder, names: Sequence[str], folds: int, task: Tas
 
 def _row(run: RunFolder, name: str, number: int, metrics: Sequence[str], merit: str) -> dict[str, object]:
     card = read_card(run.model(name, number))
-    training = card["training"]
+    training = card.training
     return {
         "model": name,
-        **{key: training[key] for key in (*IDENTITY, "test_slides")},
-        **{key: training["metrics"].get(key, math.nan) for key in (merit, "val_loss")},
-        "threshold": card["threshold"]["value"] if card["threshold"] else math.nan,
-        **{f"test_{key}": training["test"].get(key, math.nan) for key in metrics},
+        **{key: getattr(training, key) for key in (*IDENTITY, "test_slides")},
+        **{key: training.metrics.get(key, math.nan) for key in (merit, "val_loss")},
+        "threshold": card.threshold.value if card.threshold else math.nan,
+        **{f"test_{key}": training.test.get(key, math.nan) for key in metrics},
     }
 
 

@@ -1,8 +1,8 @@
-"""Scores as Parquet: one table of slides, one table of tiles per slide; digests in the metadata."""
+"""Scores as Parquet files: one of all slides, and one of tiles for each slide. Digests are in the metadata."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wsi_mil.contracts.record import Record, require_name
+from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHeader
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.io.files import write_aside
@@ -72,13 +74,29 @@ def read_tile_scores(path: Path) -> SlideScores:
     )
 
 
-def tile_scores_header(path: Path) -> dict[str, Any] | None:
-    """Return the digests beside a slide's tile scores without reading them; None if there are none."""
+@dataclass(frozen=True)
+class TileScoresHeader(Record):
+    """What a file of tile scores belongs to: a slide, and the digests of its tiles, features and model."""
+
+    slide_id: str
+    score_kind: str
+    tiles_digest: str
+    features_digest: str
+    model_digest: str
+
+    def __post_init__(self) -> None:
+        require_name(self.slide_id, "tile scores", "slide_id")
+        score_kind(self.score_kind)
+
+
+def tile_scores_header(path: Path) -> TileScoresHeader | None:
+    """Return the header of a file of tile scores without reading the scores; None if there is no readable file."""
     if not path.exists():
         return None
     try:
-        return dict(parse_json(pq.read_schema(path).metadata[META]))
-    except (pa.ArrowInvalid, KeyError, TypeError):
+        found = parse_json(pq.read_schema(path).metadata[META])
+        return TileScoresHeader(**{field.name: found[field.name] for field in fields(TileScoresHeader)})
+    except (pa.ArrowInvalid, KeyError, TypeError, DataError):
         return None
 
 

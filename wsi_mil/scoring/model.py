@@ -1,10 +1,10 @@
-"""A trained model as one folder that says everything: weights (safetensors), specifications, threshold, provenance."""
+"""A trained model as a folder of two files: its weights (safetensors) and its card (JSON)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import Tensor
 
 import wsi_mil
 from wsi_mil.aggregators import Aggregator, build_aggregator
@@ -13,20 +13,19 @@ from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ModelError
 from wsi_mil.io.files import digest_file, write_aside
-from wsi_mil.io.json import read_json, write_json
+from wsi_mil.scoring.card import CARD, WEIGHTS, ModelCard, TrainingRecord, read_card
 from wsi_mil.scoring.thresholds import Threshold
-from wsi_mil.tasks import Task, task_from_values, task_values
+from wsi_mil.tasks import Task
 from wsi_mil.tissue import TissueSpec
-from wsi_mil.training import Standardizer, TrainSpec
-
-FORMAT = 2
-"""Format 1 had no task: it is read as detection."""
-WEIGHTS, CARD = "model.safetensors", "model.json"
+from wsi_mil.training import Standardizer
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """An aggregator in evaluation mode with all that it takes to use it on a new slide."""
+    """An aggregator in evaluation mode, with everything that is needed to use it on a new slide.
+
+    tissue, tiles, encoder: the settings that made its features. digest: of its weights.
+    """
 
     name: str
     aggregator: Aggregator
@@ -37,7 +36,7 @@ class TrainedModel:
     encoder: EncoderSpec
     encoder_digest: str
     threshold: Threshold | None
-    training: dict[str, Any]
+    training: TrainingRecord
     digest: str = ""
 
     def __post_init__(self) -> None:
@@ -60,22 +59,23 @@ class TrainedModel:
         """Raise ModelError unless the features were made as this model expects."""
         if table.encoder_digest != self.encoder_digest:
             raise ModelError(
-                f"model {self.name!r} was trained on {self.encoder.name} features {self.encoder_digest}, slide "
-                f"{table.slide_id!r} has {table.encoder} features {table.encoder_digest}: extract with the model's encoder"
+                f"model {self.name!r} was trained on {self.encoder.name} features {self.encoder_digest}, "
+                f"slide {table.slide_id!r} has {table.encoder} features {table.encoder_digest}: "
+                "extract with the model's encoder"
             )
         if table.features.shape[1] != self.aggregator.in_features:
             raise ModelError(
                 f"model {self.name!r} takes {self.aggregator.in_features} features, slide {table.slide_id!r} has "
-                f"{table.features.shape[1]}"
+                f"{table.features.shape[1]}: extract with the model's encoder"
             )
 
     def check_tiles(self, spec: TileSpec, slide_id: str) -> None:
-        """Raise ModelError unless tiles have the size and scale that this model was trained on (stride may differ)."""
-        asked, given = (self.tiles.mpp, self.tiles.size_px), (spec.mpp, spec.size_px)
-        if asked != given:
+        """Raise ModelError unless tiles have the size and scale that the model was trained on. The stride may differ."""
+        expected, found = (self.tiles.mpp, self.tiles.size_px), (spec.mpp, spec.size_px)
+        if expected != found:
             raise ModelError(
-                f"model {self.name!r} was trained on tiles of {asked[1]} px at {asked[0]:g} µm/px, slide {slide_id!r} has "
-                f"{given[1]} px at {given[0]:g}: tile again with the model's setting"
+                f"model {self.name!r} was trained on tiles of {expected[1]} px at {expected[0]:g} µm/px, "
+                f"slide {slide_id!r} has {found[1]} px at {found[0]:g}: tile again with the model's setting"
             )
 
     def save(self, folder: Path, inputs_digest: str) -> None:
@@ -88,45 +88,28 @@ class TrainedModel:
         tensors |= {"standardizer/mean": self.standardizer.mean, "standardizer/std": self.standardizer.std}
         with write_aside(folder / WEIGHTS) as aside:
             save_file(tensors, aside, metadata={"kind": "wsi_mil model weights"})
-        card = {
-            "kind": "wsi_mil model",
-            "format_version": FORMAT,
-            "producer": f"wsi_mil {wsi_mil.__version__}, torch {torch.__version__}",
-            "name": self.name,
-            "in_features": self.aggregator.in_features,
-            "n_outputs": self.aggregator.n_outputs,
-            "task": task_values(self.task),
-            "class_names": list(self.class_names),
-            "tissue": self.tissue.model_dump(mode="json"),
-            "tiles": self.tiles.explicit(),
-            "encoder": self.encoder.model_dump(mode="json"),
-            "encoder_digest": self.encoder_digest,
-            "threshold": asdict(self.threshold) if self.threshold else None,
-            "training": self.training,
-            "inputs_digest": inputs_digest,
-            "weights_digest": digest_file(folder / WEIGHTS),
-        }
-        write_json(folder / CARD, card)
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """Return model.json of a model folder; raises ModelError if there is none or it is of another format."""
-    path = folder / CARD
-    if not path.is_file():
-        raise ModelError(
-            f"no model in {folder}: expected {CARD} and {WEIGHTS}, as `wsi-mil train` writes them"
-        )
-    card: dict[str, Any] = read_json(path)
-    if card.get("kind") != "wsi_mil model" or card.get("format_version") not in (1, FORMAT):
-        raise ModelError(
-            f"{path} has format {card.get('format_version')}, this version reads 1 and {FORMAT}: train again, or use the version "
-            f"that made it ({card.get('producer', 'unknown')})"
-        )
-    return card
+        ModelCard(
+            producer=f"wsi_mil {wsi_mil.__version__}, torch {torch.__version__}",
+            name=self.name,
+            in_features=self.aggregator.in_features,
+            n_outputs=self.aggregator.n_outputs,
+            task=self.task,
+            tissue=self.tissue,
+            tiles=self.tiles,
+            encoder=self.encoder,
+            encoder_digest=self.encoder_digest,
+            threshold=self.threshold,
+            training=self.training,
+            inputs_digest=inputs_digest,
+            weights_digest=digest_file(folder / WEIGHTS),
+        ).write(folder)
 
 
 def fold_folder(folder: Path) -> Path:
-    """Return models/<name>/fold<k> itself, or of models/<name> its only fold. Raises ModelError if there are several."""
+    """Return the folder of a model: models/<name>/fold<k>, or models/<name> if it holds one fold only.
+
+    Raises ModelError if there are several.
+    """
     if (folder / CARD).exists():
         return folder
     folds = sorted(path.parent for path in folder.glob(f"fold*/{CARD}"))
@@ -136,45 +119,47 @@ def fold_folder(folder: Path) -> Path:
 
 
 def load_model(folder: str | Path) -> TrainedModel:
-    """Return the model in `folder`: models/<name>/fold<k>, or models/<name> if that holds one fold only."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    """Return the model in a folder: models/<name>/fold<k>, or models/<name> if it holds one fold only.
 
+    Raises ModelError if there is none, if a file is broken, or if card and weights do not belong together.
+    """
     folder = fold_folder(Path(folder))
     card = read_card(folder)
+    tensors = _read_weights(folder, card)
+    spec, name = card.training.spec, card.training.aggregator
+    aggregator = build_aggregator(name, card.in_features, card.n_outputs, spec.seed, spec.params, card.task)
+    prefix = "aggregator/"
+    weights = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     try:
-        tensors = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}): train again") from error
-    if digest_file(folder / WEIGHTS) != card["weights_digest"]:
-        raise ModelError(
-            f"{folder / WEIGHTS} is not the file that {CARD} describes: train again, or copy both anew"
-        )
-    spec = TrainSpec(**card["training"]["spec"])
-    name = spec.aggregator or card["name"]
-    task = task_from_values(card.get("task", {"kind": "detection", "class_names": card["class_names"]}))
-    aggregator = build_aggregator(name, card["in_features"], card["n_outputs"], spec.seed, spec.params, task)
-    own = {
-        key.removeprefix("aggregator/"): value
-        for key, value in tensors.items()
-        if key.startswith("aggregator/")
-    }
-    try:
-        aggregator.load_state_dict(own)
+        aggregator.load_state_dict(weights)
     except RuntimeError as error:
         raise ModelError(
             f"weights in {folder} do not fit aggregator {name!r}: {str(error).splitlines()[0]}"
         ) from error
     return TrainedModel(
-        name=card["name"],
+        name=card.name,
         aggregator=aggregator.eval(),
         standardizer=Standardizer(tensors["standardizer/mean"], tensors["standardizer/std"]),
-        task=task,
-        tissue=TissueSpec(**card["tissue"]),
-        tiles=TileSpec(**card["tiles"]),
-        encoder=EncoderSpec(**card["encoder"]),
-        encoder_digest=card["encoder_digest"],
-        threshold=Threshold(**card["threshold"]) if card["threshold"] else None,
-        training=card["training"],
-        digest=card["weights_digest"],
+        task=card.task,
+        tissue=card.tissue,
+        tiles=card.tiles,
+        encoder=card.encoder,
+        encoder_digest=card.encoder_digest,
+        threshold=card.threshold,
+        training=card.training,
+        digest=card.weights_digest,
     )
+
+
+def _read_weights(folder: Path, card: ModelCard) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHTS
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} cannot be read ({error}): train again") from error
+    if digest_file(path) != card.weights_digest:
+        raise ModelError(f"{path} is not the file that {CARD} describes: train again, or copy both anew")
+    return tensors

@@ -10,6 +10,7 @@ import numpy as np
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.qupath import QuPathSpec, qupath_frame
+from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores
 from wsi_mil.contracts.slide import SlideInfo, SlideSource
 from wsi_mil.contracts.tiles import TileTable
@@ -37,6 +38,7 @@ from wsi_mil.run.current import check_scores, current_refined
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.recording import PacedSave, record_outcomes
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
+from wsi_mil.scoring.files import tile_scores_header
 from wsi_mil.slides import open_slide, read_scaled
 from wsi_mil.tissue.files import read_outline, tissue_features
 
@@ -74,9 +76,11 @@ class HeatmapJob:
         suffixes = ("png", "ome.tif", GEOJSON[self.qupath.version])
         return [run.heatmap(self.name, self.slide_id, suffix) for suffix in suffixes]
 
-    def digest(self, refiner: str | None) -> str:
-        """Return the digest of everything that the heatmap is drawn from. `refiner`: that of the refined
-        maps."""
+    def digest(self, refiner: str | None, format_version: int = 1) -> str:
+        """Return the digest of everything that the heatmap is drawn from.
+
+        refiner: the digest of the refined maps. format_version: of the GeoJSON file.
+        """
         row, spec = self.row, self.spec
         made_from: list[str | float] = [
             row.model_digest,
@@ -91,6 +95,8 @@ class HeatmapJob:
             made_from.append(self.evaluation.digest())
         if "tissue" in spec.objects:
             made_from.append(digest_file(RunFolder(self.run).tissue(self.slide_id)))
+        if format_version > 1:  # files of an earlier format are drawn again
+            made_from.append(format_version)
         return digest_json(made_from)
 
 
@@ -99,7 +105,8 @@ def heatmap_one(job: HeatmapJob) -> Outcome:
     started = time.perf_counter()
     run = RunFolder(job.run)
     refiner = current_refined(run, job.name, job.row)
-    digest = job.digest(refiner)
+    header = tile_scores_header(run.tile_scores(job.name, job.slide_id))
+    digest = job.digest(refiner, score_kind(header.score_kind).format_version if header else 1)
     if job.drawn_from == digest and all(path.exists() for path in job.files()):
         return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
     slide = _read(run, job.name, job.slide_id, job.row.threshold, job.spec, refiner is not None)

@@ -16,7 +16,7 @@ from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError, ModelError
 from wsi_mil.execution import ExecutionSpec, map_slides
-from wsi_mil.heatmaps.refined import RefinedMaps, read_refined_header, write_refined
+from wsi_mil.heatmaps.refined import RefinedHeader, RefinedMaps, read_refined_header, write_refined
 from wsi_mil.io.files import digest_json
 from wsi_mil.refine.network import tumour_maps
 from wsi_mil.refine.refiner import Refiner, load_refiner
@@ -121,20 +121,15 @@ def refine_one(job: RefineJob) -> Outcome:
     run, refiner = RunFolder(job.run), _loaded(job.folder, job.refiner_digest, job.device)
     store, path = run.store(job.slide_id), run.refined(job.name, job.slide_id)
     table = store.read_tiles()
-    wanted = {
-        "tiles_digest": table.digest(),
-        "model_digest": job.model_digest,
-        "refiner_digest": refiner.digest,
-    }
-    digest = digest_json(wanted)
-    header = read_refined_header(path)
-    if header is not None and all(header[key] == value for key, value in wanted.items()):
+    wanted = RefinedHeader(job.slide_id, table.digest(), job.model_digest, refiner.digest)
+    digest = digest_json(wanted.digests())
+    if read_refined_header(path) == wanted:
         return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
     scores = read_tile_scores(run.tile_scores(job.name, job.slide_id))
     check_scores(scores, table)
     rows = suspicious_rows(table, scores.suspicion(), refiner.limits.suspicious)
     kept, maps = _maps(job, refiner, store.read_info(), table, rows)
-    write_refined(path, RefinedMaps(job.slide_id, kept, maps, **wanted))
+    write_refined(path, RefinedMaps(job.slide_id, kept, maps, **wanted.digests()))
     counts = {"refined": len(kept), "unreadable": len(rows) - len(kept)}
     return Outcome(job.slide_id, job.stage, "done", "", counts, digest, time.perf_counter() - started)
 

@@ -12,7 +12,7 @@ from wsi_mil.logs import logger, progress
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.trainings import write_comparison
-from wsi_mil.scoring.model import read_card
+from wsi_mil.scoring.card import read_card
 from wsi_mil.stages.train_one import TrainingJob, train_one
 from wsi_mil.stages.training_set import (
     TrainingSet,
@@ -80,7 +80,7 @@ def run_train(
 def is_trained(run: RunFolder, job: TrainingJob) -> bool:
     """Return whether the folder of this job holds the model, made from the same inputs."""
     folder = run.model(job.name, job.number)
-    return (folder / "model.json").exists() and read_card(folder)["inputs_digest"] == job.inputs
+    return (folder / "model.json").exists() and read_card(folder).inputs_digest == job.inputs
 
 
 def side_by_side(execution: ExecutionSpec, trainings: int, device: str) -> ExecutionSpec:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from wsi_mil.evaluation.predictions import PredictedSlides
 from wsi_mil.evaluation.slide_level import slide_metrics
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import TrainedModel, choose_threshold, slide_probability
+from wsi_mil.scoring.card import TrainingRecord
 from wsi_mil.scoring.scores import Prediction, bag_logits, predict_slide
 from wsi_mil.scoring.thresholds import Threshold
 from wsi_mil.stages.training_set import TrainingSet, encoder_digest, read_bags
@@ -164,22 +164,22 @@ def _save(
     test: dict[str, float],
 ) -> None:
     run, fold, data = RunFolder(job.run), job.fold, job.data
-    training: dict[str, Any] = {
-        "spec": {**job.seeded_spec.model_dump(mode="json"), "aggregator": job.aggregator},
-        "fold": job.number,
-        "repeat": fold.repeat,
-        "seed_number": fold.seed_number,
-        "split_digest": job.split_digest,
-        "kept_epoch": result.epoch,
-        "epochs_run": len(result.history),
-        "metrics": {key: number for key, number in result.metrics.items() if number == number},
-        "test": test,
-        "train_slides": len(fold.train),
-        "val_slides": len(fold.val),
-        "test_slides": len(fold.test),
-        "annotated_slides": list(job.annotated),
-        "train_digest": fold.digest("train"),
-    }
+    training = TrainingRecord(
+        spec=job.seeded_spec.model_copy(update={"aggregator": job.aggregator}),
+        fold=job.number,
+        repeat=fold.repeat,
+        seed_number=fold.seed_number,
+        split_digest=job.split_digest,
+        train_digest=fold.digest("train"),
+        kept_epoch=result.epoch,
+        epochs_run=len(result.history),
+        metrics={key: number for key, number in result.metrics.items() if number == number},
+        test=test,
+        train_slides=len(fold.train),
+        val_slides=len(fold.val),
+        test_slides=len(fold.test),
+        annotated_slides=job.annotated,
+    )
     TrainedModel(
         name=job.name,
         aggregator=model,

@@ -72,36 +72,10 @@ def fit(
         raise DataError(f"training needs training and validation bags, got {len(train)} and {len(val)}")
     task = (task or Detection.of(max(model.n_outputs, 2))).fitted([bag.label for bag in train])
     run = _Run(model, spec, torch.device(device), identity, task)
-    checkpoint = folder / CHECKPOINT if folder else None
-    if checkpoint is not None and checkpoint.exists():
-        run.resume(Checkpoint.load(checkpoint))
-    board = _board(folder)
-    left = range(run.epoch, spec.epochs)
-    for epoch in progress(left, total=len(left), label=label, unit="epoch"):
-        row = {
-            "epoch": epoch + 1.0,
-            **run.train_epoch(train),
-            **(run.validate(val) if val else {}),
-            "lr": run.lr,
-        }
-        run.finish_epoch(row)
-        if board is not None:
-            for name, value in row.items():
-                board.add_scalar(name, value, epoch + 1)
-        stopping = run.out_of_patience() or epoch + 1 == spec.epochs
-        if checkpoint is not None and (
-            stopping or (epoch + 1) % spec.checkpoint_every == 0 or epoch + 1 == stop_after
-        ):
-            run.checkpoint().save(checkpoint)
-        if stopping or epoch + 1 == stop_after:
-            break
-    if board is not None:
-        board.close()
-    if folder is not None:
-        write_text(folder / "metrics.csv", _csv(run.history))
-    model.load_state_dict(run.best_state)
-    model.eval()
-    return FitResult(run.best_epoch, run.history[run.best_epoch - 1], run.history, task)
+    # layers of torch such as nn.Dropout draw from torch's own generators, whose seed differs from process to process
+    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
+        torch.manual_seed(spec.seed)
+        return _fit(run, train, val, folder=folder, label=label, stop_after=stop_after)
 
 
 class _Run:
@@ -315,6 +289,48 @@ class _Run:
         self.best_key = (values["best_key"][0], values["best_key"][1])
         self._plateau = (values["plateau"][0], values["plateau"][1])
         self.history = values["history"]
+
+
+def _fit(
+    run: _Run,
+    train: Sequence[BagSource],
+    val: Sequence[BagSource],
+    *,
+    folder: Path | None,
+    label: str,
+    stop_after: int | None,
+) -> FitResult:
+    spec = run.spec
+    checkpoint = folder / CHECKPOINT if folder else None
+    if checkpoint is not None and checkpoint.exists():
+        run.resume(Checkpoint.load(checkpoint))
+    board = _board(folder)
+    left = range(run.epoch, spec.epochs)
+    for epoch in progress(left, total=len(left), label=label, unit="epoch"):
+        row = {
+            "epoch": epoch + 1.0,
+            **run.train_epoch(train),
+            **(run.validate(val) if val else {}),
+            "lr": run.lr,
+        }
+        run.finish_epoch(row)
+        if board is not None:
+            for name, value in row.items():
+                board.add_scalar(name, value, epoch + 1)
+        stopping = run.out_of_patience() or epoch + 1 == spec.epochs
+        if checkpoint is not None and (
+            stopping or (epoch + 1) % spec.checkpoint_every == 0 or epoch + 1 == stop_after
+        ):
+            run.checkpoint().save(checkpoint)
+        if stopping or epoch + 1 == stop_after:
+            break
+    if board is not None:
+        board.close()
+    if folder is not None:
+        write_text(folder / "metrics.csv", _csv(run.history))
+    run.model.load_state_dict(run.best_state)
+    run.model.eval()
+    return FitResult(run.best_epoch, run.history[run.best_epoch - 1], run.history, run.task)
 
 
 def _copy(model: Aggregator) -> dict[str, Tensor]:
