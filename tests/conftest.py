@@ -19,13 +19,15 @@ from wsi_mil.synthetic import SynthSpec, write_cohort
 torch.set_num_threads(1)  # the tensors of tests are small: threads would only wait for each other
 
 TESTS = Path(__file__).parent
-SLOW = ("pipelines", "test_benchmarks.py")  # folders and files below tests/ that are slow as a whole
+# folders and files below tests/ that are slow as a whole
+SLOW = ("pipelines", "test_benchmarks.py", "end_to_end/test_interruption.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow as a whole: the studies, the benchmarks, and all that needs a browser."""
+    """Mark what is slow as a whole: studies, benchmarks, interrupted runs, and all that needs a browser."""
     for item in items:
-        if item.path.relative_to(TESTS).parts[0] in SLOW or item.get_closest_marker("browser"):
+        place = item.path.relative_to(TESTS)
+        if any(place.is_relative_to(name) for name in SLOW) or item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.slow)
 
 

@@ -64,10 +64,10 @@ def settings_in(work: Path) -> dict[str, list[str]]:
     """The settings of mutmut; a checkout from before they existed gets ours, for the folders that it has."""
     if "[tool.mutmut]" not in (work / "pyproject.toml").read_text():
         ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
-        present = {
-            key: [name for name in value if Path(name.rstrip("*")).exists()] for key, value in ours.items()
-        }
-        lines = [f"{key} = {json.dumps(value)}" for key, value in present.items()]
+        for value in ours.values():
+            if isinstance(value, list):
+                value[:] = [name for name in value if Path(name.rstrip("*")).exists()]
+        lines = [f"{key} = {json.dumps(value)}" for key, value in ours.items()]
         with (work / "pyproject.toml").open("a") as stream:
             stream.write("\n".join(["", "[tool.mutmut]", *lines, ""]))
     settings: dict[str, list[str]] = tomllib.loads((work / "pyproject.toml").read_text())["tool"]["mutmut"]

@@ -61,6 +61,7 @@ def contents(stores: Path) -> dict[str, bytes]:
     return {str(p.relative_to(stores)): p.read_bytes() for p in stores.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_fifty_kills_and_a_resume_give_the_bytes_of_an_undisturbed_run(slides: Path, tmp_path: Path) -> None:
     undisturbed, killed = tiled(slides, tmp_path / "a"), tiled(slides, tmp_path / "b")
     run(slides, undisturbed, 0)

@@ -85,8 +85,8 @@ def test_outlines_overrule_the_slide_model(rng: np.random.Generator) -> None:
     assert not masks[2].any()
 
 
-def test_a_model_that_tells_nothing_apart_is_told(rng: np.random.Generator) -> None:
-    with pytest.raises(DataError, match="tells nothing apart"):
+def test_a_model_without_sure_tumour_tiles_is_refused(rng: np.random.Generator) -> None:
+    with pytest.raises(DataError, match="does not separate tumour from normal"):
         choose_tiles([slide(1, np.zeros(N)), slide(0, np.zeros(N))], Limits(0.5, 0.1), RefineSpec(), rng)
 
 

@@ -1,7 +1,7 @@
-"""Evaluation: scores against truth, on arrays and records. It knows no model and no run folder.
+"""Evaluation: scores against truth, on arrays and records. Nothing here reads a model or a run folder.
 
-`table` lists the metrics. `measure` computes them, `results` holds what an evaluation finds, `metrics_file` writes it.
-An undefined metric is NaN with a reason.
+`table` lists the metrics, `measure` computes them, `results` holds the results and `metrics_file` writes
+them. An undefined metric is NaN with a reason.
 """
 
 from wsi_mil.evaluation.annotations import AnnotationFolder, read_annotations

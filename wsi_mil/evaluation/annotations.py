@@ -25,13 +25,20 @@ SUFFIXES = (*OUTLINES, *MASKS)
 
 @dataclass(frozen=True)
 class AnnotationFolder:
-    """Where outlines lie, one file per slide, and whether GeoJSON without a note of its frame is cropped to bounds."""
+    """A folder with one annotation file per slide.
+
+    bounds: whether GeoJSON that does not name its frame is in coordinates that are cropped to the slide's
+    bounds.
+    """
 
     path: Path
     bounds: BoundsMode = "auto"
 
     def find(self, slide_id: str) -> Path | None:
-        """Return the file of a slide: its id with one of the known endings; outlines before masks, XML first."""
+        """Return the file of a slide, or None. It is named by the slide id and an ending of `SUFFIXES`.
+
+        If there are several, outlines come before masks, and XML comes before GeoJSON.
+        """
         for suffix in SUFFIXES:
             path = self.path / f"{slide_id}{suffix}"
             if path.exists():
@@ -42,10 +49,12 @@ class AnnotationFolder:
 def read_annotations(
     path: Path, slide_id: str, info: SlideInfo | None = None, bounds: BoundsMode = "auto"
 ) -> list[Lesion]:
-    """Return the lesions of one file: the union of tumour polygons less the excluded ones, one Lesion per region.
+    """Return the lesions of one file: one per connected region of the tumour polygons minus the excluded
+    ones.
 
-    Masks need `info`. With it, GeoJSON is moved out of QuPath's cropped frame (`bounds`: whether QuPath crops), and a lesion
-    outside the slide is an error that shows both extents. Raises DataError that names the file.
+    info: needed for masks. If given, GeoJSON from QuPath's cropped frame is moved to level-0 coordinates
+    (`bounds`: whether QuPath crops). Raises DataError, which names the file, if the file cannot be read, and
+    for a lesion outside the slide of `info`.
     """
     try:
         plus, minus = _read(path, info, bounds)
@@ -58,8 +67,9 @@ def read_annotations(
         for lesion in lesions:
             if not lesion.geometry.intersects(slide):
                 raise DataError(
-                    f"{path.name}: a lesion spans {[round(v) for v in lesion.geometry.bounds]} px, outside slide "
-                    f"{slide_id!r} of {info.width_px} x {info.height_px} px: drawn on another slide or at another scale"
+                    f"{path.name}: a lesion spans {[round(v) for v in lesion.geometry.bounds]} px, outside "
+                    f"slide {slide_id!r} of {info.width_px} x {info.height_px} px: "
+                    "drawn on another slide or at another scale"
                 )
     return lesions
 
@@ -67,7 +77,7 @@ def read_annotations(
 def _read(
     path: Path, info: SlideInfo | None, bounds: BoundsMode
 ) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
-    """Polygons of tumour and of what is taken out of it."""
+    """Return the polygons of tumour, and those that are excluded from it."""
     if path.suffix in (".tif", ".tiff"):
         if info is None:
             raise DataError("a mask cannot be placed without its slide")
@@ -76,9 +86,11 @@ def _read(
 
 
 def _read_asap(path: Path) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
-    """Polygons of tumour groups and of exclusion groups; other groups, dots and lines are passed over.
+    """Return the polygons of tumour groups and of exclusion groups. Other groups, points and lines are
+    ignored.
 
-    External entities and entity bombs are refused before they are expanded.
+    Raises DataError for a file that is not valid. External entities and entities that expand without end
+    ("billion laughs") are refused before they are expanded.
     """
     try:
         root = ElementTree.parse(path).getroot()
@@ -105,7 +117,7 @@ def _read_asap(path: Path) -> tuple[list[MultiPolygon], list[MultiPolygon]]:
             continue
         ring = [(x, y) for _, x, y in ordered]
         polygon = Polygon(ring)
-        # a self-crossing outline is filled where its winding number is not zero
+        # an outline that crosses itself encloses the points whose winding number is not zero
         shape = (
             polygonal(polygon)
             if polygon.is_valid
@@ -120,7 +132,10 @@ def _simple(ring: list[tuple[float, float]]) -> bool:
 
 
 def _wound(ring: list[tuple[float, float]]) -> MultiPolygon:
-    """The area that a self-crossing ring encloses by the non-zero winding rule: all faces of its arrangement."""
+    """Return the area that a self-crossing ring encloses by the non-zero winding rule.
+
+    The ring cuts the plane into faces; those with a winding number other than 0 belong to the area.
+    """
     lines = shapely.union_all(shapely.LinearRing(ring))
     faces = shapely.get_parts(shapely.polygonize([lines]))
     inside = [face for face in faces if _winding(ring, face.representative_point().coords[0]) != 0]
@@ -128,6 +143,7 @@ def _wound(ring: list[tuple[float, float]]) -> MultiPolygon:
 
 
 def _winding(ring: list[tuple[float, float]], point: tuple[float, float]) -> int:
+    """Return how often the ring goes around the point (Sunday's winding number algorithm, 2001)."""
     x, y = point[:2]
     turns = 0
     for (x0, y0), (x1, y1) in zip(ring, ring[1:] + ring[:1], strict=True):

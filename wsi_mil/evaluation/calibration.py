@@ -1,4 +1,4 @@
-"""Whether a slide probability means what it says."""
+"""Calibration: does a probability of 0.8 mean that 8 of 10 such slides are positive?"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +9,10 @@ BINS = 5
 
 
 def calibration(truth: NDArray[np.bool_], probabilities: NDArray[np.floating]) -> Calibration:
-    """Return the calibration of slides (n,) over five equal bins of [0, 1]; a probability of 1 is in the last bin.
+    """Return the calibration of slide probabilities (n,) over five equal bins of [0, 1].
 
-    The interval of each bin's fraction is Wilson's score interval (Wilson 1927).
+    A probability of 1 belongs to the last bin. The fraction of positive slides in each bin has Wilson's score
+    interval (Wilson, J. Am. Stat. Assoc. 1927).
 
     >>> found = calibration(np.array([True, False, False]), np.array([0.9, 0.3, 0.1]))
     >>> [(one.start, one.slides, one.fraction_positive) for one in found.bins]

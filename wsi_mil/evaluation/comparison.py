@@ -1,4 +1,4 @@
-"""Two models on the same held-out slides, paired: the difference of every metric of the table."""
+"""Two models on the same test slides: the difference of every metric of the table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,10 @@ Models = tuple[str, str]
 
 @dataclass(frozen=True)
 class SlideComparison:
-    """Differences of slide metrics, by name, and DeLong's test of the AUC; None where `delong_reason` says why."""
+    """Differences of slide metrics, by name, and DeLong's test of the AUC.
+
+    delong is None if the test is undefined; `delong_reason` then says why.
+    """
 
     differences: Mapping[str, PairedDifference]
     delong: AucComparison | None
@@ -41,7 +44,10 @@ def compare_slides(
     spec: EvaluationSpec,
     task: TaskKind = "detection",
 ) -> SlideComparison:
-    """Return the comparison of two models at slide level. Both hold the same slides in the same order."""
+    """Return the comparison of two models at slide level, first minus second.
+
+    first, second: the same slides in the same order. Raises DataError if their patients differ.
+    """
     differences = compare_all(first, second, spec.seed, models, spec.bootstrap, task)
     try:
         return SlideComparison(differences, compare_aucs(first.truth, first.scores, second.scores))
@@ -56,7 +62,10 @@ def compare_annotated(
     spec: EvaluationSpec,
     task: TaskKind = "detection",
 ) -> AnnotatedComparison:
-    """Return the comparison of two models on slides whose lesions are known, the same ones in the same order."""
+    """Return the comparison of two models at patch and lesion level, first minus second.
+
+    first, second: the same slides in the same order. Raises DataError if their patients differ.
+    """
     tiles = [observe_tiles([slide.tiles for slide in slides]) for slides in (first, second)]
     lesions = [observe_lesions(slides, spec) for slides in (first, second)]
     return AnnotatedComparison(

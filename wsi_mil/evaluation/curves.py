@@ -1,4 +1,4 @@
-"""Curves with pointwise bootstrap bands: ROC and precision-recall over slides, FROC over lesions."""
+"""Curves with bootstrap bands: ROC and precision-recall over slides, FROC over lesions."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ from wsi_mil.randomness import named_generator
 Curve = NDArray[np.float64]
 FRACTIONS = np.linspace(0, 1, 51)
 FALSE_POSITIVES = np.concatenate([np.linspace(0, 1, 17), np.linspace(1.25, 8, 28)])
-BAND_DRAWS = 200  # bands are looked at, not quoted
+BAND_DRAWS = 200  # enough for a figure; nobody quotes the limits of a band
 
 
 @dataclass(frozen=True)
 class RocBand:
-    """The band of a true positive rate, from `low` to `high`, at each false positive rate `fpr`."""
+    """The band of the true positive rate, from `low` to `high`, at each false positive rate `fpr`."""
 
     fpr: list[float]
     low: list[float]
@@ -32,7 +32,7 @@ class RocBand:
 
 @dataclass(frozen=True)
 class PrecisionBand:
-    """The band of a precision, from `low` to `high`, at each `recall`."""
+    """The band of the precision, from `low` to `high`, at each `recall`."""
 
     recall: list[float]
     low: list[float]
@@ -41,7 +41,7 @@ class PrecisionBand:
 
 @dataclass(frozen=True)
 class FrocBand:
-    """The band of a sensitivity, from `low` to `high`, at each number of false positives per slide."""
+    """The band of the sensitivity, from `low` to `high`, at each number of false positives per slide."""
 
     false_positives_per_slide: list[float]
     low: list[float]
@@ -50,7 +50,10 @@ class FrocBand:
 
 @dataclass(frozen=True)
 class SlideCurves:
-    """ROC (fpr, tpr) and precision-recall curve of slides, as scikit-learn gives them, with bands and areas."""
+    """The ROC curve (fpr, tpr) and the precision-recall curve of slides, with their bands and areas.
+
+    The points are those of scikit-learn's `roc_curve` and `precision_recall_curve`.
+    """
 
     roc_band: RocBand
     pr_band: PrecisionBand
@@ -72,7 +75,10 @@ class LesionCurve:
 
 
 def slide_curves(data: SlideObservations, seed: int, model: str, draws: int) -> SlideCurves | None:
-    """Return the curves of slides, with bands of at most 200 draws over patients; None if a class is missing."""
+    """Return the curves of slides; None if a class is missing.
+
+    Bands come from `draws` bootstrap draws over patients, at most 200.
+    """
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     truth, scores = data.truth, data.scores
@@ -102,7 +108,10 @@ def slide_curves(data: SlideObservations, seed: int, model: str, draws: int) -> 
 
 
 def lesion_curve(data: LesionObservations, seed: int, model: str, draws: int) -> LesionCurve:
-    """Return the free-response curve, with a band of at most 200 draws over patients; NaN without lesions."""
+    """Return the free-response curve; its sensitivity is NaN without lesions.
+
+    The band comes from `draws` bootstrap draws over patients, at most 200.
+    """
     curve = froc_curve(data.matches, data.mode)
     low, high = band(
         lambda rows: froc_at([data.matches[row] for row in rows], data.mode),
@@ -120,10 +129,11 @@ def lesion_curve(data: LesionObservations, seed: int, model: str, draws: int) ->
 def band(
     curve: Callable[[NDArray[np.intp]], Curve], groups: Sequence[str], rng: np.random.Generator, draws: int
 ) -> tuple[list[float], list[float]]:
-    """Return the 2.5 and 97.5 % points of `curve(rows)`, point by point, over draws of whole `groups`.
+    """Return the 2.5 and 97.5 % quantiles of `curve(rows)` at each of its points, over draws of whole
+    `groups`.
 
-    Pointwise: the interval holds at each place by itself, not for the curve as a whole. NaN where fewer than half of
-    the draws are defined; empty lists if `draws` is 0.
+    The interval of 95 % holds at each point separately, not for the curve as a whole. Limits are NaN where
+    fewer than half of the draws are defined. Both lists are empty if `draws` is 0.
     """
     found = np.array([curve(rows) for rows in draws_of_groups(groups, rng, draws)])
     if not len(found):
@@ -135,7 +145,9 @@ def band(
 
 
 def roc_at(truth: NDArray[np.bool_], scores: NDArray[np.floating], fractions: Curve = FRACTIONS) -> Curve:
-    """Return the largest true positive rate at false positive rates of at most `fractions`; NaN if a class is missing.
+    """Return the largest true positive rate at a false positive rate of at most each of `fractions`.
+
+    NaN if a class is missing.
 
     >>> roc_at(np.array([True, False, True]), np.array([0.9, 0.5, 0.1]), np.array([0.0, 1.0])).tolist()
     [0.5, 1.0]
@@ -151,9 +163,12 @@ def roc_at(truth: NDArray[np.bool_], scores: NDArray[np.floating], fractions: Cu
 def precision_at(
     truth: NDArray[np.bool_], scores: NDArray[np.floating], fractions: Curve = FRACTIONS
 ) -> Curve:
-    """Return the precision at the first threshold whose recall reaches `fractions`; NaN if a class is missing.
+    """Return the precision at the highest threshold whose recall reaches each of `fractions`.
 
-    >>> precision_at(np.array([True, False, True]), np.array([0.9, 0.5, 0.1]), np.array([0.5, 1.0])).round(3).tolist()
+    NaN if a class is missing.
+
+    >>> truth, scores = np.array([True, False, True]), np.array([0.9, 0.5, 0.1])
+    >>> precision_at(truth, scores, np.array([0.5, 1.0])).round(3).tolist()
     [1.0, 0.667]
     """
     from sklearn.metrics import precision_recall_curve
@@ -161,13 +176,13 @@ def precision_at(
     if truth.all() or not truth.any():
         return np.full(len(fractions), np.nan)
     precision, recall, _ = precision_recall_curve(truth, scores)
-    # the last point of scikit-learn's curve is a convention, not a threshold; without it, reversed, recall rises
+    # scikit-learn ends with a point that belongs to no threshold; without it, and reversed, recall rises
     precision, recall = precision[:-1][::-1], recall[:-1][::-1]
     return np.asarray(precision[np.searchsorted(recall, fractions - 1e-12, side="left")], np.float64)
 
 
 def froc_at(matches: Sequence[Matches], mode: FrocMode, places: Curve = FALSE_POSITIVES) -> Curve:
-    """Return the sensitivity at `places` false positives per slide, interpolated as the score is; NaN without lesions."""
+    """Return the sensitivity at `places` false positives per slide, interpolated; NaN without lesions."""
     curve = froc_curve(matches, mode)
     if curve.n_lesions == 0:
         return np.full(len(places), np.nan)

@@ -1,7 +1,7 @@
 """curves.json: the one place that writes it and reads it.
 
-NaN is null. `slide` holds the fields of `SlideCurves`, and nothing if a class is missing; `froc` holds those of
-`LesionCurve` and is absent without annotations.
+NaN is null. `slide` holds the fields of `SlideCurves`, and nothing if a class is missing; `froc` holds those
+of `LesionCurve` and is absent without annotations.
 """
 
 import math

@@ -1,6 +1,7 @@
-"""The area under the ROC curve with its standard error, and two models on the same slides: DeLong et al., Biometrics 1988.
+"""The area under the ROC curve with its standard error, and a test of two models on the same slides.
 
-Midranks as in Sun & Xu, IEEE Signal Processing Letters 2014: n log n instead of all pairs.
+The method is that of DeLong et al., Biometrics 1988. It is computed from midranks, as in Sun & Xu, IEEE
+Signal Processing Letters 2014: n log n steps instead of one per pair of slides.
 """
 
 import math
@@ -15,9 +16,11 @@ from wsi_mil.errors import DataError
 
 @dataclass(frozen=True)
 class AucEstimate:
-    """AUC with DeLong's variance, and its normal intervals: plain (may leave [0, 1]) and on the logit scale (NaN at 0, 1).
+    """The AUC with DeLong's variance and two 95 % intervals that assume a normal distribution.
 
-    `hanley_mcneil_se`: the older standard error from the AUC and the counts alone (Radiology 1982).
+    interval: of the AUC itself; it may reach beyond [0, 1]. logit_interval: of the AUC's logit, transformed
+    back; NaN for an AUC of 0 or 1. hanley_mcneil_se: the standard error of Hanley & McNeil, Radiology 1982,
+    which needs only the AUC and the numbers of slides.
     """
 
     auc: float
@@ -30,19 +33,21 @@ class AucEstimate:
 
     @property
     def se(self) -> float:
+        """The standard error: the square root of the variance."""
         return math.sqrt(self.variance)
 
     @property
     def clipped_interval(self) -> tuple[float, float]:
-        """The plain interval cut to [0, 1]."""
+        """`interval`, cut to [0, 1]."""
         return max(self.interval[0], 0.0), min(self.interval[1], 1.0)
 
 
 @dataclass(frozen=True)
 class AucComparison:
-    """Two AUCs on the same slides: the difference first minus second, its variance, z, and the two-sided p.
+    """The AUCs of two models on the same slides, and DeLong's test of their difference, first minus second.
 
-    Equal components (a difference without variance) give z and p of NaN.
+    covariance: of the two AUCs. variance: of the difference. z: the difference divided by its standard error.
+    z and p are NaN if the variance is 0, for example for a model compared with itself.
     """
 
     first: float
@@ -56,9 +61,10 @@ class AucComparison:
 
 
 def estimate_auc(truth: NDArray[np.bool_], scores: NDArray[np.floating], level: float = 0.95) -> AucEstimate:
-    """Return the AUC (higher score: more positive; ties count one half) with standard errors and intervals.
+    """Return the AUC of scores (n,) for truth (n,), with standard errors and intervals at confidence `level`.
 
-    Raises DataError where a class has fewer than two slides: the variance is not defined.
+    A higher score means "more likely positive"; ties count one half. Raises DataError if a class has fewer
+    than two slides, because the variance is then undefined, and for scores that are not finite.
 
     >>> truth = np.array([True, True, True, False, False, False])
     >>> round(estimate_auc(truth, np.array([0.9, 0.8, 0.3, 0.7, 0.2, 0.1])).auc, 4)
@@ -85,7 +91,15 @@ def estimate_auc(truth: NDArray[np.bool_], scores: NDArray[np.floating], level: 
 def compare_aucs(
     truth: NDArray[np.bool_], first: NDArray[np.floating], second: NDArray[np.floating], level: float = 0.95
 ) -> AucComparison:
-    """Return DeLong's paired test of two scores of the same slides."""
+    """Return DeLong's paired test of two models' scores (n,) of the same slides.
+
+    Raises DataError as `estimate_auc` does.
+
+    >>> truth = np.array([True, True, False, False])
+    >>> first, second = np.array([0.9, 0.8, 0.7, 0.1]), np.array([0.9, 0.2, 0.7, 0.1])
+    >>> compare_aucs(truth, first, second).difference
+    0.25
+    """
     p1, n1 = _components(truth, first)
     p2, n2 = _components(truth, second)
     difference = float(p1.mean() - p2.mean())
@@ -108,7 +122,7 @@ def compare_aucs(
 def _components(
     truth: NDArray[np.bool_], scores: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For each positive the share of negatives below it, for each negative the share of positives above it; ties half."""
+    """Return the fraction of negatives below each positive, and of positives above each negative."""
     from scipy.stats import rankdata
 
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)

@@ -1,4 +1,4 @@
-"""Points that claim a lesion, from tile scores: three named methods."""
+"""Detections: points at which a model reports a lesion, from tile scores or from a pixel-level map."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,15 @@ def find_detections(
     min_probability: float = 0.0,
     method: DetectionMethod = "maxima",
 ) -> list[Detection]:
-    """Return the points of tiles above `min_probability`, most probable first; equal ones in (y, x) order of tiles.
+    """Return the detections of a slide, most probable first, from the tiles above `min_probability`.
 
-    maxima: take the centre of the most probable tile left, drop all tiles whose centre lies within `radius_um` of it, go
-    on. components: tiles that touch, by a side or a corner, make one point, the mean of their centres, with their
-    largest probability; the point may lie outside a bent component. tiles: the centre of every tile.
+    Equally probable ones are in the order of their tiles: by y, then x. `method` is one of
+
+    maxima: the centre of the most probable tile is a detection; tiles with a centre within `radius_um` of it
+    are dropped; then the same with the tiles that are left.
+    components: tiles that touch at a side or a corner make one detection, at the mean of their centres and
+    with their largest probability. It may lie outside a component that is bent.
+    tiles: the centre of every tile.
     """
     probability = scores.tile_scores01()
     alive = np.isfinite(probability) & (probability > min_probability)
@@ -50,10 +54,12 @@ def find_in_raster(
     smooth_um: float,
     min_probability: float = 0.0,
 ) -> list[Detection]:
-    """Return the points of a pixel-level raster, most probable first: of every tile the place of its largest mean over `smooth_um`, then as
-    `maxima` does with centres.
+    """Return the detections in a pixel-level map, most probable first.
 
-    `values` (rows, columns), NaN where there is no score; a pixel covers `scale_xy_px` level-0 pixels.
+    In each tile of `table` the candidate is the pixel with the largest mean over a square of `smooth_um`. The
+    candidates above `min_probability` then compete as tile centres do in method `maxima` of
+    `find_detections`. values (rows, columns): probabilities, NaN where there is no score. A pixel covers
+    `scale_xy_px` level-0 pixels.
     """
     import cv2
 
@@ -87,7 +93,10 @@ def find_in_raster(
 def _maxima(
     centres_um: NDArray[np.float64], values: NDArray[np.floating], radius_um: float
 ) -> NDArray[np.bool_]:
-    """Which tiles the greedy search keeps; a negative value is no candidate."""
+    """Return (N,): which points are kept, the largest value first, none within `radius_um` of a kept one.
+
+    Points with a negative value are not candidates.
+    """
     from scipy.spatial import cKDTree
 
     tree = cKDTree(centres_um)
@@ -102,7 +111,7 @@ def _maxima(
 def _components(
     centres: NDArray[np.float64], values: NDArray[np.floating], table: TileTable
 ) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
-    """Mean centre and largest value of each group of tiles that are neighbours on the tile grid."""
+    """Return the mean centre and the largest value of each group of neighbouring tiles."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
@@ -119,7 +128,7 @@ def _components(
 
 
 def detections_of(scores: SlideScores, table: TileTable, spec: EvaluationSpec) -> list[Detection]:
-    """Return the points that FROC counts and QuPath shows."""
+    """Return the detections by the method and limits of `spec`, which FROC counts and QuPath shows."""
     return find_detections(
         scores,
         table,

@@ -1,8 +1,9 @@
-"""Lesion level: the Camelyon16 free-response curve, as the organisers' script computes it or without its quirks.
+"""The free-response curve (FROC) of Camelyon16: sensitivity for lesions over false positives per slide.
 
-Two modes, differences listed in docs/contracts.md ("FROC"). `official` has every quirk and is what published scores mean:
-single precision for lesions, the smallest threshold left out, axes without the pixels' own size, a phantom region in an
-empty mask. `corrected` has none of them.
+There are two modes. `official` gives the numbers of the organisers' script, which published scores are based
+on. The script uses single precision for lesions, leaves out the smallest threshold, measures axes between
+pixel centres, and finds a region in an empty mask. `corrected` does none of this. docs/contracts.md ("FROC")
+lists the differences.
 """
 
 import math
@@ -25,11 +26,14 @@ FP_PER_SLIDE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True)
 class EvaluationMask:
-    """Lesion labels of a slide, kept where there is any: `labels` (rows, columns) int32, 0 outside, 1, 2, ... lesions.
+    """The labelled lesions of one slide. Only the window of the mask that holds lesions is stored.
 
-    The window starts at pixel (row0, column0) of the whole mask of `shape`; outside it every label is 0. `isolated`: labels
-    of isolated tumour cells. `axes_px`: the major axis of each label, `centres_px`: its (row, column) in the whole mask (both
-    none for the phantom of an empty mask).
+    labels (rows, columns) int32: 0 outside lesions, 1, 2, ... in them. mpp: µm per pixel. shape: (rows,
+    columns) of the whole mask. row0, column0: the window's first pixel in it; outside the window every label
+    is 0.
+    isolated: the labels that are isolated tumour cells. axes_px: the major axis of each label. centres_px:
+    the (row, column) of its centre in the whole mask. Both are empty for the region that mode `official` has
+    in an empty mask.
     """
 
     labels: NDArray[np.int32]
@@ -43,6 +47,7 @@ class EvaluationMask:
 
     @property
     def count(self) -> int:
+        """The number of labels, isolated tumour cells included."""
         return int(self.labels.max(initial=0))
 
     def at(self, row: int, column: int) -> int:
@@ -63,12 +68,14 @@ class EvaluationMask:
 def evaluation_mask(
     tumour: Mask, mpp: float = OFFICIAL_MPP, mode: FrocMode = "official", isolated_um: float = ISOLATED_UM
 ) -> EvaluationMask:
-    """Return the labelled mask of a tumour mask (rows, columns) at `mpp` µm per pixel.
+    """Return the lesions of a tumour mask (rows, columns) at `mpp` µm per pixel.
 
-    Grown by less than 37.5 µm around pixel centres (corrected: at most), holes filled (background not connected to the
-    border by its four sides), regions connected also by corners, numbered row by row; those with a major axis below `isolated_um` (275 in the
-    challenge) are isolated tumour cells. Time and memory go with the window
-    that holds tumour, not with the slide.
+    1. The tumour grows by all pixels whose centre is nearer than 37.5 µm (`corrected`: at most 37.5 µm away).
+    2. Holes are filled: background that is not connected to the border through sides of pixels.
+    3. Pixels that touch at sides or corners are one region; regions are numbered row by row.
+    4. Regions with a major axis below `isolated_um` (275 in the challenge) are isolated tumour cells.
+
+    Time and memory depend on the size of the window that holds tumour, not on that of the slide.
     """
     from scipy.ndimage import binary_fill_holes
     from skimage.measure import label, regionprops
@@ -78,11 +85,11 @@ def evaluation_mask(
     if window is None:
         return _empty(tumour.shape, mpp, radius, mode)
     rows, columns = window
-    # beyond the window there is background only, joined to the border: nothing in it changes a label inside
+    # outside the window there is only background, connected to the border: it changes no label inside
     distance = cv2.distanceTransform(
         (~tumour[rows, columns]).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     )
-    # squared distances are whole numbers: rounding undoes the single precision of the transform
+    # squared distances are whole numbers, so rounding removes the error of the transform's single precision
     squared = np.rint(distance.astype(np.float64) ** 2)
     grown = squared < radius**2 if mode == "official" else squared <= radius**2
     labels = np.asarray(label(binary_fill_holes(grown), connectivity=2), np.int32)
@@ -97,7 +104,7 @@ def evaluation_mask(
 
 
 def _window(tumour: Mask, margin: int) -> tuple[slice, slice] | None:
-    """Rows and columns that hold tumour, with a margin inside the image; None for an empty mask."""
+    """Return the rows and columns that hold tumour, widened by `margin` pixels; None without tumour."""
     rows, columns = np.flatnonzero(tumour.any(1)), np.flatnonzero(tumour.any(0))
     if not len(rows):
         return None
@@ -108,8 +115,11 @@ def _window(tumour: Mask, margin: int) -> tuple[slice, slice] | None:
 
 
 def _empty(shape: tuple[int, int], mpp: float, radius: float, mode: FrocMode) -> EvaluationMask:
-    """No lesion; in official mode the phantom of isolated cells that the script's distance routine makes, measured from
-    the pixel above the upper left corner."""
+    """Return the mask of a slide without tumour.
+
+    In official mode it has one region of isolated tumour cells at the upper left corner: without tumour, the
+    script's distance transform measures distances from the pixel above that corner.
+    """
     if mode == "corrected":
         return EvaluationMask(np.zeros((0, 0), np.int32), (), mpp, shape)
     reach = math.ceil(radius)
@@ -118,7 +128,10 @@ def _empty(shape: tuple[int, int], mpp: float, radius: float, mode: FrocMode) ->
 
 
 def _major_axis(coords: NDArray[np.integer], own_size: float) -> float:
-    """Four times the root of the larger eigenvalue of the pixels' covariance; `own_size`: a pixel's own variance."""
+    """Return four times the square root of the larger eigenvalue of the pixels' covariance.
+
+    own_size: the variance within a pixel, 1/12 for a square of side 1.
+    """
     centred = coords - coords.mean(0)
     covariance = centred.T @ centred / len(coords)
     return 4 * math.sqrt(max(float(np.linalg.eigvalsh(covariance)[-1]) + own_size, 0.0))
@@ -126,9 +139,11 @@ def _major_axis(coords: NDArray[np.integer], own_size: float) -> float:
 
 @dataclass(frozen=True)
 class Matches:
-    """One slide's false positives, and one probability per lesion label: 0 for a missed one and for isolated cells.
+    """Which lesions the detections of one slide hit.
 
-    `false_positive_rows`: which detections the false positives are.
+    false_positives: probabilities of the detections outside lesions; false_positive_rows: their numbers in
+    the list of detections. true_positives: for each label the probability of the best detection in it; 0
+    without one, and 0 for isolated tumour cells. n_lesions: number of lesions, without isolated tumour cells.
     """
 
     false_positives: tuple[float, ...]
@@ -140,10 +155,10 @@ class Matches:
 def match_detections(
     points: Sequence[tuple[float, float, float]], mask: EvaluationMask | None, slide_id: str = ""
 ) -> Matches:
-    """Return the matches of (probability, row, column) detections, rows and columns in pixels of the whole mask.
+    """Return the matches of detections (probability, row, column), in pixels of the whole mask.
 
-    No mask: a normal slide, where every detection is a false positive. Raises DataError for a point outside the mask,
-    where the script stops or wraps to the other side, and for a probability that is no finite number.
+    mask: None for a normal slide, where every detection is a false positive. Raises DataError for a detection
+    outside the mask and for a number that is not finite.
     """
     for probability, y, x in points:
         if not (math.isfinite(probability) and math.isfinite(y) and math.isfinite(x)):
@@ -159,7 +174,8 @@ def match_detections(
         row, column = math.floor(y), math.floor(x)
         if not (0 <= row < rows and 0 <= column < columns):
             raise DataError(
-                f"slide {slide_id!r}: a detection at row {row}, column {column} lies outside its mask of {rows} x {columns}"
+                f"slide {slide_id!r}: a detection at row {row}, column {column} lies outside its mask "
+                f"of {rows} x {columns}"
             )
         hit = mask.at(row, column)
         if hit == 0:
@@ -172,7 +188,13 @@ def match_detections(
 
 @dataclass(frozen=True)
 class FrocCurve:
-    """Sensitivity over false positives per slide, from many to none; `score`: mean at 1/4, 1/2, 1, 2, 4, 8."""
+    """The free-response curve of a model over all slides.
+
+    thresholds (T,): rising. false_positives (T + 1,): per slide, at each threshold and, last, above all of
+    them. sensitivity (T + 1,): the fraction of lesions found; NaN without a lesion. at: the sensitivity at
+    1/4, 1/2, 1, 2, 4 and 8 false positives per slide, interpolated. score: its mean. reason: why the score is
+    undefined, or "".
+    """
 
     thresholds: NDArray[np.float64]
     false_positives: NDArray[np.float64]
@@ -186,7 +208,11 @@ class FrocCurve:
 
 @dataclass(frozen=True)
 class LesionFound:
-    """One region that FROC counts (grown by 37.5 µm, merged): where, how large, and the best detection on it (0: none)."""
+    """One region of the evaluation mask, that is after growing and merging.
+
+    x0_px, y0_px: its centre. length_um: its major axis. probability: of the best detection in it, 0 without
+    one.
+    """
 
     slide_id: str
     x0_px: float
@@ -197,10 +223,12 @@ class LesionFound:
 
 
 def froc_curve(matches: Sequence[Matches], mode: FrocMode = "official") -> FrocCurve:
-    """Return the curve over all slides (with or without detections; each counts in the denominator).
+    """Return the curve over all slides. Slides without detections count as well: false positives are per
+    slide.
 
-    Sorted counts instead of the script's quadratic loop: the same numbers in n log n. Corrected: every probability above
-    0 is a threshold, all of them in double precision.
+    Thresholds are all probabilities in double precision that are above 0 (`official`: all but the smallest,
+    compared with lesions in single precision). The counts come from sorted lists, n log n, and equal those of
+    the script's quadratic loop.
     """
     fp = np.sort(np.array([p for slide in matches for p in slide.false_positives], np.float64))
     precision = np.float32 if mode == "official" else np.float64
@@ -209,7 +237,7 @@ def froc_curve(matches: Sequence[Matches], mode: FrocMode = "official") -> FrocC
     thresholds = np.unique(np.concatenate([fp, tp.astype(np.float64)]))
     thresholds = thresholds[1:] if mode == "official" else thresholds[thresholds > 0]
     n_fp = len(fp) - np.searchsorted(fp, thresholds, side="left")
-    # the script compares its float32 lesions with the threshold in float32
+    # the script holds the probabilities of lesions as float32 and compares them with the threshold as float32
     n_tp = len(tp) - np.searchsorted(tp, thresholds.astype(precision), side="left")
     false_positives = np.append(n_fp, 0) / max(len(matches), 1)
     if lesions == 0:

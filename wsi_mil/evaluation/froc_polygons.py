@@ -1,7 +1,8 @@
-"""The lesions of the free-response curve straight from polygons, without a mask: exact, and small whatever the slide's size.
+"""The lesions of FROC from polygons instead of a mask: exact, and without memory that grows with the slide.
 
-The steps are those of `froc.evaluation_mask` in corrected mode, on shapes instead of pixels; the two agree within a pixel of
-the mask (37.5 µm around outlines instead of pixel centres). Curves and scores come from the same `froc_curve`.
+The steps are those of `froc.evaluation_mask` in mode `corrected`. Results agree within a pixel of the mask,
+because lesions grow by 37.5 µm around outlines instead of pixel centres. The curve comes from the same
+`froc_curve`.
 """
 
 import math
@@ -20,20 +21,26 @@ from wsi_mil.evaluation.froc import ISOLATED_UM, MERGE_UM, Matches
 
 @dataclass(frozen=True)
 class LesionRegions:
-    """Lesions that a detection can hit, in µm from the slide's corner; `isolated`: which of them are isolated tumour cells."""
+    """The lesions of one slide as polygons, in µm from its upper left corner.
+
+    isolated: for each region, whether it is isolated tumour cells.
+    """
 
     regions: tuple[Polygon, ...]
     isolated: tuple[bool, ...]
 
     @property
     def n_lesions(self) -> int:
+        """The number of lesions, without isolated tumour cells."""
         return len(self.regions) - sum(self.isolated)
 
 
 def lesion_regions(
     lesions: Sequence[Lesion], mpp_x: float, mpp_y: float, isolated_um: float = ISOLATED_UM
 ) -> LesionRegions:
-    """Return the lesions of one slide grown by 37.5 µm, merged where they meet, holes filled, isolated cells marked.
+    """Return the lesions of one slide after growing by 37.5 µm, merging what then touches, and filling holes.
+
+    Regions with a major axis below `isolated_um` are isolated tumour cells. Order: from top to bottom.
 
     >>> from shapely import MultiPolygon, box
     >>> near = [Lesion("s", "tumour", MultiPolygon([box(x, 0, x + 400, 400)])) for x in (0, 460)]
@@ -43,7 +50,7 @@ def lesion_regions(
     scaled = [shapely.transform(lesion.geometry, lambda xy: xy * [mpp_x, mpp_y]) for lesion in lesions]
     grown = shapely.union_all([shapely.buffer(shape, MERGE_UM / 2, quad_segs=32) for shape in scaled])
     regions = tuple(Polygon(part.exterior) for part in shapely.get_parts(grown) if isinstance(part, Polygon))
-    # a region inside a filled hole belongs to what surrounds it
+    # a region in a filled hole is part of the region around the hole
     merged = list(shapely.get_parts(shapely.union_all(regions)))
     ordered = tuple(
         sorted((p for p in merged if isinstance(p, Polygon)), key=lambda p: (p.bounds[1], p.bounds[0]))
@@ -52,7 +59,9 @@ def lesion_regions(
 
 
 def major_axis(region: Polygon) -> float:
-    """Return four times the root of the larger eigenvalue of the covariance of a polygon's area (of an ellipse: its axis).
+    """Return the major axis of a polygon: of the ellipse with the same second moments of area.
+
+    It is four times the square root of the larger eigenvalue of the covariance over the polygon's area.
 
     >>> round(major_axis(shapely.Point(0, 0).buffer(10, quad_segs=256)), 3)
     20.0
@@ -70,8 +79,10 @@ def major_axis(region: Polygon) -> float:
 def match_in_regions(
     points_um: Sequence[tuple[float, float, float]], regions: LesionRegions | None, slide_id: str = ""
 ) -> Matches:
-    """Return the matches of (probability, x_um, y_um) detections; no regions: a normal slide. Raises DataError for
-    anything that is not finite."""
+    """Return the matches of detections (probability, x_um, y_um).
+
+    regions: None for a normal slide. Raises DataError for a number that is not finite.
+    """
     points = np.asarray(points_um, np.float64).reshape(-1, 3)
     if not np.isfinite(points).all():
         raise DataError(

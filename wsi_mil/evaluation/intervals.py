@@ -1,4 +1,4 @@
-"""Percentile bootstrap over patients: what a metric would have been on another draw of the cohort; mean and spread."""
+"""Intervals: the percentile bootstrap over patients, and Student's t interval over trainings."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wsi_mil.contracts.metric import Interval
 
 Statistic = Callable[[NDArray[np.intp]], float]
-"""From the numbers of rows to a value, NaN where it is undefined."""
+"""A function from numbers of rows, in which a row may occur several times, to a value; NaN if undefined."""
 BOOTSTRAP = "percentile bootstrap"
 
 
@@ -21,10 +21,11 @@ def bootstrap_interval(
     draws: int = 1000,
     level: float = 0.95,
 ) -> Interval:
-    """Return the interval of `statistic(rows)` when whole `groups` (one name per row) are drawn with replacement.
+    """Return the percentile interval of `statistic(rows)` over draws of the cohort with replacement.
 
-    Draws on which the statistic is NaN (a class is missing) are left out. If they are more than half, or if `draws` is
-    0, both limits are NaN. `Interval.draws` counts those on which it was defined.
+    groups: the patient of each row; patients are drawn whole. Draws on which the statistic is NaN, because a
+    class is missing, are left out. If that leaves fewer than half of the draws, or `draws` is 0, both limits
+    are NaN. `Interval.draws` is the number of draws that were used.
 
     >>> values = np.arange(100.0)
     >>> found = bootstrap_interval(lambda rows: values[rows].mean(), [str(i) for i in range(100)],
@@ -43,7 +44,7 @@ def bootstrap_interval(
 def draws_of_groups(
     groups: Sequence[str], rng: np.random.Generator, draws: int
 ) -> Iterator[NDArray[np.intp]]:
-    """Yield the rows of as many groups as there are, drawn with replacement, `draws` times; nothing without groups."""
+    """Yield, `draws` times, the rows of n groups drawn with replacement from all n groups."""
     if not len(groups):
         return
     unique, inverse = np.unique(np.asarray(groups), return_inverse=True)
@@ -55,7 +56,7 @@ def draws_of_groups(
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean, standard deviation (n - 1) and Student's t interval of `count` defined values."""
+    """The mean, standard deviation (n - 1) and Student's t interval of `count` values."""
 
     mean: float
     std: float
@@ -65,9 +66,10 @@ class Spread:
 
 
 def spread(values: Sequence[float], level: float = 0.95) -> Spread:
-    """Return mean, deviation and t interval of the defined `values`, as if they were independent draws.
+    """Return mean, standard deviation and t interval of `values`; NaN among them are left out.
 
-    Test folds of one cohort share training slides, so the interval of their values is narrower than the truth.
+    The interval assumes independent values. The folds of one cohort share training slides, so for their
+    values it is too narrow.
 
     >>> spread([0.8, 0.9, 1.0]).mean
     0.9

@@ -1,4 +1,4 @@
-"""Lesion level: the FROC score, lesions found by size, detections that hit nothing."""
+"""Lesion level: the FROC score, lesions found by size, false positives."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,15 @@ from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
 
 DETECTIONS = {
-    "maxima": "local maxima of tile probability > {spec.min_probability}, {spec.detection_radius_um:g} µm apart",
+    "maxima": "local maxima of tile probability > {spec.min_probability}, "
+    "{spec.detection_radius_um:g} µm apart",
     "components": "centroids of connected tiles of probability > {spec.min_probability}",
     "tiles": "every tile of probability > {spec.min_probability}",
 }
 
 
 def observe_lesions(slides: Sequence[HeldOutSlide], spec: EvaluationSpec) -> LesionObservations:
-    """Return the matches of slides whose lesions are known."""
+    """Return what lesion metrics are computed from."""
     return LesionObservations(
         tuple(slide.patient for slide in slides), tuple(slide.matches for slide in slides), spec.froc_mode
     )
@@ -28,7 +29,7 @@ def observe_lesions(slides: Sequence[HeldOutSlide], spec: EvaluationSpec) -> Les
 def froc_result(
     slides: Sequence[HeldOutSlide], spec: EvaluationSpec, *, model: str, task: TaskKind = "detection"
 ) -> FrocResult:
-    """Return the lesion level of a model."""
+    """Return the results of a model at lesion level, over slides whose lesions are known."""
     data = observe_lesions(slides, spec)
     curve = froc_curve(data.matches, data.mode)
     facts = FrocFacts(

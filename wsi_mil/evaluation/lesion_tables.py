@@ -1,4 +1,4 @@
-"""Lesions and false positives of a model, as rows of lesions.csv and false_positives.csv."""
+"""The rows of lesions.csv and false_positives.csv."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -9,17 +9,17 @@ from wsi_mil.evaluation.results import SizeClass
 from wsi_mil.evaluation.truth import HeldOutSlide
 from wsi_mil.io.tables import Row
 
-# upper limits of length in µm, as in pN stages: isolated tumour cells, micrometastases, macrometastases
+# upper limits of the length in µm, those of pN-stages: isolated tumour cells, micro- and macrometastases
 SIZES = (("up to 0.2 mm", 200.0), ("0.2 to 2 mm", 2000.0), ("over 2 mm", float("inf")))
 
 
 @dataclass(frozen=True)
 class LesionRow:
-    """One lesion as FROC counts it: its centre in level-0 pixels and its length (major axis).
+    """One lesion as FROC counts it. x0_px, y0_px: its centre. length_um: its major axis.
 
     counted: False for isolated tumour cells, which FROC ignores together with the detections on them.
-    score01: of the best detection on it, 0 without one. threshold: of the slide's tiles.
-    found: whether it counts and `score01` reaches `threshold`.
+    score01: of the best detection on it, 0 without one. threshold: of the slide. found: whether the lesion is
+    counted and `score01` reaches `threshold`.
     """
 
     slide_id: str
@@ -34,7 +34,7 @@ class LesionRow:
 
 @dataclass(frozen=True)
 class FalsePositiveRow:
-    """One detection that reaches the slide's tile threshold and hits no lesion; level-0 pixels."""
+    """A detection, in level-0 pixels, that hits no lesion and reaches the slide's threshold."""
 
     slide_id: str
     x0_px: float
@@ -44,7 +44,7 @@ class FalsePositiveRow:
 
 
 def lesion_rows(slides: Sequence[HeldOutSlide]) -> list[LesionRow]:
-    """Return a row per lesion, shortest first."""
+    """Return one row per lesion, the shortest lesion first."""
     rows = [
         LesionRow(
             slide_id=slide.slide_id,
@@ -67,7 +67,8 @@ def csv_table(
 ) -> tuple[list[str], list[list[Any]]]:
     """Return the columns and the cells of a CSV file of `rows`.
 
-    The column of score01 has the name that the kind of the slides' tile scores gives it, such as `probability`.
+    The column of score01 has the name that the kind of the slides' tile scores gives it, such as
+    `probability`.
     """
     kinds = {score_kind(slide.tiles.score_kind).column for slide in slides} or {"probability"}
     names = {"score01": min(kinds)} if len(kinds) == 1 else {}
@@ -81,7 +82,7 @@ def score01_of(row: Row) -> float:
 
 
 def found_by_size(rows: Sequence[LesionRow]) -> tuple[SizeClass, ...]:
-    """Return how many lesions that count there are, and how many were found, per class of length."""
+    """Return, for each class of length, the numbers of counted lesions and of found ones."""
     result, lower = [], 0.0
     for name, upper in SIZES:
         inside = [row for row in rows if row.counted and lower < row.length_um <= upper]
@@ -91,7 +92,7 @@ def found_by_size(rows: Sequence[LesionRow]) -> tuple[SizeClass, ...]:
 
 
 def false_positive_rows(slides: Sequence[HeldOutSlide]) -> list[FalsePositiveRow]:
-    """Return the false positives at the slides' tile thresholds, most probable first."""
+    """Return the false positives that reach the threshold of their slide, most probable first."""
     rows = [
         FalsePositiveRow(slide.slide_id, found.x0_px, found.y0_px, found.score01, slide.threshold)
         for slide in slides

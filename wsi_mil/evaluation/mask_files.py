@@ -1,4 +1,4 @@
-"""Lesions from mask images: 0/1, 0/255, or 0/1/2 with 2 for tumour, as pyramids or single planes."""
+"""Lesions from mask images with the values 0 and 1, 0 and 255, or 0, 1 and 2 (2 is tumour)."""
 
 from pathlib import Path
 
@@ -10,16 +10,17 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import DataError
 from wsi_mil.raster import polygonize
 
-COARSEST_UM = 8.0  # level 5 of 0.243 µm/px still counts: FROC's own mask comes out of it pixel by pixel
+COARSEST_UM = 8.0  # includes level 5 at 0.243 µm/px (7.8 µm), whose pixels are those of FROC's own mask
 TUMOUR_VALUES = {(1,): 1, (255,): 255, (1, 2): 2, (2,): 2}
 TOLERANCE = 0.02
 
 
 def read_mask(path: Path, info: SlideInfo) -> MultiPolygon:
-    """Return the outline of a mask's tumour pixels in level-0 pixels of its slide; empty where there is none.
+    """Return the outline of a mask's tumour pixels in level-0 pixels of its slide; empty if there are none.
 
-    Reads the coarsest level of at most 8 µm per pixel. The mask must cover the whole slide: its shape must be that of the
-    slide to 2 %. Values: {0, 1}, {0, 255}, or {0, 1, 2}, where 2 is tumour; any other is refused by name.
+    Reads the coarsest level of at most 8 µm per pixel. Raises DataError, which names the file, if it cannot
+    be read, if its ratio of width to height differs from the slide's by more than 2 %, or if it holds values
+    other than {0, 1}, {0, 255} or {0, 1, 2}.
     """
     try:
         with tifffile.TiffFile(path) as file:
@@ -32,7 +33,7 @@ def read_mask(path: Path, info: SlideInfo) -> MultiPolygon:
     if plane.ndim == 3:  # the organisers' script reads the red channel
         plane = plane[..., 0]
     rows, columns = shapes[0]
-    # a level is a whole number of times coarser than the finest, whatever was rounded or padded at its far edge
+    # a level is a whole number of times coarser than the finest, even if its far edge was rounded or padded
     scale_x = round(columns / plane.shape[1]) * info.width_px / columns
     scale_y = round(rows / plane.shape[0]) * info.height_px / rows
     if abs((info.width_px / columns) / (info.height_px / rows) - 1) > TOLERANCE + 2 / min(rows, columns):
@@ -45,12 +46,13 @@ def read_mask(path: Path, info: SlideInfo) -> MultiPolygon:
         return MultiPolygon()
     if values not in TUMOUR_VALUES:
         raise DataError(
-            f"{path}: a mask holds 0 and 1, 0 and 255, or 0, 1 and 2 (tumour); this one holds {list(values)[:6]}"
+            f"{path}: a mask holds 0 and 1, 0 and 255, or 0, 1 and 2 (tumour); "
+            f"this one holds {list(values)[:6]}"
         )
     return polygonize(plane == TUMOUR_VALUES[values], scale_x, scale_y)
 
 
 def _level(shapes: list[tuple[int, ...]], info: SlideInfo) -> int:
-    """The coarsest level of at most 8 µm per pixel, else the finest."""
+    """Return the number of the coarsest level of at most 8 µm per pixel; if there is none, of the finest."""
     fine = [i for i, shape in enumerate(shapes) if info.mpp_x * info.width_px / shape[1] <= COARSEST_UM]
     return fine[-1] if fine else 0

@@ -4,24 +4,28 @@ Format 3. NaN is null. `slide`, `patch` and `froc` (lesions) each hold one level
 
     "slide": {
       "metrics": ["auc", "average_precision", ...],       names of the level's metrics, in the order of tables
-      "auc": 0.98,                                         one key for each of these names; null where undefined
-      "intervals": {"auc": {"value": 0.98, "low": 0.93, "high": 1.0, "level": 0.95,
-                            "method": "percentile bootstrap", "draws": 1000}},   null for a metric without interval
-      "reasons": {"f1": "..."},                            why a metric is undefined; holds undefined metrics only
-      "n": 16, "n_positive": 8, "confusion": {"tp", "fp", "fn", "tn"},
-      "calibration": {"brier", "interval", "brier_of_share", "expected_error", "bins": [{"from", "to", "slides",
+      "auc": 0.98,                                         one key for each of these names; null where
+      undefined "intervals": {"auc": {"value": 0.98, "low": 0.93, "high": 1.0, "level": 0.95,
+                            "method": "percentile bootstrap", "draws": 1000}},   null for a metric without
+                            interval
+      "reasons": {"f1": "..."},                            why a metric is undefined; holds undefined metrics
+      only "n": 16, "n_positive": 8, "confusion": {"tp", "fp", "fn", "tn"},
+      "calibration": {"brier", "interval", "brier_of_share", "expected_error", "bins": [{"from", "to",
+      "slides",
                       "mean_probability", "share_positive", "low", "high"}]},
-      "delong": {"auc", "variance", "interval", "logit_interval", "hanley_mcneil_se", "n_positive", "n_negative"},
-      "thresholds": [[fold, threshold]],
+      "delong": {"auc", "variance", "interval", "logit_interval", "hanley_mcneil_se", "n_positive",
+      "n_negative"}, "thresholds": [[fold, threshold]],
       "folds": {"auc": [...], "mean", "std"}               with several folds only
     }
-    "patch":  metrics, intervals, reasons as above, "n_slides", "n_tiles", "n_positive", "per_slide": {name: {"mean",
+    "patch":  metrics, intervals, reasons as above, "n_slides", "n_tiles", "n_positive", "per_slide": {name:
+    {"mean",
               "n_slides"}}, "truth", "predicted", "slides_without_annotation", "folds"
-    "froc":   metrics, intervals, reasons as above, "sensitivity_at_fp_per_slide", "n_lesions", "n_slides", "by_size",
+    "froc":   metrics, intervals, reasons as above, "sensitivity_at_fp_per_slide", "n_lesions", "n_slides",
+    "by_size",
               "false_positives_at_threshold", "mode", "lesions", "mask_mpp", "isolated_below_um", "detections"
 
-Without annotations `patch` and `froc` hold only their metrics, which are undefined; so they do for every task but
-detection. `slide` of these tasks holds its metrics and n only. Files of formats 1 and 2 (no
+Without annotations `patch` and `froc` hold only their metrics, which are undefined; so they do for every task
+but detection. `slide` of these tasks holds its metrics and n only. Files of formats 1 and 2 (no
 `metrics`; intervals from one shared random generator) count as absent: `wsi-mil evaluate` writes them again.
 """
 

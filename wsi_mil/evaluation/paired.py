@@ -1,4 +1,4 @@
-"""Two models on the same slides: the difference of any metric, and how far it would move on another draw of the cohort."""
+"""Two models on the same slides: the difference of a metric, by paired bootstrap over patients."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from wsi_mil.evaluation.intervals import Statistic, draws_of_groups
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """`first` minus `second` with its percentile interval and two-sided bootstrap p.
+    """`first` minus `second`, with its 95 % percentile interval and a two-sided p.
 
-    p: twice the smaller fraction of draws on either side of 0, at least 2 / (draws + 1).
-    draws: the number of draws on which both were defined.
-    reason: why the difference is undefined; "" where it is defined.
+    p_two_sided: twice the smaller of the fractions of draws at or below 0 and at or above 0, where the
+    observed difference counts as one more draw. draws: number of draws on which both values were defined.
+    reason: why the difference is undefined; "" if it is defined.
     """
 
     first: float
@@ -29,7 +29,7 @@ class PairedDifference:
 
     @classmethod
     def undefined(cls, reason: str, first: float = math.nan, second: float = math.nan) -> "PairedDifference":
-        """Return the difference that cannot be known, with the values of the models where they are known."""
+        """Return a difference that is undefined for `reason`, with the models' values if they are known."""
         return cls(first, second, math.nan, math.nan, math.nan, math.nan, 0, reason)
 
 
@@ -41,14 +41,14 @@ def paired_bootstrap(
     draws: int = 1000,
     level: float = 0.95,
 ) -> PairedDifference:
-    """Return the difference of two statistics of rows, both taken on the same draws of whole `groups` (one per row).
+    """Return the difference of two statistics, both computed on the same draws of rows.
 
-    Draws on which either is NaN are left out. If they are more than half, or `draws` is 0, there is no interval and
-    no p.
+    groups: the patient of each row; patients are drawn whole. Draws on which a statistic is NaN are left out.
+    If that leaves fewer than half of the draws, or `draws` is 0, interval and p are NaN.
 
     >>> rows = np.arange(20.0)
-    >>> found = paired_bootstrap(lambda r: rows[r].mean() + 1, lambda r: rows[r].mean(), list("abcdefghijklmnopqrst"),
-    ...                          np.random.default_rng(0), draws=100)
+    >>> found = paired_bootstrap(lambda r: rows[r].mean() + 1, lambda r: rows[r].mean(),
+    ...                          list("abcdefghijklmnopqrst"), np.random.default_rng(0), draws=100)
     >>> [round(value, 9) for value in (found.difference, found.low, found.high)]
     [1.0, 1.0, 1.0]
     """

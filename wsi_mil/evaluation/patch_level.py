@@ -1,4 +1,4 @@
-"""Patch level: do the tiles that the model scores high lie on the lesions?"""
+"""Patch level: do the tiles with high scores lie on lesions?"""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ CALLED = "tile probability from the slide's threshold on; attention: more than a
 
 
 def observe_tiles(slides: Sequence[LabelledTiles]) -> PatchObservations:
-    """Return the readable tiles of slides."""
+    """Return what patch metrics are computed from: the tiles of slides that could be read."""
     return PatchObservations(tuple(slide.readable() for slide in slides))
 
 
@@ -32,7 +32,8 @@ def patch_result(
     model: str,
     task: TaskKind = "detection",
 ) -> PatchResult:
-    """Return the patch level of a model, over the tiles of all slides together and as means over slides.
+    """Return the results of a model at patch level: over the tiles of all slides together, and means over
+    slides.
 
     folds: the number of the model that scored each slide. without: ids of slides whose lesions are not known.
     """
@@ -67,7 +68,9 @@ def patch_metrics(
     draws: int = 200,
     task: TaskKind = "detection",
 ) -> dict[str, Metric]:
-    """Return every patch metric by name, over the readable tiles of all slides, with 95 % intervals over groups.
+    """Return every patch metric by name, over the tiles of all slides that could be read.
+
+    Intervals are 95 % bootstrap intervals over the groups (patients) of slides; `draws` of 0 gives none.
 
     >>> truth, scores = np.array([True, False, False]), np.array([0.9, 0.4, np.nan])
     >>> found = patch_metrics([LabelledTiles("slide", "patient", truth, scores, scores >= 0.5)], draws=0)

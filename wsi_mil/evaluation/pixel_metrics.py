@@ -1,4 +1,4 @@
-"""Pixel level: how much of what is called tumour is tumour, and how much of the tumour is called so?"""
+"""Pixel level: the overlap of the pixels that a model calls tumour with those that are tumour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,18 @@ THRESHOLDS = np.round(np.linspace(0.01, 0.99, 99), 2)
 
 @dataclass(frozen=True)
 class PixelCounts:
-    """For every threshold (T,): called pixels, called pixels that are tumour; and the tumour's pixels. Areas in µm² alike."""
+    """Areas on one slide, or several, in one unit (µm² or pixels).
+
+    called (T,): area at or above each of T thresholds. hits (T,): the part of it that is tumour. tumour: area
+    of tumour.
+    """
 
     called: NDArray[np.float64]
     hits: NDArray[np.float64]
     tumour: float
 
     def dice(self) -> NDArray[np.float64]:
-        """Return 2 hits / (called + tumour), NaN where neither is anything."""
+        """Return 2 hits / (called + tumour), (T,); NaN where nothing is called and nothing is tumour."""
         both = self.called + self.tumour
         with np.errstate(invalid="ignore"):
             return np.where(both > 0, 2 * self.hits / both, np.nan)
@@ -35,13 +39,14 @@ def pixel_counts(
     thresholds: NDArray[np.float64],
     pixel_um2: float = 1.0,
 ) -> PixelCounts:
-    """Return the counts of a raster (rows, columns), NaN where there is no score, at or above each threshold.
+    """Return the areas of a raster of probabilities (rows, columns) at each of `thresholds` (T,).
 
-    A pixel of the raster covers `scale_xy_px` level-0 pixels and is tumour if its centre lies in a lesion.
+    values: NaN where there is no score; such pixels are never called. scale_xy_px: level-0 pixels that a
+    pixel of the raster covers; it is tumour if its centre lies in a lesion. pixel_um2: area of a pixel.
 
     >>> raster = np.array([[0.9, 0.2]], np.float32)
-    >>> counts = pixel_counts(raster, (10, 10), [Lesion("s", "tumour", shapely.MultiPolygon([shapely.box(0, 0, 20, 10)]))], np.array([0.5]))
-    >>> counts.dice().round(3).tolist()
+    >>> lesion = Lesion("s", "tumour", shapely.MultiPolygon([shapely.box(0, 0, 20, 10)]))
+    >>> pixel_counts(raster, (10, 10), [lesion], np.array([0.5])).dice().round(3).tolist()
     [0.667]
     """
     area = shapely.union_all([lesion.geometry for lesion in lesions])
@@ -57,7 +62,7 @@ def pixel_counts(
 
 
 def pooled_counts(parts: Sequence[PixelCounts]) -> PixelCounts:
-    """Return the counts of several slides together."""
+    """Return the areas of several slides together, all at the same thresholds."""
     called = np.sum([part.called for part in parts], 0)
     return PixelCounts(
         called, np.sum([part.hits for part in parts], 0), float(sum(part.tumour for part in parts))

@@ -1,8 +1,9 @@
 """Metrics of the order of scores (AUC, average precision), fast enough for a bootstrap over many slides.
 
-Both follow from the counts of false and true positives at each distinct score. A bootstrap draws slides again and
-again: `RankMetric.over_draws` sorts all scores once, and each draw only weighs them. The arithmetic is that of
-scikit-learn, step by step, so that values are equal to the last digit; tests compare them.
+Both follow from the counts of false and true positives at each distinct score. A bootstrap draws slides again
+and
+again: `RankMetric.over_draws` sorts all scores once, and each draw only weighs them. The arithmetic is that
+of scikit-learn, step by step, so that values are equal to the last digit; tests compare them.
 """
 
 import math
@@ -22,15 +23,17 @@ Counts = NDArray[np.float64]
 @final
 @dataclass(frozen=True)
 class RankMetric:
-    """A metric that follows from the counts (K,) of false and true positives at or above each of K distinct scores.
+    """A metric that follows from the counts (K,) of false and true positives at or above each of K distinct
+    scores.
 
-    of_counts: its function. Counts rise; the last ones are the numbers of negatives and of positives, both above 0.
+    of_counts: its function. Counts rise; the last ones are the numbers of negatives and of positives, both
+    above 0.
     """
 
     of_counts: Callable[[Counts, Counts], float]
 
     def __call__(self, truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
-        """Return the metric of scores (n,); NaN if a class is missing. Raises DataError for scores that are not finite."""
+        """Return the metric of scores (n,); NaN if a class is missing. Raises DataError for a NaN score."""
         return self.over_draws([truth], [scores])(np.zeros(1, np.intp))
 
     def over_draws(
@@ -38,8 +41,8 @@ class RankMetric:
     ) -> Statistic:
         """Return the function from the numbers of drawn slides, each as often as it was drawn, to the metric.
 
-        truths, scores: one array per slide. The metric is over the scores of all drawn slides together; NaN if they
-        lack a class.
+        truths, scores: one array per slide. The metric is over the scores of all drawn slides together; NaN
+        if they lack a class.
 
         >>> metric = RankMetric(lambda false, true: float(true[-1]))  # the number of positives
         >>> drawn = metric.over_draws([np.array([True, True]), np.array([False])], [np.ones(2), np.zeros(1)])

@@ -1,4 +1,4 @@
-"""What an evaluation finds: frozen records, from which `metrics_file` writes metrics.json."""
+"""The results of an evaluation as frozen records. `metrics_file` writes them to metrics.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Metrics = Mapping[str, Metric]
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of slides: called positive and positive (tp), called positive and negative (fp), and so on."""
+    """Numbers of slides: tp called positive and positive, fp called positive and negative, and so on."""
 
     tp: int
     fp: int
@@ -24,8 +24,10 @@ class Confusion:
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """The slides whose probability lies in [start, stop): their mean probability, the fraction of positive ones, and
-    the 95 % Wilson interval of that fraction."""
+    """The slides whose probability lies in [start, stop).
+
+    low, high: the 95 % Wilson interval of `fraction_positive`.
+    """
 
     start: float
     stop: float
@@ -38,11 +40,11 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether a slide probability means what it says.
+    """How well slide probabilities agree with the fractions of positive slides.
 
-    brier_of_fraction: the Brier score of always giving the fraction of positive slides, which a model must beat.
-    expected_error: mean distance of probability and fraction over the bins, weighed by slides. bins: those that hold
-    slides.
+    brier_of_fraction: the Brier score of a model that gives every slide the fraction of positive slides; a
+    useful model has a smaller one. expected_error: the mean over slides of the distance between mean
+    probability and fraction of positive slides in their bin. bins: those that hold slides.
     """
 
     brier_of_fraction: float
@@ -52,7 +54,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class FoldSpread:
-    """The AUC of every fold, and mean and standard deviation (n - 1) of the defined ones; NaN where undefined."""
+    """The AUC of every fold, NaN if undefined; mean and standard deviation (n - 1) of the defined ones."""
 
     auc: tuple[float, ...]
     mean: float
@@ -63,7 +65,8 @@ class FoldSpread:
 class SlideResult:
     """Slide level, over all test slides together.
 
-    thresholds: (fold, threshold) pairs. delong: the AUC with its analytic variance; None where `delong_reason` says why.
+    thresholds: (fold, threshold) pairs. delong: the AUC with its analytic variance; None where
+    `delong_reason` says why.
     folds: with several folds only.
     """
 
@@ -96,7 +99,10 @@ class WithinSlides:
 
 @dataclass(frozen=True)
 class PatchFacts:
-    """What the patch metrics were computed from. truth, called: when a tile counts as tumour, and is called so."""
+    """What the patch metrics were computed from.
+
+    truth: the rule by which a tile counts as tumour. called: the rule by which a tile is called tumour.
+    """
 
     n_slides: int
     n_tiles: int
@@ -110,7 +116,7 @@ class PatchFacts:
 
 @dataclass(frozen=True)
 class PatchResult:
-    """Patch level; `facts` is None for a run without annotations, whose metrics are undefined."""
+    """Patch level. Without annotations `facts` is None and all metrics are undefined."""
 
     metrics: Metrics
     facts: PatchFacts | None = None
@@ -118,7 +124,7 @@ class PatchResult:
 
 @dataclass(frozen=True)
 class SizeClass:
-    """Lesions of one class of length that count, and how many of them were found at the slide's threshold."""
+    """The counted lesions of one class of length, and how many reached their slide's threshold."""
 
     size: str
     lesions: int
@@ -127,9 +133,11 @@ class SizeClass:
 
 @dataclass(frozen=True)
 class FrocFacts:
-    """What the lesion metrics were computed from, and the sensitivity at each number of false positives per slide.
+    """What the lesion metrics were computed from, and the sensitivity at each number of false positives per
+    slide.
 
-    mask_mpp: µm per pixel of the evaluation mask, None where lesions are polygons. detections: how they were made.
+    mask_mpp: µm per pixel of the evaluation mask; None if lesions are polygons. detections: how they were
+    made.
     """
 
     sensitivity_at: Mapping[str, float]
@@ -146,7 +154,7 @@ class FrocFacts:
 
 @dataclass(frozen=True)
 class FrocResult:
-    """Lesion level; `facts` is None for a run without annotations, whose metrics are undefined."""
+    """Lesion level. Without annotations `facts` is None and all metrics are undefined."""
 
     metrics: Metrics
     facts: FrocFacts | None = None

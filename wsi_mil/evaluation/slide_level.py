@@ -1,4 +1,4 @@
-"""Slide level: the metrics of the table, calibration, and DeLong's variance of the AUC."""
+"""Slide level: metrics with intervals, calibration, and the AUC with DeLong's variance."""
 
 import math
 from collections.abc import Sequence
@@ -38,9 +38,10 @@ def slide_result(
     draws: int = 1000,
     task: TaskKind = "detection",
 ) -> SlideResult:
-    """Return the slide level of a model. `folds`, `thresholds`: of each slide, which model scored and called it.
+    """Return the results of a model at slide level.
 
-    Metrics are over all slides together; with several folds, the AUC of each stands beside them.
+    folds, thresholds: for each slide, the number of the model that scored it and that model's threshold.
+    Metrics are over all slides together; with several folds, `SlideResult.folds` also holds the AUC of each.
     """
     try:
         delong, why_not = estimate_auc(data.truth, data.scores), ""
@@ -72,10 +73,11 @@ def slide_metrics(
     draws: int = 1000,
     task: TaskKind = "detection",
 ) -> dict[str, Metric]:
-    """Return every slide metric by name, with 95 % bootstrap intervals over patients (None: every slide is one).
+    """Return every slide metric by name, with 95 % bootstrap intervals over patients.
 
-    truth, scores, called (n,): whether a slide is positive, its probability, and whether the model calls it positive
-    at a threshold that other slides chose. draws: 0 gives no intervals.
+    truth, scores, called (n,): whether a slide is positive, its probability, and whether the model calls it
+    positive at a threshold that was chosen on other slides. patients: one name per slide; None if each slide
+    is of another patient. draws: number of bootstrap draws; 0 gives no intervals.
 
     >>> truth, scores = np.array([True, True, False]), np.array([0.9, 0.4, 0.1])
     >>> found = slide_metrics(truth, scores, scores >= 0.5, draws=0)
@@ -90,7 +92,7 @@ def slide_metrics(
 
 
 def confusion(truth: NDArray[np.bool_], called: NDArray[np.bool_]) -> Confusion:
-    """Return the counts of right and wrong calls.
+    """Return the counts of right and wrong calls (n,).
 
     >>> confusion(np.array([True, True, False]), np.array([True, False, False]))
     Confusion(tp=1, fp=0, fn=1, tn=1)

@@ -1,4 +1,4 @@
-"""How scores are held against the truth."""
+"""Settings of the evaluation."""
 
 from typing import Literal
 
@@ -11,11 +11,14 @@ FrocMode = Literal["official", "corrected"]
 
 
 class EvaluationSpec(Spec):
-    """A tile is positive if at least `patch_overlap` of its area lies in a lesion (or its centre does: `patch_truth`).
+    """How scores are compared with the truth.
 
-    Detections for FROC, from tiles above `min_probability`: `maxima` at least `detection_radius_um` apart, centroids of
-    connected `components`, or all `tiles`. `froc_mode` and `froc_truth`: docs/contracts.md ("FROC").
-    Lesions with a major axis below `isolated_below_um` are isolated tumour cells, neither hit nor miss.
+    patch_truth: a tile is positive if at least the fraction `patch_overlap` of its area ("overlap") or its
+    centre ("centre") lies in a lesion. detections: those of FROC, from tiles above `min_probability`;
+    `maxima` that are more than `detection_radius_um` apart, mean centres of connected `components`, or all
+    `tiles`.
+    froc_mode, froc_truth: see docs/contracts.md ("FROC"). isolated_below_um: lesions with a shorter major
+    axis are isolated tumour cells; FROC counts them neither as found nor as missed.
     """
 
     patch_truth: Literal["overlap", "centre"] = "overlap"

@@ -1,4 +1,4 @@
-"""Which tiles lie on lesions: by the area that they share, or by their centres."""
+"""Which tiles lie on lesions: by the fraction of their area, or by their centres."""
 
 from collections.abc import Sequence
 

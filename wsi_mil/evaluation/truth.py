@@ -1,6 +1,6 @@
-"""Held-out slides with their truth: the records from which every metric and every comparison of models is computed.
+"""Test slides with their truth: the records from which patch and lesion metrics are computed.
 
-Functions on arrays and records. `wsi_mil.run.held_out` reads them from a run folder.
+Functions on arrays and records. `wsi_mil.run.held_out` reads the input from a run folder.
 """
 
 import math
@@ -26,7 +26,8 @@ from wsi_mil.raster import rasterize
 class HeldOutSlide:
     """One slide whose lesions are known: its tiles, its detections, and which lesions these hit.
 
-    threshold: the tile probability from which on the model calls tumour (attention: half of the largest weight).
+    fold: number of the model that scored it. threshold: the score in [0, 1] from which on a detection counts
+    as called: the slide's threshold; for attention half of the largest weight.
     """
 
     slide_id: str
@@ -47,7 +48,10 @@ def held_out_slide(
     lesions: Sequence[Lesion],
     spec: EvaluationSpec,
 ) -> HeldOutSlide:
-    """Return what one slide, `row` of slides.parquet, contributes to patch metrics and FROC."""
+    """Return one slide, `row` of slides.parquet, with truth and matches for patch metrics and FROC.
+
+    lesions: all lesions of the slide; none for a negative slide.
+    """
     if spec.patch_truth == "centre":
         truth = tile_centres(table, lesions)
     else:
@@ -71,9 +75,9 @@ def held_out_slide(
 def match_slide(
     detections: Sequence[Detection], info: SlideInfo, lesions: Sequence[Lesion], spec: EvaluationSpec
 ) -> tuple[Matches, tuple[LesionFound, ...]]:
-    """Return the FROC matches of one slide and its lesions as FROC counts them.
+    """Return the matches of one slide's detections, and its lesions as FROC counts them.
 
-    `spec.froc_truth` says whether lesions are a mask of `spec.froc_mask_mpp` µm per pixel or polygons.
+    Lesions are a mask of `spec.froc_mask_mpp` µm per pixel or polygons, as `spec.froc_truth` says.
     """
     if spec.froc_truth == "polygons":
         return _match_polygons(detections, info, lesions, spec)
@@ -112,6 +116,6 @@ def _described(
     isolated: Sequence[bool],
     matches: Matches,
 ) -> tuple[LesionFound, ...]:
-    # an empty mask in official mode has a region that is no lesion: it has a true positive, but no place
+    # in official mode an empty mask has a region that is no lesion: a true positive without a place
     rows = zip(places, lengths_um, isolated, matches.true_positives[: len(places)], strict=True)
     return tuple(LesionFound(slide_id, x, y, length, alone, best) for (x, y), length, alone, best in rows)

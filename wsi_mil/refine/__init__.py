@@ -1,1 +1,1 @@
-"""From tile scores to pixel-level tumour maps: a small network trained on tiles that the slide model is sure of."""
+"""Pixel-level tumour maps from a small network, trained on tiles that the slide model is sure of."""

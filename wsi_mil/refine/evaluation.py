@@ -75,7 +75,7 @@ class RefinementResult:
     """Pixel Dice and FROC of refined maps (`first`) and of tiles (`second`) on the test slides of one model.
 
     model_digests: of the slide models whose maps were compared. own_thresholds: of the slide models.
-    validation_thresholds: those with the best Dice on validation slides; None if no validation slide has a lesion.
+    validation_thresholds: those with the best Dice on validation slides; None if none of these has a lesion.
     dice_own: Dice at the own thresholds. dice_validation: at the validation thresholds, None without these.
     """
 
@@ -114,9 +114,9 @@ def compared_slide(
     lesions: Sequence[Lesion],
     spec: EvaluationSpec,
 ) -> ComparedSlide:
-    """Return both maps of one slide, `row` of slides.parquet, against its `lesions` (none for a normal slide).
+    """Return both maps of one slide, `row` of slides.parquet, against its lesions.
 
-    Both maps have the pixels of the refined one.
+    lesions: none for a normal slide. Both maps have the pixels of the refined one.
     """
     own = scores.kind.threshold(row.threshold)
     thresholds = np.array([*THRESHOLDS, own])
@@ -159,7 +159,8 @@ def evaluate_refinement(
     test, validation = ([slide for slide in slides if slide.part == part] for part in ("test", "val"))
     if not test:
         raise DataError(
-            f"refine: no test slide of {model!r} has a label, refined maps and, where there is tumour, outlines"
+            f"refine: no test slide of {model!r} has a label, refined maps and, if it is a tumour slide, "
+            "outlines: see slides.labels, slides.annotations and refine.parts"
         )
     rng = np.random.default_rng(spec.seed)
     patients = [slide.patient for slide in test]

@@ -1,4 +1,4 @@
-"""refine.json: the one place that writes it and reads it. The fields stand in docs/contracts.md. NaN is null."""
+"""refine.json: the one place that writes it and reads it. docs/contracts.md lists its fields. NaN is null."""
 
 import math
 from collections.abc import Mapping

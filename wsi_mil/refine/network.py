@@ -1,4 +1,4 @@
-"""A classifier of tiles that can say where: every position of its maps has a logit of its own."""
+"""The refiner's network: a classifier of tiles that also gives a tumour logit per position in a tile."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,18 @@ from wsi_mil.logs import logger, progress
 from wsi_mil.refine.spec import RefineSpec
 
 CLASSIFICATION_ONLY = 0.5
-"""Share of the steps before GAIN's map counts: at first it shows nothing worth covering."""
+"""The fraction of epochs before GAIN's mining loss is used: before that, its map shows nothing useful."""
 COLOUR_JITTER = 0.1
 NORMAL, TUMOUR = 0, 1
 
 
 @dataclass(frozen=True)
 class TrainingTiles:
-    """pixels (N, S, S, 3) uint8; labels (N,) 0 or 1; masks (N, S, S) bool and which of them are known, `has_mask` (N,)."""
+    """The tiles to learn from.
+
+    pixels (N, S, S, 3) uint8. labels (N,): 0 for normal, 1 for tumour. masks (N, S, S) bool: which pixels are
+    tumour. has_mask (N,) bool: for which tiles the mask is known. Raises DataError if a class has no tile.
+    """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -37,10 +41,12 @@ class TrainingTiles:
 
 
 class TileNetwork(nn.Module):
-    """Tiles (B, S, S, 3) uint8 to logits (B, 2) of normal and tumour, each class by itself, and to a tumour logit for every position.
+    """From tiles (B, S, S, 3) uint8 to two logits per tile (B, 2) and a tumour logit per position.
 
-    With global average pooling (`plain`, `gain`) the logit of a tile is the mean of those of its positions: what makes a tile tumour is
-    shown where it lies (class activation mapping, Zhou et al., CVPR 2016, without the scaling of each map to itself).
+    The classes, normal and tumour, have independent sigmoid outputs. With global average pooling (methods
+    `plain` and `gain`) a tile's logit is the mean of the logits of its positions, so that the positions show
+    where in the tile the tumour is. This is class activation mapping (Zhou et al., CVPR 2016), but maps are
+    not scaled to their own maximum.
     """
 
     def __init__(self, spec: RefineSpec, mean: Tensor, std: Tensor) -> None:
@@ -59,11 +65,11 @@ class TileNetwork(nn.Module):
         self.register_buffer("std", std)
 
     def prepare(self, pixels: Tensor) -> Tensor:
-        """Return (B, 3, S, S) float32 with the mean and deviation of the training tiles taken out."""
+        """Return tiles as (B, 3, S, S) float32, standardised by mean and deviation of the training tiles."""
         return ((pixels.float() / 255 - self.mean) / self.std).permute(0, 3, 1, 2).contiguous()
 
     def local_logits(self, images: Tensor) -> Tensor:
-        """Return (B, h, w): how much speaks for tumour at each position of the maps of prepared images."""
+        """Return the tumour logit (B, h, w) at each position of prepared images (B, 3, S, S)."""
         return self._at_positions(self.backbone(images))
 
     def _at_positions(self, features: Tensor) -> Tensor:
@@ -77,10 +83,12 @@ class TileNetwork(nn.Module):
     def losses(
         self, images: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor, mining: bool
     ) -> dict[str, Tensor]:
-        """Return the terms of the loss of prepared images (B, 3, S, S); `masks` (B, 1, S, S) count where `has_mask`.
+        """Return the terms of the loss of prepared images (B, 3, S, S), by name.
 
-        The tile's label teaches the tile, and without loss-attention every position where no outline says better; with GAIN what its
-        map covers, too. Outlines teach positions the share of each that is tumour.
+        labels (B,). masks (B, 1, S, S): used only where `has_mask` (B,). mining: whether GAIN's terms are
+        added. classification and GAIN's terms: tiles against their labels. positions (not with
+        loss-attention): the positions of tiles without mask against the label of their tile. outlines: the
+        positions of tiles with mask against the fraction of each that is tumour.
         """
         features, terms = self._of_tiles(images, labels, masks, has_mask, mining)
         local = self._at_positions(features)
@@ -96,7 +104,7 @@ class TileNetwork(nn.Module):
     def _of_tiles(
         self, images: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor, mining: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return feature maps (B, C, h, w) and the terms of the tiles as wholes."""
+        """Return feature maps (B, C, h, w) and the terms of whole tiles."""
         both = F.one_hot(labels, 2)
         if self.method == "gain" and mining:
             model = GAIN(self.backbone, self.head, per_class=True)
@@ -110,16 +118,16 @@ class TileNetwork(nn.Module):
 
 
 def fit_tiles(tiles: TrainingTiles, spec: RefineSpec, device: torch.device) -> TileNetwork:
-    """Return the network after the last epoch, ready to use. Equal seeds give equal networks on one machine.
+    """Train a network and return it in evaluation mode. Equal seeds give equal networks on one machine.
 
-    Every batch is half normal, half tumour. Tiles are turned and mirrored, their colours shifted a little.
+    Half of each batch is normal, half is tumour. Tiles are turned, mirrored and slightly changed in colour.
+    Raises ModelError if the loss is not finite.
     """
     generator = torch.Generator().manual_seed(spec.seed)
     scaled = tiles.pixels.reshape(-1, 3)[:: max(tiles.pixels.size // 3_000_000, 1)] / 255
     mean, std = (torch.from_numpy(value).float() for value in (scaled.mean(0), scaled.std(0) + 1e-6))
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # weights are drawn from torch's own generator: leave the caller's where it was
+    # weights are drawn from torch's global generator, whose state must stay as the caller left it
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         network = TileNetwork(spec, mean, std).to(device).train()
     rows = [torch.from_numpy(np.flatnonzero(tiles.labels == label)) for label in (NORMAL, TUMOUR)]
@@ -141,7 +149,8 @@ def fit_tiles(tiles: TrainingTiles, spec: RefineSpec, device: torch.device) -> T
             loss = torch.stack(list(terms.values())).sum()
             if not torch.isfinite(loss):
                 raise ModelError(
-                    f"refine: the loss is {float(loss.detach())} in epoch {epoch + 1}: take a smaller refine.lr"
+                    f"refine: the loss is {float(loss.detach())} in epoch {epoch + 1}: "
+                    "take a smaller refine.lr"
                 )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -153,7 +162,7 @@ def fit_tiles(tiles: TrainingTiles, spec: RefineSpec, device: torch.device) -> T
 
 
 def _repeated(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` rows in random order, each as often as the others, give or take one."""
+    """Return `count` rows in random order; no row occurs more than once more often than another."""
     rounds = -(-count // len(rows))
     return torch.cat([rows[torch.randperm(len(rows), generator=generator)] for _ in range(rounds)])[:count]
 
@@ -180,8 +189,11 @@ def _augmented(
 def tumour_maps(
     network: TileNetwork, pixels: NDArray[np.uint8], side_px: int, margin_px: int
 ) -> NDArray[np.float32]:
-    """Return probabilities (B, side_px, side_px) for the inside of windows (B, W, W, 3) uint8 that show `margin_px` map pixels more on
-    every side. Logits are interpolated, not probabilities: borders stay sharp."""
+    """Return tumour probabilities (B, side_px, side_px) of the tiles in windows (B, W, W, 3) uint8.
+
+    A window shows its tile and a margin of `margin_px` map pixels on every side. Logits are interpolated
+    rather than probabilities, which keeps borders sharp.
+    """
     whole = side_px + 2 * margin_px
     logits = network.local_logits(network.prepare(torch.from_numpy(pixels).to(network.mean.device)))
     large = F.interpolate(logits[:, None].float(), (whole, whole), mode="bilinear", align_corners=False)[:, 0]

@@ -1,4 +1,7 @@
-"""A trained refiner as two files beside the slide model that it belongs to: weights (safetensors) and a card that says everything else."""
+"""A trained refiner on disk: two files in the folder of the slide model that it belongs to.
+
+refiner.safetensors holds the weights, refiner.json everything else.
+"""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +21,10 @@ WEIGHTS, CARD, FORMAT = "refiner.safetensors", "refiner.json", 1
 
 @dataclass(frozen=True)
 class Limits:
-    """Of tile probabilities (attention: share of the largest weight times the slide's probability): `sure` above which a tile of a tumour slide counts as tumour, `suspicious` above which a tile is refined."""
+    """Limits of how suspicious a tile is (see `SlideScores.suspicion`).
+
+    sure: in training, a tile of a tumour slide above it is tumour. suspicious: a tile above it is refined.
+    """
 
     sure: float
     suspicious: float
@@ -26,7 +32,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Refiner:
-    """A network in evaluation mode, what it was asked to do, which tiles it looks at; `digest` of its weights."""
+    """A trained network in evaluation mode, with the settings and limits that it was made with.
+
+    digest: of its weights file.
+    """
 
     network: TileNetwork
     spec: RefineSpec
@@ -42,7 +51,11 @@ def save_refiner(
     made_from: str,
     counts: dict[str, int],
 ) -> Refiner:
-    """Write refiner.safetensors and refiner.json into a model's folder; the card comes last and holds the digest of the weights."""
+    """Write refiner.safetensors and refiner.json into a model's folder and return the refiner.
+
+    refiner.json is written last and holds the digest of the weights. made_from: digest of everything that the
+    refiner depends on. counts: numbers of training tiles by kind.
+    """
     from safetensors.torch import save_file
 
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
@@ -64,9 +77,11 @@ def save_refiner(
 
 
 def load_refiner(folder: Path, device: torch.device, made_from: str | None = None) -> Refiner | None:
-    """Return the refiner in a model's folder; None if there is none, or, where `made_from` is given, if it was made from something else.
+    """Return the refiner in a model's folder; None if there is none.
 
-    Raises ModelError for files that are broken or do not belong together.
+    made_from: if given, return None also for a refiner with another digest or of another format. Raises
+    ModelError for files that are damaged or do not belong together, and without `made_from` for another
+    format.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -78,7 +93,8 @@ def load_refiner(folder: Path, device: torch.device, made_from: str | None = Non
         if made_from is not None:
             return None
         raise ModelError(
-            f"{folder / CARD} has format {card.get('format_version')}, this version reads {FORMAT}: refine again"
+            f"{folder / CARD} has format {card.get('format_version')}, this version reads {FORMAT}: "
+            "run `wsi-mil refine` again"
         )
     if made_from is not None and card["made_from"] != made_from:
         return None

@@ -1,4 +1,4 @@
-"""What refinement was asked to do."""
+"""Settings of refinement."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,11 +12,13 @@ RefinePart = Literal["train", "val", "test", "unlabelled"]
 
 
 class RefineSpec(Spec):
-    """A small network learns tumour from tiles that the slide model is sure of, and says where in a suspicious tile it is.
+    """A small network learns from tiles that the slide model is sure of, and maps suspicious tiles.
 
-    Surely normal: tiles of normal training slides, half of them the most suspicious ones. Surely tumour: tiles of tumour training slides
-    above the quantile `sure_above` of the tiles of normal training slides; at most `tiles_per_class` each. Suspicious, and so refined: tiles
-    above the quantile `suspicious_above`, with their neighbours. `polygons`: a folder of outlines (QuPath, ASAP) of training slides.
+    sure_above, suspicious_above: quantiles of the scores of tiles of normal training slides. Tumour in
+    training are tiles of tumour slides above `sure_above`; normal are tiles of normal slides, half of them
+    those with the highest scores. At most `tiles_per_class` tiles of each are used. Tiles above
+    `suspicious_above`, and their neighbours, are refined. polygons: a folder with outlines (QuPath, ASAP) of
+    training slides, which then decide instead.
     """
 
     method: RefineMethod = "plain"

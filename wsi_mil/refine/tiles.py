@@ -1,4 +1,4 @@
-"""Which tiles a refiner learns from, and which it looks at: from a slide model's tile probabilities and outlines, if there are any."""
+"""Which tiles a refiner learns from, and which tiles it refines."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,12 @@ from wsi_mil.tiles.windows import plan_windows, read_windows
 
 @dataclass(frozen=True)
 class TrainingSlide:
-    """A labelled training slide: how suspicious the slide model finds its tiles (N,), and its outlines where someone drew them."""
+    """A labelled training slide.
+
+    label: `NORMAL` or `TUMOUR`. suspicion (N,): how suspicious the slide model finds its tiles, NaN for
+    unreadable ones.
+    lesions: its outlines; None if nobody drew any.
+    """
 
     source: SlideSource
     info: SlideInfo
@@ -38,7 +43,7 @@ class TrainingSlide:
 
 @dataclass(frozen=True)
 class ChosenTile:
-    """A tile to learn from, by its place among the slides and in its table."""
+    """A tile to learn from: number of its slide, row in that slide's tile table, and label."""
 
     slide: int
     row: int
@@ -46,15 +51,15 @@ class ChosenTile:
 
 
 def find_limits(slides: Sequence[TrainingSlide], spec: RefineSpec) -> Limits:
-    """Return the limits: quantiles of the tiles of the normal training slides. Raises DataError if there is none."""
+    """Return the limits: quantiles over tiles of normal training slides. Raises DataError without these."""
     normal = [slide.suspicion[np.isfinite(slide.suspicion)] for slide in slides if slide.label == NORMAL]
     if not normal:
         raise DataError(
-            "refine: no normal training slide to tell from which tile probability on a tile is suspicious"
+            "refine: no normal training slide, whose tiles are needed to decide which tiles are suspicious"
         )
     values = np.concatenate(normal)
     sure, suspicious = (
-        float(np.quantile(values, share)) for share in (spec.sure_above, spec.suspicious_above)
+        float(np.quantile(values, quantile)) for quantile in (spec.sure_above, spec.suspicious_above)
     )
     return Limits(sure, suspicious)
 
@@ -62,18 +67,20 @@ def find_limits(slides: Sequence[TrainingSlide], spec: RefineSpec) -> Limits:
 def choose_tiles(
     slides: Sequence[TrainingSlide], limits: Limits, spec: RefineSpec, rng: np.random.Generator
 ) -> list[ChosenTile]:
-    """Return the tiles to learn from, in the order of slides and rows. Raises DataError if no tile is surely tumour.
+    """Return the tiles to learn from, in the order of slides and rows. Raises DataError if none is tumour.
 
-    Of a slide with outlines the outlines say which tiles are tumour (at least half of a tile) and normal (nothing of it). Otherwise
-    tumour: those above the limit; every slide gives as many, as far as it has them. Normal: half the most suspicious, half at random.
+    On a tumour slide with outlines, tiles are tumour if at least half of their area is inside, and normal if
+    none is. On a tumour slide without, tiles above `limits.sure` are tumour. All tiles of normal slides are
+    normal. Tumour slides take turns until there are `spec.tiles_per_class` tiles. Of the normal tiles half
+    are the most suspicious ones, the others are drawn at random.
     """
     tumour: list[NDArray[np.int64]] = []
     normal: list[tuple[float, int, int]] = []
     for number, slide in enumerate(slides):
         finite = np.isfinite(slide.suspicion)
         if slide.lesions is not None and slide.label != NORMAL:
-            share = tile_overlap(slide.table, slide.lesions)
-            sure, clear = finite & (share >= 0.5), finite & (share == 0)
+            inside = tile_overlap(slide.table, slide.lesions)
+            sure, clear = finite & (inside >= 0.5), finite & (inside == 0)
         elif slide.label != NORMAL:
             sure, clear = finite & (slide.suspicion > limits.sure), np.zeros(len(finite), np.bool_)
         else:
@@ -82,8 +89,9 @@ def choose_tiles(
         normal += [(float(slide.suspicion[row]), number, int(row)) for row in np.flatnonzero(clear)]
     if not any(len(rows) for rows in tumour):
         raise DataError(
-            f"refine: no tile of a tumour training slide has a probability above {limits.sure:.4g}, the quantile {spec.sure_above:g} of "
-            "normal slides' tiles: the slide model tells nothing apart, or take a smaller refine.sure_above"
+            f"refine: no tile of a tumour training slide has a probability above {limits.sure:.4g}, the "
+            f"quantile {spec.sure_above:g} of tiles of normal slides: the slide model does not separate "
+            "tumour from normal tiles. Train a better one, or set a smaller refine.sure_above"
         )
     found = [ChosenTile(number, row, TUMOUR) for number, row in _evenly(tumour, spec.tiles_per_class)]
     normal.sort(reverse=True)
@@ -95,7 +103,10 @@ def choose_tiles(
 
 
 def _evenly(rows: Sequence[NDArray[np.int64]], most: int) -> list[tuple[int, int]]:
-    """At most `most` (slide, row), the slides in turn, so that one large tumour does not stand for all."""
+    """Return at most `most` pairs (slide, row), one slide after the other in turn.
+
+    A slide with a large tumour therefore does not displace the others.
+    """
     turns = sorted(
         (turn, number, int(row)) for number, part in enumerate(rows) for turn, row in enumerate(part)
     )
@@ -105,7 +116,9 @@ def _evenly(rows: Sequence[NDArray[np.int64]], most: int) -> list[tuple[int, int
 def read_training_tiles(
     slides: Sequence[TrainingSlide], chosen: Sequence[ChosenTile], reader: str, spec: RefineSpec
 ) -> TrainingTiles:
-    """Return the pixels of the chosen tiles, and masks where outlines are known. Tiles that cannot be read are left out and counted."""
+    """Return the pixels of the chosen tiles, with masks where outlines are known.
+
+    Tiles that cannot be read are left out, and a warning gives their number."""
     by_slide: dict[int, list[ChosenTile]] = {}
     for tile in chosen:
         by_slide.setdefault(tile.slide, []).append(tile)
@@ -137,14 +150,14 @@ def read_training_tiles(
 
 
 def _masks(slide: TrainingSlide, rows: Sequence[int], side_px: int) -> NDArray[np.bool_]:
-    """(B, S, S): the pixels of each tile whose centre lies in an outline."""
+    """Return (B, S, S): for each tile, which pixels have their centre in an outline."""
     area = shapely.union_all([lesion.geometry for lesion in slide.lesions or ()])
     size0 = slide.table.plan.tile_width0_px, slide.table.plan.tile_height0_px
     return polygon_masks(area, slide.table.coords[list(rows)], size0, side_px)
 
 
 def suspicious_rows(table: TileTable, probabilities: NDArray[np.float32], limit: float) -> NDArray[np.int32]:
-    """Return the rows (K,) of tiles above `limit` and of their eight neighbours on the tile grid, sorted."""
+    """Return the sorted rows (K,) of the tiles above `limit` and their eight neighbours on the tile grid."""
     finite = np.isfinite(probabilities)
     chosen = np.flatnonzero(finite & (probabilities > limit))
     if not len(chosen):
