@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from wsi_mil.bags.segments import segment_softmax, segment_weighted_sum
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.features.mapped import MappedFeatures
 from wsi_mil.features.store import FeatureWriter
+from wsi_mil.io.tables import markdown_row, markdown_table
 from wsi_mil.testing.aggregators import detection_loss
 from wsi_mil.training import Standardizer, TrainSpec, fit
 from wsi_mil.training.loading import Buffer, packed_batches
@@ -38,7 +40,7 @@ from wsi_mil.training.two_pass import backward_in_two_passes
 
 DIM = 1024
 BF16 = "avx512_bf16" in (Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else "")
-"""Whether the CPU multiplies bfloat16 itself; where it does not, autocast is slower than float32 and is left out."""
+"""Whether the CPU multiplies bfloat16 itself. Otherwise autocast is slower than float32 and is left out."""
 
 
 def lengths(count: int, seed: int) -> list[int]:
@@ -54,7 +56,7 @@ def make_bags(sizes: Sequence[int]) -> list[Bag]:
 
 
 def medians(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each task, the median of `rounds`, the tasks taking turns so that noise meets all of them."""
+    """Return seconds per task, the median of `rounds`; tasks take turns, so noise affects all alike."""
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(rounds + 1):
         for name, task in tasks.items():
@@ -66,9 +68,7 @@ def medians(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    print("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for row in rows:
-        print("| " + " | ".join(row) + " |", flush=True)
+    print("\n" + markdown_table(head, rows), flush=True)
 
 
 def step(model: nn.Module, bags: PackedBags, low: bool = False) -> None:
@@ -77,6 +77,12 @@ def step(model: nn.Module, bags: PackedBags, low: bool = False) -> None:
     with torch.autocast("cpu", torch.bfloat16, enabled=low):
         terms = model.loss(model(bags), bags.labels, detection_loss(model))  # type: ignore[operator]
     torch.stack([term.float() for term in terms.values()]).sum().backward()
+
+
+def each_step(model: nn.Module, bags: Sequence[PackedBags]) -> None:
+    """Take one step for each of `bags`."""
+    for bag in bags:
+        step(model, bag)
 
 
 class ScatterABMIL(ABMIL):
@@ -93,7 +99,7 @@ class ScatterABMIL(ABMIL):
 
 
 def packed(rounds: int) -> None:
-    """Eight uneven bags: packed, padded (torchmil), one at a time, scatter, bf16, and the limit of the first layer."""
+    """Eight uneven bags: packed, padded (torchmil), one at a time, scatter, bf16; the first layer alone."""
     from torchmil import models as torchmil_models
     from torchmil.data import pad_tensors
 
@@ -127,10 +133,10 @@ def packed(rounds: int) -> None:
         seconds = medians(
             {
                 "torchmil, padded": padded_step,
-                "packed": lambda m=ours: step(m, batch),  # type: ignore[misc]
-                "one bag at a time": lambda m=ours: [step(m, single) for single in singles],  # type: ignore[misc]
+                "packed": partial(step, ours, batch),
+                "one bag at a time": partial(each_step, ours, singles),
                 "packed, scatter instead of split": scatter_step,
-                **({"packed, bf16": lambda m=ours: step(m, batch, low=True)} if BF16 else {}),  # type: ignore[misc]
+                **({"packed, bf16": partial(step, ours, batch, low=True)} if BF16 else {}),
                 "limit: first layer forward and backward": limit,
             },
             rounds,
@@ -148,7 +154,8 @@ def packed(rounds: int) -> None:
             )
     share = 1 - sum(sizes) / (len(sizes) * max(sizes))
     print(
-        f"\nBags of {', '.join(map(str, sizes))} instances, {DIM}-d, attention 128; {100 * share:.0f} % of the padded batch is padding."
+        f"\nBags of {', '.join(map(str, sizes))} instances, {DIM}-d, attention 128; "
+        f"{100 * share:.0f} % of the padded batch is padding."
     )
     print_table(
         ["ABMIL", "forward and backward", "ms", "times the speed of padded", "thousand instances/s"], rows
@@ -266,7 +273,7 @@ def anonymous_bytes() -> int:
 
 
 def million(method: str, kl_over: str, rows: int) -> None:
-    """Train one epoch on two bags of `rows` instances; print the peak of anonymous memory. Runs in its own process."""
+    """Train one epoch on two bags of `rows` instances in this process; print its peak of anonymous memory."""
     peak, done = [0], threading.Event()
 
     def watch() -> None:
@@ -285,12 +292,20 @@ def million(method: str, kl_over: str, rows: int) -> None:
         done.set()
         watcher.join()
     print(
-        f"| {method}{', KL over ' + kl_over if kl_over else ''} | {rows:,} | {seconds:.1f} | {peak[0] / 1e9:.2f} | {before / 1e9:.2f} |"
+        markdown_row(
+            [
+                method + (f", KL over {kl_over}" if kl_over else ""),
+                f"{rows:,}",
+                f"{seconds:.1f}",
+                f"{peak[0] / 1e9:.2f}",
+                f"{before / 1e9:.2f}",
+            ]
+        )
     )
 
 
 def reading(rounds: int) -> None:
-    """An epoch's reading, three bags a batch, against numpy.memmap on the same bytes; and what overlapping gains."""
+    """Read an epoch, three bags a batch, against numpy.memmap; and what overlapping gains."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bags = [write_bag(folder / f"s{i:02d}", n, i % 2) for i, n in enumerate(lengths(60, seed=2))]
@@ -369,16 +384,15 @@ def main() -> None:
         million(method, kl_over.strip("-"), int(rows))
         return
     print(
-        f"torch {torch.__version__}, {platform.machine()}, {arguments.threads} thread(s), median of {arguments.rounds} rounds"
+        f"torch {torch.__version__}, {platform.machine()}, {arguments.threads} thread(s), median of "
+        f"{arguments.rounds} rounds"
     )
     for task in (packed, two_pass, reading):
         if task.__name__ in arguments.only:
             task(arguments.rounds)
     if "million" in arguments.only:
-        print(
-            "\n| two bags of a million instances, training and validation | instances a bag | s | peak GB beyond the features | of it before training |\n|---|---|---|---|---|",
-            flush=True,
-        )
+        head = ["two bags of a million instances, training and validation", "instances a bag", "s"]
+        print_table([*head, "peak GB beyond the features", "of it before training"], [])
         for method, kl_over in (("mi_net", "-"), ("focus_mil", "selected"), ("focus_mil", "all")):
             subprocess.run(
                 [

@@ -10,11 +10,12 @@ names the keys that differ. Files that hold times (`outcomes.csv`, TensorBoard e
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+from wsi_mil.io.json import read_json
 
 LEFT_OUT = ("outcomes.csv", "tensorboard/", ".lock")
 SHOWN_KEYS = 20
@@ -53,9 +54,7 @@ def main(first_run: Path, second_run: Path) -> int:
     for name in sorted(different):
         print(f"different: {name}")
         if name.endswith(".json"):
-            keys = list(
-                differing_keys(*(json.loads(path.read_text()) for path in (first[name], second[name])))
-            )
+            keys = list(differing_keys(read_json(first[name]), read_json(second[name])))
             print(
                 "   ",
                 ", ".join(keys[:SHOWN_KEYS]),

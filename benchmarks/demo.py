@@ -4,7 +4,6 @@ python benchmarks/demo.py [--run DIR]
 """
 
 import argparse
-import json
 import os
 import platform
 import shutil
@@ -13,6 +12,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from wsi_mil.io.json import json_text
 
 
 def tree_rss_bytes(pid: int) -> int:
@@ -57,7 +58,7 @@ def main() -> None:
             "exit": process.returncode,
         }
     results["machine"] = {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}
-    print(json.dumps(results, indent=2))
+    print(json_text(results))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.evaluation import froc_curve
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import match_slide
+from wsi_mil.io.tables import markdown_row, markdown_table
 
 WIDTH, HEIGHT, MPP = 100_000, 200_000, 0.243
 TUMOUR_SHARE = 49 / 129
@@ -54,6 +55,9 @@ def draw_detections(
     ]
 
 
+HEAD = ("lesions from", "slides", "detections", "lesions", "FROC score", "s", "growth of the peak, MB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -67,11 +71,7 @@ def main() -> None:
         slide_id = f"slide_{number:03d}"
         lesions = draw_lesions(rng, slide_id) if number < arguments.slides * TUMOUR_SHARE else []
         slides.append((slide_id, lesions, draw_detections(rng, slide_id, lesions, arguments.detections)))
-    print(
-        "| lesions from | slides | detections | lesions | FROC score | s | growth of the peak, MB |\n"
-        + "|---" * 7
-        + "|"
-    )
+    print(markdown_table(HEAD, []))
     for truth in ("polygons", "mask"):
         spec = EvaluationSpec.model_validate({"froc_truth": truth, "froc_mode": "corrected"})
         before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
@@ -86,9 +86,8 @@ def main() -> None:
         seconds = time.perf_counter() - started
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         total = sum(len(detections) for _, _, detections in slides)
-        print(
-            f"| {truth} | {len(slides)} | {total:,} | {curve.n_lesions} | {curve.score:.6f} | {seconds:.1f} | {grown:.0f} |"
-        )
+        counts = [str(len(slides)), f"{total:,}", str(curve.n_lesions)]
+        print(markdown_row([truth, *counts, f"{curve.score:.6f}", f"{seconds:.1f}", f"{grown:.0f}"]))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.geojson import write_features
 from wsi_mil.heatmaps import tile_features
+from wsi_mil.io.tables import markdown_row, markdown_table
 from wsi_mil.tiles import plan_reading, tile_grid
 
 
@@ -44,9 +45,8 @@ def main() -> None:
     table = TileTable("benchmark", spec, plan_reading(info, spec), coords, ones, (side, side), (0.25, 0.25))
     values = np.random.default_rng(0).random(len(coords)).astype(np.float32)
     scores = SlideScores("benchmark", 0.9, (0.1, 0.9), values, "probability", coords, "", "", "")
-    print(
-        "| file | tiles | s | growth of the peak, MB | size, MB | features that GDAL reads |\n|---|---|---|---|---|---|"
-    )
+    head = ["file", "tiles", "s", "growth of the peak, MB", "size, MB", "features that GDAL reads"]
+    print(markdown_table(head, []))
     with tempfile.TemporaryDirectory() as folder:
         for name in ("tiles.geojson.gz", "tiles.geojson"):
             before, started = peak_mb(), time.perf_counter()
@@ -57,7 +57,8 @@ def main() -> None:
             seconds, grown = time.perf_counter() - started, peak_mb() - before
             read = "-" if path.suffix == ".gz" else str(pyogrio.read_info(path)["features"])
             size = path.stat().st_size / 1e6
-            print(f"| {name} | {written:,} | {seconds:.1f} | {grown:.0f} | {size:.0f} | {read} |", flush=True)
+            cells = [name, f"{written:,}", f"{seconds:.1f}", f"{grown:.0f}", f"{size:.0f}", read]
+            print(markdown_row(cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def tiatoolbox(
 def lazyslide(
     options: argparse.Namespace, coords: np.ndarray, workers: int
 ) -> tuple[str, float, np.ndarray, np.ndarray]:
-    """tl.feature_extraction with a model and a torchvision transform; the tiles are put in as its own table."""
+    """tl.feature_extraction with a model and a torchvision transform; tiles are given as its own table."""
     import lazyslide as zs
     from torchvision.transforms import v2
     from wsidata import open_wsi

@@ -8,7 +8,6 @@ size of outcomes.csv and how long it takes to write.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ import psutil
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.io.json import read_json, write_json
+from wsi_mil.io.tables import markdown_table
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.recording import record_outcomes
 
@@ -79,7 +80,7 @@ def measure(slides: int, workers: int, folder: Path) -> dict[str, float]:
     try:
         while not address_file.exists():
             time.sleep(0.1)
-        spec = ExecutionSpec(backend="dask", scheduler=json.loads(address_file.read_text())["address"])
+        spec = ExecutionSpec(backend="dask", scheduler=read_json(address_file)["address"])
         jobs: Sequence[StubJob] = [
             StubJob(f"centre_{i % 5}/patient_{i // 5:06d}/slide_{i:07d}") for i in range(slides)
         ]
@@ -134,16 +135,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(options.slides, options.workers, Path(folder))
-    print("| " + " | ".join(found) + " |\n|" + "---|" * len(found))
-    print(
-        "| "
-        + " | ".join(
-            f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" for value in found.values()
-        )
-        + " |"
-    )
+    cells = [f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" for value in found.values()]
+    print(markdown_table(list(found), [cells]))
     if options.json:
-        options.json.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+        write_json(options.json, found)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import time
 import torch
 
 from pipelines.attention.methods import METHODS, Batch
+from wsi_mil.io.tables import markdown_table
 
 SHOWN = ("Grad-CAM", "GAIN", "GAIN_ext, 10 % masks", "CAL", "loss-attention")
 
@@ -49,14 +50,15 @@ def main() -> None:
                 times[name].append(time.perf_counter() - started)
     plain = statistics.median(times["Grad-CAM"])
     print(
-        f"{platform.machine()}, {torch.get_num_threads()} threads, {options.batch} images of {options.side} px, medians of {options.steps}\n"
+        f"{platform.machine()}, {torch.get_num_threads()} threads, {options.batch} images of "
+        f"{options.side} px, medians of {options.steps}\n"
     )
-    print("| method | ms a step | over a plain step |\n|---|---|---|")
+    rows = []
     for name, values in times.items():
         median = statistics.median(values)
-        print(
-            f"| {'plain (Grad-CAM)' if name == 'Grad-CAM' else name} | {median * 1e3:.0f} | {median / plain:.2f} |"
-        )
+        title = "plain (Grad-CAM)" if name == "Grad-CAM" else name
+        rows.append([title, f"{median * 1e3:.0f}", f"{median / plain:.2f}"])
+    print(markdown_table(["method", "ms a step", "over a plain step"], rows))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import zarr
 
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.features import FeatureOrigin, SlideStore
+from wsi_mil.io.tables import markdown_table
 from wsi_mil.slides import ArrayReader
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue
@@ -94,15 +95,18 @@ def main() -> None:
         }
         files = [path for path in store.path.rglob("*") if path.is_file()]
         print(
-            f"{platform.machine()}, {len(table)} x {options.dim} float16, {values.nbytes / 1e6:.0f} MB, median of {options.rounds}, seed {SEED}\n"
+            f"{platform.machine()}, {len(table)} x {options.dim} float16, {values.nbytes / 1e6:.0f} MB, "
+            f"median of {options.rounds}, seed {SEED}\n"
         )
-        print("| what | ms | GB/s |\n|---|---|---|")
+        lines = []
         for name, time_s in times.items():
             share = BATCH / len(table) if "rows" in name else 1.0
             rate = "" if name == "open" else f"{values.nbytes * share / time_s / 1e9:.1f}"
-            print(f"| {name} | {time_s * 1e3:.1f} | {rate} |")
+            lines.append([name, f"{time_s * 1e3:.1f}", rate])
+        print(markdown_table(["what", "ms", "GB/s"], lines))
         print(
-            f"\nfiles of the store: {len(files)}, of which {sum(path.name == 'zarr.json' for path in files)} zarr.json; "
+            f"\nfiles of the store: {len(files)}, of which "
+            f"{sum(path.name == 'zarr.json' for path in files)} zarr.json; "
             f"size over plain: {sum(path.stat().st_size for path in files) / values.nbytes:.3f}"
         )
 

@@ -20,6 +20,7 @@ import numpy as np
 import tifffile
 
 from wsi_mil.contracts.tiles import TileSpec
+from wsi_mil.io.tables import markdown_row, markdown_table
 from wsi_mil.slides import open_slide
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue
@@ -103,12 +104,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(
-        f"{platform.machine()}, {multiprocessing.cpu_count()} cores, median of {options.rounds}, seed {SEED}\n"
+        f"{platform.machine()}, {multiprocessing.cpu_count()} cores, median of {options.rounds}, "
+        f"seed {SEED}\n"
     )
-    print(
-        "| slide | first call | tissue | tiles | both | peak memory | pieces | tiles of 256 px at 0.5 µm/px |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    head = ["slide", "first call", "tissue", "tiles", "both", "peak memory", "pieces"]
+    print(markdown_table([*head, "tiles of 256 px at 0.5 µm/px"], []))
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         for side, mpp in zip(options.sides, options.mpps, strict=True):
@@ -119,11 +119,9 @@ def main() -> None:
             process.start()
             first, outline, grid, peak, pieces, tiles = answers.get()
             process.join()
-            print(
-                f"| {side} x {side} px, {mpp} µm/px | {first:.2f} s | {outline:.2f} s | {grid:.2f} s | {outline + grid:.2f} s | {peak:.0f} MB | "
-                f"{pieces} | {tiles} |",
-                flush=True,
-            )
+            seconds = [f"{value:.2f} s" for value in (first, outline, grid, outline + grid)]
+            cells = [f"{side} x {side} px, {mpp} µm/px", *seconds, f"{peak:.0f} MB", str(pieces), str(tiles)]
+            print(markdown_row(cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ def test_ls_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("ls", "nonsense") == 1
 
 
-def test_a_full_disk_is_told_and_leaves_no_half_file(
+def test_a_full_disk_is_reported_and_leaves_no_half_file(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from wsi_mil.features.store import FeatureWriter

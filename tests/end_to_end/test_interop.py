@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.conftest import BuildOnce
 from wsi_mil.cli.main import cli
 from wsi_mil.config import load_config
 from wsi_mil.errors import WsiMilError
@@ -19,14 +20,16 @@ from wsi_mil.scoring import read_tile_scores
 from wsi_mil.stages import run_pipeline
 
 
-@pytest.fixture(scope="module")
-def exported(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small run in every layout, one folder each."""
-    folder = tmp_path_factory.mktemp("exported")
-    shutil.copytree(small_run, folder / "run")
-    for layout in export_layout_names():
-        call("export", folder / "run", folder / layout, "--layout", layout)
-    return folder
+@pytest.fixture(scope="session")
+def exported(small_run: Path, build_once: BuildOnce) -> Path:
+    """The small run in every layout, one folder each. Read only: copy what you change."""
+
+    def build(folder: Path) -> None:
+        shutil.copytree(small_run, folder / "run")
+        for layout in export_layout_names():
+            call("export", folder / "run", folder / layout, "--layout", layout)
+
+    return build_once("exported", build)
 
 
 def call(*arguments: object) -> str:
@@ -112,7 +115,7 @@ def test_a_run_on_imported_features_gives_the_same_scores(
     for level in ("slide", "patch", "froc"):
         name = "score" if level == "froc" else "auc"
         assert old_metrics[level][name] == new_metrics[level][name]
-    # the slides are not at hand: heatmaps are drawn all the same
+    # the files of the slides are not given: heatmaps are drawn on white
     assert sorted((after.path / "heatmaps" / "focus_mil").glob("*.png"))
     assert "nothing to do" in call("run", tmp_path / "run")
 

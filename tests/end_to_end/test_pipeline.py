@@ -2,6 +2,7 @@
 repeats."""
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import BuildOnce, FinishedRun
 from wsi_mil.config.loading import parse_config
 from wsi_mil.geojson import read_features
 from wsi_mil.io.json import read_json
@@ -18,12 +20,10 @@ from wsi_mil.stages import run_pipeline, run_stage
 from wsi_mil.testing.qupath import broken_rules
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, quick_config: dict[str, Any]) -> Path:
-    """A finished run with two models. Copy it before changing it."""
-    run = tmp_path_factory.mktemp("run") / "r"
-    run_pipeline(parse_config({**quick_config, "run": str(run), "models": {"mi_net": {}, "abmil_gated": {}}}))
-    return run
+@pytest.fixture(scope="session")
+def finished(finished_run: FinishedRun) -> Path:
+    """A finished run with two models. Read only: copy what you change."""
+    return finished_run("two_models", models={"mi_net": {}, "abmil_gated": {}})
 
 
 def config_of(run: Path, quick_config: dict[str, Any], **changes: Any) -> Any:
@@ -79,11 +79,15 @@ def test_every_geojson_keeps_qupaths_rules(finished: Path) -> None:
         assert broken_rules(path, tuple(header["frame_size_px"])) == [], path.name
 
 
-def test_a_second_run_does_nothing(finished: Path, quick_config: dict[str, Any]) -> None:
-    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
-    summary = run_pipeline(config_of(finished, quick_config))
+def test_a_second_run_does_nothing(finished: Path, quick_config: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    shutil.copytree(finished, run)
+    first = run_pipeline(config_of(run, quick_config))  # the report names the configuration of the copy
+    assert {stage for stage, worked in first.work.items() if worked} <= {"report"}
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
+    summary = run_pipeline(config_of(run, quick_config))
     assert not any(summary.work.values())
-    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()} == before
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()} == before
 
 
 def test_deleting_one_slides_features_redoes_that_slide_only(
@@ -152,57 +156,56 @@ def test_an_edited_tissue_outline_is_used(
     assert RunFolder(run).store("slide_003").read_tiles().tissue_source == "user"
 
 
-def test_kfold_scores_every_slide_by_a_model_that_did_not_see_it(
-    quick_config: dict[str, Any], finished: Path, tmp_path: Path
-) -> None:
+def shuffled_labels(cohort: Path) -> str:
+    """labels.csv with labels that have nothing to do with the slides: they alternate within each centre."""
+    with (cohort / "labels.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    by_centre: dict[str, int] = {}
+    for row in rows:
+        count = by_centre[row["centre"]] = by_centre.get(row["centre"], -1) + 1
+        row["label"] = str(count % 2)
+        row["patient"] = row["slide"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+@pytest.fixture(scope="session")
+def shuffled(build_once: BuildOnce, quick_config: dict[str, Any], cohort: Path, finished: Path) -> Path:
+    """A run of three folds with shuffled labels. Read only."""
+
+    def build(folder: Path) -> None:
+        labels = folder / "labels.csv"
+        labels.write_text(shuffled_labels(cohort), newline="")
+        shutil.copytree(finished, folder / "r")
+        slides = {**quick_config["slides"], "labels": str(labels)}
+        values = {**quick_config, "slides": slides, "run": str(folder / "r"), "models": {"mi_net": {}}}
+        values["split"] = {"kind": "kfold", "folds": 3, "val_share": 0.34}
+        run_pipeline(parse_config(values))
+
+    return build_once("shuffled", build) / "r"
+
+
+def test_kfold_scores_every_slide_by_a_model_that_did_not_see_it(shuffled: Path) -> None:
     from wsi_mil.scoring import read_slide_scores
 
-    run = tmp_path / "r"
-    shutil.copytree(finished, run)
-    config = parse_config(
-        {
-            **quick_config,
-            "run": str(run),
-            "models": {"mi_net": {}},
-            "split": {"kind": "kfold", "folds": 3, "val_share": 0.34},
-        }
-    )
-    run_pipeline(config)
-    rows, _ = read_slide_scores(run / "scores" / "mi_net" / "slides.parquet")
-    folds = read_json(run / "models" / "split.json")["folds"]
+    rows, _ = read_slide_scores(shuffled / "scores" / "mi_net" / "slides.parquet")
+    folds = read_json(shuffled / "models" / "split.json")["folds"]
     assert sorted(row.slide_id for row in rows) == sorted(s for fold in folds for s in fold["test"])
     for row in rows:
         assert row.slide_id in folds[row.fold]["test"]
         assert row.slide_id not in folds[row.fold]["train"]
-    metrics = read_json(run / "evaluation" / "mi_net" / "metrics.json")
+    metrics = read_json(shuffled / "evaluation" / "mi_net" / "metrics.json")
     assert len(metrics["slide"]["folds"]["auc"]) == 3
     assert metrics["slide"]["n"] == 18
 
 
-def test_shuffled_labels_teach_nothing(
-    quick_config: dict[str, Any], cohort: Path, finished: Path, tmp_path: Path
-) -> None:
-    """No leak: with labels that have nothing to do with the slides, held-out lesions are not found through
-    the labels."""
-    with (cohort / "labels.csv").open() as handle:
-        rows = list(csv.DictReader(handle))
-    by_centre: dict[str, int] = {}
-    for row in rows:  # alternate within each centre: balanced, and independent of the truth
-        count = by_centre[row["centre"]] = by_centre.get(row["centre"], -1) + 1
-        row["label"] = str(count % 2)
-        row["patient"] = row["slide"]
-    labels = tmp_path / "labels.csv"
-    with labels.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    run = tmp_path / "r"
-    shutil.copytree(finished, run)
-    slides = {**quick_config["slides"], "labels": str(labels)}
-    values = {**quick_config, "slides": slides, "run": str(run), "models": {"mi_net": {}}}
-    values["split"] = {"kind": "kfold", "folds": 3, "val_share": 0.34}
-    run_pipeline(parse_config(values))
-    metrics = read_json(run / "evaluation" / "mi_net" / "metrics.json")
+def test_shuffled_labels_teach_nothing(shuffled: Path) -> None:
+    """Nothing leaks: labels that have nothing to do with the slides cannot be predicted on held-out
+    slides."""
+    metrics = read_json(shuffled / "evaluation" / "mi_net" / "metrics.json")
     assert metrics["slide"]["auc"] < 0.85
 
 

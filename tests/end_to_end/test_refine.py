@@ -1,5 +1,5 @@
-"""wsi-mil refine: from a finished run to pixel-level heatmaps, up to date or told; new slides get them
-through predict."""
+"""wsi-mil refine: pixel-level heatmaps of a finished run; a warning where they are out of date; maps of new
+slides."""
 
 import gzip
 import json
@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from click.testing import CliRunner
 
+from tests.conftest import BuildOnce
 from wsi_mil.cli.main import cli, main
 from wsi_mil.config import load_config
 from wsi_mil.contracts.scores import SlideScoreRow
@@ -22,14 +23,17 @@ from wsi_mil.stages.pipeline import refine_run
 QUICK = ("refine.epochs=2", "refine.tiles_per_class=64", "refine.suspicious_above=0.9", "refine.margin_um=16")
 
 
-@pytest.fixture(scope="module")
-def refined(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("refined") / "demo"
-    shutil.copytree(small_run, run)
-    result = CliRunner().invoke(cli, ["refine", str(run), "--model", "focus_mil", *QUICK])
-    assert result.exit_code == 0, result.output
-    assert "pixel Dice, the model's threshold" in result.output
-    return run
+@pytest.fixture(scope="session")
+def refined(small_run: Path, build_once: BuildOnce) -> Path:
+    """The small run after `wsi-mil refine`. Read only: copy what you change."""
+
+    def build(folder: Path) -> None:
+        shutil.copytree(small_run, folder / "demo")
+        result = CliRunner().invoke(cli, ["refine", str(folder / "demo"), "--model", "focus_mil", *QUICK])
+        assert result.exit_code == 0, result.output
+        assert "pixel Dice, the model's threshold" in result.output
+
+    return build_once("refined", build) / "demo"
 
 
 def rows_of(run: Path) -> list[SlideScoreRow]:
@@ -71,13 +75,19 @@ def test_contours_follow_pixels(refined: Path, small_run: Path) -> None:
     assert corners(refined) > 1.5 * corners(small_run) > 0
 
 
-def test_a_second_time_there_is_nothing_to_do_and_a_changed_setting_is_followed(refined: Path) -> None:
-    summary, before = refine_run(load_config(refined, QUICK), "focus_mil")
+def test_a_second_time_there_is_nothing_to_do_and_a_changed_setting_is_followed(
+    refined: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "demo"
+    shutil.copytree(refined, run)
+    summary, before = refine_run(load_config(run, QUICK), "focus_mil")
+    # the report names the configuration of the copy, which has another `run`
+    assert summary.work == {"refine": 0, "heatmap": 0, "report": 1}
+    summary, before = refine_run(load_config(run, QUICK), "focus_mil")
     assert not any(summary.work.values())
-    summary, after = refine_run(load_config(refined, (*QUICK, "refine.seed=3")), "focus_mil")
-    assert summary.work["refine"] == summary.work["heatmap"] + sum(
-        row.part == "val" for row in rows_of(refined)
-    )
+    summary, after = refine_run(load_config(run, (*QUICK, "refine.seed=3")), "focus_mil")
+    validation = sum(row.part == "val" for row in rows_of(run))
+    assert summary.work["refine"] == summary.work["heatmap"] + validation
     assert before is not None
     assert after is not None
     assert before.dice_own.first != after.dice_own.first
@@ -145,7 +155,7 @@ def test_a_few_outlines_help_to_learn(refined: Path, cohort: Path, tmp_path: Pat
         (["--model", "focus_mil", "refine.mpp=0.01"], "finer than slide"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
+def test_mistakes_are_explained_in_one_line(
     refined: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:

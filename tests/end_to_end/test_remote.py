@@ -1,5 +1,5 @@
-"""Slides behind URLs, and runs copied to an object store and back: fsspec's in-memory store stands in for
-S3."""
+"""Slides behind URLs, and runs copied to an object store and back: fsspec's in-memory store
+is used in place of S3."""
 
 import shutil
 from collections.abc import Iterator
@@ -82,7 +82,7 @@ def test_a_run_on_slides_behind_a_url(
     assert run_stage(saved, "tile").work["tile"] == 1
 
 
-def test_mistakes_with_urls_are_told(bucket: Any, cohort: Path) -> None:
+def test_mistakes_with_urls_are_explained(bucket: Any, cohort: Path) -> None:
     with pytest.raises(DataError, match=r"nothing at memory://bucket/none: check the address"):
         find_slides("memory://bucket/none")
     with pytest.raises(

@@ -1,5 +1,5 @@
 """The train subcommand: methods compared over folds, repeats and seeds; outlines for guided attention; what
-fails is told."""
+failed is reported."""
 
 import csv
 import shutil
@@ -128,7 +128,7 @@ def test_a_training_that_fails_leaves_the_others(config: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 GB")]
 )
-def test_too_little_memory_is_told(
+def test_too_little_memory_is_reported(
     config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*arguments: Any, **options: Any) -> None:

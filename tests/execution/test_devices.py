@@ -71,7 +71,7 @@ def test_a_killed_process_fails_what_it_held_and_the_other_does_the_rest() -> No
     assert "killed from outside" in found["s2"].reason
 
 
-def test_when_all_are_killed_every_slide_is_accounted_for() -> None:
+def test_when_all_are_killed_every_slide_has_an_outcome() -> None:
     found = list(map_on_devices(die, JOBS, ["a", "b"], "extract"))
     assert sorted(outcome.slide_id for outcome in found) == [job.slide_id for job in JOBS]
     assert {outcome.status for outcome in found} == {"failed"}

@@ -1,4 +1,4 @@
-"""One function, three places to run it, one account."""
+"""One function for many slides and jobs: here, in processes and on Dask, with the same outcomes."""
 
 import os
 import signal
@@ -66,7 +66,7 @@ def test_a_killed_worker_fails_what_it_held_and_says_so() -> None:
     assert "killed from outside" in found["killed"].reason
 
 
-def test_the_ledger_keeps_the_newest_and_survives(tmp_path: Path) -> None:
+def test_the_table_of_outcomes_keeps_the_newest_and_is_read_again(tmp_path: Path) -> None:
     ledger = OutcomeTable(tmp_path / "outcomes.csv")
     ledger.put(Outcome("a", "tile", "failed", 'why, "quoted"\nand more', {"tiles": 3}, "d", 1.5))
     ledger.put(Outcome("b", "tile", "done"))
@@ -105,7 +105,7 @@ def test_jobs_come_back_in_their_order(workers: int) -> None:
         next(results)
 
 
-def test_a_worker_that_is_killed_is_told() -> None:
+def test_a_worker_that_is_killed_is_reported() -> None:
     with pytest.raises(ExecutionError, match="out of memory"):
         list(run_jobs(square, [9, 1, 2], spec=ExecutionSpec(workers=2)))
 

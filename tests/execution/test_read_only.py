@@ -1,5 +1,5 @@
-"""A folder that may not be written to: told in one line, and nothing in it changes. Root may write anywhere,
-so it becomes nobody first."""
+"""A folder that may not be written to: an error in one line, and nothing in it changes. Root may write
+anywhere, so it becomes nobody first."""
 
 import os
 import shutil

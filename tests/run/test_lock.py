@@ -29,7 +29,7 @@ def leave(folder: Path, age_s: float = 0, **owner: object) -> Path:
     return path
 
 
-def test_a_second_process_is_told_who_the_first_is(tmp_path: Path) -> None:
+def test_the_error_of_a_second_process_names_the_first(tmp_path: Path) -> None:
     with (
         locked(tmp_path),
         pytest.raises(StoreError, match=rf"in use by .*{HERE}.*{os.getpid()}.*remove"),

@@ -141,7 +141,7 @@ class GAIN(nn.Module):
             wanted = chosen[output.rows]
             if masks.shape[2:] != output.maps.shape[2:]:
                 raise DataError(
-                    f"external masks have {tuple(masks.shape[2:])} px, maps {tuple(output.maps.shape[2:])}: "
+                    f"external masks of {tuple(masks.shape[2:])} px, maps of {tuple(output.maps.shape[2:])}: "
                     "give masks of the images' size"
                 )
             if bool(wanted.any()):

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 TOLERANCE = 1e-3
-"""Allowed difference of the folded network, relative to the largest output; rounding causes a hundredth of it."""
+"""Allowed difference of the folded network, relative to the largest output. Rounding causes 1 % of it."""
 
 
 def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:

@@ -123,7 +123,7 @@ def _placed(
 
 
 def _tissue_polygons(features: list[dict[str, object]], offset_px: tuple[float, float]) -> MultiPolygon:
-    """Return the union of all polygons without those whose class means that they are no tissue (NOT_TISSUE)."""
+    """Return the union of all polygons without those whose class is one of NOT_TISSUE."""
     plus: list[MultiPolygon] = []
     minus: list[MultiPolygon] = []
     for item in features:

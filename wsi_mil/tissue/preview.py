@@ -1,4 +1,4 @@
-"""A small picture of the tissue that was found and the tiles that were kept, in which errors are easy to see."""
+"""A small picture of the tissue that was found and the tiles that were kept, to notice errors early."""
 
 import cv2
 import numpy as np

@@ -15,7 +15,8 @@ SUMMARY = "list encoders, aggregators, readers, or what a run holds"
 @click.argument("what")
 @click.argument("pattern", default="*")
 def command(what: str, pattern: str) -> None:
-    """List encoders, aggregators, readers or layouts whose name matches PATTERN; or what the run folder WHAT holds."""
+    """List encoders, aggregators, readers or layouts whose name matches PATTERN; or what the run folder WHAT
+    holds."""
     from fnmatch import fnmatch
 
     from wsi_mil.errors import ConfigError

@@ -14,7 +14,7 @@ from wsi_mil.slides.files import FileReader
 class TiffSlideReader(FileReader):
     """Reads formats based on tiled TIFF through tifffile, also behind URLs (fsspec).
 
-    It needs no C library. Where a file has no tiles, tifffile gives black; the other readers show the background.
+    It needs no C library. Where a file has no tiles, it shows black; the other readers show the background.
     """
 
     name = library = "tiffslide"
