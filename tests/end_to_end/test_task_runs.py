@@ -118,7 +118,7 @@ def test_a_run_of_every_task(
     spec, expected = TASKS[name]
     run = tmp_path / "run"
     run.mkdir()
-    for part in ("slides", "tissue", "outcomes.csv", "provenance.json"):
+    for part in ("slides", "tissue", "previews", "outcomes.csv", "provenance.json"):
         source = small_run / part
         (shutil.copytree if source.is_dir() else shutil.copy)(source, run / part)
     write_table(tmp_path / "labels.csv", cohort)
@@ -189,7 +189,7 @@ def test_heatmaps_of_a_number_mark_no_tumour(
     R²."""
     run = tmp_path / "run"
     run.mkdir()
-    for part in ("slides", "tissue", "outcomes.csv", "provenance.json"):
+    for part in ("slides", "tissue", "previews", "outcomes.csv", "provenance.json"):
         source = small_run / part
         (shutil.copytree if source.is_dir() else shutil.copy)(source, run / part)
     write_table(tmp_path / "labels.csv", cohort)
