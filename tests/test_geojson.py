@@ -1,4 +1,5 @@
-"""QuPath's rules, cited by number (docs/contracts.md), on what we write; and what we accept of QuPath's exports."""
+"""QuPath's rules, cited by number (docs/contracts.md), on what we write; and what we accept of QuPath's
+exports."""
 
 import gzip
 import json

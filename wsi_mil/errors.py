@@ -1,4 +1,5 @@
-"""One exception tree. Every message says what, where, what was expected, what came and what to do next."""
+"""All errors of the package. Each message says what is wrong and where, what was expected and found, and
+what to do."""
 
 
 class WsiMilError(Exception):

@@ -1,8 +1,8 @@
 """GeoJSON as QuPath imports it: features written one by one, every one checked before it is written.
 
-The rules Q1 to Q53 are those that QuPath's own source implies (docs/contracts.md says which we hold to). In short:
-one FeatureCollection, ASCII, no nulls and no NaN, `objectType` inside `properties`, a colour with every class,
-polygons valid on a grid of 0.01 px, stable UUIDs, coordinates in the frame that QuPath shows.
+The rules Q1 to Q53 are those that QuPath's own source implies (docs/contracts.md says which we hold to). In
+short: one FeatureCollection, ASCII, no nulls and no NaN, `objectType` inside `properties`, a colour with
+every class, polygons valid on a grid of 0.01 px, stable UUIDs, coordinates in the frame that QuPath shows.
 """
 
 import gzip
@@ -51,7 +51,8 @@ def stable_id(*parts: object) -> str:
 
 
 def polygonal(geometry: BaseGeometry, grid_px: float = 0.0) -> MultiPolygon:
-    """Return the polygonal part of `geometry`, valid; on a grid of `grid_px` if not 0 (Q27 to Q31). May be empty."""
+    """Return the polygonal part of `geometry`, valid; on a grid of `grid_px` if not 0 (Q27 to Q31). May be
+    empty."""
     if not geometry.is_valid:
         geometry = shapely.make_valid(geometry)
     if grid_px > 0:
@@ -63,7 +64,8 @@ def polygonal(geometry: BaseGeometry, grid_px: float = 0.0) -> MultiPolygon:
 
 @dataclass(frozen=True)
 class Rectangle:
-    """A tile in whole pixels: the one geometry that is written by the million and needs no checking by GEOS."""
+    """A tile in whole pixels: the one geometry that is written by the million and needs no checking by
+    GEOS."""
 
     x0: int
     y0: int
@@ -86,7 +88,8 @@ def feature(
     measurements: Mapping[str, float] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Feature:
-    """Return one Feature. Measurements that are not finite are left out (Q18); raises DataError on bad geometry."""
+    """Return one Feature. Measurements that are not finite are left out (Q18); raises DataError on bad
+    geometry."""
     if class_name is not None and ":" in class_name:
         raise DataError(
             f"class name {class_name!r}: QuPath splits names at ': ' (Q23); use a name without colon"
@@ -143,7 +146,8 @@ def write_features(
 ) -> int:
     """Stream `features` into one FeatureCollection at `path` (gzip if it ends in .gz); return how many.
 
-    `header` becomes the foreign member "wsi_mil" (Q39). `version` "0.3": the form of QuPath 0.3.x (Q42 to Q45). The
+    `header` becomes the foreign member "wsi_mil" (Q39). `version` "0.3": the form of QuPath 0.3.x (Q42 to
+    Q45). The
     bytes depend on the content only.
     """
     endings = (".geojson", ".json") if version == "0.3" else (".geojson", ".json", ".geojson.gz")
@@ -185,14 +189,15 @@ def _old_form(item: Feature) -> Feature:
 
 
 def _dump(item: Any) -> bytes:
-    """Return ASCII JSON (Q5). Measurements and geometry are finite by now (Q6): orjson would write null for NaN."""
+    """Return ASCII JSON (Q5). Measurements and geometry are finite by now (Q6): orjson would write null for
+    NaN."""
     text = orjson.dumps(item)
     return text if text.isascii() else compact_json(item).encode()
 
 
 def read_features(path: Path) -> tuple[list[Feature], dict[str, Any]]:
-    """Return the features of a QuPath export (collection, list or single feature; gzip; BOM; Q48 to Q52) and the
-    "wsi_mil" member if it has one. Raises DataError that names the file."""
+    """Return the features of a QuPath export (collection, list or single feature; gzip; BOM; Q48 to Q52) and
+    the "wsi_mil" member if it has one. Raises DataError that names the file."""
     raw = path.read_bytes()
     try:
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
@@ -232,7 +237,8 @@ def class_of(item: Feature) -> str | None:
 
 
 def offset_of(header: Mapping[str, Any], otherwise: tuple[int, int]) -> tuple[float, float]:
-    """Return the bounds offset that a file of ours says it was shifted by; `otherwise` for files of others (Q53)."""
+    """Return the bounds offset that a file of ours says it was shifted by; `otherwise` for files of others
+    (Q53)."""
     offset = header.get("bounds_offset_px", otherwise)
     if not (
         isinstance(offset, list | tuple)

@@ -19,7 +19,8 @@ def setup_console(verbosity: int = 0) -> None:
 
 
 def set_level(level: int) -> None:
-    """Send messages of at least `level` (of `logging`) to stderr; in a worker process: the level of its parent."""
+    """Send messages of at least `level` (of `logging`) to stderr; in a worker process: the level of its
+    parent."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("wsi_mil")

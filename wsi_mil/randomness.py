@@ -6,7 +6,8 @@ import numpy as np
 
 
 def named_generator(seed: int, *names: str) -> np.random.Generator:
-    """Return the generator of `names` under `seed`: equal names give equal numbers, different names independent ones.
+    """Return the generator of `names` under `seed`: equal names give equal numbers, different names
+    independent ones.
 
     A slide, or a metric, that is added to a run therefore changes the numbers of no other.
 

@@ -1,4 +1,10 @@
-"""Between polygons and pixels, exactly: a pixel belongs to a polygon if its centre does."""
+"""From polygons to pixels and back, exactly: a pixel belongs to a polygon if its centre lies inside.
+
+`rasterize` is scan-line polygon filling by the even-odd rule (Foley et al., Computer Graphics, 1990), for all
+edges at once. `polygonize` follows the edges between pixels (crack following: Rosenfeld and Kak, Digital
+Picture Processing, 1982). It visits corners only: sorted along rows and along columns, they pair up as the ends
+of edges (O'Rourke, Uniqueness of orthogonal connect-the-dots, 1988).
+"""
 
 from collections import defaultdict
 
@@ -15,8 +21,8 @@ from wsi_mil.contracts.arrays import Mask
 def rasterize(geometry: BaseGeometry, shape: tuple[int, int], scale_x_px: float, scale_y_px: float) -> Mask:
     """Return a mask of `shape` (rows, columns) that is True where a pixel's centre lies inside `geometry`.
 
-    Pixel (row, column) covers level-0 x from column * scale_x_px to (column + 1) * scale_x_px, y alike. Holes are
-    respected. Even-odd rule: parts must not overlap (union them first).
+    Pixel (row, column) covers level-0 x from column * scale_x_px to (column + 1) * scale_x_px, y alike.
+    Holes are respected. Even-odd rule: parts must not overlap (union them first).
 
     >>> rasterize(shapely.box(1, 0, 3, 1), (2, 4), 1.0, 1.0).astype(int).tolist()
     [[0, 1, 1, 0], [0, 0, 0, 0]]
@@ -53,8 +59,8 @@ def _rings(geometry: BaseGeometry) -> list[NDArray[np.float64]]:
 def polygonize(mask: Mask, scale_x_px: float, scale_y_px: float) -> MultiPolygon:
     """Return the exact outline of a mask's pixels in level-0 pixels: the inverse of `rasterize`.
 
-    Pixels that share a corner only lie in two polygons. Rings begin at their topmost, then leftmost point, and turn at every
-    point: a mask has one outline.
+    Pixels that share only a corner lie in two polygons. Each ring begins at its topmost, then leftmost
+    point, and has no point in the middle of a straight edge: equal masks give equal outlines.
 
     >>> polygonize(np.array([[True, True, False]]), 2.0, 2.0).area
     8.0
@@ -75,15 +81,19 @@ def polygonize(mask: Mask, scale_x_px: float, scale_y_px: float) -> MultiPolygon
     )
 
 
-# What lies around a point of the grid: 1 above left, 2 above right, 4 below left, 8 below right. Walking with the tissue on the
-# left hand, a ring leaves these corners along a row, all others along a column.
+# The four pixels around a point of the grid are bits: 1 above left, 2 above right, 4 below left, 8 below
+# right. A ring that keeps the mask on its left leaves these corners along a row, and all others along a
+# column.
 _ALONG_ROW = (2, 4, 7, 14)
-_TOUCHING = {9: (1, 8), 6: (4, 2)}  # two pixels that share this corner only: two turns, the western first
-_BELOW = (4, 8)  # of such two, the one whose column of edges runs downwards
+_TOUCHING = {9: (1, 8), 6: (4, 2)}  # two pixels that share only this corner: two corners, the left one first
+_BELOW = (4, 8)  # of these two, the one whose edge along the column runs downwards
 
 
 def _trace(mask: Mask) -> list[NDArray[np.int64]]:
-    """Return the boundary of a mask as simple rings of corners, row * (columns + 1) + column of the point grid."""
+    """Return the boundary of a mask as rings that do not meet themselves.
+
+    A ring holds its corners, each as row * (columns + 1) + column of the grid of points between pixels.
+    """
     height, width = mask.shape[0] + 1, mask.shape[1] + 1
     padded = np.pad(mask.astype(np.uint8), 1)
     around = padded[:-1, :-1] | padded[:-1, 1:] << 1 | padded[1:, :-1] << 2 | padded[1:, 1:] << 3
@@ -127,7 +137,10 @@ def _trace(mask: Mask) -> list[NDArray[np.int64]]:
 
 
 def _simple(ring: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Cut a ring that meets itself at a point into rings that do not, each beginning at its first point in reading order."""
+    """Return the parts of a ring that meets itself, cut at the points where it does.
+
+    Each part begins at its topmost, then leftmost point.
+    """
     found: list[NDArray[np.int64]] = []
     path: list[int] = []
     place: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""A registry maps a name to a lazily imported object; an unknown name is answered with the nearest ones."""
+"""Registries: from a name to an object whose module is imported only when it is used."""
 
 import os
 import sys
@@ -12,7 +12,9 @@ from wsi_mil.errors import ConfigError, nearest
 
 
 class Registry(Mapping[str, str]):
-    """Names of one `kind` (as users say it) and the `module:attribute` that each stands for.
+    """The names of one kind of object, such as "reader", and where each object is: `module:attribute`.
+
+    An unknown name raises ConfigError, which lists the most similar names.
 
     >>> Registry("reader", {"array": "wsi_mil.slides.array:ArrayReader"}).load("array").__name__
     'ArrayReader'
@@ -47,10 +49,11 @@ class Registry(Mapping[str, str]):
 
 
 class OpenRegistry(Registry):
-    """A registry that also knows what other packages offer through the entry points of `group`, and any `package.module:Name`.
+    """A registry that also finds what other packages offer as entry points of `group`, and any
+    `package.module:Name`.
 
-    A module that is not installed is looked for in the working folder. Raises ConfigError, in one line, for a module or a name that is
-    not there.
+    A module that is not installed is looked for in the working folder. Raises ConfigError for a module or a
+    name that does not exist.
 
     >>> OpenRegistry("method", {}, "some.group").load("fractions:Fraction").__name__
     'Fraction'
@@ -93,7 +96,8 @@ class OpenRegistry(Registry):
             return getattr(import_module(module), attribute)
         except ImportError as error:
             raise ConfigError(
-                f"{self.kind} {name!r}: module {module!r} cannot be imported ({error}): install it, or call from the folder that holds it"
+                f"{self.kind} {name!r}: module {module!r} cannot be imported ({error}): "
+                "install it, or call from the folder that holds it"
             ) from error
         except AttributeError as error:
             raise ConfigError(f"{self.kind} {name!r}: module {module!r} has no {attribute!r}") from error
@@ -131,7 +135,7 @@ class FolderRegistry(OpenRegistry):
 
 
 def is_path(name: str) -> bool:
-    """Whether a name says where something is, as package.module:Name.
+    """Return whether a name is a path to an object: package.module:Name.
 
     >>> is_path("my_mil.models:Mine"), is_path("counterfactual(abmil)"), is_path("timm:")
     (True, False, False)

@@ -1,9 +1,12 @@
-"""Haematoxylin and eosin as vectors of optical density: found in a slide, and changed.
+"""Stains as vectors of optical density: finding haematoxylin and eosin in a slide, and changing them.
 
-Optical density OD = -ln((I + 1) / 256) of a pixel is C V: how much of each stain times the stains' vectors (Beer-Lambert).
+The optical density of a pixel, -ln((I + 1) / 256), is C V: the amounts of the stains times the stains'
+vectors (Beer-Lambert law).
 Ruifrok and Johnston, Quantification of histochemical staining by color deconvolution, 2001: fixed vectors.
-Macenko et al., A method for normalizing histology slides for quantitative analysis, ISBI 2009: vectors of the slide itself.
-Reinhard et al., Color transfer between images, 2001: mean and deviation in the space of Ruderman et al., 1998.
+Macenko et al., A method for normalizing histology slides for quantitative analysis, ISBI 2009: vectors found
+in the slide itself.
+Reinhard et al., Color transfer between images, 2001: mean and deviation in the space of Ruderman et al.,
+1998.
 """
 
 from dataclasses import dataclass
@@ -21,10 +24,12 @@ RUIFROK_JOHNSTON: Vectors = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.10
 
 MACENKO_TARGET: Vectors = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
 MACENKO_AMOUNTS = np.array([1.9705, 1.0308])
-"""The reference slide of Macenko's published code: unit vectors, and how much of each stain its strongest pixels hold."""
+"""The reference slide of Macenko's published code: unit vectors, and how much of each stain its strongest
+pixels hold."""
 REINHARD_MEAN = np.array([-0.863, -0.124, 0.0445])
 REINHARD_DEVIATION = np.array([0.614, 0.110, 0.0286])
-"""Of a breast carcinoma (Amgad et al., Structured crowdsourcing, 2019), l, alpha, beta of light as a share of white."""
+"""Of a breast carcinoma (Amgad et al., Structured crowdsourcing, 2019), l, alpha, beta of light as a share
+of white."""
 STRONGEST_PERCENT = 99.0
 
 _CONES = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
@@ -37,9 +42,11 @@ _DENSITY = -np.log((np.arange(256) + 1.0) / 256)
 
 @dataclass(frozen=True)
 class ColourMap:
-    """A change of colours, affine in the logarithm of light: y -> exp(ln(y primaries) matrix + shift) primaries^-1.
+    """A change of colours, affine in the logarithm of light: y -> exp(ln(y primaries) matrix + shift)
+    primaries^-1.
 
-    y (3,) is red, green, blue as a share of white. For stains the primaries are the identity, and ln(y) is minus optical density.
+    y (3,) is red, green, blue as a share of white. For stains the primaries are the identity, and ln(y) is
+    minus optical density.
     """
 
     primaries: NDArray[np.float64]
@@ -62,9 +69,10 @@ class ColourMap:
 
 
 def macenko_map(pixels: RGB) -> ColourMap:
-    """Return what gives a slide, of which `pixels` (..., 3) are a sample, the stains of the reference slide in strength and colour.
+    """Return the colour map that gives a slide the stains of the reference slide, in strength and in colour.
 
-    What neither stain explains is left out, as in the published code. Raises SlideError if there is next to no tissue.
+    pixels (..., 3): a sample of the slide. Density that neither stain explains is left out, as in the
+    published code. Raises SlideError if there is too little tissue.
     """
     vectors = find_stains(pixels)
     density = optical_density(pixels.reshape(-1, 3))
@@ -75,9 +83,9 @@ def macenko_map(pixels: RGB) -> ColourMap:
 
 
 def reinhard_map(pixels: RGB) -> ColourMap:
-    """Return what gives the tissue in `pixels` (..., 3) the mean and deviation of the reference in l, alpha, beta.
+    """Return the colour map that gives tissue the reference's mean and standard deviation in l, alpha, beta.
 
-    Raises SlideError if there is next to no tissue.
+    pixels (..., 3): a sample of the slide. Raises SlideError if there is too little tissue.
     """
     tissue = _tissue(pixels)
     found = np.log((tissue + 1.0) / 256 @ _CONES.T) @ _OPPONENT.T
@@ -89,7 +97,10 @@ def reinhard_map(pixels: RGB) -> ColourMap:
 
 
 def jitter_map(pixels: RGB, strength: float, rng: np.random.Generator) -> ColourMap:
-    """Return the stains of `pixels` (..., 3) as another laboratory has them: turned and of other strength, by chance."""
+    """Return a colour map to stains as another laboratory might have them: vectors turned, strengths changed.
+
+    pixels (..., 3): a sample of the slide. strength: see `shifted_stains`.
+    """
     vectors = find_stains(pixels)
     return ColourMap.of_density(stain_matrix(vectors, *shifted_stains(vectors, strength, rng)))
 
@@ -118,8 +129,9 @@ def recolour(pixels: RGB, matrix: NDArray[np.float64]) -> RGB:
 def find_stains(pixels: RGB) -> Vectors:
     """Return the unit vectors (2, 3) of haematoxylin and eosin in an image of tissue, by Macenko's method.
 
-    The plane of the two largest eigenvectors of the optical densities holds both stains; the extreme directions in it are
-    the pure ones. Haematoxylin is the one that takes more red. Raises SlideError if there is next to no tissue.
+    Both stains lie in the plane of the two largest eigenvectors of the optical densities; the extreme
+    directions in that plane are the pure stains. Haematoxylin is the one that absorbs more red. Raises
+    SlideError if there is too little tissue.
     """
     density = optical_density(_tissue(pixels))
     _, axes = np.linalg.eigh(np.cov(density.T))
@@ -138,7 +150,8 @@ def _tissue(pixels: RGB) -> RGB:
     tissue = flat[(optical_density(flat) > TISSUE_OD).all(1)]
     if len(tissue) < FEWEST_PIXELS:
         raise SlideError(
-            f"{len(tissue)} pixels of tissue are too few to find stains in (at least {FEWEST_PIXELS}): use fixed vectors"
+            f"{len(tissue)} pixels of tissue are too few to find stains in (at least {FEWEST_PIXELS}): "
+            "use fixed vectors"
         )
     return tissue
 
@@ -146,8 +159,10 @@ def _tissue(pixels: RGB) -> RGB:
 def shifted_stains(
     vectors: Vectors, strength: float, rng: np.random.Generator
 ) -> tuple[Vectors, NDArray[np.float64]]:
-    """Return another laboratory's vectors (2, 3) and gains (2,): each vector turned by up to 25 degrees times `strength`,
-    each stain up to 60 % stronger or weaker."""
+    """Return random vectors (2, 3) and gains (2,) as another laboratory might have them.
+
+    Each vector is turned by up to 25 degrees times `strength`; each stain is up to 60 % stronger or weaker.
+    """
     turned = []
     for vector in vectors:
         other = np.abs(vector + rng.normal(0, 1, 3) * 0.3)
@@ -165,7 +180,7 @@ def stain_matrix(
 ) -> NDArray[np.float64]:
     """Return (3, 3): optical density in `vectors` to optical density in `other`, each stain times its gain.
 
-    What neither stain explains (the direction across both) is kept times `residual`.
+    Density that neither stain explains, in the direction perpendicular to both, is multiplied by `residual`.
     """
     return np.asarray(
         np.linalg.inv(_with_residual(vectors)) @ np.diag([*gains, residual]) @ _with_residual(other)

@@ -17,7 +17,7 @@ from wsi_mil.cli.main import cli
 from wsi_mil.config import load_config
 from wsi_mil.errors import ConfigError, DataError, WsiMilError
 from wsi_mil.experiments.poison import run_poison
-from wsi_mil.experiments.poison_features import poison_folder, poisoned_store
+from wsi_mil.experiments.poison_store import poison_folder, poisoned_store
 from wsi_mil.geojson import geometry_of, read_features
 from wsi_mil.robustness import PoisonSpec
 from wsi_mil.robustness.poison.kinds import POISONS
@@ -320,7 +320,7 @@ def test_an_own_aggregator_trains_like_any_other(run: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("kind", list(POISONS))
 def test_every_kind_goes_through_the_real_path(kind: str, run: Path, tmp_path: Path) -> None:
     """Slides are read, stained, encoded: the features of touched tiles move."""
-    from wsi_mil.experiments.poison_features import run_poison_features
+    from wsi_mil.experiments.poison_slides import write_poisoned_features
     from wsi_mil.run.context import open_run
     from wsi_mil.stages.training_set import training_set
 
@@ -329,17 +329,7 @@ def test_every_kind_goes_through_the_real_path(kind: str, run: Path, tmp_path: P
     context = open_run(config)
     data = training_set(context.run, context.require_labels(), config.tissue, config.tiles, config.encoder)
     one = dict(list(data.labels.items())[:2])
-    both = run_poison_features(
-        context.run,
-        context.slides,
-        one,
-        "auto",
-        config.annotations,
-        config.poison,
-        config.encoder,
-        config.execution,
-        config.qupath,
-    )
+    both = write_poisoned_features(context, one)
     assert both == sorted(one)
     for slide_id in both:
         before = context.run.store(slide_id).read_features("texture").features

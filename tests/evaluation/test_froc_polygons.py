@@ -25,7 +25,7 @@ def blob(rng: np.random.Generator, x: float, y: float, radius: float) -> Polygon
 
 @pytest.mark.parametrize("seed", range(4))
 def test_polygons_and_mask_agree_within_a_pixel(seed: int) -> None:
-    """Random slides: every outcome of a detection is the same but for points within a pixel of a grown outline."""
+    """Random slides: masks and polygons agree, except for points within a pixel of a grown outline."""
     rng = np.random.default_rng(seed)
     mpp, side = (0.25, 0.5), (60_000, 30_000)  # W != H, and pixels that are not square
     places = [

@@ -95,7 +95,7 @@ def test_froc_curves_from_lists_equal_the_reference(reference_folder: Path) -> N
 def test_froc_csv_reading_equals_the_reference_or_says_what_is_wrong(
     reference_folder: Path, tmp_path: Path
 ) -> None:
-    """What the script reads, we read alike; what stops it, or makes nonsense of it, is an error that names the line."""
+    """Files that the script reads give equal detections; all others are refused with the line."""
     for number, case in enumerate(odd_inputs(reference_folder)["csv_reading"]):
         path = tmp_path / f"slide_{number}.csv"
         path.write_bytes(case["text"].encode())
@@ -143,7 +143,7 @@ def test_froc_special_masks_equal_the_reference(reference_folder: Path) -> None:
 
 
 def test_froc_corrected_mode_equals_the_reference_without_single_precision(reference_folder: Path) -> None:
-    """All thresholds, double precision: equal to `double_precision` where the official list dropped a zero only."""
+    """All thresholds in double precision: equal to `double_precision` if the script dropped only a zero."""
     for cohort in cohorts(reference_folder):
         matches, _, expected = load(cohort)
         smallest = min(p for slide in matches for p in (*slide.false_positives, *slide.true_positives))

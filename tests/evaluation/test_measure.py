@@ -1,4 +1,4 @@
-"""From an entry of the table to a value: what does not apply, what is undefined, and which random numbers are drawn."""
+"""Metrics of the table: values, what does not apply or is undefined, and the random numbers of draws."""
 
 import math
 from dataclasses import replace
@@ -103,7 +103,8 @@ def test_lesions_and_pixels() -> None:
     matches = (Matches((0.9, 0.3), (0.8, 0.0), 2), Matches((0.5,), (), 0))
     data = LesionObservations(("a", "b"), matches, "corrected")
     found = measure_all(data, 0, "m", 20)["score"]
-    # the false positive of 0.9 comes before the lesion of 0.8: nothing is found below half a false positive per slide
+    # the false positive of 0.9 comes before the lesion of 0.8:
+    # nothing is found below half a false positive per slide
     assert found.value == pytest.approx((0 + 5 * 0.5) / 6)
     assert found.n == 2
     none = measure_all(LesionObservations(("b",), matches[1:]), 0, "m", 20)["score"]

@@ -1,4 +1,4 @@
-"""Metrics of predictions against SciPy, scikit-learn and lifelines; their intervals; the records they are computed from."""
+"""Metrics of predictions against SciPy, scikit-learn and lifelines; their intervals and records."""
 
 import math
 import warnings
@@ -83,7 +83,7 @@ def test_every_metric_of_a_task_equals_that_of_another_library(task: TaskKind) -
 
 
 def test_intervals_are_of_patients_and_of_one_named_generator() -> None:
-    """The percentiles of R² over draws of whole patients, drawn here by hand from the generator of that name."""
+    """The percentiles of R² over draws of whole patients, drawn here from the generator of that name."""
     found = measure_all(DATA["regression"], 3, "m", draws=100, task="regression")["r2"]
     rng, names = named_generator(3, "m", "slide", "r2"), np.unique(PATIENTS)
     rows_of = {name: np.flatnonzero(np.asarray(PATIENTS) == name) for name in names}

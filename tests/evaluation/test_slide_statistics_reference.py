@@ -1,4 +1,4 @@
-"""DeLong, Hanley-McNeil and average precision against exact arithmetic, for whatever cases the reference folder holds."""
+"""DeLong, Hanley-McNeil and average precision against exact arithmetic, on the reference cases."""
 
 import csv
 import json
@@ -84,7 +84,7 @@ def test_a_model_against_itself_has_no_p_value() -> None:
 
 
 def test_the_normal_interval_covers() -> None:
-    """In 400 draws of two normal distributions the 95 % interval holds the true AUC, Phi(1 / sqrt 2), in 91 to 98 %."""
+    """In 400 draws of two normal distributions, 91 to 98 % of the intervals hold the AUC Phi(1 / sqrt 2)."""
     rng = np.random.default_rng(3)
     truth = np.arange(120) < 60
     true = 0.7602499389065233

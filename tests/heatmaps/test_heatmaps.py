@@ -13,11 +13,18 @@ import tifffile
 
 from wsi_mil.contracts.qupath import qupath_frame
 from wsi_mil.contracts.score_kinds import SCORE_KINDS
-from wsi_mil.contracts.scores import SlideScores
+from wsi_mil.contracts.scores import Detection, SlideScores
 from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.geojson import geometry_of, read_features, write_features
-from wsi_mil.heatmaps import contour_features, draw_overlay, score_raster, tile_features, write_score_pyramid
+from wsi_mil.heatmaps import (
+    contour_features,
+    detection_features,
+    draw_overlay,
+    score_raster,
+    tile_features,
+    write_score_pyramid,
+)
 from wsi_mil.heatmaps.overlay import blend
 from wsi_mil.tiles import plan_reading, tile_grid
 
@@ -233,3 +240,20 @@ def test_small_regions_are_left_out_of_contours() -> None:
     assert [round(area / 4096) for area in areas(0)] == [1, 2]
     assert [round(area / 4096) for area in areas(5000)] == [2]
     assert areas(10_000) == []
+
+
+@pytest.mark.parametrize("kind", list(SCORE_KINDS))
+def test_only_a_probability_is_called_one_in_qupath(kind: str) -> None:
+    tiles = table()
+    found = scores(tiles, np.random.default_rng(2).random(len(tiles)), kind)
+    raster, frame = score_raster(tiles, found.tile_scores01()), qupath_frame(INFO)
+    features = [
+        *contour_features(raster, INFO, frame, 0.5, "m", kind=found.kind),
+        *tile_features(found, tiles, frame, 0.5, "m"),
+        *detection_features([Detection("s/1", 100, 100, 0.75)], frame, "m", kind=found.kind),
+    ]
+    names = {name for item in features for name in item["properties"]["measurements"]}
+    expected = {found.kind.column, found.kind.measurement, found.kind.largest, "score", "area_mm2", "rank"}
+    assert names == expected
+    assert any("prob" in name for name in names) == found.kind.is_probability
+    assert features[-1]["properties"]["measurements"][found.kind.column] == 0.75

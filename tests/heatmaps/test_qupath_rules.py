@@ -1,4 +1,5 @@
-"""Every mode of our GeoJSON against QuPath's rules, on slides with W != H and with bounds; and the checker itself."""
+"""Every mode of our GeoJSON against QuPath's rules, on slides with W != H and with bounds; and the checker
+itself."""
 
 import json
 from pathlib import Path

@@ -34,7 +34,7 @@ def test_every_form_gives_the_same_bags(tmp_path: Path) -> None:
     check(tmp_path / "cells.mat")
 
 
-def test_bad_files_are_told(tmp_path: Path) -> None:
+def test_bad_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file"):
         read_classic(tmp_path / "none.csv")
     with pytest.raises(DataError, match=r"expected a \.mat"):

@@ -71,7 +71,7 @@ def test_pictures_labels_and_boxes(zips: tuple[Path, Path]) -> None:
         training.few(14, torch.Generator())
 
 
-def test_other_files_are_told(zips: tuple[Path, Path], tmp_path: Path) -> None:
+def test_other_files_are_refused(zips: tuple[Path, Path], tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere.zip", Path(__file__)):
         with pytest.raises(DataError, match=f"{path.name} cannot be read as the zip file"):
             read_cifar(path)

@@ -38,7 +38,7 @@ def test_kappa_equals_its_definition() -> None:
     assert math.isnan(quadratic_kappa(["pN0"] * 3, ["pN0"] * 3))
 
 
-def test_wrong_input_is_told() -> None:
+def test_wrong_input_is_refused() -> None:
     with pytest.raises(DataError, match="lymph node is 'Macro', expected one of negative"):
         pn_stage(["Macro"])
     with pytest.raises(DataError, match="without a lymph node"):

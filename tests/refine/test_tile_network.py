@@ -1,4 +1,4 @@
-"""A network of tiles learns where the tumour is from labels of whole tiles, or from outlines; equal seeds give equal networks."""
+"""The network learns where the tumour is, from labels of tiles or from outlines; the seed decides all."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""report.html in a real browser: looked at on a screen, on a phone and in print, clicked through, without a network."""
+"""report.html in a real browser, without a network: on a screen, on a phone, in print, and clicked."""
 
 import shutil
 from collections.abc import Iterator
@@ -66,7 +66,8 @@ def test_every_picture_shows_and_every_link_leads_somewhere(page: Any, report: P
 def rows(page: Any, column: int) -> list[str]:
     return list(
         page.evaluate(
-            f"[...document.querySelectorAll('#slides tbody tr')].filter(r => !r.hidden).map(r => r.cells[{column}].textContent)"
+            "[...document.querySelectorAll('#slides tbody tr')].filter(r => !r.hidden)"
+            f".map(r => r.cells[{column}].textContent)"
         )
     )
 
@@ -102,7 +103,10 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Any, report: Path) -> None
     opened = context.new_page()
     opened.goto(report.as_uri())
     assert opened.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    too_wide = "[...document.querySelectorAll('main > *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
+    too_wide = (
+        "[...document.querySelectorAll('main > *')]"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
+    )
     assert opened.evaluate(too_wide) == 0
     context.close()
 

@@ -225,7 +225,8 @@ def test_attention_that_an_earlier_version_wrote_is_read(tmp_path: Path) -> None
 
 
 def test_detections_by_hand() -> None:
-    """Tiles of 100 px at 0.5 µm/px in a row, 50 µm apart: the best one silences its neighbours within 60 µm."""
+    """Tiles of 100 px at 0.5 µm/px in a row, 50 µm apart: the best one silences its neighbours within 60
+    µm."""
     scores = scores_of([0.2, 0.9, 0.8, 0.3, 0.6, 0.04, float("nan")], "probability")
     plan = ReadPlan(0, 1, 1, 100, 100, 100, 100)
     table = TileTable(

@@ -24,7 +24,7 @@ def painted(lesions: list[tuple[str, int]], scanner: Scanner | None = None):  # 
 
 
 def test_what_is_drawn_is_what_is_annotated() -> None:
-    """With and without lesions the pixels differ inside the outlines, and nowhere else (but for the scanner's blur)."""
+    """With and without lesions the pixels differ only inside the outlines, apart from the blur."""
     with_lesions, image = painted([("micro", 2), ("itc", 3)])
     without, plain = painted([])
     assert len(with_lesions.lesions) == 2
@@ -138,7 +138,7 @@ def test_both_libraries_open_them_as_pyramids(cohort: Path) -> None:
             assert 0.45 < one.info.mpp_x < 0.51
             a, b = (slide.read_region(400, 300, 0, 200, 150).astype(int) for slide in (one, two))
             assert np.abs(a - b).max() <= 2
-            # odd sizes halve to downsamples such as 2.0004: there OpenSlide interpolates by a tenth of a pixel
+            # odd sizes give downsamples such as 2.0004, at which OpenSlide interpolates by a tenth of a pixel
             a, b = (slide.read_region(400, 300, 1, 200, 150).astype(int) for slide in (one, two))
             assert np.abs(a - b).mean() < 1
 

@@ -1,4 +1,5 @@
-"""Bags of instances, packed into one matrix with offsets. Nothing is padded, so padding cannot change a result."""
+"""Bags of instances, packed into one matrix with offsets. Nothing is padded, so padding cannot change a
+result."""
 
 import math
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class Bag(Record):
 
     features (N, D): floating-point numbers, N at least 1.
     label: class index, number, or (time, event).
-    instance_labels (N,) int64: 1 tumour, 0 not tumour, -1 unknown; None where no instance was labelled for training.
+    instance_labels (N,) int64: 1 tumour, 0 not tumour, -1 unknown; None where no instance was labelled.
     """
 
     slide_id: str

@@ -1,4 +1,5 @@
-"""The value of a metric: with an interval where one is known, and with a reason where the value is undefined."""
+"""The value of a metric: with an interval where one is known, and with a reason where the value is
+undefined."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ class Interval(Record):
     """A confidence interval from `low` to `high`.
 
     method: the name of what computed it. level: its confidence, between 0 and 1.
-    draws: the number of bootstrap samples in which the metric was defined. If they are too few, both limits are NaN.
+    draws: the number of bootstrap samples in which the metric was defined. If they are too few, both limits
+    are NaN.
     """
 
     low: float

@@ -16,7 +16,8 @@ class AggregatorOutput(Record):
     bags: what they were computed from; a loss over instances needs the offsets.
     bag_logits (B, C): C is 1 for a sigmoid head, else the number of classes.
     instance_scores (ΣN,): higher is more suspicious.
-    score_kind: the name of what they are, see `wsi_mil.contracts.score_kinds`; attention sums to 1 in each bag.
+    score_kind: the name of what they are, see `wsi_mil.contracts.score_kinds`; attention sums to 1 in each
+    bag.
     extras: further tensors by name, for the losses of one method.
     """
 

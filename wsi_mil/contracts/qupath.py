@@ -18,7 +18,8 @@ class QuPathSpec(Spec):
     """Settings of the files for QuPath.
 
     version: "0.4" is read by QuPath 0.4 and later, "0.3" by QuPath 0.3.x.
-    bounds: whether QuPath crops slides to their `openslide.bounds-*`. "auto": where a slide has all four, as QuPath
+    bounds: whether QuPath crops slides to their `openslide.bounds-*`. "auto": where a slide has all four, as
+    QuPath
     does. "on": always; a slide without them is an error. "off": never, for slides opened with `--no-crop`.
     A file that is read and does not say its own origin is taken to have this one.
     """
@@ -70,7 +71,8 @@ def qupath_frame(info: SlideInfo, mode: BoundsMode = "auto") -> QuPathFrame:
     bounds = info.bounds
     if bounds is None and mode == "on":
         raise ConfigError(
-            f"slide {info.slide_id!r} has no openslide.bounds-*, which qupath.bounds=on requires: use auto or off"
+            f"slide {info.slide_id!r} has no openslide.bounds-*, which qupath.bounds=on requires: "
+            "use auto or off"
         )
     if bounds is None or mode == "off":
         return QuPathFrame(mode, (0, 0), (info.width_px, info.height_px))

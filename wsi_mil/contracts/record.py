@@ -16,8 +16,8 @@ from wsi_mil.errors import DataError, WsiMilError
 class Record:
     """Base of the frozen dataclasses that stages pass to each other.
 
-    A record that holds arrays is declared with `eq=False`: its `==` then compares identity, as two arrays have no
-    single truth value. `equals` compares the values of any record.
+    A record that holds arrays is declared with `eq=False`: its `==` then compares identity, as two arrays
+    have no single truth value. `equals` compares the values of any record.
     """
 
     def equals(self, other: object) -> bool:
@@ -89,7 +89,8 @@ def require(
     error: type[WsiMilError] = DataError,
     advice: str = "",
 ) -> None:
-    """Raise `error` unless `valid`. The message names the record, the field, what was expected and what was found.
+    """Raise `error` unless `valid`. The message names the record, the field, what was expected and what was
+    found.
 
     >>> require(False, "slide 'a'", "mpp_x", "positive", -1.0)
     Traceback (most recent call last):
@@ -120,7 +121,8 @@ def require_name(value: object, where: str, field: str, error: type[WsiMilError]
 def require_array(
     value: object, where: str, field: str, shape: tuple[int | str, ...], dtype: type[np.generic]
 ) -> None:
-    """Raise DataError unless `value` is an array of `dtype` and of `shape`, where a text such as "N" is any length.
+    """Raise DataError unless `value` is an array of `dtype` and of `shape`, where a text such as "N" is any
+    length.
 
     >>> require_array(np.zeros((5, 3)), "tiles of 'a'", "coords", ("N", 2), np.int32)
     Traceback (most recent call last):

@@ -1,7 +1,8 @@
 """The kinds of tile score: what the numbers mean, and how files and pictures name them.
 
-A model gives each tile a number of one kind. `ScoreKind.scale` turns it into a value from 0 to 1, called `score01`.
-Of a logit or a probability this is a probability. Of attention, and of the outputs of tasks other than detection, it
+A model gives each tile a number of one kind. `ScoreKind.scale` turns it into a value from 0 to 1, called
+`score01`. Of a logit or a probability this is a probability. Of attention, and of the outputs of tasks other
+than detection, it
 is not: it orders the tiles of one slide, and the first tile has 1 in every slide, normal ones included.
 """
 
@@ -60,8 +61,8 @@ class ScoreKind(Record):
     column: the name of score01 in tables, and of a detection's measurement in QuPath.
     measurement, largest: the names, in QuPath, of a tile's score01 and of a region's largest score01.
     label, rank_label: what the colour bar of a heatmap says about score01, and about ranks.
-    threshold01: the score01 from which on a tile counts as positive. None where score01 is a probability: there the
-    model's own threshold applies.
+    threshold01: the score01 from which on a tile counts as positive. None where score01 is a probability:
+    there the model's own threshold applies.
     format_version: of the files whose names depend on the kind.
     """
 
@@ -109,7 +110,8 @@ class ScoreKind(Record):
         return "value" if self.is_probability else self.name
 
     def threshold(self, own: float) -> float:
-        """Return the score01 from which on a tile counts as positive. own: the model's threshold of slides."""
+        """Return the score01 from which on a tile counts as positive. own: the model's threshold of
+        slides."""
         return float(own) if self.threshold01 is None else self.threshold01
 
     def comparable(self, scores: Scores) -> Scores:

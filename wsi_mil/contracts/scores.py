@@ -21,8 +21,8 @@ ROUNDING = 1e-4
 class SlideScores(Record):
     """What one model says about one slide and its tiles.
 
-    probability: of the positive class; with more than two classes, of any class but the first. NaN for tasks other
-    than detection, which have a prediction instead.
+    probability: of the positive class; with more than two classes, of any class but the first. NaN for tasks
+    other than detection, which have a prediction instead.
     prediction: the index of the most probable class, a value or a risk; None for detection.
     tile_scores (N,) float32: NaN where a tile could not be read.
     score_kind: the name of what they are, see `wsi_mil.contracts.score_kinds`.
@@ -75,8 +75,8 @@ class SlideScores(Record):
     def called_tiles(self, threshold: float) -> NDArray[np.bool_]:
         """Return (N,): which tiles the model calls positive. threshold: that of slides, chosen on validation.
 
-        A tile probability must reach the threshold. An attention weight must be above 1 / N, which is the weight of
-        every tile if all were equal.
+        A tile probability must reach the threshold. An attention weight must be above 1 / N, which is the
+        weight of every tile if all were equal.
         """
         if self.kind.is_probability:
             return self.tile_scores01() >= threshold
@@ -85,8 +85,8 @@ class SlideScores(Record):
     def suspicion(self) -> NDArray[np.float32]:
         """Return how suspicious each tile is (N,): from 0 to 1, and comparable between slides.
 
-        A tile probability is its own measure. Attention reaches its largest weight in a normal slide, too: its
-        score01 is multiplied by the slide's probability.
+        A tile probability is its own measure. Attention reaches its largest weight in a normal slide, too:
+        its score01 is multiplied by the slide's probability.
         """
         values = self.tile_scores01()
         return values if self.kind.is_probability else values * np.float32(self.probability)
@@ -103,8 +103,8 @@ class SlideScores(Record):
 class Detection(Record):
     """A point at which a model places a lesion.
 
-    x0_px, y0_px: level-0 pixels. score01: how sure the model is, from 0 to 1; a probability where the model's tile
-    scores are (`ScoreKind.is_probability`).
+    x0_px, y0_px: level-0 pixels. score01: how sure the model is, from 0 to 1; a probability where the
+    model's tile scores are (`ScoreKind.is_probability`).
     """
 
     slide_id: str
@@ -127,13 +127,15 @@ PARTS = ("train", "val", "test", "unlabelled")
 class SlideScoreRow(Record):
     """One slide's row of scores/<model>/slides.parquet.
 
-    fold: number of the model that scored the slide. part: the slide's part of that fold's split, or "unlabelled".
+    fold: number of the model that scored the slide. part: the slide's part of that fold's split, or
+    "unlabelled".
     label: class index, None where the slide has no label. predicted: whether probability >= threshold.
     tiles: number of tiles. The digests identify the tile table, the features and the model.
 
     Tasks other than detection have NaN for probability and threshold, and instead
     prediction: the index of the most probable class, a value or a risk;
-    target: what it is compared with, (class index,), (value,) or (time, event); empty where the slide has no label;
+    target: what it is compared with, (class index,), (value,) or (time, event); empty where the slide has no
+    label;
     class_probabilities: of tasks with classes only.
     """
 
@@ -205,7 +207,8 @@ def _check_prediction(where: str, probability: float, prediction: float | None) 
 class SlideScoresHeader(Record):
     """The header of scores/<model>/slides.parquet.
 
-    model: the model's name. split_digest: of the split that names the parts, empty for predictions of new slides.
+    model: the model's name. split_digest: of the split that names the parts, empty for predictions of new
+    slides.
     folds: number of models that scored. task: the name of the task (`task.kind` of the configuration).
     """
 

@@ -6,7 +6,8 @@ from wsi_mil.io.files import digest_json
 
 
 class Spec(BaseModel):
-    """Base of the settings of each stage: unknown keys and wrong values are refused, nothing can be changed later."""
+    """Base of the settings of each stage: unknown keys and wrong values are refused, nothing can be changed
+    later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -13,9 +13,11 @@ from wsi_mil.io.files import digest_bytes, digest_json
 
 
 class TileSpec(Spec):
-    """Settings of the tiles: squares of `size_px` pixels at `mpp` µm/px, one every `stride_px` (default: the size).
+    """Settings of the tiles: squares of `size_px` pixels at `mpp` µm/px, one every `stride_px` (default: the
+    size).
 
-    A tile is kept if at least `min_tissue_fraction` of it is tissue. Scale is always µm/px, never objective power.
+    A tile is kept if at least `min_tissue_fraction` of it is tissue. Scale is always µm/px, never objective
+    power.
     """
 
     mpp: float = Field(default=0.5, gt=0, description="µm per tile pixel")
@@ -87,7 +89,8 @@ class TileTable(Record):
     coords (N, 2) int32: upper left corners (x, y), in level-0 pixels.
     tissue (N,) float32: the fraction of the tile that is tissue, 0 to 1.
     slide_size_px: (width, height) of level 0. mpp_xy: µm per level-0 pixel along x and y.
-    tissue_source: what found the tissue, see `TissueMask.source`; "imported" where another tool made the tiles.
+    tissue_source: what found the tissue, see `TissueMask.source`; "imported" where another tool made the
+    tiles.
     """
 
     slide_id: str
@@ -128,7 +131,8 @@ class TileTable(Record):
         return len(self.coords)
 
     def digest(self) -> str:
-        """Return 16 hexadecimal digits of settings, coordinates, tissue and slide size: they identify every row."""
+        """Return 16 hexadecimal digits of settings, coordinates, tissue and slide size: they identify every
+        row."""
         head = digest_json(
             {
                 "spec": self.spec.explicit(),

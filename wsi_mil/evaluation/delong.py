@@ -79,8 +79,10 @@ def estimate_auc(truth: NDArray[np.bool_], scores: NDArray[np.floating], level: 
     se = math.sqrt(variance)
     logit = (math.nan, math.nan)
     if 0 < auc < 1:
+        from scipy.special import expit
+
         centre, width = math.log(auc / (1 - auc)), half * se / (auc * (1 - auc))
-        logit = (_expit(centre - width), _expit(centre + width))
+        logit = (float(expit(centre - width)), float(expit(centre + width)))
     older = _hanley_mcneil(auc, len(positive), len(negative))
     plain = (auc - half * se, auc + half * se)
     return AucEstimate(auc, variance, plain, logit, older, len(positive), len(negative))
@@ -145,7 +147,3 @@ def _hanley_mcneil(auc: float, m: int, n: int) -> float:
     q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     square = auc * (1 - auc) + (m - 1) * (q1 - auc**2) + (n - 1) * (q2 - auc**2)
     return math.sqrt(max(square, 0.0) / (m * n))
-
-
-def _expit(value: float) -> float:
-    return 1 / (1 + math.exp(-value))

@@ -1,5 +1,4 @@
-"""From an entry of the table of metrics and observations to a value with its interval, or to a difference
-of two models."""
+"""Compute metrics with their intervals, and differences of two models, from the table of metrics."""
 
 import math
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ def measure(
 ) -> Metric:
     """Return the metric of all slides, with its 95 % bootstrap interval over groups unless `draws` is 0.
 
-    A metric that does not apply, or is undefined, has no interval, and its reason says why.
+    A metric that does not apply, or is undefined, has no value and no interval, and its reason says why.
 
     >>> from wsi_mil.evaluation.observations import SlideObservations
     >>> truth, scores = np.array([True, False, False]), np.array([0.9, 0.8, 0.1])
@@ -51,8 +50,8 @@ def measure_all(
 ) -> dict[str, Metric]:
     """Return every metric of the level of `data` that applies to `task`, by name.
 
-    Each metric has a random generator of its own, by the names of model, level and metric: a metric that is
-    added changes the interval of no other.
+    Each metric has its own random generator, named by model, level and metric. A metric that is added
+    therefore changes the interval of no other.
     """
     return {
         entry.name: measure(
@@ -63,7 +62,7 @@ def measure_all(
 
 
 def all_undefined(level: Level, reason: str, task: TaskKind = "detection") -> dict[str, Metric]:
-    """Return every metric that metrics.json lists for a level as undefined for one reason."""
+    """Return every metric that metrics.json lists for a level, all undefined for the same reason."""
     return {entry.name: Metric(math.nan, None, reason) for entry in listed_metrics(level, task)}
 
 
@@ -102,8 +101,10 @@ def compare(
     draws: int = 1000,
     task: TaskKind = "detection",
 ) -> PairedDifference:
-    """Return the difference of one metric, by paired bootstrap over groups; NaN with a reason where it is
-    undefined."""
+    """Return the difference of one metric, first minus second, by paired bootstrap over groups.
+
+    An undefined difference is NaN and has a reason.
+    """
     for data in (first, second):
         if reason := why_undefined(entry, data, task):
             return PairedDifference.undefined(reason)

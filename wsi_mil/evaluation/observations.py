@@ -1,7 +1,8 @@
-"""What metrics are computed from: the slides of one model with truth and scores, one class for each level.
+"""What metrics are computed from: the slides of one model with truth and scores. There is one class per
+level.
 
-Each class gives the columns that `wsi_mil.evaluation.table.COLUMNS` lists for its level, for any choice of
-slides, so that a bootstrap can draw slides.
+Each class has the columns that `wsi_mil.evaluation.table.COLUMNS` lists for its level, and returns them for
+any selection of slides, as a bootstrap needs them.
 """
 
 from abc import ABC, abstractmethod
@@ -34,8 +35,10 @@ class Observations(ABC):
     @property
     @abstractmethod
     def score_kind(self) -> str:
-        """What the scores are: probability, value or risk of slides; attention, logit or probability of
-        tiles."""
+        """What the scores are.
+
+        Of slides probability, value or risk; of tiles attention, logit or probability.
+        """
 
     @property
     @abstractmethod
@@ -48,7 +51,7 @@ class Observations(ABC):
 
     @abstractmethod
     def contents(self) -> str:
-        """Return what there is in a few words, for the reason of an undefined metric."""
+        """Return what the slides hold, in a few words: the reason of an undefined metric quotes it."""
 
     def everything(self) -> Rows:
         """Return the numbers of all slides."""
@@ -58,7 +61,7 @@ class Observations(ABC):
 @final
 @dataclass(frozen=True)
 class SlideObservations(Observations):
-    """Slides (n,) with one score each. `targets`: needed by ordinal, regression and survival metrics only."""
+    """Slides (n,) with one score each. targets: only ordinal, regression and survival metrics need them."""
 
     patients: tuple[str, ...]
     truth: NDArray[np.bool_]

@@ -1,5 +1,4 @@
-"""Slides of one model with predictions and targets: what the metrics of every task but detection are
-computed from."""
+"""Slides of one model with predictions and targets, for the metrics of all tasks but detection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,8 +91,7 @@ class PredictedSlides(Observations):
 
 
 def observe_predictions(rows: Sequence[SlideScoreRow], reading: Reading) -> PredictedSlides:
-    """Return the labelled slides of slides.parquet. Raises DataError for a slide without label or
-    prediction."""
+    """Return the labelled slides of slides.parquet. Raises DataError if a label or prediction is missing."""
     for row in rows:
         if row.prediction is None or not row.target:
             raise DataError(

@@ -1,9 +1,9 @@
-"""The one table of metrics. Everything that measures or shows a metric takes it from here.
+"""The table of metrics. Everything that computes or shows a metric takes it from here.
 
 A metric is one entry in one module of `wsi_mil/evaluation/metrics/`, which lists its entries as `METRICS`.
 Another package offers entries through the entry points of group `wsi_mil.metrics` (`package.module:METRICS`).
-An entry then stands in metrics.json, in the comparison of two models, in the comparison over trainings, in
-the report and in the table of `wsi-mil evaluate`; no other file names it.
+The metric then appears in metrics.json, in the comparison of two models, in the comparison over trainings, in
+the report and in the table of `wsi-mil evaluate`, without a change to any other file.
 """
 
 import pkgutil
@@ -47,26 +47,26 @@ COLUMNS: dict[Level, dict[str, str]] = {
     },
     "pixel": {"counts": "PixelCounts of all slides together at one threshold"},
 }
-"""What the function of a metric may ask for, by level."""
+"""The columns that the function of a metric may need, by level."""
 
 
 @dataclass(frozen=True)
 class MetricEntry:
     """One metric.
 
-    title: what people read, with the level where it is not plain; short: the same in at most 14 letters; "":
-    `title`.
-    function: returns a float, NaN where the metric is undefined. Its arguments are `needs`, passed by name.
-    needs: names out of `COLUMNS[level]`.
+    title: the name that people read; it names the level if that is not obvious. short: a name of at most 14
+    letters; "" means `title`.
+    function: returns a float, NaN if the metric is undefined. It gets the columns `needs` as named arguments.
+    needs: names from `COLUMNS[level]`.
     tasks: the kinds of task that it applies to. A run of another task does not list it.
     score_kinds: the kinds of score that it applies to, such as "probability"; None: all.
-    both_classes: whether it is undefined unless `truth` holds true and false.
-    most_draws: the number of bootstrap draws is at most this; None: as many as `evaluation.bootstrap` says;
-    0: no interval.
-    lower_is_better: whether a smaller value is better. bounds: what a value cannot leave.
+    both_classes: whether the metric is undefined unless `truth` holds both true and false.
+    most_draws: the largest number of bootstrap draws. None: no limit but `evaluation.bootstrap`. 0: no
+    interval.
+    lower_is_better: whether a smaller value is better. bounds: the smallest and the largest possible value.
     shown_in: the tables for people that have a column for it. Files hold every metric.
-    position: where it stands in those tables; smaller comes first.
-    within_slide: the name of its mean over slides, patch level only; "": `name`.
+    position: its place in these tables; metrics with a smaller number come first.
+    within_slide: patch level only: the name of its mean over slides; "" means `name`.
     """
 
     name: str

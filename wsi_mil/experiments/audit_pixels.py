@@ -1,7 +1,7 @@
 """The checks of a model audit that change pixels: tiles are painted, encoded and scored again."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
@@ -30,15 +30,21 @@ SPECS = (
     *(("stain_normal", c, PoisonSpec(coverage=c)) for c in COVERAGES),
     *(("restain", g, PoisonSpec(kind="stain", stain_gains=(g, g), placement="anywhere")) for g in GAINS),
 )
-"""(check, x, what is painted)"""
+"""The name of the check, the dose on its x axis, and what is painted."""
+
+
+@dataclass(frozen=True)
+class PixelAnswers:
+    """Answers by check and dose, and the slides that could not be read: slide id -> reason."""
+
+    answers: dict[str, dict[float, list[Answer]]]
+    skipped: dict[str, str]
 
 
 def ask_of_pixels(
     context: RunContext, slides: Sequence[AuditedSlide], models: dict[str, TrainedModel], count: int
-) -> tuple[dict[str, dict[float, list[Answer]]], dict[str, str]]:
-    """Return the answers (check -> x -> answers) of at most `count` rightly called slides of each class, and
-    slide id -> reason for the slides that could not be read.
-    """
+) -> PixelAnswers:
+    """Return the model's answers on changed pixels of at most `count` rightly called slides per class."""
     found: dict[str, dict[float, list[Answer]]] = {check: {} for check, _, _ in SPECS}
     skipped = {}
     right = [slide for slide in slides if slide.rightly_called]
@@ -57,13 +63,13 @@ def ask_of_pixels(
             continue
         for (check, x, _), changed in zip(SPECS, features, strict=True):
             found[check].setdefault(x, []).append(answer(slide, changed))
-    return found, skipped
+    return PixelAnswers(found, skipped)
 
 
 def painted_features(
     context: RunContext, slide: AuditedSlide, model: TrainedModel, reader: SlideReader, spec: PoisonSpec
 ) -> Tensor:
-    """Return the slide's features (n, D) after painting; tiles that the paint does not touch keep theirs."""
+    """Return the slide's features (n, D) after painting; tiles without paint keep their features."""
     store = context.run.store(slide.slide_id)
     table, features = store.read_tiles(), store.read_features(model.encoder.key)
     painted = poison_slide(reader, table, spec, _spared(context, slide, table, features.readable))
@@ -86,9 +92,7 @@ def painted_features(
 def _spared(
     context: RunContext, slide: AuditedSlide, table: TileTable, readable: NDArray[np.bool_]
 ) -> BaseGeometry:
-    """The region that must not change: the lesions, or where they are unknown the tiles with the highest
-    scores.
-    """
+    """Return the region that must not change: the lesions, or if unknown the most suspicious tiles."""
     lesions = lesions_of(context.run, context.config.annotations, slide.slide_id, slide.label)
     if lesions is None:
         return shapely.union_all(tile_boxes(table)[np.flatnonzero(readable)[slide.suspicious()]])

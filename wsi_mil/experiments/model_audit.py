@@ -1,5 +1,6 @@
-"""The audit of a trained model: its held-out slides are changed, and its predictions compared. Nothing is
-trained.
+"""The audit of a trained model: held-out slides are changed and the predictions compared.
+
+Nothing is trained.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,9 @@ POOL_TILES_A_SLIDE = 500
 
 
 def run_audit(config: RunConfig, name: str, pixel_slides: int = 8, out: Path | None = None) -> ModelAudit:
-    """Audit model `name` of a run on its test slides; write audit.json and curves.png into RUN/audit/<name>
-    or `out`.
+    """Audit model `name` of a run on its test slides; write audit.json and curves.png.
+
+    They are written into `out`, by default RUN/audit/<name>.
 
     pixel_slides: how many slides of each class are read again for the checks that change pixels; 0: none.
     Raises ConfigError if the run has no such model, DataError without labelled and scored test slides.
@@ -39,8 +41,8 @@ def run_audit(config: RunConfig, name: str, pixel_slides: int = 8, out: Path | N
         slides, models = audited_slides(context, name)
         seed, draws = config.evaluation.seed, config.evaluation.bootstrap
         answers = ask_of_features(slides, _normal_tiles(slides, seed), seed)
-        of_pixels, skipped = ask_of_pixels(context, slides, models, pixel_slides)
-        answers |= of_pixels
+        of_pixels = ask_of_pixels(context, slides, models, pixel_slides)
+        answers |= of_pixels.answers
         right = [slide for slide in slides if slide.rightly_called]
         found = ModelAudit(
             name,
@@ -50,7 +52,7 @@ def run_audit(config: RunConfig, name: str, pixel_slides: int = 8, out: Path | N
             sum(bool(slide.label) for slide in right),
             tuple(summarise_check(QUESTIONS[key], points, seed, draws) for key, points in answers.items()),
             agreement(slides, seed, draws),
-            skipped,
+            of_pixels.skipped,
         )
         folder = out or config.run / "audit" / name
         write_json(folder / "audit.json", found.as_json())
@@ -59,7 +61,7 @@ def run_audit(config: RunConfig, name: str, pixel_slides: int = 8, out: Path | N
 
 
 def _normal_tiles(slides: Sequence[AuditedSlide], seed: int) -> Tensor:
-    """Features (M, D) of tiles of the normal test slides, at most 500 random ones of each slide."""
+    """Return features (M, D) of random tiles of normal test slides, POOL_TILES_A_SLIDE or fewer of each."""
     normal = [slide for slide in slides if not slide.label]
     if not normal:
         raise DataError("the audit replaces tiles by tiles of normal slides, but no test slide is normal")

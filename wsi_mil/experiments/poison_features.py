@@ -1,16 +1,12 @@
-"""Features of poisoned slides: the tiles that the poison touches are encoded again, the others keep their
-features.
-"""
+"""Features of a poisoned slide: tiles with poison are encoded again, the others keep their features."""
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import shapely
 
-from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.qupath import BoundsMode, QuPathSpec, qupath_frame
 from wsi_mil.contracts.slide import SlideSource
@@ -18,28 +14,24 @@ from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.encoders.shared import shared_encoder
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError, StoreError
-from wsi_mil.evaluation import AnnotationFolder, read_annotations
-from wsi_mil.execution import ExecutionSpec, map_slides
-from wsi_mil.features import PoisonRecord, SlideStore, StoredFeatures, encode_tiles
+from wsi_mil.evaluation import read_annotations
+from wsi_mil.experiments.poison_store import poison_folder, poisoned_store
+from wsi_mil.features import PoisonRecord, StoredFeatures, encode_tiles
 from wsi_mil.geojson import GRID_PX, feature, polygonal, stable_id, write_features
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.io.images import write_jpeg
 from wsi_mil.robustness.poison.slide import PoisonedSlide, poison_slide
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import open_slide, read_scaled
 
-PREVIEWS = 4
 PREVIEW_PX, PREVIEW_QUALITY = 900, 85
 POISON_COLOUR = (40, 190, 60)
 
 
 @dataclass(frozen=True)
 class PoisonJob:
-    """One slide: everything that a worker process needs. outline: the file with the outlines of its
-    lesions.
-    """
+    """Everything that a worker process needs for a slide. outline: the file of its lesions, None without."""
 
     slide_id: str
     label: int
@@ -54,16 +46,6 @@ class PoisonJob:
     device: str
     threads: int
     preview: bool
-
-
-def poison_folder(run: RunFolder, spec: PoisonSpec) -> Path:
-    """Return the folder of one poison of a run."""
-    return run.path / "poison" / f"{spec.title}-{spec.digest()[:6]}"
-
-
-def poisoned_store(run: RunFolder, spec: PoisonSpec, slide_id: str) -> SlideStore:
-    """Return the store of a poisoned slide; it has the layout and the tile table of the slide's own store."""
-    return SlideStore(poison_folder(run, spec) / "slides" / f"{slide_id}.zarr", slide_id)
 
 
 def poison_one(job: PoisonJob) -> Outcome:
@@ -90,7 +72,10 @@ def poison_one(job: PoisonJob) -> Outcome:
 
 
 def _outline_to_spare(job: PoisonJob) -> Path | None:
-    """The outlines that the poison must not touch. Raises DataError if they are needed and there are none."""
+    """Return the file of outlines that the poison must not touch, None if it may lie anywhere.
+
+    Raises DataError if there is no such file.
+    """
     if not job.label or job.spec.placement != "off_tumour":
         return None
     if job.outline is None:
@@ -174,55 +159,8 @@ def _write_places(job: PoisonJob, poisoned: PoisonedSlide) -> None:
 
 
 def _write_preview(path: Path, poisoned: PoisonedSlide) -> None:
+    """Write a JPEG of the whole poisoned slide."""
     info = poisoned.info
     longer_um = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
     picture = read_scaled(poisoned, max(longer_um / PREVIEW_PX, info.mpp))
     write_jpeg(path, picture, PREVIEW_QUALITY)
-
-
-def run_poison_features(
-    run: RunFolder,
-    slides: Sequence[SlideSource],
-    labels: Mapping[str, SlideLabel],
-    reader: str,
-    annotations: AnnotationFolder | None,
-    spec: PoisonSpec,
-    encoder: EncoderSpec,
-    execution: ExecutionSpec,
-    qupath: QuPathSpec,
-) -> list[str]:
-    """Write the poisoned features of all labelled slides that have clean ones.
-
-    Returns the ids of the slides that have both. Raises EncoderError if the encoder cannot be loaded.
-    """
-    shared_encoder(encoder, execution.device)  # a missing encoder fails here once, not for each slide
-    usable = [s for s in slides if s.slide_id in labels]
-    shown = [s.slide_id for s in usable if labels[s.slide_id].label == 0][: PREVIEWS // 2]
-    shown += [s.slide_id for s in usable if labels[s.slide_id].label][: PREVIEWS // 2]
-    jobs = [
-        PoisonJob(
-            slide_id=source.slide_id,
-            label=labels[source.slide_id].label or 0,
-            source=source,
-            reader=reader,
-            run=run.path,
-            spec=spec,
-            encoder=encoder,
-            outline=annotations.find(source.slide_id) if annotations else None,
-            bounds=annotations.bounds if annotations else "auto",
-            qupath=qupath,
-            device=execution.device,
-            threads=execution.resolved_threads(),
-            preview=source.slide_id in shown,
-        )
-        for source in usable
-    ]
-    one = execution if execution.backend == "dask" else execution.model_copy(update={"workers": 1})
-    record_outcomes(run, "poison", map_slides(poison_one, jobs, stage="poison", spec=one), len(jobs))
-    return [job.slide_id for job in jobs if _is_current(run, spec, encoder.key, job.slide_id)]
-
-
-def _is_current(run: RunFolder, spec: PoisonSpec, key: str, slide_id: str) -> bool:
-    row = run.ledger.get(slide_id, "poison")
-    stored = poisoned_store(run, spec, slide_id).stored_features(key)
-    return stored is not None and row is not None and row.status == "done" and stored.readable_rows > 0

@@ -7,8 +7,8 @@ from pathlib import Path
 from wsi_mil.aggregators import AGGREGATORS
 from wsi_mil.bags import Fold, Split
 from wsi_mil.encoders.base import pick_device
-from wsi_mil.experiments.poison_features import poison_folder, poisoned_store
-from wsi_mil.experiments.poison_training import PoisonTraining
+from wsi_mil.experiments.poison_inputs import PoisonTraining
+from wsi_mil.experiments.poison_store import poison_folder, poisoned_store
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.io.json import read_json
 from wsi_mil.robustness.poison.conditions import Arm
@@ -21,8 +21,9 @@ IN_MEMORY_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class SharedInputs:
-    """What all trainings read. features: slide id -> digests of clean and poisoned features; outlines: slide
-    id -> file; truth: slide id -> digest of that file; in_memory: as in `PoisonTraining`.
+    """What all trainings read, by slide id, and in_memory as in `PoisonTraining`.
+
+    features: digests of clean and poisoned features. outlines: files. truth: digests of these files.
     """
 
     features: dict[str, list[str]]
@@ -34,9 +35,7 @@ class SharedInputs:
 def poison_trainings(
     context: RunContext, data: TrainingSet, split: Split, arms: Sequence[Arm]
 ) -> list[PoisonTraining]:
-    """Return the trainings of every configured model, fold and arm. Raises ConfigError for an unknown
-    aggregator.
-    """
+    """Return the trainings of every model, fold and arm. Raises ConfigError for an unknown aggregator."""
     shared = _shared_inputs(context, data)
     jobs = []
     for name in context.config.models:

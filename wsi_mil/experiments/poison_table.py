@@ -1,8 +1,12 @@
-"""The poison experiment as a table in the terminal."""
+"""Tables of the poison experiment: in the terminal, and trainings.csv."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
 
 from wsi_mil.evaluation.intervals import Spread
-from wsi_mil.io.tables import text_table
-from wsi_mil.robustness.poison.study import PoisonStudy
+from wsi_mil.io.json import without_nan
+from wsi_mil.io.tables import csv_text, text_table
+from wsi_mil.robustness.poison.study import METRICS, PoisonStudy, PoisonTrainingResult
 
 SHOWN = (
     ("clean", "none", "slide_auc"),
@@ -11,6 +15,10 @@ SHOWN = (
     ("poisoned", "poison", "patch_auc"),
     ("on poison", "poison", "poison_share"),
 )
+
+
+OF_TRAINING = ("train_auc", "val_auc", "last_val_auc", "kept_epoch")
+COLUMNS = ("model", "arm", "condition", "fold", *METRICS, *OF_TRAINING)
 
 
 def verdict_rows(study: PoisonStudy) -> list[str]:
@@ -39,3 +47,20 @@ def spread_text(found: Spread | None) -> str:
     if found.low != found.low:
         return f"{found.mean:.3f}"
     return f"{found.mean:.3f} ± {found.mean - found.low:.3f}"
+
+
+def trainings_csv(rows: Sequence[PoisonTrainingResult]) -> str:
+    """Return trainings.csv: one row per training and condition, an empty cell for an undefined value."""
+    cells = [
+        {
+            "model": row.model,
+            "arm": row.arm,
+            "condition": condition,
+            "fold": row.fold,
+            **{key: value for key, value in asdict(measured).items() if key in METRICS},
+            **{key: getattr(row, key) for key in OF_TRAINING},
+        }
+        for row in rows
+        for condition, measured in row.conditions.items()
+    ]
+    return csv_text(COLUMNS, without_nan(cells))

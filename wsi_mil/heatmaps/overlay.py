@@ -39,7 +39,8 @@ def draw_overlay(
     colour_label: str = "tile probability",
     outlines: list[shapely.MultiPolygon] | None = None,
 ) -> bytes:
-    """Return a PNG of the blended slide with its title, colour bar and scale bar; `outlines` in level-0 px, black."""
+    """Return a PNG of the blended slide with its title, colour bar and scale bar; `outlines` in level-0 px,
+    black."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure

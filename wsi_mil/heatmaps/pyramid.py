@@ -1,4 +1,5 @@
-"""The score raster as a pyramidal OME-TIFF with its physical pixel size: an image that QuPath opens beside the slide."""
+"""The score raster as a pyramidal OME-TIFF with its physical pixel size: an image that QuPath opens beside
+the slide."""
 
 from pathlib import Path
 
@@ -13,7 +14,8 @@ LEVELS_FROM_PX = 256
 
 
 def write_score_pyramid(path: Path, raster: ScoreRaster, info: SlideInfo, name: str) -> None:
-    """Write one channel uint8: 0 where there is no score, else 1 + round(254 * score). Size and origin in µm."""
+    """Write one channel uint8: 0 where there is no score, else 1 + round(254 * score). Size and origin in
+    µm."""
     values = raster.values
     level = np.where(np.isfinite(values), 1 + np.rint(254 * np.nan_to_num(values)), 0).astype(np.uint8)
     size_x, size_y = raster.scale_x_px * info.mpp_x, raster.scale_y_px * info.mpp_y
@@ -28,7 +30,8 @@ def write_score_pyramid(path: Path, raster: ScoreRaster, info: SlideInfo, name: 
         "PhysicalSizeY": size_y,
         "PhysicalSizeYUnit": "µm",
         "Channel": {"Name": ["score: 0 none, 1 to 255 = 0 to 1"]},
-        "UUID": "urn:uuid:00000000-0000-4000-8000-000000000000",  # a fresh one would change the bytes of equal results
+        # a constant: a new UUID would change the bytes of equal results
+        "UUID": "urn:uuid:00000000-0000-4000-8000-000000000000",
     }
     options = {"tile": (256, 256), "compression": "adobe_deflate", "photometric": "minisblack"}
     with write_aside(path) as aside, tifffile.TiffWriter(aside, ome=True) as tiff:

@@ -27,8 +27,8 @@ def shown_tiles(
 ) -> tuple[Mask, int]:
     """Return which tiles are written (N,), and how many scored tiles lie outside the frame and are not (Q40).
 
-    at_least: the smallest score01 that is written. top: how many tiles at most, those of the largest score01; of
-    equal ones the first in the table.
+    at_least: the smallest score01 that is written. top: how many tiles at most, those of the largest
+    score01; of equal ones the first in the table.
     """
     values = scores.tile_scores01()
     first, last = _corners(table, frame, slice(None))
@@ -60,8 +60,8 @@ def tile_features(
     """Yield one QuPath tile per scored tile, in whole pixels of the frame, clipped to it.
 
     kept (N,): which tiles; by default those of `shown_tiles`. Tiles from `threshold` on get the class Tumor.
-    Measurements: `score`, as the model gave it, and score01 under the name that its kind has (`prob_tumor` of a
-    probability, `score01` of attention).
+    Measurements: `score`, as the model gave it, and score01 under the name that its kind has (`prob_tumor`
+    of a probability, `score01` of attention).
     """
     values, measurement = scores.tile_scores01(), scores.kind.measurement
     if kept is None:

@@ -35,16 +35,16 @@ class ScoreRaster(Record):
 def score_raster(table: TileTable, scores: NDArray[np.float32], pixels_per_tile: int = 4) -> ScoreRaster:
     """Return the raster of tile scores (N,), with `pixels_per_tile` raster pixels along a tile's stride.
 
-    Tiles are placed by their level-0 corners, so that rounding errors do not add up towards the far corner. A tile
-    whose score is NaN counts as no tile.
+    Tiles are placed by their level-0 corners, so that rounding errors do not add up towards the far corner.
+    A tile whose score is NaN counts as no tile.
     """
     step0_x = table.spec.step_px * table.spec.mpp / table.mpp_xy[0]
     step0_y = table.spec.step_px * table.spec.mpp / table.mpp_xy[1]
     scale_x, scale_y = step0_x / pixels_per_tile, step0_y / pixels_per_tile
     width, height = table.slide_size_px
     shape = (math.ceil(height / scale_y), math.ceil(width / scale_x))
-    # Difference image (inverse of the summed-area table of Crow, 1984): each tile adds at its four corners, then two
-    # cumulative sums fill all rectangles at once.
+    # Difference image (inverse of the summed-area table of Crow, 1984): each tile adds at its four corners,
+    # then two cumulative sums fill all rectangles at once.
     total, count = np.zeros((shape[0] + 1, shape[1] + 1)), np.zeros((shape[0] + 1, shape[1] + 1))
     finite = np.isfinite(scores)
     coords = table.coords[finite]

@@ -1,4 +1,5 @@
-"""Pixel-level maps of a slide's suspicious tiles: their file, and the raster that shows them among the other tiles."""
+"""Pixel-level maps of a slide's suspicious tiles: their file, and the raster that shows them among the other
+tiles."""
 
 import zipfile
 import zlib
@@ -66,7 +67,8 @@ class RefinedMaps(Record):
         return RefinedHeader(self.slide_id, self.tiles_digest, self.model_digest, self.refiner_digest)
 
     def pixels_per_stride(self, table: TileTable) -> int:
-        """Return how many pixels of the maps lie along a tile's stride; on this grid they are drawn and compared."""
+        """Return how many pixels of the maps lie along a tile's stride; on this grid they are drawn and
+        compared."""
         side: int = self.maps.shape[1]
         return max(round(side * table.spec.step_px / table.spec.size_px), 1)
 
@@ -80,7 +82,8 @@ def write_refined(path: Path, refined: RefinedMaps) -> None:
 
 
 def read_refined_header(path: Path) -> RefinedHeader | None:
-    """Return the header of a file of maps; None if there is no such file. Raises StoreError as `read_refined`."""
+    """Return the header of a file of maps; None if there is no such file. Raises StoreError as
+    `read_refined`."""
     return _read(path)[0] if path.exists() else None
 
 

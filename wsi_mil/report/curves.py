@@ -1,4 +1,4 @@
-"""ROC, precision-recall, FROC and calibration of one or several models in one picture, with bootstrap bands."""
+"""ROC, precision-recall, FROC and calibration of one or several models in one figure, with bands."""
 
 import math
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class DrawnModel:
 
 
 def draw_curves(models: Mapping[str, DrawnModel], path: Path) -> None:
-    """Write a PNG with one panel for each kind of curve, and the curves of all models, by name, in each panel.
+    """Write a PNG with one panel for each kind of curve; each panel shows all models.
 
     Bands are 95 % bootstrap intervals over patients, at each point separately.
     """

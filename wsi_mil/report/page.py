@@ -40,7 +40,7 @@ def read_page(source: ReportSource) -> Page:
 
 
 def _heading(source: ReportSource) -> dict[str, object]:
-    """What stands above the first section."""
+    """What the page shows above the first section."""
     ledger = source.run.ledger
     return {
         "title": f"wsi_mil report: {source.run.path.name}",

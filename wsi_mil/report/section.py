@@ -32,8 +32,8 @@ class Content:
     """What a section has to show for one run.
 
     inputs: a JSON value that changes whenever the section would; the page is written again only then. render:
-    returns the section's HTML, called only if the page is written. links: None stands for the section's own
-    heading.
+    returns the section's HTML, called only if the page is written. links: None means a link to the section's
+    own heading.
     """
 
     inputs: Any

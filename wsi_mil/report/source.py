@@ -63,7 +63,7 @@ class ReportSource:
         return self.labels.task.kind if self.labels else "detection"
 
     def label(self, slide_id: str) -> str:
-        """Return a slide's label as people read it: class name, value, or "time (event)"; "" without a label."""
+        """Return a slide's label as people read it: class name, value or "time (event)"; "" without one."""
         row = self.labels.rows.get(slide_id) if self.labels else None
         if self.labels is None or row is None or row.target is None:
             return ""

@@ -1,4 +1,4 @@
-"""Templates that lie beside the module that uses them, and the filters that they share."""
+"""Templates, each in the folder of the module that uses it, and the filters of all templates."""
 
 import base64
 import math
@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 
 def fill(module_file: str, **values: Any) -> str:
-    """Return the HTML of the template beside a module: `__file__` of section.py stands for section.html.
+    """Return the HTML of the template of a module: section.html for the `__file__` of section.py.
 
     Values are escaped. A name that the template uses and `values` lacks raises UndefinedError.
     """

@@ -26,7 +26,8 @@ WEIGHTS, CARD = "model.safetensors", "model.json"
 class TrainingRecord(Record):
     """How a model was trained, and how it did.
 
-    spec: the settings; its `aggregator` is always given. fold, repeat, seed_number: which training of the run it was.
+    spec: the settings; its `aggregator` is always given. fold, repeat, seed_number: which training of the
+    run it was.
     split_digest, train_digest: of the split and of the training slides.
     kept_epoch: the epoch (from 1) whose weights were kept, of `epochs_run`. metrics: of that epoch.
     test: the slide metrics of the test part. annotated_slides: those whose outlines the training used.
@@ -82,7 +83,8 @@ class TrainingRecord(Record):
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any], name: str) -> "TrainingRecord":
-        """Return the record that `as_json` gave. name: the model's, which is the aggregator's if none is given."""
+        """Return the record that `as_json` gave. name: the model's, which is the aggregator's if none is
+        given."""
         spec = TrainSpec(**found["spec"])
         spec = spec if spec.aggregator else spec.model_copy(update={"aggregator": name})
         annotated = tuple(found.get("annotated_slides", ()))
@@ -157,8 +159,8 @@ def read_card(folder: Path) -> ModelCard:
         raise ModelError(f"{path} is not JSON ({error}): train again, or copy it anew") from error
     if found.get("kind") != KIND or found.get("format_version") not in (1, FORMAT):
         raise ModelError(
-            f"{path} has format {found.get('format_version')}, this version reads 1 and {FORMAT}: train again, or use "
-            f"the version that made it ({found.get('producer', 'unknown')})"
+            f"{path} has format {found.get('format_version')}, this version reads 1 and {FORMAT}: "
+            f"train again, or use the version that made it ({found.get('producer', 'unknown')})"
         )
     try:
         return _card(found)

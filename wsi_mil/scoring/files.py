@@ -1,4 +1,5 @@
-"""Scores as Parquet files: one of all slides, and one of tiles for each slide. Digests are in the metadata."""
+"""Scores as Parquet files: one of all slides, and one of tiles for each slide. Digests are in the
+metadata."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ from wsi_mil.io.json import json_line, parse_json
 
 FORMAT = 1
 PREDICTIONS = 2
-"""The format of slide scores of tasks other than detection: predictions and targets in place of probabilities."""
+"""The format of slide scores of tasks other than detection: predictions and targets in place of
+probabilities."""
 DETECTION_ONLY = ("probability", "threshold", "predicted")
 PREDICTION_ONLY = ("prediction", "target", "class_probabilities")
 META = b"wsi_mil"
@@ -28,8 +30,8 @@ META = b"wsi_mil"
 def write_tile_scores(path: Path, scores: SlideScores) -> None:
     """Write x0_px, y0_px, score and score01 of each tile, in the order of the tile table.
 
-    The column of score01 is called `probability` if it is one (format 1), else `score01` (format 2). Tasks other than
-    detection have no such column, and the slide's prediction in the header.
+    The column of score01 is called `probability` if it is one (format 1), else `score01` (format 2). Tasks
+    other than detection have no such column, and the slide's prediction in the header.
     """
     kind = scores.kind
     table = pa.table(
@@ -90,7 +92,8 @@ class TileScoresHeader(Record):
 
 
 def tile_scores_header(path: Path) -> TileScoresHeader | None:
-    """Return the header of a file of tile scores without reading the scores; None if there is no readable file."""
+    """Return the header of a file of tile scores without reading the scores; None if there is no readable
+    file."""
     if not path.exists():
         return None
     try:
@@ -103,7 +106,8 @@ def tile_scores_header(path: Path) -> TileScoresHeader | None:
 def write_slide_scores(path: Path, rows: Sequence[SlideScoreRow], header: SlideScoresHeader) -> None:
     """Write one row per slide, with the fields of `SlideScoreRow` that the task has as columns.
 
-    A file that already holds these rows is left alone. Format 1 is that of detection, format 2 of the other tasks.
+    A file that already holds these rows is left alone. Format 1 is that of detection, format 2 of the other
+    tasks.
     """
     if path.exists() and _same(path, rows, header):
         return

@@ -65,12 +65,13 @@ class TrainedModel:
             )
         if table.features.shape[1] != self.aggregator.in_features:
             raise ModelError(
-                f"model {self.name!r} takes {self.aggregator.in_features} features, slide {table.slide_id!r} has "
-                f"{table.features.shape[1]}: extract with the model's encoder"
+                f"model {self.name!r} takes {self.aggregator.in_features} features, "
+                f"slide {table.slide_id!r} has {table.features.shape[1]}: extract with the model's encoder"
             )
 
     def check_tiles(self, spec: TileSpec, slide_id: str) -> None:
-        """Raise ModelError unless tiles have the size and scale that the model was trained on. The stride may differ."""
+        """Raise ModelError unless tiles have the size and scale that the model was trained on. The stride
+        may differ."""
         expected, found = (self.tiles.mpp, self.tiles.size_px), (spec.mpp, spec.size_px)
         if expected != found:
             raise ModelError(
@@ -79,7 +80,8 @@ class TrainedModel:
             )
 
     def save(self, folder: Path, inputs_digest: str) -> None:
-        """Write model.safetensors and model.json; the card is written last and holds the digest of the weights."""
+        """Write model.safetensors and model.json; the card is written last and holds the digest of the
+        weights."""
         from safetensors.torch import save_file
 
         tensors = {

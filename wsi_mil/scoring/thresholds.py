@@ -38,8 +38,9 @@ class Threshold(Record):
 def choose_threshold(probabilities: Sequence[float], labels: Sequence[int]) -> float:
     """Return the probability that separates the classes best; 0.5 if a class is missing.
 
-    That is the one with the largest sensitivity + specificity (Youden, Index for rating diagnostic tests, 1950). It
-    lies halfway between the two scores around it; of equal ones, the one in the widest gap is taken.
+    That is the one with the largest sensitivity + specificity (Youden, Index for rating diagnostic tests,
+    1950). It lies halfway between the two scores around it; of equal ones, the one in the widest gap is
+    taken.
 
     >>> choose_threshold([0.1, 0.2, 0.7, 0.9], [0, 0, 1, 1])
     0.45

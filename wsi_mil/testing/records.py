@@ -19,8 +19,8 @@ R = TypeVar("R", bound=Record)
 class RecordSuite(ABC, Generic[R]):
     """The tests of one class of records.
 
-    unchecked: the fields of which any value of their type is valid, such as free text. Every other field must have
-    a value in `invalid`.
+    unchecked: the fields of which any value of their type is valid, such as free text. Every other field
+    must have a value in `invalid`.
 
     >>> class TestBounds(RecordSuite[Bounds]):
     ...     def make(self):
@@ -39,14 +39,17 @@ class RecordSuite(ABC, Generic[R]):
 
     @abstractmethod
     def changes(self) -> Mapping[str, Any]:
-        """Return, for each field, another valid value: a record with it is valid, and not equal to `make()`."""
+        """Return, for each field, another valid value: a record with it is valid, and not equal to
+        `make()`."""
 
     @abstractmethod
     def invalid(self) -> Mapping[str, Sequence[Any]]:
-        """Return, for each field that is checked, values that are refused with an error that names the field."""
+        """Return, for each field that is checked, values that are refused with an error that names the
+        field."""
 
     def pairs(self) -> Mapping[str, tuple[R, R]]:
-        """Return two records that differ in one field only, for fields that cannot be changed alone in `make()`."""
+        """Return two records that differ in one field only, for fields that cannot be changed alone in
+        `make()`."""
         return {}
 
     def test_is_a_frozen_record(self) -> None:

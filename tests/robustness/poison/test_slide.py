@@ -246,7 +246,10 @@ def test_more_strength_changes_more(kind: str) -> None:
 
 def test_values_of_one_pixel_of_each_plain_kind() -> None:
     """By hand: a grey pixel of 200 under ink, a cast, and noise of opacity one half."""
-    plan_of = lambda spec: PoisonPlan("array", spec, (8, 4), (0.5, 0.5), np.array([[0, 0, 8, 4]]))  # noqa: E731
+
+    def plan_of(spec: PoisonSpec) -> PoisonPlan:
+        return PoisonPlan("array", spec, (8, 4), (0.5, 0.5), np.array([[0, 0, 8, 4]]))
+
     grey = ArrayReader(np.full((4, 8, 3), 200, np.uint8), mpp=0.5)
     cast = whole(PoisonedSlide(grey, plan_of(PoisonSpec(kind="cast", colour=(100, 200, 50), strength=0.5))))
     # light 0.5, 1, 0.25 of the brightest; half of a depth of 0.35

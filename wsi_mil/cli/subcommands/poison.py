@@ -73,7 +73,7 @@ def command(
     from wsi_mil.config import load_config
     from wsi_mil.config.schema import with_aggregators
     from wsi_mil.experiments.poison import run_poison
-    from wsi_mil.experiments.poison_features import poison_folder
+    from wsi_mil.experiments.poison_store import poison_folder
     from wsi_mil.experiments.poison_table import verdict_rows
     from wsi_mil.robustness.poison.conditions import TRAINING_ARMS
     from wsi_mil.run.folder import RunFolder

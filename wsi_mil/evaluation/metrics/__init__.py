@@ -1,2 +1,1 @@
-"""One module for each metric: its function on arrays, and its entries for `wsi_mil.evaluation.table` as
-`METRICS`."""
+"""One module per metric: its function on arrays, and its entries `METRICS` for the table of metrics."""

@@ -22,4 +22,4 @@ def read(source: ReportSource) -> Content | None:
     return Content([audit.as_json() for audit in audits], render)
 
 
-SECTION = Section("Audit", "audit", 40, read)
+SECTION = Section("Audit", "audit", 40, read, version=2)

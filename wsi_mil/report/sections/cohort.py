@@ -18,7 +18,11 @@ UNKNOWN = "–"
 
 @dataclass(frozen=True)
 class SlideRow:
-    """One slide of the table. shown: probability or prediction by model; files: model -> (word, path relative to the page)."""
+    """One slide of the table.
+
+    shown: its probability or prediction, by model. files: model -> pairs of (word, path relative to the
+    page).
+    """
 
     slide_id: str
     label: str
@@ -91,4 +95,4 @@ def _files(source: ReportSource, name: str, slide_id: str) -> list[tuple[str, st
     return [(word, path.relative_to(source.run.path).as_posix()) for word, path in paths if path.exists()]
 
 
-SECTION = Section("Slides", "cohort", 70, read)
+SECTION = Section("Slides", "cohort", 70, read, version=2)

@@ -33,8 +33,8 @@ class PoisonSpec(Spec):
         default=1.0,
         gt=0,
         le=1,
-        description="noise, chip: opacity; pen: fraction of light that the ink filters; cast, stain: fraction "
-        "of the full shift; blur: of 4 µm; jpeg: of the loss from quality 95 to 5",
+        description="noise, chip: opacity; pen: fraction of light that the ink filters; cast, stain: "
+        "fraction of the full shift; blur: of 4 µm; jpeg: of the loss from quality 95 to 5",
     )
     coverage: float | None = Field(
         default=None, gt=0, le=1, description="fraction of tiles touched; null: 0.15, for cast and stain 1"

@@ -157,7 +157,8 @@ def read_poison_study(path: Path) -> PoisonStudy:
     except ValidationError as error:
         raise StoreError(
             f"{path} was made with settings that this installation does not know "
-            f"({error.errors()[0]['msg']}): install the package that offers this kind of poison, or remove the folder"
+            f"({error.errors()[0]['msg']}): install the package that offers this kind of poison, "
+            "or remove the folder"
         ) from error
 
 
