@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the steps of the Dockerfile in order without a container engine.
 
-COPY copies into a folder, RUN runs in a clean virtual environment, and the entrypoint is called last. Steps that only an
-image has (users, volumes, packages of the base image) are left out, and the output names them.
+COPY copies into a folder, RUN runs in a clean virtual environment, and the entrypoint is called last. Steps
+that only an image has (users, volumes, packages of the base image) are left out, and the output names them.
 
     python docker/smoke.py [docker/Dockerfile]
 """
@@ -95,9 +95,8 @@ def main(dockerfile: Path) -> None:
                 text=True,
                 check=False,
             )
-            print(
-                f"{' '.join(command)[:60]}: exit {result.returncode}, {result.stdout.strip().splitlines()[-1:]}"
-            )
+            last_line = result.stdout.strip().splitlines()[-1:]
+            print(f"{' '.join(command)[:60]}: exit {result.returncode}, {last_line}")
             if result.returncode or str(ROOT) in result.stdout:
                 raise SystemExit(result.stderr or "the repository was used instead of what was installed")
 

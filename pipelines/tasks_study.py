@@ -1,14 +1,15 @@
-"""Regression and survival on generated bags whose truth is known: what do methods reach of what can be reached?
+"""Regression and survival on generated bags with known truth: how close do methods come to the optimum?
 
-A slide is a bag of 40 instances with 16 features. A fraction of them (its burden, between 0 and 0.5) is tumour: shifted
-in the first two features. Another fraction, drawn independently, is inflammation: shifted in two other features, it
-means nothing. The labels follow from the burden alone:
+A slide is a bag of 40 instances with 16 features. A fraction of them (its burden, between 0 and 0.5) is
+tumour: shifted in the first two features. Another fraction, drawn independently, is inflammation: shifted in
+two other features, it means nothing. The labels follow from the burden alone:
 
     regression  value = 100 burden + normal noise of deviation 5
-    survival    time ~ exponential with hazard exp(6 burden); censored at a uniform time, about a third of the slides
+    survival    time ~ exponential with hazard exp(6 burden); about a third is censored, at a uniform time
 
-The best possible prediction is the burden itself ("truth" in the tables). 200 training, 100 validation and 300 test
-bags for each seed, the same for all methods. The epoch is chosen on validation bags; metrics are of test bags.
+The best possible prediction is the burden itself ("truth" in the tables). 200 training, 100 validation and
+300 test bags for each seed, the same for all methods. The epoch is chosen on validation bags; metrics are of
+test bags.
 
     python pipelines/tasks_study.py --out runs/tasks_study
 """

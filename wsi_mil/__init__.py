@@ -1,7 +1,7 @@
 """wsi_mil: from a folder of whole-slide images and one label per slide to checked tumour heatmaps.
 
-`import wsi_mil` is fast: each name is imported from its module when it is first used, so that neither torch nor
-OpenSlide is loaded before it is needed. `__init__.pyi` lists the names.
+`import wsi_mil` is fast: each name is imported from its module when it is first used, so that neither torch
+nor OpenSlide is loaded before it is needed. `__init__.pyi` lists the names.
 
 >>> import wsi_mil
 >>> wsi_mil.__version__

@@ -2,8 +2,8 @@
 
 `rasterize` is scan-line polygon filling by the even-odd rule (Foley et al., Computer Graphics, 1990), for all
 edges at once. `polygonize` follows the edges between pixels (crack following: Rosenfeld and Kak, Digital
-Picture Processing, 1982). It visits corners only: sorted along rows and along columns, they pair up as the ends
-of edges (O'Rourke, Uniqueness of orthogonal connect-the-dots, 1988).
+Picture Processing, 1982). It visits corners only: sorted along rows and along columns, they pair up as the
+ends of edges (O'Rourke, Uniqueness of orthogonal connect-the-dots, 1988).
 """
 
 from collections import defaultdict

@@ -28,8 +28,8 @@ MACENKO_AMOUNTS = np.array([1.9705, 1.0308])
 pixels hold."""
 REINHARD_MEAN = np.array([-0.863, -0.124, 0.0445])
 REINHARD_DEVIATION = np.array([0.614, 0.110, 0.0286])
-"""Of a breast carcinoma (Amgad et al., Structured crowdsourcing, 2019), l, alpha, beta of light as a share
-of white."""
+"""Of a breast carcinoma (Amgad et al., Structured crowdsourcing, 2019), l, alpha, beta of light as a
+fraction of white."""
 STRONGEST_PERCENT = 99.0
 
 _CONES = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
@@ -45,7 +45,7 @@ class ColourMap:
     """A change of colours, affine in the logarithm of light: y -> exp(ln(y primaries) matrix + shift)
     primaries^-1.
 
-    y (3,) is red, green, blue as a share of white. For stains the primaries are the identity, and ln(y) is
+    y (3,) is red, green, blue as a fraction of white. For stains the primaries are the identity, and ln(y) is
     minus optical density.
     """
 

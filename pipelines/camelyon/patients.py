@@ -1,4 +1,4 @@
-"""Camelyon17: from a model's slide and tile scores to classes of lymph nodes, pN-stages of patients, and kappa.
+"""Camelyon17: from scores of slides and tiles to classes of lymph nodes, pN-stages of patients, and kappa.
 
 The challenge and its rules: Bandi et al., IEEE Transactions on Medical Imaging 2019.
 """
@@ -35,8 +35,8 @@ class PatientStage:
 def patient_stages(run: RunFolder, name: str, truth: Mapping[str, str]) -> list[PatientStage]:
     """Return the test patients of model `name` whose true stage is known, sorted.
 
-    truth: patient -> stage. A slide that the model calls normal is a negative node; one that it calls tumour gets the
-    class of its longest region of tiles at or above the threshold.
+    truth: patient -> stage. A slide that the model calls normal is a negative node. One that it
+    calls tumour gets the class of its longest region of tiles at or above the threshold.
     """
     nodes: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for row in read_slide_scores(run.slide_scores(name))[0]:

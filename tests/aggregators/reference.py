@@ -31,7 +31,8 @@ class Reference:
         return self.stored[f"param/{name}"].shape
 
     def load(self, model: nn.Module, names: Mapping[str, str]) -> None:
-        """Put the stored parameters into `model`; `names`: our parameter name -> theirs, complete on both sides."""
+        """Put the stored parameters into `model`; `names`: our parameter name -> theirs, complete on both
+        sides."""
         theirs = {key.removeprefix("param/") for key in self.stored if key.startswith("param/")}
         assert set(names.values()) == theirs
         state = {
@@ -81,7 +82,8 @@ class Reference:
         loss: Tensor,
         shift_free: tuple[str, ...] = (),
     ) -> None:
-        """Compare the gradient of `loss` in x and the norms in all parameters with those stored under `block`.
+        """Compare the gradient of `loss` in x and the norms in all parameters with those stored under
+        `block`.
 
         `shift_free`: parameters whose gradient is zero in exact arithmetic: compared by absolute value.
         """

@@ -101,7 +101,8 @@ AGGREGATOR = LargestNorm
 
 
 def test_a_new_method_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is put into the folder is found, listed, matched and built, and passes checks of the suite."""
+    """A file that is put into the folder is found, listed, matched and built, and passes checks of the
+    suite."""
     (tmp_path / "largest_norm.py").write_text(ONE_FILE)
     (tmp_path / "no_method.py").write_text("class Nothing: pass\nAGGREGATOR = Nothing\n")
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
@@ -116,7 +117,8 @@ def test_a_new_method_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 class Cheater(Aggregator):
-    """Deliberately wrong in one way each: mixes bags, pads, draws global random numbers, sums where a mean is promised."""
+    """Deliberately wrong in one way each: mixes bags, pads, draws global random numbers, sums where a mean is
+    promised."""
 
     def __init__(self, in_features: int, n_outputs: int = 1, fault: str = "mix") -> None:
         super().__init__(in_features, n_outputs)

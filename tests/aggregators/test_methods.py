@@ -119,7 +119,8 @@ def test_counterfactual_weights(kind: str) -> None:
 
 
 def test_the_effect_is_what_the_weights_change() -> None:
-    """In evaluation: logits of the method minus the logits of its mean-pooled embedding; and that trains the method."""
+    """In evaluation: logits of the method minus the logits of its mean-pooled embedding; and that trains the
+    method."""
     model = build_aggregator(
         "counterfactual(abmil)", DIM, 1, 0, {"hidden": (8,), "effect_weight": 0.5}
     ).eval()
@@ -163,7 +164,8 @@ def test_mining_by_hand() -> None:
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_one_annotated_bag_turns_the_attention(place: int) -> None:
-    """Two instances tell the label equally well; the outlines of one bag say which of them the attention is to be on."""
+    """Two instances tell the label equally well; the outlines of one bag say which of them the attention is
+    to be on."""
     generator = torch.Generator().manual_seed(0)
     bags = []
     for i in range(20):
@@ -224,7 +226,7 @@ def test_dtfd_tier_two_leaves_tier_one_alone_unless_asked() -> None:
 
 
 def test_transmil_scores_are_shares_of_the_class_tokens_attention() -> None:
-    """Three tiles in a square of four: the repeated first tile has the sum of both copies; negatives are cut."""
+    """Three tiles in a square of four: the repeated first tile has both copies' sum; negatives become 0."""
     attention = torch.tensor([[9.0, 0.2, -0.1, 0.3, 0.4], [9.0, 0.2, -0.3, 0.1, 0.2]])
     torch.testing.assert_close(tile_scores(attention, 3), torch.tensor([0.5, 0.0, 0.2]) / 0.7)
     model = TransMIL(DIM, 2, 16, 4, 4, dropout=0).eval()

@@ -1,4 +1,5 @@
-"""Forward, losses and gradients against the published code of each method, for whatever seeds and bags the files hold."""
+"""Forward, losses and gradients against the published code of each method, for whatever seeds and bags the
+files hold."""
 
 from functools import partial
 from pathlib import Path
@@ -200,7 +201,7 @@ def test_dsmil_equals_its_reference(reference_folder: Path, dtype: torch.dtype, 
 
 
 def test_transmil_equals_its_reference(reference_folder: Path, dtype: torch.dtype) -> None:
-    """The corrected Nystrom attention (0.0.14), which is the intended one, also for bags that need padding."""
+    """The corrected Nystrom attention (0.0.14), which is the intended one, also where bags need padding."""
     ref = Reference(reference_folder, "transmil", dtype)
     names = {
         "class_token": "cls_token",
@@ -264,7 +265,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 def test_dtfd_equals_its_reference(reference_folder: Path, dtype: torch.dtype, variant: str) -> None:
-    """The file's split is handed in; tier 2's gradient is compared with tier 1 attached, as the file has it."""
+    """The file's split is handed in; tier 2's gradient is compared with tier 1 attached, as in the file."""
     ref = Reference(reference_folder, "dtfd", dtype)
     names = {
         "embed.weight": "dimReduction.fc1.weight",
@@ -314,7 +315,8 @@ def test_dtfd_equals_its_reference(reference_folder: Path, dtype: torch.dtype, v
 def check_dtfd_parameters(
     ref: Reference, model: DTFD, names: dict[str, str], block: str, terms: dict[str, Tensor]
 ) -> None:
-    """Either tier's parameters have the gradient of their own tier's loss: what the published optimisers step with."""
+    """Either tier's parameters have the gradient of their own tier's loss: what the published optimisers step
+    with."""
     second = {
         ours: theirs for ours, theirs in names.items() if ours.startswith(("attention2", "classifier2"))
     }

@@ -1,4 +1,5 @@
-"""The suite of tasks for every task of the package, each with its loss in other words; wrong tasks must fail it."""
+"""The suite of tasks for every task of the package, each with its loss in other words; wrong tasks must fail
+it."""
 
 import math
 from collections.abc import Sequence
@@ -94,7 +95,8 @@ class TestRegression(TaskSuite):
     ]
 
     def expected_losses(self, task: Task, logits: Array, targets: Sequence[Target]) -> Array:
-        """Up to constants, the negative logarithm of a normal density with the standard deviation of the targets."""
+        """Up to constants, the negative logarithm of a normal density with the standard deviation of the
+        targets."""
         truth = pairs(targets)
         density = norm(logits[:, 0] * truth.std() + truth.mean(), truth.std())
         return -2 * (density.logpdf(truth) - norm(0, truth.std()).logpdf(0))

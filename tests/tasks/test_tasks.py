@@ -1,4 +1,5 @@
-"""Tasks: losses against other code and against hand-worked cases, and what a task survives (a pickle, a file)."""
+"""Tasks: losses against other code and against hand-worked cases, and what a task survives (a pickle, a
+file)."""
 
 import pickle
 from pathlib import Path
@@ -71,7 +72,8 @@ def test_a_task_that_a_method_does_not_support_is_refused_by_name() -> None:
 
 def test_a_new_task_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is put into the folder is found, built from a configuration, and survives a file."""
-    text = "from wsi_mil.tasks.kinds.regression import Regression\n\n\nclass Squared(Regression):\n    pass\n\n\nTASK = Squared\n"
+    base = "from wsi_mil.tasks.kinds.regression import Regression\n"
+    text = f"{base}\n\nclass Squared(Regression):\n    pass\n\n\nTASK = Squared\n"
     (tmp_path / "squared.py").write_text(text)
     (tmp_path / "no_task.py").write_text("TASK = dict\n")
     monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path)])

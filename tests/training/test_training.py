@@ -1,4 +1,5 @@
-"""The loop: exact resume, choice on validation only, schedules against torch's own, the same numbers from a seed."""
+"""The loop: exact resume, choice on validation only, schedules against torch's own, the same numbers from a
+seed."""
 
 import csv
 import math
@@ -59,7 +60,8 @@ def test_resume_gives_the_very_numbers(tmp_path: Path, schedule: str) -> None:
 
 
 def test_layers_of_torch_draw_from_the_seed_of_the_training(tmp_path: Path) -> None:
-    """nn.Dropout of an outside aggregator draws from torch's own generator, whose state differs between processes."""
+    """nn.Dropout of an outside aggregator draws from torch's own generator, whose state differs between
+    processes."""
 
     def trained(state_of_the_process: int, folder: str) -> dict[str, torch.Tensor]:
         net = build_aggregator("mean_pool", 6, 1, 0, {})
@@ -229,7 +231,8 @@ def test_mixed_precision_on_a_gpu() -> None:
 
 
 def test_a_bag_shows_each_of_its_views(tmp_path: Path) -> None:
-    """Drawn by the training's own generator: all are met, none by the bag without views, and sizes that differ are refused."""
+    """Drawn by the training's own generator: all are met, none by the bag without views, and sizes that
+    differ are refused."""
     store = SlideStore(tmp_path / "s.zarr", "s")
     reader = ArrayReader(np.full((64, 96, 3), 90, np.uint8), mpp=1.0, slide_id="s")
     table = tile_slide(

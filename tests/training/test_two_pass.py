@@ -1,4 +1,5 @@
-"""Two passes equal one: gradients, losses, scores; from disk as from memory; memory that does not grow with the bag."""
+"""Two passes equal one: gradients, losses, scores; from disk as from memory; memory that does not grow with
+the bag."""
 
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,8 @@ def test_two_passes_are_refused_where_attention_reaches_every_instance() -> None
 
 
 def test_memory_of_a_step_does_not_grow_with_the_bag() -> None:
-    """The tensors that a step allocates at most, for one bag and one of ten times its size, by torch's own count."""
+    """The tensors that a step allocates at most, for one bag and one of ten times its size, by torch's own
+    count."""
 
     class Counted(torch.utils._python_dispatch.TorchDispatchMode):
         largest = 0
@@ -177,7 +179,7 @@ def write_features(
     [(1, ()), (700, ()), (2048, ()), (5000, (0, 17, 4999)), (40_000, ()), (40_000, (2048, 39_999))],
 )
 def test_mapped_features_are_the_stored_ones(tmp_path: Path, rows: int, unreadable: tuple[int, ...]) -> None:
-    """Against Zarr's own reading, in and across chunks and shards, with and without rows that are left out."""
+    """Against Zarr's own reading, in and across chunks and shards, with and without omitted rows."""
     _, readable = write_features(tmp_path / "g", rows, 3, unreadable)
     stored = np.asarray(zarr.open_group(str(tmp_path / "g"), mode="r")["features"][:])[readable]
     mapped = MappedFeatures(tmp_path / "g" / "features", readable)
@@ -235,7 +237,7 @@ def test_bags_from_disk_are_bags_from_memory(tmp_path: Path) -> None:
 
 
 def test_the_next_batch_is_read_while_the_last_is_used() -> None:
-    """Job n + 1 has begun before the consumer is done with n, and a buffer is not touched while it is in use."""
+    """Job n + 1 has begun before the consumer is done with n, and a buffer is not touched while in use."""
     begun: list[int] = []
 
     def job(number: int) -> Any:

@@ -43,8 +43,10 @@ class SplitSpec(Spec):
 
 @dataclass(frozen=True)
 class Fold:
-    """Slide ids of one fold; no patient stands in two parts. `repeat`, `seed_number`: which drawing, which
-    weights."""
+    """Slide ids of one fold; no patient is in two parts.
+
+    repeat, seed_number: number of the drawing and of the initial weights.
+    """
 
     train: tuple[str, ...]
     val: tuple[str, ...]

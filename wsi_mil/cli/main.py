@@ -9,7 +9,7 @@ from wsi_mil.cli.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from wsi_mil.cli.subcommands import list_subcommands, load_subcommand, subcommand_names
 from wsi_mil.errors import WsiMilError, nearest
 
-INTERRUPTED = "interrupted: finished slides are kept, run the same command to go on"
+INTERRUPTED = "interrupted: finished slides are kept, run the same command to continue"
 
 
 class SubcommandGroup(click.Group):

@@ -57,7 +57,7 @@ def provenance(config: RunConfig) -> Provenance:
 
 
 def write_provenance(folder: Path, config: RunConfig) -> None:
-    """Write provenance.json into a run folder; a file that holds the same is left alone."""
+    """Write provenance.json into a run folder; a file with equal content is kept."""
     path, found = folder / FILE, provenance(config).as_json()
     if not path.exists() or read_json(path) != found:
         write_json(path, found)

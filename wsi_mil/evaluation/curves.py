@@ -18,7 +18,7 @@ from wsi_mil.randomness import named_generator
 Curve = NDArray[np.float64]
 FRACTIONS = np.linspace(0, 1, 51)
 FALSE_POSITIVES = np.concatenate([np.linspace(0, 1, 17), np.linspace(1.25, 8, 28)])
-BAND_DRAWS = 200  # enough for a figure; nobody quotes the limits of a band
+BAND_DRAWS = 200  # enough for a figure; limits of a band are not quoted as numbers
 
 
 @dataclass(frozen=True)

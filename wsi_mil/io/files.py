@@ -90,8 +90,8 @@ def _owner_is_gone(path: Path) -> bool:
 def fingerprint(path: Location) -> str:
     """Return a digest that changes when a large file is replaced, without reading all of it (milliseconds).
 
-    A file: its size and 64 pieces of 4 KiB spread over it, the first and the last included. A folder: names and
-    sizes of its files. A URL: what its server states about the version.
+    A file: its size and 64 pieces of 4 KiB spread over it, the first and the last included. A folder: names
+    and sizes of its files. A URL: what its server states about the version.
     """
     if isinstance(path, str):
         return digest_json(remote_version(path))

@@ -30,7 +30,7 @@ class TrainingSlide:
 
     label: `NORMAL` or `TUMOUR`. suspicion (N,): how suspicious the slide model finds its tiles, NaN for
     unreadable ones.
-    lesions: its outlines; None if nobody drew any.
+    lesions: its outlines; None if it has no outlines.
     """
 
     source: SlideSource

@@ -46,7 +46,7 @@ class OutcomeTable:
         return [row for row in self.rows() if row.status in ("failed", "skipped")]
 
     def save(self) -> None:
-        """Write the table; a file with equal content is left alone."""
+        """Write the table; a file with equal content is kept."""
         write_csv(self.path, COLUMNS, [row.as_row() for row in self.rows()])
 
     def summary(self, stage: str) -> str:

@@ -18,8 +18,7 @@ IDENTITY = ("fold", "repeat", "seed_number", "kept_epoch")
 
 
 def write_comparison(run: RunFolder, names: Sequence[str], folds: int, task: Task = DETECTION) -> Path:
-    """Write evaluation/comparison.csv, one row for each training, and return its path; an equal file is left
-    alone.
+    """Write evaluation/comparison.csv, one row for each training, and return its path; an equal file is kept.
 
     `val_<name>` is the measure that chose the epoch; `test_<name>` is the value of each slide metric that
     applies to the task, NaN where the model card does not have it. Detection also has the threshold.

@@ -106,7 +106,7 @@ def tile_scores_header(path: Path) -> TileScoresHeader | None:
 def write_slide_scores(path: Path, rows: Sequence[SlideScoreRow], header: SlideScoresHeader) -> None:
     """Write one row per slide, with the fields of `SlideScoreRow` that the task has as columns.
 
-    A file that already holds these rows is left alone. Format 1 is that of detection, format 2 of the other
+    A file that already holds these rows is kept. Format 1 is that of detection, format 2 of the other
     tasks.
     """
     if path.exists() and _same(path, rows, header):

@@ -58,7 +58,7 @@ def extract_one(job: ExtractJob) -> Outcome:
 def extract_many(jobs: Iterable[ExtractJob], stage: str = "extract") -> Iterator[Outcome]:
     """Yield the outcome of every slide. A batch may hold tiles of two slides, so that all batches are full.
 
-    All jobs have the same encoder and device. An error of one slide is its outcome; the other slides go on.
+    All jobs have the same encoder and device. A slide that fails gets a failed outcome; the others continue.
     """
     for slide_id, found in _extract(jobs):
         yield Outcome(slide_id, stage, "failed", reason_of(found)) if isinstance(found, Exception) else found

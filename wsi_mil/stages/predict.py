@@ -44,8 +44,8 @@ def predict_slides(
     file).
 
     Tiles and features are made with the model's own settings; `weights`: where the encoder's checkpoint lies
-    on this machine, if elsewhere than at training (its digest must be the same). Slides that were done before
-    are left alone.
+    on this machine, if elsewhere than at training (its digest must be the same). Slides that were finished
+    before are skipped.
     """
     execution, qupath = execution or ExecutionSpec(), qupath or QuPathSpec()
     model = load_model(model_folder)

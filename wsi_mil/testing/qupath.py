@@ -1,4 +1,5 @@
-"""QuPath's rules for GeoJSON, one check each, on a finished file: read by plain JSON and by GDAL, not by our reader.
+"""QuPath's rules for GeoJSON, one check each, on a finished file: read by plain JSON and by GDAL, not by our
+reader.
 
 A file that passes is one that QuPath's own source, as read at 0.3.0 to 0.7.0, imports whole.
 """
@@ -21,7 +22,8 @@ GEOMETRIES = {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon",
 
 
 def broken_rules(path: Path, frame_px: tuple[int, int], version: QuPathVersion = "0.4") -> list[str]:
-    """Return a line for every rule that the file breaks, empty if none. `frame_px`: (width, height) as QuPath shows it."""
+    """Return a line for every rule that the file breaks, empty if none. `frame_px`: (width, height) as QuPath
+    shows it."""
     raw = path.read_bytes()
     problems = []
     packed = path.name.endswith(".geojson.gz")

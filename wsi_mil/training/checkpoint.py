@@ -1,4 +1,5 @@
-"""Checkpoints: one safetensors file with tensors by name and numbers as JSON in its metadata. Nothing is unpickled."""
+"""Checkpoints: one safetensors file with tensors by name and numbers as JSON in its metadata. Nothing is
+unpickled."""
 
 import json
 from dataclasses import dataclass

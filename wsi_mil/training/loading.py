@@ -1,4 +1,5 @@
-"""From bags on disk to packed batches. A thread reads the next batch into one buffer while the other one is used."""
+"""From bags on disk to packed batches. A thread reads the next batch into one buffer while the other one is
+used."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -26,8 +26,8 @@ from wsi_mil.training.two_pass import backward_in_two_passes, score_in_chunks
 
 CHECKPOINT = "checkpoint.safetensors"
 ONE_PASS = {"cpu": 1024, "cuda": 16384}
-"""Batches of at most this many instances take one pass. On a CPU two passes are slower below it; on a GPU they only
-save memory."""
+"""Batches of at most this many instances take one pass. On a CPU two passes are slower below it; on a GPU
+they only save memory."""
 Row = dict[str, float]
 
 
@@ -64,7 +64,8 @@ def fit(
 
     With select_by 'last' no epoch is chosen and `val` may be empty.
 
-    `folder`: gets metrics.csv, TensorBoard events and a checkpoint. Training resumes from a checkpoint with the same
+    `folder`: gets metrics.csv, TensorBoard events and a checkpoint. Training resumes from a checkpoint with
+    the same
     `identity` and ends with the same numbers as without an interruption.
     `stop_after`: return after so many epochs, as an interruption would.
     """
@@ -72,7 +73,8 @@ def fit(
         raise DataError(f"training needs training and validation bags, got {len(train)} and {len(val)}")
     task = (task or Detection.of(max(model.n_outputs, 2))).fitted([bag.label for bag in train])
     run = _Run(model, spec, torch.device(device), identity, task)
-    # layers of torch such as nn.Dropout draw from torch's own generators, whose seed differs from process to process
+    # layers of torch such as nn.Dropout draw from torch's own generators, whose seed differs from process to
+    # process
     with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
         torch.manual_seed(spec.seed)
         return _fit(run, train, val, folder=folder, label=label, stop_after=stop_after)
@@ -202,8 +204,8 @@ class _Run:
         return {"val_loss": mean, **{f"val_{name}": value for name, value in found.items()}}
 
     def _validation_batches(self, bags: Sequence[BagSource]) -> Iterator[PackedBags]:
-        """Yield the bags in order, up to chunk_rows instances at a time. With max pooling a larger bag is reduced
-        to the instances that hold a maximum."""
+        """Yield the bags in order, up to chunk_rows instances at a time. With max pooling a larger bag is
+        reduced to the instances that hold a maximum."""
         rows = self.spec.chunk_rows
         if isinstance(self.model, MaxPooling) and max(len(bag) for bag in bags) > rows:
             for bag in bags:

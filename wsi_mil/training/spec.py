@@ -10,10 +10,10 @@ from wsi_mil.contracts.spec import Spec
 class TrainSpec(Spec):
     """How models are trained.
 
-    The defaults are those of FocusMIL on Camelyon16: AdamW, learning rate 1e-4, weight decay 1e-4, 100 epochs, three
-    bags a step, gradient norm clipped at 1. `params` are those of the aggregator. The epoch with the best validation
-    measure is kept, and among equals the one with the lower validation loss; `patience` epochs without a better one
-    end the training.
+    The defaults are those of FocusMIL on Camelyon16: AdamW, learning rate 1e-4, weight decay 1e-4, 100
+    epochs, three bags a step, gradient norm clipped at 1. `params` are those of the aggregator. The epoch
+    with the best validation measure is kept, and among equals the one with the lower validation loss;
+    `patience` epochs without a better one end the training.
     """
 
     aggregator: str | None = Field(default=None, description="registry name; default: the model's own name")
@@ -31,8 +31,8 @@ class TrainSpec(Spec):
     patience: int = Field(default=0, ge=0, description="0: no early stopping")
     select_by: Literal["val_auc", "val_loss", "last"] = Field(
         default="val_auc",
-        description="val_auc: the task's own measure on validation slides: AUC of detection and classification, kappa of "
-        "ordinal, R² of regression, concordance of survival",
+        description="val_auc: the task's own measure on validation slides: AUC of detection and classification, "
+        "kappa of ordinal, R² of regression, concordance of survival",
     )
     standardize: bool = Field(
         default=True, description="features to mean 0 and deviation 1 of the training bags"
@@ -50,11 +50,12 @@ class TrainSpec(Spec):
         default=0.0,
         ge=0,
         le=1,
-        description="guided(...) only: share of training slides whose lesion outlines it may see",
+        description="guided(...) only: fraction of training slides whose lesion outlines it may see",
     )
     views: bool = Field(
         default=False,
-        description="in every epoch, train on the plain features of a bag or on one of encoder.views, drawn at random",
+        description="in every epoch, train on the plain features of a bag or on one of encoder.views, "
+        "drawn at random",
     )
     checkpoint_every: int = Field(default=10, ge=1)
     seed: int = 0

@@ -1,9 +1,9 @@
 """Exact training and scoring of max-pooling methods in two passes.
 
-The first pass goes over all instances in chunks, without a graph, and finds which ones hold a maximum. The second
-pass runs the method on these few. Bag logits and gradients are the same, since no other instance has a gradient. A term
-of the loss that does depend on every instance (FocusMIL's KL) is accumulated chunk by chunk in the first pass. Memory
-depends on the chunk, not on the bag.
+The first pass goes over all instances in chunks, without a graph, and finds which ones hold a maximum. The
+second pass runs the method on these few. Bag logits and gradients are the same, since no other instance has a
+gradient. A term of the loss that does depend on every instance (FocusMIL's KL) is accumulated chunk by chunk
+in the first pass. Memory depends on the chunk, not on the bag.
 """
 
 from collections.abc import Sequence

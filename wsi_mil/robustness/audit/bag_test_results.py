@@ -63,12 +63,12 @@ class AggregatorAudit:
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """The failed tests that are held against the aggregator."""
+        """The failed tests that count for the verdict."""
         return tuple(row.test for row in self.tests if row.held_against and row.verdict == "fail")
 
     @property
     def verdict(self) -> BagVerdict:
-        """fail: a test that is held against the aggregator failed. Else what `FIRST_TEST` says, pass without
+        """fail: a test that counts for the verdict failed. Else what `FIRST_TEST` says, pass without
         it.
         """
         if self.failed:
