@@ -130,7 +130,7 @@ def test_a_layout_of_another_package_is_loaded(monkeypatch: pytest.MonkeyPatch) 
     assert type(found).__name__ == "EveryRow"
     with pytest.raises(ConfigError, match="cannot be imported: expected one of clam, trident"):
         load_import_layout("test_layouts:EVERY_ROW")
-    with pytest.raises(ConfigError, match="Nearest: 'trident'"):
+    with pytest.raises(ConfigError, match=r"No layout named 'tridnt'.*trident"):
         _ = LAYOUTS["tridnt"]
 
 
