@@ -9,80 +9,32 @@ machine.
 
 import argparse
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-import zarr
 from torch import Tensor, nn
 
+from benchmarks.bag_reading import reading
+from benchmarks.bag_tasks import DIM, each_step, lengths, make_bags, medians, print_table, step, write_bag
 from wsi_mil.aggregators import Aggregator, build_aggregator
 from wsi_mil.aggregators.max_pooling import MaxPooling
 from wsi_mil.aggregators.methods.abmil import ABMIL
-from wsi_mil.bags import StoredBag
 from wsi_mil.bags.segments import segment_softmax, segment_weighted_sum
-from wsi_mil.contracts.bags import Bag, PackedBags
-from wsi_mil.features.mapped import MappedFeatures
-from wsi_mil.features.store import FeatureWriter
-from wsi_mil.io.tables import markdown_row, markdown_table
+from wsi_mil.contracts.bags import PackedBags
+from wsi_mil.io.tables import markdown_row
 from wsi_mil.testing.aggregators import detection_loss
-from wsi_mil.training import Standardizer, TrainSpec, fit
-from wsi_mil.training.loading import Buffer, packed_batches
+from wsi_mil.training import TrainSpec, fit
 from wsi_mil.training.two_pass import backward_in_two_passes
 
-DIM = 1024
 BF16 = "avx512_bf16" in (Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else "")
 """Whether the CPU multiplies bfloat16 itself. Otherwise autocast is slower than float32 and is left out."""
-
-
-def lengths(count: int, seed: int) -> list[int]:
-    """Bag sizes, log-uniform from 500 to 10,000."""
-    return (
-        np.exp(np.random.default_rng(seed).uniform(np.log(500), np.log(10_000), count)).astype(int).tolist()
-    )
-
-
-def make_bags(sizes: Sequence[int]) -> list[Bag]:
-    generator = torch.Generator().manual_seed(0)
-    return [Bag(f"s{i}", torch.randn(n, DIM, generator=generator), i % 2) for i, n in enumerate(sizes)]
-
-
-def medians(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return seconds per task, the median of `rounds`; tasks take turns, so noise affects all alike."""
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    for turn in range(rounds + 1):
-        for name, task in tasks.items():
-            started = time.perf_counter()
-            task()
-            if turn:  # the first round warms up
-                times[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    print("\n" + markdown_table(head, rows), flush=True)
-
-
-def step(model: nn.Module, bags: PackedBags, low: bool = False) -> None:
-    """Forward and backward of one packed batch."""
-    model.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", torch.bfloat16, enabled=low):
-        terms = model.loss(model(bags), bags.labels, detection_loss(model))  # type: ignore[operator]
-    torch.stack([term.float() for term in terms.values()]).sum().backward()
-
-
-def each_step(model: nn.Module, bags: Sequence[PackedBags]) -> None:
-    """Take one step for each of `bags`."""
-    for bag in bags:
-        step(model, bag)
 
 
 class ScatterABMIL(ABMIL):
@@ -141,26 +93,24 @@ def packed(rounds: int) -> None:
             },
             rounds,
         )
-        for name, value in seconds.items():
-            ratio = seconds["torchmil, padded"] / value
-            rows.append(
-                [
-                    "gated" if gated else "plain",
-                    name,
-                    f"{1000 * value:.0f}",
-                    f"{ratio:.2f}",
-                    f"{sum(sizes) / value / 1000:.0f}",
-                ]
-            )
-    share = 1 - sum(sizes) / (len(sizes) * max(sizes))
+        rows += packed_rows("gated" if gated else "plain", seconds, sum(sizes))
+    padding = 1 - sum(sizes) / (len(sizes) * max(sizes))
     print(
         f"\nBags of {', '.join(map(str, sizes))} instances, {DIM}-d, attention 128; "
-        f"{100 * share:.0f} % of the padded batch is padding."
+        f"{100 * padding:.0f} % of the padded batch is padding."
     )
     print_table(
         ["ABMIL", "forward and backward", "ms", "times the speed of padded", "thousand instances/s"], rows
     )
     pooling(batch, rounds)
+
+
+def packed_rows(kind: str, seconds: dict[str, float], instances: int) -> list[list[str]]:
+    rows = []
+    for name, value in seconds.items():
+        ratio = seconds["torchmil, padded"] / value
+        rows.append([kind, name, f"{1000 * value:.0f}", f"{ratio:.2f}", f"{instances / value / 1000:.0f}"])
+    return rows
 
 
 def pooling(batch: PackedBags, rounds: int) -> None:
@@ -255,17 +205,6 @@ def gradient_difference(model: Aggregator, batch: PackedBags, two: Callable[[], 
     )
 
 
-def write_bag(folder: Path, rows: int, label: int) -> StoredBag:
-    """Write random features as a slide store does; return the bag on disk."""
-    generator = torch.Generator().manual_seed(rows)
-    writer = FeatureWriter(zarr.create_group(store=str(folder)), rows, DIM)
-    for start in range(0, rows, 16384):
-        count = min(16384, rows - start)
-        writer.append(torch.randn(count, DIM, generator=generator).numpy(), np.ones(count, bool))
-    writer.finish()
-    return StoredBag(folder.name, MappedFeatures(folder / "features", np.ones(rows, bool)), label)
-
-
 def anonymous_bytes() -> int:
     """Memory of this process that is no file's: pages of mapped features do not count."""
     fields = Path("/proc/self/smaps_rollup").read_text().splitlines()
@@ -302,71 +241,6 @@ def million(method: str, kl_over: str, rows: int) -> None:
             ]
         )
     )
-
-
-def reading(rounds: int) -> None:
-    """Read an epoch, three bags a batch, against numpy.memmap; and what overlapping gains."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        bags = [write_bag(folder / f"s{i:02d}", n, i % 2) for i, n in enumerate(lengths(60, seed=2))]
-        plain = folder / "all.f16"
-        with plain.open("wb") as handle:
-            for bag in bags:
-                for block in bag.features.blocks():
-                    handle.write(np.ascontiguousarray(block).data)
-        size = plain.stat().st_size
-        batches = [list(range(i, i + 3)) for i in range(0, 60, 3)]
-        largest = max(sum(len(bags[i]) for i in batch) for batch in batches)
-        memory16, memory32 = np.empty((largest, DIM), np.float16), torch.empty(largest, DIM)
-        standardised = [Standardizer(torch.zeros(DIM), torch.ones(DIM))(bag) for bag in bags]
-
-        def memmap_batches() -> list[np.ndarray]:
-            mapped = np.memmap(plain, "<f2", "c").reshape(-1, DIM)
-            ends = np.cumsum([sum(len(bags[i]) for i in batch) for batch in batches])
-            return [mapped[start:stop] for start, stop in zip([0, *ends[:-1]], ends, strict=True)]
-
-        def copy() -> None:
-            for part in memmap_batches():
-                memory16[: len(part)] = part
-
-        def widen() -> None:
-            for part in memmap_batches():
-                memory32[: len(part)].copy_(torch.from_numpy(part))
-
-        def loader(source: Sequence[StoredBag]) -> Callable[[], None]:
-            return lambda: [None for _ in packed_batches(source, batches, buffers)] and None
-
-        model, buffers = build_aggregator("abmil_gated", DIM, 1, 0, {"hidden": ()}), (Buffer(), Buffer())
-        rows_held = sum(map(len, bags)) // len(batches)
-        held = PackedBags(
-            torch.randn(rows_held, DIM), torch.tensor([0, rows_held]), torch.tensor([1]), ("held",)
-        )
-
-        def epoch() -> None:
-            for batch in packed_batches(standardised, batches, buffers):
-                step(model, batch)
-
-        def steps_alone() -> None:
-            for _ in batches:
-                step(model, held)
-
-        seconds = medians(
-            {
-                "numpy.memmap, copied as it is (float16)": copy,
-                "numpy.memmap, widened to float32": widen,
-                "our loader (float32, packed)": loader(bags),
-                "our loader, standardised": loader(standardised),
-                "the steps of gated ABMIL alone, on a batch of mean size in memory": steps_alone,
-                "a training epoch of gated ABMIL, loading overlapped": epoch,
-            },
-            rounds,
-        )
-        base = seconds["numpy.memmap, copied as it is (float16)"]
-        rows = [
-            [k, f"{1000 * v:.0f}", f"{size / v / 1e9:.2f}", f"{base / v:.2f}"] for k, v in seconds.items()
-        ]
-        print(f"\n60 bags, {size / 1e9:.2f} GB of float16, in the page cache.")
-        print_table(["an epoch of", "ms", "GB of features/s", "times the speed of memmap"], rows)
 
 
 def main() -> None:

@@ -52,31 +52,18 @@ def start(*arguments: str) -> subprocess.Popen[bytes]:
     )
 
 
+def start_cluster(address_file: Path, workers: int) -> list[subprocess.Popen[bytes]]:
+    """Start a scheduler and `workers` workers of one thread; the scheduler writes its address to the file."""
+    shared = ("--scheduler-file", str(address_file), "--no-dashboard")
+    scheduler = start("distributed.cli.dask_scheduler", *shared, "--port", "0", "--host", "127.0.0.1")
+    return [scheduler] + [
+        start("distributed.cli.dask_worker", *shared, "--nthreads", "1") for _ in range(workers)
+    ]
+
+
 def measure(slides: int, workers: int, folder: Path) -> dict[str, float]:
     address_file = folder / "scheduler.json"
-    processes = [
-        start(
-            "distributed.cli.dask_scheduler",
-            "--scheduler-file",
-            str(address_file),
-            "--port",
-            "0",
-            "--no-dashboard",
-            "--host",
-            "127.0.0.1",
-        )
-    ]
-    processes += [
-        start(
-            "distributed.cli.dask_worker",
-            "--scheduler-file",
-            str(address_file),
-            "--nthreads",
-            "1",
-            "--no-dashboard",
-        )
-        for _ in range(workers)
-    ]
+    processes = start_cluster(address_file, workers)
     try:
         while not address_file.exists():
             time.sleep(0.1)

@@ -37,14 +37,18 @@ def seconds(task: Callable[[], object], rounds: int) -> float:
     return statistics.median(found)
 
 
-def main() -> None:
+def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--dim", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = read_options()
     rng = np.random.default_rng(SEED)
     side = int(np.ceil(options.rows**0.5))
     reader = ArrayReader(np.zeros((side, side, 3), np.uint8), mpp=1.0, slide_id="s")
@@ -93,22 +97,31 @@ def main() -> None:
             f"{BATCH} random rows, Zarr": seconds(lambda: array.oindex[rows, :], options.rounds),
             f"{BATCH} random rows, np.memmap": seconds(lambda: memmap[rows], options.rounds),
         }
-        files = [path for path in store.path.rglob("*") if path.is_file()]
         print(
             f"{platform.machine()}, {len(table)} x {options.dim} float16, {values.nbytes / 1e6:.0f} MB, "
             f"median of {options.rounds}, seed {SEED}\n"
         )
-        lines = []
-        for name, time_s in times.items():
-            share = BATCH / len(table) if "rows" in name else 1.0
-            rate = "" if name == "open" else f"{values.nbytes * share / time_s / 1e9:.1f}"
-            lines.append([name, f"{time_s * 1e3:.1f}", rate])
-        print(markdown_table(["what", "ms", "GB/s"], lines))
-        print(
-            f"\nfiles of the store: {len(files)}, of which "
-            f"{sum(path.name == 'zarr.json' for path in files)} zarr.json; "
-            f"size over plain: {sum(path.stat().st_size for path in files) / values.nbytes:.3f}"
-        )
+        print_times(times, values.nbytes, BATCH / len(table))
+        print_files(store.path, values.nbytes)
+
+
+def print_times(times: dict[str, float], size_bytes: int, batch_fraction: float) -> None:
+    """batch_fraction: the part of the bag that the random rows are."""
+    lines = []
+    for name, time_s in times.items():
+        fraction = batch_fraction if "rows" in name else 1.0
+        rate = "" if name == "open" else f"{size_bytes * fraction / time_s / 1e9:.1f}"
+        lines.append([name, f"{time_s * 1e3:.1f}", rate])
+    print(markdown_table(["what", "ms", "GB/s"], lines))
+
+
+def print_files(store: Path, size_bytes: int) -> None:
+    files = [path for path in store.rglob("*") if path.is_file()]
+    print(
+        f"\nfiles of the store: {len(files)}, of which "
+        f"{sum(path.name == 'zarr.json' for path in files)} zarr.json; "
+        f"size over plain: {sum(path.stat().st_size for path in files) / size_bytes:.3f}"
+    )
 
 
 if __name__ == "__main__":

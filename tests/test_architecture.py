@@ -126,11 +126,35 @@ def test_an_import_cycle_is_found(tmp_path: Path) -> None:
         TopologicalSorter(import_graph(package)).prepare()
 
 
-def test_files_are_short() -> None:
-    long = [
-        path for path in PACKAGE.rglob("*.py") if len(path.read_text(encoding="utf-8").splitlines()) > 400
+LONGEST_FILE = {"wsi_mil": 400, "pipelines": 150, "benchmarks": 400}
+LONGEST_FUNCTION = 60
+
+
+def lines_of(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def long_functions(path: Path) -> list[str]:
+    """Functions of a file, nested ones included, that are longer than LONGEST_FUNCTION lines."""
+    return [
+        f"{path.name}: {node.name}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION
     ]
-    assert long == []
+
+
+@pytest.mark.parametrize("folder", LONGEST_FILE)
+def test_files_and_functions_are_short(folder: str) -> None:
+    paths = sorted((ROOT / folder).rglob("*.py"))
+    assert [str(path) for path in paths if lines_of(path) > LONGEST_FILE[folder]] == []
+    assert [name for path in paths for name in long_functions(path)] == []
+
+
+def test_a_long_function_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "long.py"
+    path.write_text("def short():\n" + "    pass\n" * 59 + "def long():\n" + "    pass\n" * 60)
+    assert long_functions(path) == ["long.py: long"]
 
 
 def test_pytest_takes_no_class_of_the_package_for_a_test() -> None:

@@ -31,8 +31,8 @@ class TrainSpec(Spec):
     patience: int = Field(default=0, ge=0, description="0: no early stopping")
     select_by: Literal["val_auc", "val_loss", "last"] = Field(
         default="val_auc",
-        description="val_auc: the task's own measure on validation slides: AUC of detection and classification, "
-        "kappa of ordinal, R² of regression, concordance of survival",
+        description="val_auc: the task's own measure on validation slides: AUC of detection and "
+        "classification, kappa of ordinal, R² of regression, concordance of survival",
     )
     standardize: bool = Field(
         default=True, description="features to mean 0 and deviation 1 of the training bags"
