@@ -2,8 +2,8 @@
 
 A model gives each tile a number of one kind. `ScoreKind.scale` turns it into a value from 0 to 1, called
 `score01`. Of a logit or a probability this is a probability. Of attention, and of the outputs of tasks other
-than detection, it
-is not: it orders the tiles of one slide, and the first tile has 1 in every slide, normal ones included.
+than detection, it is not: it orders the tiles of one slide, and the first tile has 1 in every slide, normal
+ones included.
 """
 
 import math
