@@ -88,8 +88,8 @@ GRADES = ("none", "some", "much")
 
 
 def write_table(path: Path, cohort: Path) -> None:
-    """Write a table with a column for every task. Every class, events and censored slides occur often enough to be
-    split."""
+    """Write a table with a column for every task, in which every class, event and censored slide is frequent
+    enough to be split."""
     rows = []
     for number, (slide_id, row) in enumerate(sorted(read_labels(cohort / "labels.csv").rows.items())):
         tumour = int(row.label or 0)
