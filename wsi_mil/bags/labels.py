@@ -60,9 +60,11 @@ def read_labels(
     problems = [*_identity_problems(rows, id_column), *task.problems(cells)]
     labels: dict[str, SlideLabel] = {}
     for (line, row), own in zip(rows, cells, strict=True):
+        if not row[id_column]:  # already among the problems
+            continue
         try:
             labels[row[id_column]] = _label(row, row[id_column], task, own, names)
-        except ValueError as error:
+        except (ValueError, DataError) as error:
             problems.append(f"line {line}: {error}")
     if problems:
         more = f" and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
