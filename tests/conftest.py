@@ -20,7 +20,18 @@ torch.set_num_threads(1)  # the tensors of tests are small: threads would only w
 
 TESTS = Path(__file__).parent
 # folders and files below tests/ that are slow as a whole
-SLOW = ("pipelines", "test_benchmarks.py", "end_to_end/test_interruption.py")
+SLOW = (
+    "pipelines",
+    "test_benchmarks.py",
+    "end_to_end/test_interop.py",
+    "end_to_end/test_interruption.py",
+    "end_to_end/test_real_slide.py",
+    "end_to_end/test_refine.py",
+    "end_to_end/test_robustness.py",
+    "end_to_end/test_training_stage.py",
+    "execution/test_dask.py",
+    "execution/test_devices.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

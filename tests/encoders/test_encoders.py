@@ -159,7 +159,16 @@ def test_identity_changes_with_whatever_changes_the_values() -> None:
     assert build_encoder(spec.model_copy(update={"batch_size": 3}), "cpu").digest == digest
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "vit_b_32", "mobilenet_v3_small", "swin_t"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        pytest.param("densenet121", marks=pytest.mark.slow),
+        "vit_b_32",
+        "mobilenet_v3_small",
+        "swin_t",
+    ],
+)
 def test_torchvision_families_give_pooled_features(name: str) -> None:
     found = build_encoder(EncoderSpec(name=f"torchvision:{name}", weights="random"), "cpu").encode(
         tiles(2, 48)
@@ -223,6 +232,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_pretrained_while_offline_says_what_to_do(tmp_path: Path) -> None:
     code = (
         "from wsi_mil.encoders import EncoderSpec, build_encoder\n"
@@ -261,6 +271,7 @@ def test_unknown_names_are_refused() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_ctranspath_reads_the_published_names(tmp_path: Path) -> None:
     """A file with the authors' names (timm 0.5, under "model") gives the features of the same network."""
     from wsi_mil.encoders.models.ctranspath import make_trunk

@@ -27,7 +27,12 @@ IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
-    ("create", "left"), [(models.resnet18, 0), (models.mobilenet_v3_small, 0), (models.densenet121, 62)]
+    ("create", "left"),
+    [
+        (models.resnet18, 0),
+        (models.mobilenet_v3_small, 0),
+        pytest.param(models.densenet121, 62, marks=pytest.mark.slow),
+    ],
 )
 def test_a_folded_network_computes_the_same(create: type[nn.Module], left: int) -> None:
     plain = trained(create())

@@ -117,6 +117,7 @@ def test_deleting_one_slides_features_redoes_that_slide_only(
     assert (summary.work["tile"], summary.work["extract"], summary.work["train"]) == (1, 1, 0)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_metrics_digit_for_digit(
     finished: Path, quick_config: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -188,6 +189,7 @@ def shuffled(build_once: BuildOnce, quick_config: dict[str, Any], cohort: Path, 
     return build_once("shuffled", build) / "r"
 
 
+@pytest.mark.slow
 def test_kfold_scores_every_slide_by_a_model_that_did_not_see_it(shuffled: Path) -> None:
     from wsi_mil.scoring import read_slide_scores
 
@@ -202,6 +204,7 @@ def test_kfold_scores_every_slide_by_a_model_that_did_not_see_it(shuffled: Path)
     assert metrics["slide"]["n"] == 18
 
 
+@pytest.mark.slow
 def test_shuffled_labels_teach_nothing(shuffled: Path) -> None:
     """Nothing leaks: labels that have nothing to do with the slides cannot be predicted on held-out
     slides."""
@@ -223,6 +226,7 @@ def test_scores_of_features_that_are_gone_are_not_listed(
     assert len(rows) == 17
 
 
+@pytest.mark.slow
 def test_three_classes_go_through(
     quick_config: dict[str, Any], cohort: Path, finished: Path, tmp_path: Path
 ) -> None:
@@ -260,6 +264,7 @@ def test_three_classes_go_through(
     assert "grade a" in (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_an_edit_that_changes_no_tile_and_no_feature_is_followed_to_the_end(
     finished: Path, quick_config: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -362,6 +367,7 @@ def test_the_evaluation_says_how_truth_and_detections_were_made(
     assert 0 < found["other"]["patch"]["n_positive"] != plain["patch"]["n_positive"] > 0
 
 
+@pytest.mark.slow
 def test_one_form_of_geojson_and_an_edited_outline(
     finished: Path, quick_config: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -118,7 +118,9 @@ def test_a_pattern_names_the_methods(
 
 def test_a_training_that_fails_leaves_the_others(config: dict[str, Any]) -> None:
     config["models"] = {"mi_net": {"lr": 1e30, "clip_norm": 0, "epochs": 30}, "abmil": {}}
-    with pytest.raises(ModelError, match=r"mi_net fold 0: the loss is .* What was trained is kept"):
+    with pytest.raises(
+        ModelError, match=r"mi_net fold 0: the loss is .* The models that were trained are kept"
+    ):
         run_stage(parse_config(config), "train")
     run = RunFolder(Path(config["run"]))
     assert (run.model("abmil", 0) / "model.json").exists()
@@ -134,11 +136,11 @@ def test_too_little_memory_is_reported(
     def fail(*arguments: Any, **options: Any) -> None:
         raise error
 
-    monkeypatch.setattr("wsi_mil.stages.train.fit", fail)
+    monkeypatch.setattr("wsi_mil.stages.train_one.fit", fail)
     with pytest.raises(ModelError, match=r"out of memory with 3 bags a step .* max-pooling method"):
         run_stage(parse_config(config), "train")
     monkeypatch.setattr(
-        "wsi_mil.stages.train.fit", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("a bug"))
+        "wsi_mil.stages.train_one.fit", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("a bug"))
     )
     with pytest.raises(RuntimeError, match="a bug"):
         run_stage(parse_config(config), "train")

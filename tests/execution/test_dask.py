@@ -207,5 +207,5 @@ def test_gpu_tasks_are_those_of_extraction() -> None:
 def test_a_cluster_that_would_not_be_used_is_refused() -> None:
     jobs = ClusterSpec(kind="slurm")
     for options in ({}, {"backend": "dask", "scheduler": "tcp://127.0.0.1:1"}):
-        with pytest.raises(ValueError, match="say backend=dask and leave scheduler out"):
+        with pytest.raises(ValueError, match="set backend=dask and leave scheduler out"):
             ExecutionSpec(cluster=jobs, **options)

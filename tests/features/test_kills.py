@@ -72,6 +72,7 @@ def test_fifty_kills_and_a_resume_give_the_bytes_of_an_undisturbed_run(slides: P
     assert len(contents(killed)) >= 3 * 10
 
 
+@pytest.mark.slow
 def test_a_full_disk_fails_the_slide_and_leaves_nothing(slides: Path, tmp_path: Path) -> None:
     """The kernel refuses files of more than 4 KiB, like a full disk; without that the run continues."""
     stores = tiled(slides, tmp_path / "stores")

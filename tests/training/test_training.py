@@ -113,6 +113,7 @@ def test_training_does_not_see_validation() -> None:
     assert [row["train_loss"] for row in one] == [row["train_loss"] for row in two]
 
 
+@pytest.mark.slow
 def test_it_learns_and_shuffled_labels_teach_nothing() -> None:
     spec = TrainSpec(epochs=40, lr=0.0005)
     train, val, test = bags(40, 11, signal=6), bags(16, 12, signal=6), bags(200, 9, signal=6)
