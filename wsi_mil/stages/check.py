@@ -58,11 +58,12 @@ def check_slide(
         )
         problems = list(info.notes)
         try:
-            tiles = len(tile_slide(info, find_tissue(slide, tissue or TissueSpec()), spec))
+            found = find_tissue(slide, tissue or TissueSpec())
+            tiles = len(tile_slide(info, found, spec))
         except WsiMilError as error:
             return replace(known, problems="; ".join([*problems, str(error)]), failed=True)
         if tiles == 0:
-            problems.append("no tissue found")
+            problems.append(f"no tissue found by {found.how}")
         return replace(known, tiles=tiles, problems="; ".join(problems))
 
 
