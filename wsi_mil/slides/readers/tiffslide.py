@@ -8,6 +8,7 @@ import numpy as np
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.slides.files import FileReader
+from wsi_mil.slides.inspection import Inspection, inspect_open
 
 
 @final
@@ -26,6 +27,9 @@ class TiffSlideReader(FileReader):
         # worker.
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
         return tiffslide.TiffSlide(self._path)
+
+    def _inspect_handle(self, handle: Any, slide_id: str) -> Inspection | None:
+        return inspect_open(handle.ts_tifffile, self._path, slide_id)
 
     def _version(self) -> str:
         import tiffslide
