@@ -12,8 +12,9 @@ from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
-from wsi_mil.errors import ConfigError, nearest
+from wsi_mil.errors import ConfigError, DataError, nearest
 from wsi_mil.evaluation.annotations import AnnotationFolder
+from wsi_mil.evaluation.annotations.vocabulary import check_patterns
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.heatmaps.spec import HeatmapSpec
@@ -40,8 +41,8 @@ class SlidesConfig(Spec):
     """Where the slides, their labels and their outlines are.
 
     `folder`: a path, or a URL that fsspec reads (s3://, gs://, ...). The id of a slide is its path below
-    `folder` without the ending. `annotations`: a folder of <id>.xml (ASAP) or <id>.geojson (QuPath), for
-    evaluation only.
+    `folder` without the ending. `annotations`: a folder of <id>.xml (ASAP, ImageScope), <id>.ndpa (NDP.view),
+    <id>.geojson (QuPath) or <id>.tif (mask), for evaluation only.
     """
 
     folder: PathOrUrl | None = None
@@ -52,6 +53,20 @@ class SlidesConfig(Spec):
         default=None, gt=0, description="µm/px for slides that do not state theirs, or state it wrongly"
     )
     class_names: tuple[str, ...] | None = None
+    lesion_classes: tuple[str, ...] = Field(
+        default=(),
+        description="classes of outlines that are lesions, besides the known ones: names or patterns "
+        "(`*`, `?`); `none`: outlines without a class",
+    )
+
+    @field_validator("lesion_classes")
+    @classmethod
+    def _check_lesion_classes(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            check_patterns(patterns)
+        except DataError as error:
+            raise ValueError(str(error)) from error
+        return patterns
 
 
 class RunConfig(Spec):
@@ -131,7 +146,7 @@ class RunConfig(Spec):
         """The folder of outlines; None if there is none."""
         made = self.slides.folder is None and self.synthetic is not None
         folder = self.slides.annotations or (self.run / "cohort" / "annotations" if made else None)
-        return AnnotationFolder(folder, self.qupath.bounds) if folder else None
+        return AnnotationFolder(folder, self.qupath.bounds, self.slides.lesion_classes) if folder else None
 
 
 def with_aggregators(config: RunConfig, patterns: Sequence[str]) -> RunConfig:
