@@ -38,7 +38,9 @@ class RunContext:
     def empty_labelled(self) -> list[Outcome]:
         """Return the outcomes of the slides that have a label but no tile."""
         labelled = self.labels.rows if self.labels else {}
-        return [row for row in self.run.ledger.rows("tile") if row.status == "empty" and row.slide_id in labelled]
+        return [
+            row for row in self.run.ledger.rows("tile") if row.status == "empty" and row.slide_id in labelled
+        ]
 
     def labelled_slides(self) -> int:
         """Return how many slides have a label."""

@@ -9,8 +9,7 @@ Stain vectors: haematoxylin, eosin and DAB from Ruifrok and Johnston (2001); met
 scikit-image's `skimage.color` has it. Silver is neutral black; its yellow ground is our own choice.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -98,7 +97,9 @@ KINDS: dict[str, _Scene] = {
 }
 
 
-def draw_stained(kind: str, seed: int, size_px: tuple[int, int] = (900, 700), wide: bool = False) -> StainedSlide:
+def draw_stained(
+    kind: str, seed: int, size_px: tuple[int, int] = (900, 700), wide: bool = False
+) -> StainedSlide:
     """Return a slide of one of KINDS, of about `size_px` (width, height) at 1 µm/px.
 
     wide: draw glass, noise and illumination from wider ranges, for slides that no method was tuned on.
@@ -138,11 +139,14 @@ def _noise(shape: tuple[int, int], cell_px: float, rng: np.random.Generator) -> 
     return np.asarray((noise - noise.mean()) / noise.std(), np.float32)
 
 
-def _blob(shape: tuple[int, int], centre: NDArray[np.float64], radius: float, rng: np.random.Generator) -> Mask:
+def _blob(
+    shape: tuple[int, int], centre: NDArray[np.float64], radius: float, rng: np.random.Generator
+) -> Mask:
     """Return an irregular disc: a radius that depends on the angle by five random waves."""
     angle = np.linspace(0, 2 * np.pi, 240, endpoint=False)
     wave = sum(
-        rng.normal(0, 0.12 / order) * np.cos(order * angle + rng.uniform(0, 2 * np.pi)) for order in range(1, 6)
+        rng.normal(0, 0.12 / order) * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
+        for order in range(1, 6)
     )
     reach = radius * (1 + wave)
     stretch = rng.uniform(0.75, 1.3)
@@ -189,7 +193,9 @@ def _stain(stain: Stain, tissue: Mask, rng: np.random.Generator, dab: bool) -> N
     if dab:
         rows, columns = np.nonzero(tissue)
         at = rng.integers(len(rows))
-        spot = _blob(shape, np.array([columns[at], rows[at]], float), min(shape) * rng.uniform(0.06, 0.14), rng)
+        spot = _blob(
+            shape, np.array([columns[at], rows[at]], float), min(shape) * rng.uniform(0.06, 0.14), rng
+        )
         strength = rng.uniform(0.8, 1.8) * np.clip(1 + 0.2 * _noise(shape, 10, rng), 0.3, 2)
         density = density + (strength * (spot & tissue))[..., None] * np.array(DAB)
     return np.asarray(density, np.float64)

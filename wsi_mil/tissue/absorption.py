@@ -6,8 +6,8 @@
 3. Pen is what has the colour of pen, forms a stroke on glass, and is not most of the coloured area.
 4. The evidence of a pixel is the part of the light that one colour loses more than another (grey shadows of
    dust and cover slips have none of it), plus what all colours lose beyond DARK.
-5. The threshold is a fraction of the typical evidence of the tissue, at most HIGHEST, and never below what the
-   noise of the glass gives. A stain that is strong in one spot therefore does not move it much.
+5. The threshold is a fraction of the typical evidence of the tissue, at most HIGHEST, and never below what
+   the noise of the glass gives. A stain that is strong in one spot therefore does not move it much.
 
 The absorbed part of the light, 1 - I / glass, is close to ln(10) times a small optical density, and unlike
 optical density it is linear in the part of a pixel that tissue covers, so that edges stay in place.
@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_mil.contracts.arrays import RGB, Mask
-from wsi_mil.tissue.pen import find_pen
+from wsi_mil.tissue.pen import find_pen, mean_within
 from wsi_mil.units import um_to_px
 
 Evidence = NDArray[np.float32]
 
 BLACK, BLACK_TINT, NO_LIGHT = 55.0, 35.0, 30.0
-"""Luminance (0 to 255) and difference of colours below which a pixel may be no data or black pen; below NO_LIGHT,
-whatever its colour."""
+"""Luminance (0 to 255) and difference of colours below which a pixel may be no data or black pen; below
+NO_LIGHT, whatever its colour."""
 RIM, RIM_SATURATION = 110.0, 0.15
 """Beside a black area, darker or less saturated pixels are a mixture of black and glass."""
 BLACK_RADIUS_UM = 30.0
@@ -37,9 +37,9 @@ GLASS_LEAST = 185
 GLASS_TINT = 22
 """The largest difference between two colours of glass."""
 SAME_GLASS = 4
-"""Grey levels by which glass may differ from its colour, in a smooth image, where its flatness is measured."""
+"""Grey levels by which glass may differ from its colour, where its flatness is measured."""
 FLAT, FLAT_WHITE = 0.6, 0.3
-"""The least flatness of glass (see `flatness`), and that of glass which is bright and neutral, such as lumens."""
+"""The least flatness of glass (see `flatness`), and that of bright, neutral glass, such as lumens."""
 WHITE = (244.0, 244.0, 244.0)
 DARK = 0.2
 """What all colours may lose before it counts as evidence."""
@@ -70,7 +70,7 @@ class Segmented:
 
 
 def segment_by_absorption(image: RGB, mpp: float, blur_um: float, drop_pen: bool) -> Segmented:
-    """Return the tissue of an RGB image (H, W, 3) at `mpp` µm/px, before small pieces and holes are cleaned."""
+    """Return the tissue of an RGB image (H, W, 3) at `mpp` µm/px, before small pieces are dropped."""
     smooth = cv2.GaussianBlur(cv2.medianBlur(image, 3), (0, 0), max(um_to_px(blur_um, mpp) / 2, 0.1))
     black = find_black(image, mpp)
     glass = find_glass(smooth, ~black)
@@ -80,7 +80,7 @@ def segment_by_absorption(image: RGB, mpp: float, blur_um: float, drop_pen: bool
     if drop_pen:
         pen = find_pen(image, evidence(smooth, colour), ~black, 2 * FLOOR)
     left_out = black | pen
-    blurred = _blur_within(sharp, ~left_out, max(um_to_px(blur_um, mpp) / 2, 0.1))
+    blurred = mean_within(sharp, ~left_out, max(um_to_px(blur_um, mpp) / 2, 0.1))
     threshold = find_threshold(blurred[~left_out], glass is not None)
     mask = (blurred > threshold) & ~left_out
     mask = _sharp_edge(mask, sharp, ~left_out)
@@ -97,7 +97,9 @@ def find_black(image: RGB, mpp: float) -> Mask:
         return np.zeros(dark.shape, bool)
     radius = max(round(um_to_px(BLACK_RADIUS_UM, mpp)), 1)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    core = cv2.morphologyEx(cv2.copyMakeBorder(dark, *[radius] * 4, cv2.BORDER_REPLICATE), cv2.MORPH_OPEN, disc)
+    core = cv2.morphologyEx(
+        cv2.copyMakeBorder(dark, *[radius] * 4, cv2.BORDER_REPLICATE), cv2.MORPH_OPEN, disc
+    )
     core = core[radius:-radius, radius:-radius]
     _, labels = cv2.connectedComponents(dark, connectivity=8)
     wide = np.zeros(int(labels.max()) + 1, bool)
@@ -135,8 +137,8 @@ def find_glass(image: RGB, valid: Mask) -> tuple[float, float, float] | None:
 def flatness(image: RGB, glass: tuple[float, float, float], valid: Mask) -> float:
     """Return the part of the pixels of this colour or brighter whose 5 x 5 surroundings are so, too.
 
-    Glass is flat (0.8 and more on real and drawn slides). The brightest pixels of a frame full of pale tissue are
-    scattered (0.4 and less).
+    Glass is flat (0.8 and more on real and drawn slides). The brightest pixels of a frame full of pale tissue
+    are scattered (0.4 and less).
     """
     colour = np.array(glass)
     low, high = colour - SAME_GLASS, np.full(3, 255.0)
@@ -173,15 +175,6 @@ def find_threshold(values: Evidence, glass: bool) -> float:
     if len(above) == 0:
         return floor
     return float(np.clip(FRACTION * np.median(above), floor, HIGHEST))
-
-
-def _blur_within(values: Evidence, valid: Mask, sigma: float) -> Evidence:
-    """Return the Gaussian mean of the valid pixels around each pixel."""
-    if valid.all():
-        return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
-    weight = valid.astype(np.float32)
-    total = cv2.GaussianBlur(values * weight, (0, 0), sigma)
-    return np.asarray(total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3), np.float32)
 
 
 def _sharp_edge(mask: Mask, sharp: Evidence, valid: Mask) -> Mask:

@@ -42,7 +42,7 @@ def find_pen(image: RGB, evidence: NDArray[np.float32], valid: Mask, tissue_from
     strong |= red & (saturation >= RED_SATURATION) & (value >= RED_VALUE)
     strong = (strong | black) & valid
     if not strong.any():
-        return strong
+        return np.zeros(valid.shape, bool)
     ink = (strong | ((cool | red) & (saturation >= WEAK_SATURATION))) & valid
     no_glass = (evidence > tissue_from) & valid
     found = np.zeros(valid.shape, bool)
@@ -75,9 +75,18 @@ def _marks_on_glass(ink: Mask, strong: Mask, tissue: Mask, valid: Mask) -> Mask:
 def _smooth(image: RGB, marks: Mask) -> bool:
     """Return whether the marks lack texture. Tissue has nuclei, which differ from their surroundings."""
     closed = cv2.morphologyEx(marks.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-    inside = cv2.erode(closed, np.ones((7, 7), np.uint8)) > 0
+    inside = cv2.erode(closed, np.ones((3, 3), np.uint8)) > 0
     if not inside.any():
         return False
     luminance = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    detail = luminance - cv2.GaussianBlur(luminance, (0, 0), 2.0)
+    detail = luminance - mean_within(luminance, inside, 2.0)
     return float(detail[inside].std()) <= SMOOTH
+
+
+def mean_within(values: NDArray[np.float32], valid: Mask, sigma: float) -> NDArray[np.float32]:
+    """Return the Gaussian mean (H, W) of the valid pixels around each pixel."""
+    if valid.all():
+        return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
+    weight = valid.astype(np.float32)
+    total = cv2.GaussianBlur(values * weight, (0, 0), sigma)
+    return np.asarray(total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3), np.float32)

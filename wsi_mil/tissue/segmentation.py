@@ -1,7 +1,7 @@
 """Find tissue on a coarse image of a slide, and drop small pieces and holes.
 
-`auto` compares each pixel with the glass of the same slide (`wsi_mil.tissue.absorption`). `otsu` and `threshold`
-use saturation alone.
+`auto` compares each pixel with the glass of the same slide (`wsi_mil.tissue.absorption`). `otsu` and
+`threshold` use saturation alone.
 
 Otsu, A threshold selection method from gray-level histograms, 1979.
 """
@@ -32,8 +32,8 @@ class TissueSpec(Spec):
 
     `method`: auto finds tissue of any stain by the light that it absorbs; otsu takes saturation above Otsu's
     threshold, which is at least `saturation_floor`, so that an empty slide has no tissue; threshold takes
-    saturation above `saturation_threshold`; whole takes the whole slide. auto uses half of `blur_um` and half of
-    `close_um`, because its edges are where half a pixel is tissue.
+    saturation above `saturation_threshold`; whole takes the whole slide. auto uses half of `blur_um` and half
+    of `close_um`, because its edges are where half a pixel is tissue.
     """
 
     method: Literal["auto", "otsu", "threshold", "whole"] = "auto"
@@ -46,8 +46,8 @@ class TissueSpec(Spec):
     min_hole_um2: float = Field(default=20_000.0, ge=0, description="smaller holes are filled")
     ink: bool = Field(
         default=True,
-        description="drop pen marks. auto: green, blue, red and black marks that lie on glass; otsu, threshold: "
-        "saturated green and blue",
+        description="drop pen marks. auto: green, blue, red and black marks on glass; otsu, "
+        "threshold: saturated green and blue",
     )
 
 
@@ -60,7 +60,9 @@ def find_tissue(reader: SlideReader, spec: TissueSpec) -> TissueMask:
     """
     info = reader.info
     if spec.method == "whole":
-        return mask_from_polygons(shapely.box(0, 0, info.width_px, info.height_px), info, spec.mpp, "whole", "whole")
+        return mask_from_polygons(
+            shapely.box(0, 0, info.width_px, info.height_px), info, spec.mpp, "whole", "whole"
+        )
     image = read_scaled(reader, spec.mpp)
     mpp_x, mpp_y = max(spec.mpp, info.mpp_x), max(spec.mpp, info.mpp_y)
     mask, how = segment(image, spec, mpp=(mpp_x * mpp_y) ** 0.5)
