@@ -63,7 +63,8 @@ class FileReader(SlideReader, ABC):
             if self.inspection is not None:
                 self._check_inspection(self.inspection, slide_id)
         properties = {key: value for key, value in dict(handle.properties).items() if value is not None}
-        scale = find_scale(properties, slide_id, mpp)
+        size = handle.level_dimensions[0]
+        scale = find_scale(properties, slide_id, mpp, (int(size[0]), int(size[1])))
         vendor = str(properties.get(f"{self.library}.vendor", "unknown"))
         levels = usable_levels(handle, properties, self.library, vendor, self.inspection, slide_id)
         self._library_levels = levels.numbers
