@@ -155,7 +155,6 @@ def _may_be_level(slide: TiffPage, page: TiffPage) -> bool:
         return False
     # An image that nothing marks as a smaller copy may be anything: it must be 2, 4, 8 ... times as small.
     low, high = scale_range(slide.size_px, page.size_px)
-    padded = page.tile_px is not None and all(
-        s % t == 0 for s, t in zip(page.size_px, page.tile_px, strict=True)
-    )
+    tile = page.tile_px or (0, 0)
+    padded = min(tile) > 0 and page.size_px[0] % tile[0] == 0 and page.size_px[1] % tile[1] == 0
     return page.reduced or padded or (low <= high and any(low <= 2.0**k <= high for k in range(1, 24)))

@@ -53,12 +53,12 @@ def true_sizes(
 def _true_size(
     full: Size, size: Size, tile: Size | None, before: Sequence[float], tolerance: float
 ) -> Size | None:
-    if size[0] > full[0] or size[1] > full[1]:
+    if min(size) < 1 or size[0] > full[0] or size[1] > full[1]:
         return None
     low, high = scale_range(full, size)
     agree = low <= high
     whole = agree and high >= math.ceil(low)
-    if not whole and tile and size[0] % tile[0] == 0 and size[1] % tile[1] == 0:
+    if not whole and tile and min(tile) > 0 and size[0] % tile[0] == 0 and size[1] % tile[1] == 0:
         padded = _padded_downsample(full, size, tile, before)
         if padded is not None:
             return math.ceil(full[0] / padded), math.ceil(full[1] / padded)

@@ -170,6 +170,8 @@ def _as_rgb(raw: NDArray[np.uint8], page: Any) -> NDArray[np.uint8]:
         colours, rest = np.repeat(gray, 3, axis=2), raw[..., 1:]
     elif photometric == PALETTE:
         table = np.asarray(page.colormap)
+        if table.shape != (3, 256) or table.dtype != np.uint16:
+            raise SlideError(f"its colour table is {table.shape} {table.dtype}, expected (3, 256) uint16")
         table = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
         colours, rest = np.ascontiguousarray(np.moveaxis(table[:, raw[..., 0]], 0, -1)), raw[..., 1:]
     elif photometric == CMYK:
