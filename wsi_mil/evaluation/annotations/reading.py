@@ -74,7 +74,8 @@ class SlideAnnotation(Record):
 
     def without_lesion(self) -> str:
         """Return why the file gives no lesion, and what to do."""
-        found = self.reasons or ("only exclusions" if self.excluded else "it holds no object")
+        cut = "all that is a lesion is cut out again" if self.used else "exclusions alone"
+        found = self.reasons or (cut if self.excluded else "it holds nothing")
         return (
             f"{self.path}: no lesion in {self.objects} objects ({found}), so the lesions of the slide are "
             "unknown: name the classes that are lesions in slides.lesion_classes, or correct the file"

@@ -41,14 +41,17 @@ def _drawn(region: Element, layer: Element, number: int) -> Drawn:
 
 
 def _named(element: Element, own: str) -> list[str]:
-    """Return the name that an element states itself, then those among its attributes."""
+    """Return the name that an element states itself, then those of its attributes.
+
+    An attribute names a class by its value ("Description": "Tumor"), or, without a value, by its own name.
+    """
     attributes = [
-        attribute.get("Value", "")
+        attribute.get("Value", "") or attribute.get("Name", "")
         for child in element
         if tag(child) == "Attributes"
         for attribute in inside(child, "Attribute")
     ]
-    return [name for name in (element.get(own, ""), *attributes) if name.strip()]
+    return [name for name in (element.get(own, ""), *attributes) if name.strip() not in ("", "Description")]
 
 
 FORMAT = AnnotationFormat("ImageScope XML", 2, (".xml",), read, root="Annotations")
