@@ -31,7 +31,7 @@ class Aggregator(nn.Module, ABC):
     `small`: parameters that make the method small enough for tests and examples.
     `class_loss`: the form in which the method takes the loss of class labels
     (`wsi_mil.tasks.losses.class_losses`).
-    `normal_class`: whether the first of several outputs stands for slides without a finding; set by
+    `normal_class`: whether the first of several outputs is for slides without a finding; set by
     `build_aggregator`.
     `generator`: the source of all random numbers that a method draws in training. It is on the CPU, so that
     the numbers are the same on every device. Training sets it; in evaluation nothing is random.

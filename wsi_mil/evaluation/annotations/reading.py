@@ -1,4 +1,4 @@
-"""From an annotation file to the lesions of a slide, with an account of what was used and what was not."""
+"""From an annotation file to the lesions of a slide, with counts of what was used and what was skipped."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -184,7 +184,7 @@ def _sources(
     """Return for each region the class names of the objects that it consists of, sorted."""
     found: list[set[str]] = [set() for _ in regions.geoms]
     if drawn and found:
-        pairs = shapely.STRtree(regions.geoms).query(drawn, predicate="intersects")
+        pairs = shapely.STRtree(list(regions.geoms)).query(drawn, predicate="intersects")
         for number, region in pairs.T.tolist():
             found[region].add(names[number])
     return [tuple(sorted(sources)) for sources in found]
