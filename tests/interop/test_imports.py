@@ -52,7 +52,9 @@ def test_features_that_all_lack_coordinates_are_refused(tmp_path: Path) -> None:
     (tmp_path / "pt_files").mkdir()
     for name in "ab":
         torch.save(torch.from_numpy(FEATURES), tmp_path / "pt_files" / f"{name}.pt")
-    with pytest.raises(DataError, match="none of 2 slides can be imported; the first: .*" + MISSING.format("a")):
+    with pytest.raises(
+        DataError, match="none of 2 slides can be imported; the first: .*" + MISSING.format("a")
+    ):
         import_features(tmp_path / "run", source(tmp_path))
 
 

@@ -163,5 +163,7 @@ def test_a_file_is_found_by_a_name_in_another_unicode_form(tmp_path: Path) -> No
     assert existing_file(tmp_path, f"{COMPOSED}/{COMPOSED}.xml") == path
     assert existing_file(tmp_path, f"{DECOMPOSED}/{DECOMPOSED}.xml") == path
     (path.parent / f"{COMPOSED}.xml").touch()
-    with pytest.raises(DataError, match=r"'Lung\\xe9.xml', 'Lunge\\u0301.xml'|'Lunge\\u0301.xml', 'Lung\\xe9"):
+    with pytest.raises(
+        DataError, match=r"'Lung\\xe9.xml', 'Lunge\\u0301.xml'|'Lunge\\u0301.xml', 'Lung\\xe9"
+    ):
         existing_file(tmp_path, f"{COMPOSED}/{COMPOSED}.xml")

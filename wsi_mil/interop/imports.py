@@ -137,9 +137,7 @@ def _first_readable(layout: ImportLayout, found: Sequence[SlideFiles]) -> Foreig
     raise DataError(f"none of {len(found)} slides can be imported; the first: {problems[0]}") from problems[0]
 
 
-def _configuration(
-    run_folder: Path, source: ImportSource, bag: ForeignBag
-) -> tuple[RunConfig, str]:
+def _configuration(run_folder: Path, source: ImportSource, bag: ForeignBag) -> tuple[RunConfig, str]:
     """Return the run's configuration and the encoder's name, by one bag and what the user states."""
     geometry = source.stated.geometry(bag)
     encoder = source.encoder or bag.encoder

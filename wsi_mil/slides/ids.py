@@ -60,6 +60,6 @@ def refuse_same_text(paths: Iterable[Path | str]) -> None:
         if other is not path:
             raise DataError(
                 f"{str(other)!r} and {str(path)!r} have names that differ only in Unicode form "
-                f"({ascii(str(other).rpartition('/')[2])}, {ascii(str(path).rpartition('/')[2])}), expected "
+                f"({str(other).rpartition('/')[2]!a}, {str(path).rpartition('/')[2]!a}), expected "
                 "one file: take one of them away"
             )
