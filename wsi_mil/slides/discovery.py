@@ -45,7 +45,8 @@ def find_slides(folder: str | Path) -> list[SlideFile]:
     folders have different ids. Two files that differ only in their ending both keep it. Ids are in Unicode
     form NFC, paths as they are on disk. The files of one DICOM series are one slide. Hidden files and folders
     are left out. Folders behind symbolic links are entered once, also where links form a loop; links to
-    nothing, and folders that may not be read, are reported. Raises DataError if there is no such folder, or if two names differ only in Unicode form.
+    nothing, and folders that may not be read, are reported. Raises DataError if there is no such folder, or
+    if two names differ only in Unicode form.
     """
     found: dict[PurePosixPath, Location]
     if isinstance(folder, str) and is_url(folder):
