@@ -12,6 +12,10 @@ from wsi_mil.contracts.record import Record
 from wsi_mil.errors import SlideError
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+"""Values of the tag PhotometricInterpretation."""
+MACRO = 8
+"""Bit of the tag NewSubfileType by which Aperio marks the photograph of the glass slide."""
 MOST_PAGES = 10_000
 MOST_TILE_PX = 1 << 28
 """Pixels of one tile or strip (268 million). Larger ones end OpenSlide's process or fill the memory."""
@@ -35,6 +39,7 @@ class TiffPage(Record):
     photometric, sample_format, orientation: values of the TIFF tags. opacity: 0 if it has none, 1 if the
     colours are multiplied by it already, 2 if they are not. reduced: marked as a smaller copy of another
     image. associated: label, macro or thumbnail, else "". fluorescence: name of the filter, or "".
+    resolution: the tags XResolution and YResolution as numbers, and ResolutionUnit, as text; () without.
     description: the tag ImageDescription.
     """
 
@@ -52,6 +57,7 @@ class TiffPage(Record):
     reduced: bool
     associated: str
     fluorescence: str
+    resolution: tuple[str, ...]
     description: str
 
     @property
@@ -142,6 +148,7 @@ def _describe(page: Any, place: tuple[int, ...]) -> TiffPage:
     texts += [str(page.tags[code].value) for code in (269, 285) if code in page.tags]
     named = [found for text in texts for found in [ASSOCIATED.search(text[:4096])] if found]
     old_kind = page.tags[255].value if 255 in page.tags else 0  # SubfileType: 2 is a reduced image
+    macro = "macro" if int(page.subfiletype) & MACRO else ""
     fluorescence = page.tags[NDPI_FLUORESCENCE].value if NDPI_FLUORESCENCE in page.tags else ""
     return TiffPage(
         place=place,
@@ -156,10 +163,18 @@ def _describe(page: Any, place: tuple[int, ...]) -> TiffPage:
         planar=int(page.planarconfig) == 2 and int(page.samplesperpixel) > 1,
         orientation=int(page.tags[274].value) if 274 in page.tags else 1,
         reduced=bool(int(page.subfiletype) & 1) or old_kind == 2,
-        associated=next((group.lower() for m in named for group in m.groups() if group), ""),
+        associated=next((group.lower() for m in named for group in m.groups() if group), macro),
         fluorescence=str(fluorescence).strip(),
+        resolution=_resolution(page),
         description=str(page.description or ""),
     )
+
+
+def _resolution(page: Any) -> tuple[str, ...]:
+    x, y, unit = (page.tags[code].value if code in page.tags else None for code in (282, 283, 296))
+    if unit is None or not all(isinstance(value, tuple) and len(value) == 2 for value in (x, y)):
+        return ()
+    return (*(str(above / below) if below else "0" for above, below in (x, y)), str(int(unit)))
 
 
 def _largest(value: Any) -> int:
