@@ -19,7 +19,7 @@ from wsi_mil.slides.tiff_pages import (
     YCBCR,
     TiffPage,
     pages_of,
-    tiff_pages,
+    tiff_content,
 )
 
 NAMES = {4: "transparency mask", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 32803: "colour filter array"}
@@ -64,7 +64,7 @@ def inspect(path: str, slide_id: str) -> Inspection | None:
     more than 8 bits, floating point, unusual colours or orientation), or if the file is damaged.
     """
     try:
-        pages = tiff_pages(path)
+        pages = tiff_content(path).pages
     except SlideError as error:
         raise PixelError(f"slide {slide_id!r}: {error}") from error
     return _inspection(pages, slide_id) if pages else None
