@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_mil.contracts.labels import is_positive
+from wsi_mil.contracts.labels import LabelScheme
 from wsi_mil.contracts.record import Record, require, require_array, require_name
 from wsi_mil.contracts.score_kinds import SCORE_KINDS, ScoreKind, ranks
 from wsi_mil.errors import DataError
@@ -121,6 +121,8 @@ class Detection(Record):
 
 
 PARTS = ("train", "val", "test", "unlabelled")
+FIRST_CLASS = 0
+"""The negative class of rows that do not say whether they are positive."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,9 @@ class SlideScoreRow(Record):
     "unlabelled".
     label: class index, None where the slide has no label. predicted: whether probability >= threshold.
     tiles: number of tiles. The digests identify the tile table, the features and the model.
+
+    is_positive: whether the label is a positive class, as the run's `LabelScheme` says; None in rows of
+    earlier versions, whose first class was the negative one. class_probabilities: of more than two classes.
 
     Tasks other than detection have NaN for probability and threshold, and instead
     prediction: the index of the most probable class, a value or a risk;
@@ -154,6 +159,7 @@ class SlideScoreRow(Record):
     prediction: float | None = None
     target: tuple[float, ...] = ()
     class_probabilities: tuple[float, ...] = ()
+    is_positive: bool | None = None
 
     def __post_init__(self) -> None:
         where = f"slide scores of {self.slide_id!r}"
@@ -190,8 +196,9 @@ class SlideScoreRow(Record):
 
     @property
     def positive(self) -> bool:
-        """Whether the label is a positive class (any but the first). Raises DataError without a label."""
-        return is_positive(self.class_index)
+        """Whether the label is a positive class. Raises DataError without a label."""
+        label = self.class_index
+        return self.is_positive if self.is_positive is not None else label != FIRST_CLASS
 
 
 def _check_prediction(where: str, probability: float, prediction: float | None) -> None:
@@ -210,12 +217,14 @@ class SlideScoresHeader(Record):
     model: the model's name. split_digest: of the split that names the parts, empty for predictions of new
     slides.
     folds: number of models that scored. task: the name of the task (`task.kind` of the configuration).
+    scheme: what the classes mean; None in files of earlier versions, and for tasks without classes.
     """
 
     model: str
     split_digest: str
     folds: int
     task: str = "detection"
+    scheme: LabelScheme | None = None
 
     def __post_init__(self) -> None:
         where = f"slide scores of model {self.model!r}"

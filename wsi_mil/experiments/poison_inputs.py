@@ -28,6 +28,7 @@ from wsi_mil.robustness.poison.conditions import Arm
 from wsi_mil.robustness.poison.plan import plan_poison
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.tasks import Task
 from wsi_mil.training import TrainSpec
 
 CACHED_SLIDES = 4096
@@ -50,7 +51,7 @@ class PoisonTraining:
     fold: Fold
     number: int
     labels: Mapping[str, SlideLabel]
-    classes: int
+    task: Task
     encoder: EncoderSpec
     evaluation: EvaluationSpec
     outlines: Mapping[str, Path]
@@ -61,8 +62,12 @@ class PoisonTraining:
     result: Path
 
     def label(self, slide_id: str) -> int:
-        """Return the class of a slide, 0 for normal."""
+        """Return the class index of a slide."""
         return self.labels[slide_id].label or 0
+
+    def is_positive(self, slide_id: str) -> bool:
+        """Return whether the class of a slide is a positive one."""
+        return self.task.is_positive(self.labels[slide_id].label)
 
 
 @dataclass(frozen=True)
@@ -110,9 +115,9 @@ def _cached_readable(path: Path, slide_id: str, key: str) -> NDArray[np.bool_]:
 
 def slide_truth(job: PoisonTraining, slide_id: str) -> SlideTruth:
     """Return what the scores of a slide are compared with."""
-    label, outline = job.label(slide_id), job.outlines.get(slide_id)
+    positive, outline = job.is_positive(slide_id), job.outlines.get(slide_id)
     return _cached_truth(
-        job.run, job.poison, job.encoder, slide_id, outline, job.bounds, label, job.evaluation
+        job.run, job.poison, job.encoder, slide_id, outline, job.bounds, positive, job.evaluation
     )
 
 
@@ -124,7 +129,7 @@ def _cached_truth(
     slide_id: str,
     outline: Path | None,
     bounds: BoundsMode,
-    label: int,
+    positive: bool,
     spec: EvaluationSpec,
 ) -> SlideTruth:
     """Return the truth of one slide, computed once per process.
@@ -133,7 +138,7 @@ def _cached_truth(
     """
     store = RunFolder(run).store(slide_id)
     table, info = store.read_tiles(), store.read_info()
-    lesions = tuple(read_annotations(outline, slide_id, info, bounds)) if outline and label else ()
+    lesions = tuple(read_annotations(outline, slide_id, info, bounds)) if outline and positive else ()
     truth = (
         tile_centres(table, lesions)
         if spec.patch_truth == "centre"
@@ -141,5 +146,5 @@ def _cached_truth(
     )
     tumour = shapely.union_all([lesion.geometry for lesion in lesions]) if lesions else None
     plan = plan_poison(info, table, poison, tumour)
-    known = None if label and outline is None else lesions
+    known = None if positive and outline is None else lesions
     return SlideTruth(table, info, known, truth, plan.share_of_tiles(table) > 0)

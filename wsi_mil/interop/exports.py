@@ -24,17 +24,20 @@ from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.lock import locked
 from wsi_mil.run.outcomes import OutcomeTable
 from wsi_mil.scoring import read_tile_scores
+from wsi_mil.tasks import Detection
 
 LABEL_COLUMNS = ["slide_id", "bag", "case_id", "label"]
 
 
 @dataclass(frozen=True)
 class ExportJob:
-    """The export of one slide: picklable values only. label: index of its class, None if it has none."""
+    """The export of one slide: picklable values only. label: index of its class, None if
+    it has none. positive: whether the class is a positive one."""
 
     slide_id: str
     config: RunConfig
     label: int | None
+    positive: bool
     layout: str
     out: Path
 
@@ -52,7 +55,12 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
     with locked(config.run):
         context = open_run(config)
     slide_ids = _with_features(context)
-    jobs = [ExportJob(name, config, _label(context.labels, name), layout, out) for name in slide_ids]
+    task = context.labels.task if context.labels else Detection()
+    jobs = [
+        ExportJob(name, config, label, task.is_positive(label), layout, out)
+        for name in slide_ids
+        for label in [_label(context.labels, name)]
+    ]
     outcomes = map_slides(export_one, jobs, stage="export", spec=config.execution, start_here=True)
     ledger = OutcomeTable(out / "outcomes.csv")
     for outcome in progress(outcomes, total=len(jobs), label=f"export {layout}"):
@@ -109,7 +117,7 @@ def _truth(job: ExportJob, info: SlideInfo, table: TileTable) -> NDArray[np.bool
     annotations = job.config.annotations
     if annotations is None or job.label is None:
         return None
-    if job.label == 0:
+    if not job.positive:
         return np.zeros(len(table), bool)
     path = annotations.find(job.slide_id)
     if path is None:

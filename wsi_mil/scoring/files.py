@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wsi_mil.contracts.labels import LabelScheme
 from wsi_mil.contracts.record import Record, require_name
 from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHeader
@@ -18,12 +19,10 @@ from wsi_mil.errors import DataError, StoreError
 from wsi_mil.io.files import write_aside
 from wsi_mil.io.json import json_line, parse_json
 
-FORMAT = 1
-PREDICTIONS = 2
-"""The format of slide scores of tasks other than detection: predictions and targets in place of
-probabilities."""
+FORMAT = 3
+"""Formats 1 (detection) and 2 (other tasks) did not say which classes are positive; they are read as well."""
 DETECTION_ONLY = ("probability", "threshold", "predicted")
-PREDICTION_ONLY = ("prediction", "target", "class_probabilities")
+PREDICTION_ONLY = ("prediction", "target")
 META = b"wsi_mil"
 
 
@@ -106,17 +105,14 @@ def tile_scores_header(path: Path) -> TileScoresHeader | None:
 def write_slide_scores(path: Path, rows: Sequence[SlideScoreRow], header: SlideScoresHeader) -> None:
     """Write one row per slide, with the fields of `SlideScoreRow` that the task has as columns.
 
-    A file that already holds these rows is kept. Format 1 is that of detection, format 2 of the other
-    tasks.
+    A file that already holds these rows is kept.
     """
     if path.exists() and _same(path, rows, header):
         return
     detection = header.task == "detection"
     left_out = PREDICTION_ONLY if detection else DETECTION_ONLY
     columns = [{k: v for k, v in asdict(row).items() if k not in left_out} for row in rows]
-    head = {"kind": "slide scores", "format_version": FORMAT if detection else PREDICTIONS, **asdict(header)}
-    if detection:
-        del head["task"]
+    head = {"kind": "slide scores", "format_version": FORMAT, **asdict(header)}
     _write(path, pa.Table.from_pylist(columns), head)
 
 
@@ -132,9 +128,10 @@ def read_slide_scores(path: Path) -> tuple[list[SlideScoreRow], SlideScoresHeade
 
     Raises StoreError if there is no such file, if it is unreadable, or if a column or a value is wrong.
     """
-    table, header = _read(path, "slide scores", (FORMAT, PREDICTIONS))
+    table, header = _read(path, "slide scores", (1, 2, FORMAT))
     try:
-        known = {"task": "detection", **header}
+        known = {"task": "detection", "scheme": None, **header}
+        known["scheme"] = LabelScheme.from_json(known["scheme"])
         head = SlideScoresHeader(**{field.name: known[field.name] for field in fields(SlideScoresHeader)})
         return [_row(values) for values in table.to_pylist()], head
     except (KeyError, TypeError, DataError) as error:
@@ -144,10 +141,11 @@ def read_slide_scores(path: Path) -> tuple[list[SlideScoreRow], SlideScoresHeade
 
 
 def _row(values: dict[str, Any]) -> SlideScoreRow:
+    for key in ("target", "class_probabilities"):
+        values[key] = tuple(values.get(key) or ())
     if "prediction" not in values:
         return SlideScoreRow(**values)
-    lists = {key: tuple(values[key]) for key in ("target", "class_probabilities")}
-    return SlideScoreRow(**{**values, **lists}, probability=math.nan, threshold=math.nan, predicted=False)
+    return SlideScoreRow(**values, probability=math.nan, threshold=math.nan, predicted=False)
 
 
 def _write(path: Path, table: Any, header: dict[str, Any]) -> None:

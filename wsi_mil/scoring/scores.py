@@ -70,23 +70,23 @@ def predict_slide(task: Task, logits: Tensor) -> Prediction:
 
 
 def slide_probability(aggregator: Aggregator, bag: BagSource) -> float:
-    """Return the probability of being positive: of class 1, or with more classes one minus that of the
-    first."""
-    return float(1 - score_bag(aggregator, bag)[0][0])
+    """Return the probability of being positive: one minus that of the negative classes."""
+    return float(1 - score_bag(aggregator, bag)[0][: aggregator.negative_classes].sum())
 
 
 def score_features(model: TrainedModel, table: FeatureTable) -> SlideScores:
     """Return the scores of one slide. Raises ModelError if the features are not of the model's encoder.
 
-    The positive probability of detection is that of class 1, or with more classes one minus that of the
-    first. Other tasks have a prediction; their instance scores that are not attention have the kind "value".
+    The positive probability of detection is one minus that of the negative classes. Other tasks have a
+    prediction; their instance scores that are not attention have the kind "value".
     """
     model.check_features(table)
     bag = model.standardizer(load_bag(table, label=0))
     logits, scores, kind = bag_logits(model.aggregator, bag)
     if model.detects:
         probabilities = model.aggregator.probabilities(logits)[0]
-        probability, classes, number = float(1 - probabilities[0]), tuple(probabilities.tolist()), None
+        negative = float(probabilities[: model.task.negative_classes].sum())
+        probability, classes, number = 1 - negative, tuple(probabilities.tolist()), None
     else:
         found = predict_slide(model.task, logits)
         probability, classes, number = math.nan, found.class_probabilities, found.number

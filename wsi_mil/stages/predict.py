@@ -51,6 +51,8 @@ def predict_slides(
     model = load_model(model_folder)
     own = {} if weights is None else {"weights": weights}
     encoder = model.encoder.model_copy(update={**own, "views": 0})  # views are for training
+    if model.task.labels is not None:
+        logger().info("%s", model.task.labels.line)
     run = RunFolder(out)
     files = find_slides(slides)
     if not files:
@@ -77,7 +79,9 @@ def predict_slides(
         scored, work["score"] = score_slides(context, name, folder, model, context.slide_ids)
         rows = [score_row(context, name, model, 0, slide_id, "unlabelled") for slide_id in scored]
         write_slide_scores(
-            run.slide_scores(name), rows, SlideScoresHeader(name, "", 1, task_name(model.task))
+            run.slide_scores(name),
+            rows,
+            SlideScoresHeader(name, "", 1, task_name(model.task), model.task.labels),
         )
         _write_predictions(out / "predictions.csv", rows, name, model.task)
         device = pick_device(execution.device)

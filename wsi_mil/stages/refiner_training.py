@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from wsi_mil.bags import Fold
-from wsi_mil.contracts.labels import is_positive
 from wsi_mil.evaluation import AnnotationFolder, read_annotations
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger
@@ -92,5 +91,5 @@ def _training_slide(
     check_scores(scores, table)
     bounds = context.config.qupath.bounds
     lesions = tuple(read_annotations(outline, slide_id, info, bounds)) if outline else None
-    kind = TUMOUR if is_positive(label.label) else NORMAL
+    kind = TUMOUR if model.task.is_positive(label.label) else NORMAL
     return TrainingSlide(source, info, table, kind, scores.suspicion(), lesions)

@@ -60,10 +60,11 @@ def command(
     from wsi_mil.logs import progress
     from wsi_mil.slides import find_slides
     from wsi_mil.stages.check import check_slide, table
+    from wsi_mil.tasks import TaskSpec
 
     spec = checked(TileSpec, {"mpp": tile_mpp, "size_px": tile_px})
     files = find_slides(slides)
-    found = read_labels(labels) if labels else None
+    found = read_labels(labels, spec=TaskSpec(kind="classification")) if labels else None
     rows = []
     for file in progress(files, total=len(files), label="check"):
         override = (found.mpp_of(file.slide_id) if found else None) or mpp
@@ -74,9 +75,21 @@ def command(
         without_slide, without_label = check_against_slides(found, {file.slide_id for file in files}, labels)
         missing = f"{len(without_slide)} without slide {without_slide[:3]}"
         click.echo(f"labels: {missing}, {len(without_label)} slides without label")
+        click.echo(_meaning(labels))
     usable, tiles = len(rows) - len(failed), sum(row.tiles for row in rows)
     click.echo(f"{usable} of {len(rows)} slides can be used; {tiles} tiles predicted")
     context.exit(EXIT_SOME_FAILED if failed else 0)
+
+
+def _meaning(labels: Path) -> str:
+    """Return which class a run would take as positive, or what it would ask for."""
+    from wsi_mil.bags import read_labels
+    from wsi_mil.errors import ConfigError
+
+    try:
+        return read_labels(labels).line
+    except ConfigError as error:
+        return f"labels: {error}"
 
 
 def _check_run(run: Path, deep: bool) -> int:
