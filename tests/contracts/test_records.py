@@ -16,7 +16,7 @@ from shapely import MultiPolygon
 import wsi_mil.contracts
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.contracts.features import FeatureTable
-from wsi_mil.contracts.labels import SlideLabel
+from wsi_mil.contracts.labels import LabelScheme, SlideLabel
 from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.metric import Interval, Metric
 from wsi_mil.contracts.outcome import Outcome
@@ -129,6 +129,30 @@ class TestFeatureTable(RecordSuite[FeatureTable]):
             "coords": [COORDS.astype(np.int64), COORDS[:, :1]],
             "readable": [np.ones(2, np.bool_), np.ones(3)],
         }
+
+
+class TestLabelScheme(RecordSuite[LabelScheme]):
+    unchecked = frozenset({"decided", "negative", "positive"})
+
+    def make(self) -> LabelScheme:
+        return LabelScheme(("n", "a", "b"), ("a", "b"), ("n",), "words")
+
+    def changes(self) -> Mapping[str, Any]:
+        return {"decided": "the user"}
+
+    def pairs(self) -> Mapping[str, tuple[LabelScheme, LabelScheme]]:
+        one = self.make()
+        return {
+            "class_names": (one, LabelScheme(("n", "a", "c"), ("a", "c"), ("n",), "words")),
+            "positive": (one, LabelScheme(("n", "a", "b"), ("b",), ("n", "a"), "words")),
+            "negative": (one, LabelScheme(("n", "a", "b"), ("b",), ("n", "a"), "words")),
+        }
+
+    def invalid(self) -> Mapping[str, list[Any]]:
+        return {"class_names": [("a", "a", "b"), ("a", "b", "n")]}
+
+
+SCHEME = LabelScheme(("n", "a"), ("a",), ("n",), "words")
 
 
 class TestSlideLabel(RecordSuite[SlideLabel]):
@@ -374,13 +398,16 @@ class TestDetection(RecordSuite[Detection]):
 
 
 class TestSlideScoreRow(RecordSuite[SlideScoreRow]):
-    unchecked = frozenset({"patient", "predicted", "tiles_digest", "features_digest", "model_digest"})
+    unchecked = frozenset(
+        {"patient", "predicted", "tiles_digest", "features_digest", "model_digest", "is_positive"}
+    )
 
     def make(self) -> SlideScoreRow:
         return SlideScoreRow("a", "p", 0, "test", 1, 0.75, 0.5, True, 3, "t", "f", "m")
 
     def changes(self) -> Mapping[str, Any]:
         return {
+            "is_positive": False,
             "target": (1.0,),
             "class_probabilities": (0.5, 0.5),
             "slide_id": "b",
@@ -417,13 +444,13 @@ class TestSlideScoreRow(RecordSuite[SlideScoreRow]):
 
 
 class TestSlideScoresHeader(RecordSuite[SlideScoresHeader]):
-    unchecked = frozenset({"split_digest"})
+    unchecked = frozenset({"split_digest", "scheme"})
 
     def make(self) -> SlideScoresHeader:
         return SlideScoresHeader("m", "d", 2)
 
     def changes(self) -> Mapping[str, Any]:
-        return {"model": "n", "split_digest": "e", "folds": 3, "task": "survival"}
+        return {"model": "n", "split_digest": "e", "folds": 3, "task": "survival", "scheme": SCHEME}
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {"model": [""], "folds": [0], "task": [""]}

@@ -145,7 +145,7 @@ def test_model_folders_that_cannot_be_used(tmp_path: Path) -> None:
         load_model(tmp_path)
     card = json.loads((tmp_path / "fold1" / "model.json").read_text())
     (tmp_path / "fold1" / "model.json").write_text(json.dumps({**card, "format_version": 7}))
-    with pytest.raises(ModelError, match="format 7, this version reads 1 and 2"):
+    with pytest.raises(ModelError, match="format 7, this version reads 1 to 3"):
         load_model(tmp_path / "fold1")
     weights = tmp_path / "fold0" / "model.safetensors"
     raw = bytearray(weights.read_bytes())

@@ -15,7 +15,7 @@ from wsi_mil.tasks import Detection, Task, TaskSpec, build_task, task_class
 from wsi_mil.tasks.base import Cells
 from wsi_mil.tasks.classes import ClassTask, class_index
 from wsi_mil.tasks.names import columns_of
-from wsi_mil.tasks.scheme import decide, name_classes
+from wsi_mil.tasks.scheme import decide, name_classes, without_normal_class
 from wsi_mil.tasks.words import says_no_label
 
 SHOWN_PROBLEMS = 5
@@ -137,8 +137,10 @@ def _task_cells(read: ReadTable, roles: Sequence[str], source: LabelSource, has_
 def _task(spec: TaskSpec, cells: list[Cells], source: LabelSource) -> Task:
     """Return the task with the classes in their order and what they mean."""
     task = build_task(spec, cells, source.class_names)
-    if not isinstance(task, Detection):
+    if not isinstance(task, ClassTask):
         return task
+    if not isinstance(task, Detection):
+        return replace(task, scheme=without_normal_class(task.class_names, task.kind))
     try:
         scheme = decide(task.class_names, source.positive, source.class_names is not None)
     except ConfigError as error:
@@ -170,6 +172,8 @@ def _labels(read: ReadTable, cells: list[Cells], task: Task) -> LabelTable:
 
 def _camelyon_table(labels: dict[str, SlideLabel], names: tuple[str, ...], spec: TaskSpec) -> LabelTable:
     task = build_task(spec, [], names)
+    if isinstance(task, ClassTask) and not isinstance(task, Detection):
+        task = replace(task, scheme=without_normal_class(names, task.kind))
     if isinstance(task, Detection):
         scheme = replace(LabelScheme.first_is_negative(names), decided="a table of Camelyon")
         task = replace(task, scheme=scheme)

@@ -1,7 +1,7 @@
 """Splits by patient, stratified by label, saved with a digest that thresholds and models refer to."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,8 @@ from wsi_mil.tasks.classes import ClassTask
 
 PARTS = ("train", "val", "test")
 SEED_STEP = 10_000
+ATTEMPTS = 200
+"""How often a part is drawn until it has every class."""
 
 
 class SplitSpec(Spec):
@@ -144,23 +146,29 @@ def _targets(rows: Sequence[SlideLabel]) -> list[Target]:
 
 
 def _drawn(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> list[Fold]:
-    patients = Counter(
-        {label: len({r.patient for r in rows if r.label == label}) for label in {r.label for r in rows}}
-    )
-    parts = spec.folds if spec.kind == "kfold" else round(1 / spec.test_share)
-    label, fewest = patients.most_common()[-1]
-    if fewest < max(parts, 3):
-        raise DataError(
-            f"class {label} has {fewest} patients, too few for {parts} test parts plus training and "
-            "validation: "
-            f"add slides, or lower {'split.folds' if spec.kind == 'kfold' else '1 / split.test_share'}"
-        )
-    folds = []
+    parts = spec.folds if spec.kind == "kfold" else 3
+    _require_patients(rows, max(parts, 3), spec)
     everything = np.arange(len(rows))
-    tests = _grouped_parts(rows, everything, parts, seed)
-    for test in tests if spec.kind == "kfold" else tests[:1]:
-        folds.append(_with_validation(rows, np.setdiff1d(everything, test), test, spec, seed))
-    return folds
+    if spec.kind == "kfold":
+        tests = _grouped_parts(rows, everything, parts, seed)
+    else:
+        tests = [draw_share(rows, everything, spec.test_share, seed, left=2)]
+    return [_with_validation(rows, np.setdiff1d(everything, test), test, spec, seed) for test in tests]
+
+
+def _require_patients(rows: Sequence[SlideLabel], least: int, spec: SplitSpec) -> None:
+    """Raise DataError unless each class has at least `least` patients: one for each part or fold."""
+    patients = {
+        label: len({r.patient for r in rows if r.label == label}) for label in {r.label for r in rows}
+    }
+    label, fewest = min(patients.items(), key=lambda pair: pair[1])
+    if fewest < least:
+        for_what = f"{spec.folds} folds" if spec.kind == "kfold" else "training, validation and test"
+        lower = f" or lower split.folds to {fewest}" if spec.kind == "kfold" and fewest >= 3 else ""
+        raise DataError(
+            f"class {label} has {fewest} patients, too few for {for_what}: at least {least} patients of each "
+            f"class are needed, so add {least - fewest}{lower}"
+        )
 
 
 def _fold(rows: Sequence[SlideLabel], train: np.ndarray, val: np.ndarray, test: np.ndarray) -> Fold:
@@ -172,9 +180,77 @@ def _with_validation(
     rows: Sequence[SlideLabel], rest: np.ndarray, test: np.ndarray, spec: SplitSpec, seed: int
 ) -> Fold:
     """Draw validation out of the rows `rest`."""
-    val = _grouped_parts(rows, rest, max(round(1 / spec.val_share), 2), seed + 1)[0]
+    val = draw_share(rows, rest, spec.val_share, seed + 1, left=1)
     train = np.setdiff1d(rest, val)
     return _fold(rows, train, val, test)
+
+
+def draw_share(
+    rows: Sequence[SlideLabel], which: np.ndarray, share: float, seed: int, left: int
+) -> np.ndarray:
+    """Return those of the rows `which` that are drawn, sorted: `share` of their patients, to within one.
+
+    Classes are in the proportion of the table, and each is drawn at least once. Of each class, at least
+    `left` patients are left. Raises DataError if that cannot be done.
+    """
+    labels = {i: rows[i].label for i in which}
+    patients: dict[str, list[int]] = {}
+    for i in which:
+        patients.setdefault(rows[i].patient, []).append(int(i))
+    wanted = min(max(share * len(patients), 1), len(patients) - 1)
+
+    def fits(drawn: set[str]) -> bool:
+        taken = Counter(c for name in drawn for c in {labels[i] for i in patients[name]})
+        kept = Counter(c for name in patients.keys() - drawn for c in {labels[i] for i in patients[name]})
+        return all(taken[c] >= 1 and kept[c] >= left for c in set(labels.values()))
+
+    def rows_of(drawn: set[str]) -> np.ndarray:
+        return np.sort(np.array([i for name in drawn for i in patients[name]], int))
+
+    parts = max(round(1 / share), 2)
+    strata = _strata(patients, labels)
+    if min(len(names) for names in strata.values()) >= parts:
+        part = _grouped_parts(rows, which, parts, seed)[0]
+        drawn = {rows[i].patient for i in part}
+        if abs(len(drawn) - wanted) < 1 and fits(drawn):
+            return part
+    rng = np.random.default_rng(seed)
+    for count in dict.fromkeys([round(wanted), int(wanted), int(wanted) + 1]):
+        for _ in range(ATTEMPTS):
+            drawn = _draw_patients(strata, count, rng)
+            if fits(drawn):
+                return rows_of(drawn)
+    raise DataError(
+        f"no part of {share:g} of {len(patients)} patients has every class and leaves every class for the "
+        "other parts: choose a share nearer to 0.3, or add patients of the rarest class"
+    )
+
+
+def _strata(
+    patients: Mapping[str, Sequence[int]], labels: Mapping[int, int | None]
+) -> dict[tuple[str, ...], list[str]]:
+    """Return the patients by the classes that their slides have."""
+    strata: dict[tuple[str, ...], list[str]] = {}
+    for name, members in sorted(patients.items()):
+        strata.setdefault(tuple(sorted({str(labels[i]) for i in members})), []).append(name)
+    return strata
+
+
+def _draw_patients(
+    strata: Mapping[tuple[str, ...], Sequence[str]], count: int, rng: np.random.Generator
+) -> set[str]:
+    """Return `count` patients, of each stratum in its proportion by largest remainders."""
+    total = sum(map(len, strata.values()))
+    exact = {key: count * len(names) / total for key, names in strata.items()}
+    numbers = {key: int(value) for key, value in exact.items()}
+    order = sorted(strata, key=lambda key: (numbers[key] - exact[key], rng.random()))
+    for key in order[: count - sum(numbers.values())]:
+        numbers[key] += 1
+    return {
+        str(name)
+        for key, names in strata.items()
+        for name in rng.choice(np.array(names, object), numbers[key], replace=False)
+    }
 
 
 def _grouped_parts(rows: Sequence[SlideLabel], which: np.ndarray, parts: int, seed: int) -> list[np.ndarray]:

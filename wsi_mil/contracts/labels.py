@@ -35,8 +35,6 @@ class LabelScheme(Record):
         require(len(set(names)) == len(names), "label scheme", "class_names", "different names", names)
         expected = f"the negative classes and then the positive ones, as in {list(parts)}"
         require(not parts or names == parts, "label scheme", "class_names", expected, names)
-        valid = bool(self.negative) == bool(self.positive)
-        require(valid, "label scheme", "positive", "given if negative is, and only then", self.positive)
 
     @classmethod
     def first_is_negative(cls, class_names: tuple[str, ...]) -> "LabelScheme":

@@ -110,7 +110,11 @@ def write_slide_scores(path: Path, rows: Sequence[SlideScoreRow], header: SlideS
     if path.exists() and _same(path, rows, header):
         return
     detection = header.task == "detection"
-    left_out = PREDICTION_ONLY if detection else DETECTION_ONLY
+    left_out: tuple[str, ...] = PREDICTION_ONLY if detection else DETECTION_ONLY
+    if detection and not any(row.class_probabilities for row in rows):
+        left_out = (*left_out, "class_probabilities")  # of two classes they follow from the probability
+    if all(row.is_positive is None for row in rows):
+        left_out = (*left_out, "is_positive")
     columns = [{k: v for k, v in asdict(row).items() if k not in left_out} for row in rows]
     head = {"kind": "slide scores", "format_version": FORMAT, **asdict(header)}
     _write(path, pa.Table.from_pylist(columns), head)

@@ -61,8 +61,8 @@ def task_values(task: Task) -> dict[str, Any]:
     {'kind': 'regression', 'class_names': (), 'mean': 0.0, 'std': 1.0}
     """
     values = {"kind": task_name(task), **asdict(task)}
-    if task.labels is not None:
-        values["scheme"] = asdict(task.labels)
+    if values.get("scheme", "") is None:
+        del values["scheme"]
     return values
 
 
@@ -101,7 +101,8 @@ def task_from_values(values: dict[str, Any]) -> Task:
         raise ModelError(f"the model was trained for the task {name!r}, which no installed package offers")
     found = task_class(name)
     known = {field.name for field in fields(found)}
-    values = {**values, "scheme": LabelScheme.from_json(values.get("scheme"))}
+    if "scheme" in values:
+        values = {**values, "scheme": LabelScheme.from_json(values["scheme"])}
     return found(**{key: _as_tuple(value) for key, value in values.items() if key in known})
 
 
