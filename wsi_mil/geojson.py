@@ -8,6 +8,7 @@ every class, polygons valid on a grid of 0.01 px, stable UUIDs, coordinates in t
 import gzip
 import hashlib
 import math
+import re
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,9 @@ from wsi_mil.io.json import compact_json, json_line, parse_json
 GRID_PX = 0.01
 NAMESPACE = uuid.UUID("5f0c8d1e-2b34-5a67-9c80-77736d696c00")
 _NAMED = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
+LARGEST_BYTES = 1 << 30  # of GeoJSON that is read, unpacked
+LARGEST_PX = 1e9  # of a coordinate that is read
+OBJECT_TYPES = {"annotation", "detection", "cell", "tile", "tmacore", "root"}
 LINES = 512  # that are written, and compressed, at once
 Feature = dict[str, Any]
 Colour = tuple[int, int, int]
@@ -196,19 +200,32 @@ def _dump(item: Any) -> bytes:
 
 
 def read_features(path: Path) -> tuple[list[Feature], dict[str, Any]]:
-    """Return the features of a QuPath export (collection, list or single feature; gzip; BOM; Q48 to Q52) and
-    the "wsi_mil" member if it has one. Raises DataError that names the file."""
-    raw = path.read_bytes()
+    """Return the features of a QuPath export (collection, list, single feature or bare geometry; gzip; BOM;
+    Q1, Q48 to Q52) and the "wsi_mil" member if it has one. Raises DataError that names the file."""
     try:
-        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
-        value = parse_json(text)
+        value = parse_json(_unpacked(path).decode("utf-8-sig"))
     except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise DataError(f"{path} is not GeoJSON ({type(error).__name__}: {error})") from error
     header = value.get("wsi_mil", {}) if isinstance(value, dict) else {}
     found = list(_walk(value))
-    if not found and not (isinstance(value, dict) and value.get("type") == "FeatureCollection"):
+    empty = value == [] or (isinstance(value, dict) and value.get("type") == "FeatureCollection")
+    if not found and not empty:
         raise DataError(f"{path} holds no GeoJSON feature: expected a FeatureCollection as QuPath exports it")
     return found, header if isinstance(header, dict) else {}
+
+
+def _unpacked(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked if it is gzip. Raises DataError where they exceed the limit."""
+    with path.open("rb") as handle:
+        packed = handle.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as handle:
+        raw = handle.read(LARGEST_BYTES + 1)
+    if len(raw) > LARGEST_BYTES:
+        raise DataError(
+            f"{path} holds more than {LARGEST_BYTES >> 20} MiB of GeoJSON: export the annotations alone, "
+            "without cells and tiles"
+        )
+    return raw
 
 
 def _walk(value: Any) -> Iterator[Feature]:
@@ -220,9 +237,56 @@ def _walk(value: Any) -> Iterator[Feature]:
             yield value
             properties = value.get("properties") or {}
             if isinstance(properties, dict):
-                yield from _walk(properties.get("childObjects") or [])
+                yield from _walk(properties.get("childObjects") or properties.get("children") or [])
         elif isinstance(value.get("features"), list):
             yield from _walk(value["features"])
+        elif "coordinates" in value or isinstance(value.get("geometries"), list):
+            yield {"type": "Feature", "geometry": value}
+
+
+def object_type(item: Feature) -> str:
+    """Return the type of a QuPath object: annotation, detection, cell, tile, tmacore, root (Q13 to Q15).
+
+    Also of the names that QuPath 0.2 and 0.3 wrote. "annotation" where no type that QuPath has is named.
+
+    >>> object_type({"properties": {"objectType": "cell"}}), object_type({"id": "PathTileObject"})
+    ('cell', 'tile')
+    """
+    properties = item.get("properties")
+    known = properties if isinstance(properties, dict) else {}
+    given = [known[key] for key in ("objectType", "object_type", "type") if key in known][:1]
+    for name in [*given, item.get("id")]:
+        text = re.sub(r"^path(?=.*object$)|object$|_", "", str(name).lower())
+        if text in OBJECT_TYPES:
+            return text
+    return "annotation"
+
+
+def class_names(item: Feature) -> tuple[str, ...]:
+    """Return the class names of a feature, none where it has no class.
+
+    A derived class is one name, "Tumor: Positive". Several classes (`classifications`) are several names.
+
+    >>> class_names({"properties": {"classifications": ["Tumor", {"names": ["Ki67", "Positive"]}]}})
+    ('Tumor', 'Ki67: Positive')
+    """
+    properties = item.get("properties")
+    if not isinstance(properties, dict):
+        return ()
+    given = [properties.get("classification"), properties.get("classifications")]
+    values = [part for value in given for part in (value if isinstance(value, list) else [value])]
+    names = [class_of({"properties": {"classification": _parsed(value)}}) for value in values]
+    return tuple(name for name in names if name)
+
+
+def _parsed(classification: object) -> object:
+    """Return the object in a classification that GDAL wrote as JSON text; anything else unchanged."""
+    if isinstance(classification, str) and classification.lstrip().startswith("{"):
+        try:
+            return parse_json(classification)
+        except ValueError:
+            return classification
+    return classification
 
 
 def class_of(item: Feature) -> str | None:
@@ -240,35 +304,50 @@ def offset_of(header: Mapping[str, Any], otherwise: tuple[int, int]) -> tuple[fl
     """Return the bounds offset that a file of ours says it was shifted by; `otherwise` for files of others
     (Q53)."""
     offset = header.get("bounds_offset_px", otherwise)
-    if not (
-        isinstance(offset, list | tuple)
-        and len(offset) == 2
-        and all(isinstance(v, int | float) for v in offset)
-    ):
-        raise DataError(f"wsi_mil.bounds_offset_px is {offset!r}, expected two numbers")
+    finite = isinstance(offset, list | tuple) and len(offset) == 2 and all(map(_is_finite, offset))
+    if not finite:
+        raise DataError(f"wsi_mil.bounds_offset_px is {str(offset)[:60]}, expected two finite numbers")
     return float(offset[0]), float(offset[1])
 
 
-def geometry_of(item: Feature, offset_px: tuple[float, float] = (0.0, 0.0)) -> MultiPolygon | None:
-    """Return the polygons of a feature in level-0 pixels, or None for points and lines.
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) <= LARGEST_PX
 
-    `offset_px` is added: the bounds offset of the frame that QuPath showed (Q34, Q53).
+
+def geometry_of(item: Feature, offset_px: tuple[float, float] = (0.0, 0.0)) -> MultiPolygon | None:
+    """Return the area of a feature in level-0 pixels, or None for points and open lines.
+
+    Of a GeometryCollection, the area of its parts together. A line that ends where it starts encloses area.
+    `offset_px` is added: the bounds offset of the frame that QuPath showed (Q34, Q53). Raises DataError for a
+    geometry that cannot be read.
     """
     geometry = item.get("geometry")
-    if not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
+    found = _areas(geometry) if isinstance(geometry, dict) else []
+    if not found:
         return None
+    where = f"a {geometry['type'] if isinstance(geometry, dict) else ''} of feature {item.get('id')}"
     try:
-        shape = shapely.from_geojson(
-            json_line({"type": geometry["type"], "coordinates": geometry["coordinates"]})
-        )
-        moved = shapely.transform(shape, lambda xy: xy + list(offset_px))
-    except (shapely.errors.GEOSException, KeyError, TypeError, ValueError) as error:
+        shapes = [shapely.from_geojson(json_line(area)) for area in found]
+    except (shapely.errors.GEOSException, TypeError, ValueError) as error:
         what = " ".join(str(error).split())
-        raise DataError(
-            f"a {geometry['type']} of feature {item.get('id')} cannot be read ({what})"
-        ) from error
-    if not np.isfinite(shapely.get_coordinates(moved)).all():
-        raise DataError(
-            f"a {geometry['type']} of feature {item.get('id')} has a coordinate that is no finite number"
-        )
-    return polygonal(moved)
+        raise DataError(f"{where} cannot be read ({what})") from error
+    corners = shapely.get_coordinates(shapes)
+    if not (np.abs(corners) <= LARGEST_PX).all():  # false for NaN
+        raise DataError(f"{where} has a coordinate that is no finite number of at most {LARGEST_PX:g} px")
+    moved = [polygonal(shapely.transform(shape, lambda xy: xy + list(offset_px))) for shape in shapes]
+    return moved[0] if len(moved) == 1 else polygonal(shapely.union_all(moved))
+
+
+def _areas(geometry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the parts of a GeoJSON geometry that enclose area, as polygons of GeoJSON."""
+    kind, value = geometry.get("type"), geometry.get("coordinates")
+    if kind in ("Polygon", "MultiPolygon"):
+        return [{"type": kind, "coordinates": value}]
+    if kind == "GeometryCollection":
+        parts = geometry.get("geometries")
+        inner = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+        return [area for part in inner for area in _areas(part)]
+    lines = [value] if kind == "LineString" else value if kind == "MultiLineString" else []
+    lines = lines if isinstance(lines, list) else []
+    closed = [line for line in lines if isinstance(line, list) and len(line) > 3 and line[0] == line[-1]]
+    return [{"type": "Polygon", "coordinates": [line]} for line in closed]

@@ -14,6 +14,7 @@ from pipelines.mnist.digits import Digits, draw_bags
 from pipelines.mnist.front_end import ImageFrontEnd, LeNet
 from wsi_mil.aggregators import Aggregator, build_aggregator
 from wsi_mil.contracts.bags import Bag, PackedBags
+from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.training import TrainSpec, fit
 
 THRESHOLDS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
@@ -104,25 +105,23 @@ def run(job: Job) -> list[Cells]:
 def score(model: Aggregator, test: list[Bag]) -> Measures:
     """Return accuracy, AUC, and how well the instance scores find the target digits in the positive bags."""
     model.eval()
-    probabilities, scores, kind = [], [], "attention"
+    probabilities, scores, kind = [], [], score_kind("attention")
     for start in range(0, len(test), 10):  # larger batches are slower on a CPU
         output = model(PackedBags.pack(test[start : start + 10]))
         probabilities.append(model.probabilities(output.bag_logits))
-        scores.append(
-            output.instance_scores.sigmoid() if output.score_kind == "logit" else output.instance_scores
-        )
-        kind = output.score_kind
+        kind = score_kind(output.score_kind)
+        values = output.instance_scores.numpy()
+        # The paper's thresholds are for the weights of a bag, which sum to 1: attention stays as it is.
+        scores.append(kind.scale(values) if kind.is_probability else values)
     found = torch.cat(probabilities).double().numpy()
     labels = np.array([bag.label for bag in test])
     positive = np.repeat(labels > 0, [len(bag) for bag in test])
     targets = torch.cat([bag.instance_labels for bag in test if bag.instance_labels is not None])
-    precision, recall = precision_and_recall(
-        torch.cat(scores).numpy()[positive], targets.numpy()[positive] == 1
-    )
+    precision, recall = precision_and_recall(np.concatenate(scores)[positive], targets.numpy()[positive] == 1)
     return Measures(
         accuracy=float((found.argmax(1) == labels).mean()),
         auc=float(roc_auc_score(labels, found[:, 1])) if found.shape[1] == 2 else math.nan,
-        score_kind=kind,
+        score_kind=kind.name,
         precision=precision,
         recall=recall,
     )

@@ -132,7 +132,7 @@ class TestFeatureTable(RecordSuite[FeatureTable]):
 
 
 class TestLabelScheme(RecordSuite[LabelScheme]):
-    unchecked = frozenset({"decided", "negative", "positive"})
+    unchecked = frozenset({"decided", "negative", "positive", "class_names"})
 
     def make(self) -> LabelScheme:
         return LabelScheme(("n", "a", "b"), ("a", "b"), ("n",), "words")
@@ -141,11 +141,13 @@ class TestLabelScheme(RecordSuite[LabelScheme]):
         return {"decided": "the user"}
 
     def pairs(self) -> Mapping[str, tuple[LabelScheme, LabelScheme]]:
-        one = self.make()
+        none = LabelScheme(("n", "a"), (), (), "words")
+        some = LabelScheme(("n", "a"), ("n", "a"), (), "words")
+        other = LabelScheme(("n", "a"), (), ("n", "a"), "words")
         return {
-            "class_names": (one, LabelScheme(("n", "a", "c"), ("a", "c"), ("n",), "words")),
-            "positive": (one, LabelScheme(("n", "a", "b"), ("b",), ("n", "a"), "words")),
-            "negative": (one, LabelScheme(("n", "a", "b"), ("b",), ("n", "a"), "words")),
+            "class_names": (none, LabelScheme(("n", "b"), (), (), "words")),
+            "positive": (none, some),
+            "negative": (none, other),
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:

@@ -166,7 +166,7 @@ def test_identity_changes_with_whatever_changes_the_values() -> None:
         pytest.param("densenet121", marks=pytest.mark.slow),
         "vit_b_32",
         "mobilenet_v3_small",
-        "swin_t",
+        pytest.param("swin_t", marks=pytest.mark.slow),
     ],
 )
 def test_torchvision_families_give_pooled_features(name: str) -> None:

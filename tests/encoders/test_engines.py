@@ -56,6 +56,7 @@ def test_tiles_of_the_networks_size_are_only_normalised() -> None:
     assert torch.equal(batch, tiles(2)), "the tiles themselves stay as they are"
 
 
+@pytest.mark.slow
 def test_openvino_gives_the_features_of_torch() -> None:
     """Its name is part of the digest."""
     pytest.importorskip("openvino")

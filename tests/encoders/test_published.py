@@ -135,7 +135,10 @@ def transformers_names(state: dict[str, Tensor], dinov2: bool) -> dict[str, Tens
     return found
 
 
-@pytest.mark.parametrize("name", ["uni", "uni2-h", "virchow2", "phikon", "phikon-v2", "h0-mini"])
+@pytest.mark.parametrize(
+    "name",
+    ["uni", pytest.param("uni2-h", marks=pytest.mark.slow), "virchow2", "phikon", "phikon-v2", "h0-mini"],
+)
 def test_a_checkpoint_of_the_published_layout_loads_whole(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_second_run_does_nothing(finished: Path, quick_config: dict[str, Any],
     assert {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.slow
 def test_deleting_one_slides_features_redoes_that_slide_only(
     finished: Path, quick_config: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -336,6 +337,7 @@ def test_two_models_are_compared_on_the_same_slides(
         assert why in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_evaluation_says_how_truth_and_detections_were_made(
     finished: Path, quick_config: dict[str, Any], tmp_path: Path
 ) -> None:

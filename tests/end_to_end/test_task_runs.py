@@ -184,6 +184,7 @@ def test_a_run_of_every_task(
     assert row["prediction"] == task.text(scored[row["slide"]].shown)
 
 
+@pytest.mark.slow
 def test_heatmaps_of_a_number_mark_no_tumour(
     small_run: Path, cohort: Path, quick_config: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -181,17 +181,19 @@ def test_patch_metrics_equal_scikit_learn(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<ASAP_Annotations>", "not a readable ASAP file"),
-        ("", "not a readable ASAP file"),
+        ("<ASAP_Annotations>", "not readable XML"),
+        ("", "not readable XML"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><ASAP_Annotations>&a;</ASAP_Annotations>', "EntitiesForbidden"),
         ('<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><A>&a;</A>', "Forbidden"),
         (
-            '<A><Annotation PartOfGroup="Tumor"><Coordinate X="1"/></Annotation></A>',
-            "coordinate without number",
+            '<ASAP_Annotations><Annotation PartOfGroup="Tumor"><Coordinate X="1"/></Annotation>'
+            "</ASAP_Annotations>",
+            "Y of point 1: .* is no finite number",
         ),
         (
-            '<A><Annotation PartOfGroup="Tumor"><Coordinate X="1" Y="a"/></Annotation></A>',
-            "coordinate without number",
+            '<ASAP_Annotations><Annotation PartOfGroup="Tumor"><Coordinate X="1" Y="a"/></Annotation>'
+            "</ASAP_Annotations>",
+            "Y of point 1: .* is no finite number",
         ),
     ],
 )

@@ -105,6 +105,7 @@ def test_jobs_come_back_in_their_order(workers: int) -> None:
         next(results)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_reported() -> None:
     with pytest.raises(ExecutionError, match="out of memory"):
         list(run_jobs(square, [9, 1, 2], spec=ExecutionSpec(workers=2)))

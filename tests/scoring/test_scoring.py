@@ -254,7 +254,8 @@ def test_a_slide_scores_file_has_one_column_per_field_and_keeps_its_bytes(tmp_pa
         *("slide_id", "patient", "fold", "part", "label", "probability", "threshold", "predicted", "tiles"),
         *("tiles_digest", "features_digest", "model_digest"),
     ]
-    header = {"kind": "slide scores", "format_version": 1, "model": "m", "split_digest": "d", "folds": 1}
+    header = {"kind": "slide scores", "format_version": 3, "model": "m", "split_digest": "d", "folds": 1}
+    header |= {"task": "detection", "scheme": None}
     assert table.schema.metadata == {b"wsi_mil": json.dumps(header, sort_keys=True).encode()}
     written = path.stat().st_mtime_ns
     write_slide_scores(path, [row_of("a", 0, 0.5)], SlideScoresHeader("m", "d", 1))

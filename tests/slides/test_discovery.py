@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
+from tests.slides.test_readers import LEVELS, write
 from wsi_mil.errors import DataError
-from wsi_mil.slides import find_slides
+from wsi_mil.slides import find_slides, open_slide
 
 
 def test_ids_are_relative_paths_and_never_collide(tmp_path: Path) -> None:
@@ -43,3 +47,73 @@ def test_a_file_is_one_slide_and_an_absent_folder_an_error(tmp_path: Path) -> No
     assert [slide.slide_id for slide in find_slides(tmp_path / "one.svs")] == ["one"]
     with pytest.raises(DataError, match="no slide folder"):
         find_slides(tmp_path / "nowhere")
+
+
+def test_links_to_folders_are_entered_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A loop, a folder outside reached by two links, a link to a file, and a link to nothing."""
+    slides, outside = tmp_path / "slides", tmp_path / "store"
+    for folder in (slides / "a", outside):
+        folder.mkdir(parents=True)
+    (slides / "a" / "x.svs").touch()
+    (outside / "y.svs").touch()
+    (slides / "a" / "back").symlink_to(slides)
+    (slides / "one").symlink_to(outside)
+    (slides / "two").symlink_to(outside)
+    (slides / "z.svs").symlink_to(outside / "y.svs")
+    (slides / "dead.svs").symlink_to(tmp_path / "gone.svs")
+    found = [slide.slide_id for slide in find_slides(slides)]
+    assert found == ["a/x", "one/y", "z"]
+    assert "dead.svs is a link to nothing" in caplog.text
+
+
+def test_a_slide_folder_that_is_a_link_is_entered(tmp_path: Path) -> None:
+    (tmp_path / "real" / "b").mkdir(parents=True)
+    (tmp_path / "real" / "b" / "x.svs").touch()
+    (tmp_path / "slides").symlink_to(tmp_path / "real")
+    assert [slide.slide_id for slide in find_slides(tmp_path / "slides")] == ["b/x"]
+
+
+def dicom(path: Path, series: str, instance: str, side: int, kind: str = "VOLUME") -> None:
+    """Write a file with the elements that group files, and nothing else."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
+    data.SOPInstanceUID, data.SeriesInstanceUID = instance, series
+    data.ImageType = ["DERIVED", "PRIMARY", kind, "NONE"]
+    data.TotalPixelMatrixColumns = data.TotalPixelMatrixRows = side
+    data.save_as(path, enforce_file_format=True)
+
+
+def test_a_dicom_series_is_one_slide(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its finest level gives the id, also where a label is larger; other series and broken files stay."""
+    for name, series, side, kind in (
+        ("a", "1.2", 100, "VOLUME"),
+        ("b", "1.2", 400, "VOLUME"),
+        ("c", "1.2", 900, "LABEL"),
+        ("d", "1.3", 50, "VOLUME"),
+    ):
+        dicom(tmp_path / f"{name}.dcm", series, f"1.2.3.{side}", side, kind)
+    (tmp_path / "e.dcm").write_bytes(b"no dicom")
+    assert [slide.slide_id for slide in find_slides(tmp_path)] == ["b", "d", "e"]
+    assert caplog.text == ""
+
+
+def test_a_dicom_series_that_is_stored_twice_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder in ("one", "two"):
+        dicom(tmp_path / folder / "a.dcm", "1.2", "1.2.3", 100)
+    assert [slide.slide_id for slide in find_slides(tmp_path)] == ["one/a"]
+    assert "DICOM series 1.2 is stored in 2 folders" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a::b", "memory::x", "é", "e\u0301"])
+@pytest.mark.parametrize("reader", ["auto", "openslide", "tiffslide", "tiff"])
+def test_unusual_names_open(tmp_path: Path, name: str, reader: str) -> None:
+    """Two colons chain URLs in fsspec; é has two spellings in Unicode."""
+    write(tmp_path / f"{name}.tiff", LEVELS)
+    [file] = find_slides(tmp_path)
+    with open_slide(file.path, reader=reader) as slide:
+        np.testing.assert_array_equal(slide.read_region(3, 5, 0, 20, 9), LEVELS[0][5:14, 3:23])

@@ -83,6 +83,7 @@ def test_layers_of_torch_draw_from_the_seed_of_the_training(tmp_path: Path) -> N
             assert torch.equal(value, other.tensors[group][name]), (group, name)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_training_is_not_used(tmp_path: Path) -> None:
     spec = TrainSpec(epochs=4)
     fit(model(), TRAIN, VAL, spec, folder=tmp_path, identity="one")
@@ -128,6 +129,7 @@ def test_it_learns_and_shuffled_labels_teach_nothing() -> None:
     assert aucs[1] < 0.8
 
 
+@pytest.mark.slow
 def test_cosine_and_plateau_follow_torch() -> None:
     spec = TrainSpec(epochs=8, lr=0.01, schedule="cosine")
     found = [row["lr"] for row in fit(model(), TRAIN, VAL, spec).history]

@@ -13,8 +13,9 @@ from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
-from wsi_mil.errors import ConfigError, nearest
+from wsi_mil.errors import ConfigError, DataError, nearest
 from wsi_mil.evaluation.annotations import AnnotationFolder
+from wsi_mil.evaluation.annotations.vocabulary import check_patterns
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.heatmaps.spec import HeatmapSpec
@@ -41,8 +42,8 @@ class SlidesConfig(Spec):
     """Where the slides, their labels and their outlines are.
 
     `folder`: a path, or a URL that fsspec reads (s3://, gs://, ...). The id of a slide is its path below
-    `folder` without the ending. `annotations`: a folder of <id>.xml (ASAP) or <id>.geojson (QuPath), for
-    evaluation only.
+    `folder` without the ending. `annotations`: a folder of <id>.xml (ASAP, ImageScope), <id>.ndpa (NDP.view),
+    <id>.geojson (QuPath) or <id>.tif (mask), for evaluation only.
     """
 
     folder: PathOrUrl | None = None
@@ -70,6 +71,12 @@ class SlidesConfig(Spec):
         "not decide",
     )
 
+    lesion_classes: tuple[str, ...] = Field(
+        default=(),
+        description="classes of outlines that are lesions, besides the known ones: names or patterns "
+        "(`*`, `?`); `none`: outlines without a class",
+    )
+
     @field_validator("positive", "class_names", mode="before")
     @classmethod
     def _as_words(cls, value: object) -> object:
@@ -80,6 +87,15 @@ class SlidesConfig(Spec):
             raise ValueError(f"{value} is YAML's word for true or false: put the name of the class in quotes")
         names = list(value) if isinstance(value, list | tuple) else [value]
         return [str(name) if isinstance(name, int | float) else name for name in names]
+
+    @field_validator("lesion_classes")
+    @classmethod
+    def _check_lesion_classes(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            check_patterns(patterns)
+        except DataError as error:
+            raise ValueError(str(error)) from error
+        return patterns
 
 
 class RunConfig(Spec):
@@ -169,7 +185,7 @@ class RunConfig(Spec):
         """The folder of outlines; None if there is none."""
         made = self.slides.folder is None and self.synthetic is not None
         folder = self.slides.annotations or (self.run / "cohort" / "annotations" if made else None)
-        return AnnotationFolder(folder, self.qupath.bounds) if folder else None
+        return AnnotationFolder(folder, self.qupath.bounds, self.slides.lesion_classes) if folder else None
 
 
 def with_aggregators(config: RunConfig, patterns: Sequence[str]) -> RunConfig:

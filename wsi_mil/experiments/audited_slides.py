@@ -10,7 +10,7 @@ from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.errors import DataError
-from wsi_mil.evaluation import AnnotationFolder, read_annotations, tile_overlap
+from wsi_mil.evaluation import AnnotationFolder, lesions_or_unknown, tile_overlap
 from wsi_mil.logs import progress
 from wsi_mil.robustness.audit.interventions import AuditedSlide
 from wsi_mil.run.context import RunContext
@@ -78,7 +78,8 @@ def lesions_of(
     path = annotations.find(slide_id) if annotations else None
     if path is None or annotations is None:
         return None
-    return list(read_annotations(path, slide_id, run.store(slide_id).read_info(), annotations.bounds))
+    info = run.store(slide_id).read_info()
+    return lesions_or_unknown(path, slide_id, info, annotations.rules, "the truth of audit")
 
 
 def model_features(model: TrainedModel, table: FeatureTable) -> Tensor:

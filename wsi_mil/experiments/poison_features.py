@@ -8,13 +8,13 @@ import numpy as np
 import shapely
 
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.contracts.qupath import BoundsMode, QuPathSpec, qupath_frame
+from wsi_mil.contracts.qupath import QuPathSpec, qupath_frame
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.encoders.shared import shared_encoder
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError, StoreError
-from wsi_mil.evaluation import read_annotations
+from wsi_mil.evaluation import AnnotationRules, known_lesions
 from wsi_mil.experiments.poison_store import poison_folder, poisoned_store
 from wsi_mil.features import PoisonRecord, StoredFeatures, encode_tiles
 from wsi_mil.geojson import GRID_PX, feature, polygonal, stable_id, write_features
@@ -41,7 +41,7 @@ class PoisonJob:
     spec: PoisonSpec
     encoder: EncoderSpec
     outline: Path | None
-    bounds: BoundsMode
+    rules: AnnotationRules
     qupath: QuPathSpec
     device: str
     threads: int
@@ -95,7 +95,7 @@ def _write_features(
     table, features = clean.read_tiles(), clean.read_features(key)
     lesions = None
     if outline is not None:
-        read = read_annotations(outline, job.slide_id, clean.read_info(), job.bounds)
+        read = known_lesions(outline, job.slide_id, clean.read_info(), job.rules)
         lesions = shapely.union_all([lesion.geometry for lesion in read])
     encoder = shared_encoder(job.encoder, job.device)
     with open_slide(job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:

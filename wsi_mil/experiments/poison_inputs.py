@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from wsi_mil.bags import BagSource, Fold, StoredBag, read_bag
 from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.contracts.lesion import Lesion
-from wsi_mil.contracts.qupath import BoundsMode
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.encoders.spec import EncoderSpec
-from wsi_mil.evaluation import read_annotations, tile_overlap
+from wsi_mil.evaluation import AnnotationRules, lesions_or_unknown, tile_overlap
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.tile_truth import tile_centres
 from wsi_mil.experiments.poison_store import poisoned_store
@@ -55,7 +54,7 @@ class PoisonTraining:
     encoder: EncoderSpec
     evaluation: EvaluationSpec
     outlines: Mapping[str, Path]
-    bounds: BoundsMode
+    rules: AnnotationRules
     device: str
     in_memory: bool
     inputs: str
@@ -117,7 +116,7 @@ def slide_truth(job: PoisonTraining, slide_id: str) -> SlideTruth:
     """Return what the scores of a slide are compared with."""
     positive, outline = job.is_positive(slide_id), job.outlines.get(slide_id)
     return _cached_truth(
-        job.run, job.poison, job.encoder, slide_id, outline, job.bounds, positive, job.evaluation
+        job.run, job.poison, job.encoder, slide_id, outline, job.rules, positive, job.evaluation
     )
 
 
@@ -128,7 +127,7 @@ def _cached_truth(
     encoder: EncoderSpec,
     slide_id: str,
     outline: Path | None,
-    bounds: BoundsMode,
+    rules: AnnotationRules,
     positive: bool,
     spec: EvaluationSpec,
 ) -> SlideTruth:
@@ -138,7 +137,9 @@ def _cached_truth(
     """
     store = RunFolder(run).store(slide_id)
     table, info = store.read_tiles(), store.read_info()
-    lesions = tuple(read_annotations(outline, slide_id, info, bounds)) if outline and positive else ()
+    found = lesions_or_unknown(outline, slide_id, info, rules, "the metrics of poison") if positive else []
+    known = None if found is None else tuple(found)
+    lesions = known or ()
     truth = (
         tile_centres(table, lesions)
         if spec.patch_truth == "centre"
@@ -146,5 +147,4 @@ def _cached_truth(
     )
     tumour = shapely.union_all([lesion.geometry for lesion in lesions]) if lesions else None
     plan = plan_poison(info, table, poison, tumour)
-    known = None if positive and outline is None else lesions
     return SlideTruth(table, info, known, truth, plan.share_of_tiles(table) > 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from wsi_mil.aggregators import AGGREGATORS
 from wsi_mil.bags import Fold, Split
 from wsi_mil.encoders.base import pick_device
+from wsi_mil.evaluation import AnnotationRules
 from wsi_mil.experiments.poison_inputs import PoisonTraining
 from wsi_mil.experiments.poison_store import poison_folder, poisoned_store
 from wsi_mil.io.files import digest_file, digest_json
@@ -69,8 +70,10 @@ def _inputs_digest(
     context: RunContext, data: TrainingSet, shared: SharedInputs, train: TrainSpec, number: int, fold: Fold
 ) -> str:
     members = [s for part in (fold.train, fold.val, fold.test) for s in part]
+    classes = context.config.slides.lesion_classes
     return digest_json(
         {
+            **({"lesion_classes": classes} if classes else {}),
             "poison": context.config.poison.digest(),
             "spec": train.model_dump(mode="json"),
             "fold": [number, fold.train, fold.val, fold.test],
@@ -109,7 +112,7 @@ def _training(
         encoder=config.encoder,
         evaluation=config.evaluation,
         outlines=shared.outlines,
-        bounds=data.annotations.bounds if data.annotations else "auto",
+        rules=data.annotations.rules if data.annotations else AnnotationRules(),
         device=str(pick_device(config.execution.device)),
         in_memory=shared.in_memory,
         inputs=digest_json([inputs, arm]),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.encoders.shared import shared_encoder
 from wsi_mil.errors import DataError
+from wsi_mil.evaluation import AnnotationRules
 from wsi_mil.execution import map_slides
 from wsi_mil.experiments.poison_features import PoisonJob, poison_one
 from wsi_mil.experiments.poison_store import poisoned_store
@@ -77,7 +78,7 @@ def _jobs(context: RunContext, labels: Mapping[str, SlideLabel], task: Task) -> 
             spec=config.poison,
             encoder=config.encoder,
             outline=annotations.find(source.slide_id) if annotations else None,
-            bounds=annotations.bounds if annotations else "auto",
+            rules=annotations.rules if annotations else AnnotationRules(),
             qupath=config.qupath,
             device=config.execution.device,
             threads=config.execution.resolved_threads(),

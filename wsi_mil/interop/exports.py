@@ -13,7 +13,7 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError, StoreError
-from wsi_mil.evaluation import read_annotations, tile_overlap
+from wsi_mil.evaluation import lesions_or_unknown, tile_overlap
 from wsi_mil.execution import map_slides
 from wsi_mil.interop.layouts import load_export_layout
 from wsi_mil.interop.layouts.base import ExportedSlide, flat_name
@@ -120,9 +120,9 @@ def _truth(job: ExportJob, info: SlideInfo, table: TileTable) -> NDArray[np.bool
     if not job.positive:
         return np.zeros(len(table), bool)
     path = annotations.find(job.slide_id)
-    if path is None:
+    lesions = lesions_or_unknown(path, job.slide_id, info, annotations.rules, "the labels of tiles")
+    if lesions is None:
         return None
-    lesions = read_annotations(path, job.slide_id, info, annotations.bounds)
     return tile_overlap(table, lesions) >= job.config.evaluation.patch_overlap
 
 

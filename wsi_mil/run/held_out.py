@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsi_mil.bags import Split
-from wsi_mil.contracts.qupath import BoundsMode
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.errors import DataError, WsiMilError
-from wsi_mil.evaluation.annotations import AnnotationFolder, read_annotations
+from wsi_mil.evaluation.annotations import AnnotationFolder, AnnotationRules, known_lesions
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide, held_out_slide
 from wsi_mil.io.files import digest_file, digest_json
@@ -17,6 +16,9 @@ from wsi_mil.run.current import check_scores
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 
+RULES_VERSION = 2
+"""Changes when the same annotation files would give other lesions: metrics are then measured again."""
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -24,14 +26,13 @@ class HeldOut:
 
     rows: one of slides.parquet for each slide. truth_files: the annotation file of each slide; None where
     there is none, where the slide is negative, and for tasks other than detection. inputs_digest: of
-    everything that the metrics depend on. bounds: whether GeoJSON that does not name its frame is cropped to
-    bounds.
+    everything that the metrics depend on. rules: how the annotation files are read.
     """
 
     rows: tuple[SlideScoreRow, ...]
     truth_files: dict[str, Path | None]
     inputs_digest: str
-    bounds: BoundsMode
+    rules: AnnotationRules
 
 
 def held_out(
@@ -52,14 +53,17 @@ def held_out(
         raise DataError(f"no test slide of model {name!r} has both a label and a score: see outcomes.csv")
     detection = header.task == "detection"
     truth_files = {row.slide_id: _annotation(annotations, row) if detection else None for row in rows}
+    rules = annotations.rules if annotations else AnnotationRules()
     inputs = {
         "rows": [_measured(row) for row in rows],
         "models": sorted({row.model_digest for row in rows}),
         "truth": {key: digest_file(path) for key, path in truth_files.items() if path},
         "spec": spec.digest(),
-        "bounds": (bounds := annotations.bounds if annotations else "auto"),
+        "bounds": rules.bounds,
     }
-    return HeldOut(tuple(rows), truth_files, digest_json(inputs), bounds)
+    if any(truth_files.values()):
+        inputs["rules"] = [rules.lesion_classes, RULES_VERSION]
+    return HeldOut(tuple(rows), truth_files, digest_json(inputs), rules)
 
 
 def _measured(row: SlideScoreRow) -> list[object]:
@@ -78,8 +82,8 @@ def read_truth(
 ) -> tuple[list[HeldOutSlide], list[str]]:
     """Return the slides whose lesions are known, and the ids of the others.
 
-    Known are the lesions of a negative slide (none), and those of a positive slide with a readable
-    annotation.
+    Known are the lesions of a negative slide (none), and those of a positive slide whose annotation gives at
+    least one.
     """
     slides, without = [], []
     for row in progress(found.rows, total=len(found.rows), label=f"evaluate {name}"):
@@ -88,7 +92,7 @@ def read_truth(
             without.append(slide_id)
             continue
         try:
-            slides.append(_slide(run, name, row, path, spec, found.bounds))
+            slides.append(_slide(run, name, row, path, spec, found.rules))
         except WsiMilError as error:
             logger().warning("evaluate: %s is left out of patch metrics and FROC: %s", slide_id, error)
             without.append(slide_id)
@@ -96,12 +100,17 @@ def read_truth(
 
 
 def _slide(
-    run: RunFolder, name: str, row: SlideScoreRow, path: Path | None, spec: EvaluationSpec, bounds: BoundsMode
+    run: RunFolder,
+    name: str,
+    row: SlideScoreRow,
+    path: Path | None,
+    spec: EvaluationSpec,
+    rules: AnnotationRules,
 ) -> HeldOutSlide:
     slide_id = row.slide_id
     store = run.store(slide_id)
     info, table = store.read_info(), store.read_tiles()
     scores = read_tile_scores(run.tile_scores(name, slide_id))
     check_scores(scores, table)
-    lesions = read_annotations(path, slide_id, info, bounds) if path else []
+    lesions = known_lesions(path, slide_id, info, rules) if path else []
     return held_out_slide(row, info, table, scores, lesions, spec)

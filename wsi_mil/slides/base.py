@@ -2,6 +2,7 @@
 
 import threading
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -58,12 +59,24 @@ class SlideReader(ABC):
         (height_px, width_px, 3) uint8, or 4 channels, whose last is opacity (255: opaque).
         """
 
+    def _library_level(self, level: int) -> int:
+        """Return the number that the library gives to a level of `info`, which may leave some out."""
+        return level
+
     def _handle(self) -> Any:
         if self._closed:
             raise SlideError(f"slide {self.info.slide_id!r} is closed: open it again before reading")
         handle = getattr(self._local, "handle", None)
         if handle is None:
-            handle = self._local.handle = self._open_handle()
+            try:
+                handle = self._local.handle = self._open_handle()
+            except SlideError:
+                raise
+            except Exception as error:
+                raise SlideError(
+                    f"slide {self.info.slide_id!r} cannot be opened again "
+                    f"({type(error).__name__}: {error}): was it moved, or is the limit of open files reached?"
+                ) from error
             with self._lock:
                 self._handles.append(handle)
         return handle
@@ -110,10 +123,10 @@ class SlideReader(ABC):
     ) -> RGB:
         place = f"level {level}, x {x_px}, y {y_px}, {width_px} x {height_px} px"
         try:
-            pixels = self._read(handle, level, x_px, y_px, width_px, height_px)
+            pixels = self._read(handle, self._library_level(level), x_px, y_px, width_px, height_px)
         except Exception as error:
             # After an error OpenSlide refuses every further read of that handle: later reads need a new one.
-            self._local.handle = None
+            self._drop(handle)
             raise SlideError(
                 f"slide {self.info.slide_id!r}: no pixels at {place} ({type(error).__name__}: {error})"
             ) from error
@@ -128,14 +141,19 @@ class SlideReader(ABC):
             )
         return pixels if pixels.shape[2] == 3 else on_background(pixels, (GLASS, GLASS, GLASS))
 
+    def _drop(self, handle: Any) -> None:
+        """Close a handle that failed, so that failures do not use up the open files of the process."""
+        self._local.handle = None
+        with self._lock:
+            self._handles = [other for other in self._handles if other is not handle]
+        _close(handle)
+
     def close(self) -> None:
         """Close every thread's handle; later reads raise SlideError."""
         self._closed = True
         with self._lock:
             for handle in self._handles:
-                close = getattr(handle, "close", None)
-                if close is not None:
-                    close()
+                _close(handle)
             self._handles.clear()
 
     def __enter__(self) -> Self:
@@ -145,3 +163,11 @@ class SlideReader(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _close(handle: Any) -> None:
+    """Close a handle; nothing is lost if the library cannot close it."""
+    close = getattr(handle, "close", None)
+    if close is not None:
+        with suppress(Exception):
+            close()

@@ -1,11 +1,15 @@
 """Find the slides of a folder and give each an id."""
 
+import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from wsi_mil.errors import DataError
 from wsi_mil.io.remote import Location, below, find_urls, is_url
+from wsi_mil.logs import logger
+from wsi_mil.slides.dicom import one_file_per_series
 
 SLIDE_SUFFIXES = [
     ".svs",
@@ -22,7 +26,7 @@ SLIDE_SUFFIXES = [
     ".btf",
     ".czi",
     ".dcm",
-]  # endings of files that OpenSlide or tiffslide may be able to open
+]  # endings of files that OpenSlide, tifffile or tiffslide may be able to open
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,10 @@ def find_slides(folder: str | Path) -> list[SlideFile]:
     """Return the slides below `folder` (path or URL) sorted by id; for the path of a file, that one slide.
 
     The id is the relative path without its ending, with '/' between folders, so that equal names in two
-    folders have different ids. Two files that differ only in their ending both keep it. Hidden files and
-    folders are left out. Raises DataError if there is no such folder.
+    folders have different ids. Two files that differ only in their ending both keep it. The files of one
+    DICOM series are one slide. Hidden files and folders are left out. Folders behind symbolic links are
+    entered once, also where links form a loop; links to nothing, and folders that may not be read, are
+    reported. Raises DataError if there is no such folder.
     """
     found: dict[PurePosixPath, Location]
     if isinstance(folder, str) and is_url(folder):
@@ -49,19 +55,51 @@ def find_slides(folder: str | Path) -> list[SlideFile]:
             return [SlideFile(folder.stem, folder)]
         if not folder.is_dir():
             raise DataError(f"no slide folder at {folder}: give slides.folder=PATH")
-        found = {
-            PurePosixPath(p.relative_to(folder)): p
-            for p in folder.rglob("*")
-            if p.suffix.lower() in SLIDE_SUFFIXES and p.is_file()
-        }
-    names = [
-        name
-        for name in found
-        if name.suffix.lower() in SLIDE_SUFFIXES and not any(part.startswith(".") for part in name.parts)
-    ]
+        files = one_file_per_series([path for path in _files(folder) if _is_slide(path)])
+        found = {PurePosixPath(path.relative_to(folder)): path for path in files}
+    names = [name for name in found if _is_slide(name) and not any(p.startswith(".") for p in name.parts)]
     stems = Counter(str(name.with_suffix("")) for name in names)
     slides = []
     for name in names:
         stem = str(name.with_suffix(""))
         slides.append(SlideFile(stem if stems[stem] == 1 else str(name), found[name]))
     return sorted(slides, key=lambda slide: slide.slide_id)
+
+
+def _is_slide(path: Path | PurePosixPath) -> bool:
+    return path.suffix.lower() in SLIDE_SUFFIXES
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder`. Real folders come before links to folders, which may lead back."""
+    entered = {os.path.realpath(folder)}
+    links: list[Path] = []
+    waiting = [folder]
+    while waiting or links:
+        here = waiting.pop() if waiting else links.pop(0)
+        if here.is_symlink() and here != folder:
+            real = os.path.realpath(here)
+            if real in entered:
+                continue
+            entered.add(real)
+        try:
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        except OSError as error:
+            logger().warning(
+                "%s cannot be listed (%s): its slides are not read", here, error.strerror or error
+            )
+            continue
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.name.startswith("."):
+                continue
+            if entry.is_symlink() and not path.exists():
+                logger().warning("%s is a link to nothing (%s): skipped", path, os.readlink(path))
+            elif entry.is_dir():
+                if entry.is_symlink():
+                    links.append(path)
+                elif (real := os.path.realpath(path)) not in entered:
+                    entered.add(real)
+                    waiting.append(path)
+            elif entry.is_file():
+                yield path

@@ -6,8 +6,11 @@ from typing import Any, ClassVar
 
 from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.errors import SlideError
+from wsi_mil.io.remote import is_url
 from wsi_mil.slides.base import SlideReader
+from wsi_mil.slides.inspection import Inspection, inspect
 from wsi_mil.slides.mpp import find_scale
+from wsi_mil.slides.usable import usable_levels
 
 MppOverride = float | tuple[float, float] | None
 
@@ -26,6 +29,10 @@ class FileReader(SlideReader, ABC):
         super().__init__()
         self._arguments = (path, slide_id, mpp)
         self._path = path
+        # Before the library sees the file: some files end the process in which OpenSlide opens them.
+        self.inspection = None if is_url(path) else inspect(path, slide_id)
+        if self.inspection is not None:
+            self._check_inspection(self.inspection, slide_id)
         try:
             handle = self._open_handle()
         except SlideError:
@@ -37,27 +44,62 @@ class FileReader(SlideReader, ABC):
             ) from error
         self._local.handle = handle
         self._handles.append(handle)
-        properties = {key: value for key, value in dict(handle.properties).items() if value is not None}
         try:
-            scale = find_scale(properties, slide_id, mpp)
+            self.info = self._describe(handle, slide_id, mpp)
         except SlideError:
             self.close()
             raise
-        sizes = tuple((int(width), int(height)) for width, height in handle.level_dimensions)
-        self.info = SlideInfo(
+        except Exception as error:
+            self.close()
+            raise SlideError(
+                f"slide {slide_id!r}: its properties cannot be read by {self.library} "
+                f"({type(error).__name__}: {error}): {path}"
+            ) from error
+
+    def _describe(self, handle: Any, slide_id: str, mpp: MppOverride) -> SlideInfo:
+        """Return what the library states, checked against the structure of the file."""
+        if self.inspection is None:
+            self.inspection = self._inspect_handle(handle, slide_id)
+            if self.inspection is not None:
+                self._check_inspection(self.inspection, slide_id)
+        properties = {key: value for key, value in dict(handle.properties).items() if value is not None}
+        size = handle.level_dimensions[0]
+        scale = find_scale(properties, slide_id, mpp, (int(size[0]), int(size[1])))
+        vendor = str(properties.get(f"{self.library}.vendor", "unknown"))
+        levels = usable_levels(handle, properties, self.library, vendor, self.inspection, slide_id)
+        self._library_levels = levels.numbers
+        return SlideInfo(
             slide_id=slide_id,
-            path=path,
-            level_sizes_px=sizes,
-            level_downsamples=tuple(float(d) for d in handle.level_downsamples),
+            path=self._path,
+            level_sizes_px=levels.sizes_px,
+            level_downsamples=levels.downsamples,
             mpp_x=scale.mpp_x,
             mpp_y=scale.mpp_y,
             mpp_source=scale.source,
             bounds=find_bounds(properties),
-            vendor=str(properties.get(f"{self.library}.vendor", "unknown")),
+            vendor=vendor,
             reader=self.name,
             reader_version=self._version(),
-            notes=scale.notes,
+            notes=(*scale.notes, *levels.notes),
         )
+
+    def _library_level(self, level: int) -> int:
+        return self._library_levels[level]
+
+    def _inspect_handle(self, handle: Any, slide_id: str) -> Inspection | None:
+        """Return the inspection of a file that only the library can open (behind a URL)."""
+        return None
+
+    def _check_inspection(self, inspection: Inspection, slide_id: str) -> None:
+        problem = self._why_not(inspection)
+        if problem:
+            raise SlideError(f"slide {slide_id!r}: {problem}. Use slides.reader=auto")
+
+    def _why_not(self, inspection: Inspection) -> str:
+        """Return why this reader would show the pixels of a file wrongly; "" if it shows them rightly."""
+        if inspection.plain:
+            return ""
+        return f"reader {self.name!r} does not turn the pixels of this file into RGB"
 
     def __reduce__(self) -> tuple[Any, ...]:
         path, slide_id, mpp = self._arguments

@@ -1,15 +1,41 @@
 """The scale of a slide in µm per level-0 pixel: which properties state it, and which of them is taken."""
 
+import math
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from wsi_mil.errors import ScaleError, SlideError
+from wsi_mil.slides.levels import Size
 from wsi_mil.units import UM_PER_UNIT
 
-PLAUSIBLE_MPP = (0.02, 50.0)  # a photo editor's tag of 300 dpi means 84.7 µm/px, which no microscope has
+PLAUSIBLE_MPP = (0.05, 20.0)  # a photo editor's tag of 300 dpi means 84.7 µm/px, which no microscope has
 DISAGREEMENT = 0.05  # relative difference of two sources that is noted
 ANISOTROPY = 0.01  # relative difference of mpp_x and mpp_y that is noted
+NUMBER = r"[0-9]*[.,]?[0-9]+(?:[eE][+-]?[0-9]+)?"
+UM = {
+    "nm": 1e-3,
+    "µm": 1.0,
+    "um": 1.0,
+    "micron": 1.0,
+    "microns": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+    "in": 25_400.0,
+    "inch": 25_400.0,
+    "å": 1e-4,
+    "angstrom": 1e-4,
+}
+"""µm of each unit that OME and others use, in lower case. `pixel` and `reference frame` are no length."""
+PLAIN = re.compile(
+    rf"\bmpp\b\s{{0,9}}[=:]\s{{0,9}}({NUMBER})(?![0-9.,]*[0-9])\s?(?:([µμ]m|um|nm|mm)\b)?", re.IGNORECASE
+)
+"""'MPP = 0.25' with a decimal point or comma, and perhaps a unit. Two numbers in a row are not taken."""
+SEARCHED_CHARACTERS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -25,20 +51,25 @@ class Scale:
 
 
 def find_scale(
-    properties: Mapping[str, object], slide_id: str, override: float | tuple[float, float] | None = None
+    properties: Mapping[str, object],
+    slide_id: str,
+    override: float | tuple[float, float] | None = None,
+    size_px: Size | None = None,
 ) -> Scale:
     """Return the scale from the first source that gives a plausible one; an override is always taken.
 
-    The order is: override, openslide.mpp-x/y, tiffslide.mpp-x/y, aperio.MPP, tiff.XResolution/YResolution,
-    and in tiff.ImageDescription or the comment OME's PhysicalSizeX/Y, then 'MPP = 0.5'. Objective power is
-    never used. Raises ScaleError, which names the settings that give a scale, if there is none.
+    The order is: override, openslide.mpp-x/y, aperio.MPP, tiff.XResolution/YResolution, in
+    tiff.ImageDescription or the comment OME's PhysicalSizeX/Y, then 'MPP = 0.5', and tiffslide.mpp-x/y.
+    size_px: width and height of level 0; of several images in OME-XML, the one of this size is taken.
+    Plausible is 0.05 to 20 µm/px. Objective power is never used. Raises ScaleError, which names the settings
+    that give a scale, if there is none.
 
     >>> find_scale({"aperio.MPP": "0.499"}, "a").source
     'aperio.MPP'
     """
-    notes = []
+    notes: list[str] = []
     found: list[Scale] = []
-    for scale in _candidates(properties):
+    for scale in _candidates(properties, size_px, notes):
         low, high = PLAUSIBLE_MPP
         if low <= scale.mpp_x <= high and low <= scale.mpp_y <= high:
             found.append(scale)
@@ -46,7 +77,7 @@ def find_scale(
             notes.append(f"{scale.source} says {scale.mpp_x:.4g} µm/px: not plausible, ignored")
     if override is not None:
         mpp_x, mpp_y = override if isinstance(override, tuple) else (override, override)
-        if min(mpp_x, mpp_y) <= 0:
+        if not (0 < mpp_x < math.inf and 0 < mpp_y < math.inf):
             raise SlideError(f"slide {slide_id!r}: the mpp override must be positive, got {override}")
         found.insert(0, Scale(mpp_x, mpp_y, "override"))
     if not found:
@@ -64,61 +95,104 @@ def find_scale(
     return Scale(taken.mpp_x, taken.mpp_y, taken.source, tuple(notes))
 
 
-def _candidates(properties: Mapping[str, object]) -> list[Scale]:
+def parse_number(text: object) -> float:
+    """Return a positive number written with a decimal point or comma, perhaps with an exponent; else 0.
+
+    >>> [parse_number(text) for text in ("0.25", " 2,5e-1 ", "1.234,5", "nan", "-1", None)]
+    [0.25, 0.25, 0.0, 0.0, 0.0, 0.0]
+    """
+    stripped = str(text).strip().removeprefix("+")
+    if len(stripped) > 64 or not re.fullmatch(NUMBER, stripped):
+        return 0.0
+    number = float(stripped.replace(",", "."))
+    return number if number < math.inf else 0.0
+
+
+def _candidates(properties: Mapping[str, object], size_px: Size | None, notes: list[str]) -> list[Scale]:
     """Return every scale that a property states, best source first, plausible or not."""
     text = {key: str(value) for key, value in properties.items() if value is not None}
     scales = []
 
-    def add(x: str | None, y: str | None, source: str, factor: float = 1.0) -> None:
-        numbers = [_number(value) for value in (x if x is not None else y, y if y is not None else x)]
+    def add(x: str | None, y: str | None, source: str) -> None:
+        numbers = [parse_number(value) for value in (x if x is not None else y, y if y is not None else x)]
         if numbers[0] and numbers[1]:
-            scales.append(Scale(numbers[0] * factor, numbers[1] * factor, source))
+            scales.append(Scale(numbers[0], numbers[1], source))
+        elif x is not None or y is not None:
+            notes.append(
+                f"{source} is {(x if x is not None else y or '')[:40]!r}, no positive number: ignored"
+            )
 
     add(text.get("openslide.mpp-x"), text.get("openslide.mpp-y"), "openslide.mpp")
-    add(text.get("tiffslide.mpp-x"), text.get("tiffslide.mpp-y"), "tiffslide.mpp")
     add(text.get("aperio.MPP"), None, "aperio.MPP")
-    scales.extend(_from_tiff_tags(text))
+    scales.extend(_from_tiff_tags(text, notes))
     for key in ("tiff.ImageDescription", "openslide.comment", "tiffslide.comment"):
-        scales.extend(_from_description(text.get(key, ""), key))
+        scales.extend(_from_description(text.get(key, ""), key, size_px, notes))
+    add(text.get("tiffslide.mpp-x"), text.get("tiffslide.mpp-y"), "tiffslide.mpp")
     return scales
 
 
-def _number(text: str | None) -> float:
-    """Return a positive number, or 0 for anything else."""
-    try:
-        return max(float(text or 0), 0.0)
-    except ValueError:
-        return 0.0
-
-
-def _from_tiff_tags(text: Mapping[str, str]) -> list[Scale]:
+def _from_tiff_tags(text: Mapping[str, str], notes: list[str]) -> list[Scale]:
     """Return the scale of the resolution tags, which need a unit of length and both axes; else nothing."""
     unit = text.get("tiff.ResolutionUnit", "").lower().rpartition(".")[2]
     um = UM_PER_UNIT.get({"2": "inch", "3": "centimeter", "cm": "centimeter"}.get(unit, unit))
-    x, y = (_number(text.get(f"tiff.{axis}Resolution")) for axis in "XY")
-    if um is None or not x or not y:
+    stated = [text.get(f"tiff.{axis}Resolution") for axis in "XY"]
+    x, y = (parse_number(value) for value in stated)
+    if um is None or stated == [None, None]:
+        return []
+    if not x or not y:
+        notes.append(f"tiff.XResolution and YResolution are {stated[0]} and {stated[1]}: ignored")
         return []
     return [Scale(um / x, um / y, "tiff.XResolution")]
 
 
-def _from_description(comment: str, key: str) -> list[Scale]:
-    """Return the scales in a description: OME-XML's PhysicalSize in its unit, and a plain 'MPP = 0.25'."""
-    scales = []
-    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", comment)
-    if pixels:
-        x, y = (_ome_size(pixels.group(), axis) for axis in "XY")
-        if x and y:
-            scales.append(Scale(x, y, f"OME PhysicalSize in {key}"))
-    plain = re.search(r"\bmpp\b\s*[=:]\s*([0-9.]+)", comment, re.IGNORECASE)
-    if plain and _number(plain.group(1)):
-        mpp = _number(plain.group(1))
-        scales.append(Scale(mpp, mpp, f"MPP in {key}"))
-    return scales
+def _from_description(comment: str, key: str, size_px: Size | None, notes: list[str]) -> Iterator[Scale]:
+    """Yield the scales in a description: OME-XML's PhysicalSize in its unit, and a plain 'MPP = 0.25'."""
+    if re.search(r"<(?:\w{1,40}:)?OME\b", comment[:SEARCHED_CHARACTERS]):
+        yield from _from_ome(comment, key, size_px, notes)
+    plain = PLAIN.search(comment[:SEARCHED_CHARACTERS])
+    mpp = parse_number(plain.group(1)) * UM[_unit(plain.group(2) or "um")] if plain else 0.0
+    if mpp:
+        yield Scale(mpp, mpp, f"MPP in {key}")
 
 
-def _ome_size(pixels: str, axis: str) -> float:
+def _from_ome(comment: str, key: str, size_px: Size | None, notes: list[str]) -> Iterator[Scale]:
+    """Yield the scale of the first image in OME-XML that has the size of level 0."""
+    from defusedxml.ElementTree import fromstring
+
+    try:
+        root = fromstring(comment.strip("\ufeff\0 \t\r\n"), forbid_dtd=True)
+    except Exception as error:  # the parser, and what defusedxml forbids, have no common class
+        notes.append(f"the OME-XML in {key} cannot be read ({type(error).__name__}: {error}): ignored")
+        return
+    images = [dict(node.attrib) for node in root.iter() if str(node.tag).rpartition("}")[2] == "Pixels"]
+    if size_px is not None:
+        sizes = [(pixels.get("SizeX", "").strip(), pixels.get("SizeY", "").strip()) for pixels in images]
+        images = [
+            pixels
+            for pixels, size in zip(images, sizes, strict=True)
+            if size == (str(size_px[0]), str(size_px[1]))
+        ]
+        if not images and sizes:
+            notes.append(f"the OME-XML in {key} has no image of {size_px[0]} x {size_px[1]} px: ignored")
+    if not images:
+        return
+    x, y = (_ome_size(images[0], axis, notes) for axis in "XY")
+    if x and y:
+        yield Scale(x, y, f"OME PhysicalSize in {key}")
+
+
+def _ome_size(pixels: Mapping[str, str], axis: str, notes: list[str]) -> float:
     """Return the PhysicalSize of an axis in µm, or 0."""
-    size = re.search(rf'\bPhysicalSize{axis}="([^"]+)"', pixels)
-    unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]+)"', pixels)
-    um = {"µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "nm": 1e-3, "cm": 1e4, "m": 1e6}
-    return _number(size.group(1) if size else None) * um.get(unit.group(1) if unit else "µm", 0.0)
+    size = pixels.get(f"PhysicalSize{axis}")
+    if size is None:
+        return 0.0
+    unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")
+    um = parse_number(size) * UM.get(_unit(unit), 0.0)
+    if not um:
+        notes.append(f"OME PhysicalSize{axis} is {size[:40]!r} {unit[:40]!r}, no positive length: ignored")
+    return um
+
+
+def _unit(text: str) -> str:
+    """Return a unit as it is written in `UM`: Greek mu is micro, and the sign for Ångström is its letter."""
+    return unicodedata.normalize("NFKC", text).strip().replace("μ", "µ").lower().replace("μ", "µ")

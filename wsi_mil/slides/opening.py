@@ -8,10 +8,12 @@ from wsi_mil.logs import logger
 from wsi_mil.registry import FolderRegistry
 from wsi_mil.slides.base import SlideReader
 from wsi_mil.slides.files import MppOverride
+from wsi_mil.slides.inspection import PixelError
+from wsi_mil.slides.usable import check_levels, lacks_levels
 
 READERS = FolderRegistry("reader", "wsi_mil.slides.readers", "READER", "wsi_mil.readers")
 REMOVED = {"jpeg_tiles_dct": "jpeg_tiles"}
-CHOSEN_BY_AUTO = ("jpeg_tiles", "openslide", "tiffslide")
+CHOSEN_BY_AUTO = ("jpeg_tiles", "openslide", "tiff")
 
 
 def open_slide(
@@ -19,7 +21,7 @@ def open_slide(
 ) -> SlideReader:
     """Return an open slide; `mpp` (µm/px, or a pair for x and y) overrides the scale that the file states.
 
-    `reader`: its name, or auto. `auto` tries raw JPEG tiles, then OpenSlide, then tiffslide; `info.reader` is
+    `reader`: its name, or auto. `auto` tries raw JPEG tiles, then OpenSlide, then tifffile; `info.reader` is
     the one that opened the slide. No other reader is tried for one that is named. Only tiffslide reads URLs.
     Raises SlideError with the error of each reader that was tried, and ConfigError for a reader that does not
     exist.
@@ -40,20 +42,38 @@ def open_slide(
         raise SlideError(f"slide {slide_id!r}: the file is empty (0 bytes): {path}. Copy it again")
     if reader != "auto":
         return _open(reader, path, slide_id, mpp)
+    return _first_that_opens(path, slide_id, mpp)
+
+
+def _first_that_opens(path: Path, slide_id: str, mpp: MppOverride) -> SlideReader:
+    """Return the slide as the first reader shows it that uses all levels of the file; else as the first."""
     problems: list[SlideError] = []
+    incomplete: SlideReader | None = None
     for name in CHOSEN_BY_AUTO:
         try:
             slide = _open(name, path, slide_id, mpp)
+        except PixelError:
+            raise
         except SlideError as error:
             problems.append(error)
             continue
-        if problems:
-            logger().debug("slide %s is read by %s, because %s", slide_id, name, problems[0])
-        return slide
+        if incomplete is not None and not lacks_levels(slide):
+            incomplete.close()
+            return slide
+        if incomplete is None and not lacks_levels(slide):
+            if problems:
+                logger().debug("slide %s is read by %s, because %s", slide_id, name, problems[0])
+            return slide
+        if incomplete is None:
+            incomplete = slide
+        else:
+            slide.close()
+    if incomplete is not None:
+        return incomplete
     for problem in problems:
         if isinstance(problem, ScaleError):  # the file can be opened; the user has to give its scale
             raise problem
-    raise SlideError(f"slide {slide_id!r} cannot be opened: " + "; ".join(map(str, problems)))
+    raise SlideError(f"slide {slide_id!r} cannot be opened: " + "; ".join(dict.fromkeys(map(str, problems))))
 
 
 def check_reader(name: str) -> None:
@@ -73,4 +93,5 @@ def _open(name: str, path: Location, slide_id: str, mpp: MppOverride) -> SlideRe
         raise ConfigError(
             f"reader {name!r} made a {type(slide).__name__}: it must derive from wsi_mil.slides.SlideReader"
         )
+    check_levels(slide.info)
     return slide

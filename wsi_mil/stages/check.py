@@ -38,11 +38,26 @@ def check_slide(
     """Return what is known of a slide. Reads its pixels once, at the coarse scale at which tissue is found.
 
     mpp: overrides the scale of the file. spec, tissue: settings for which the tiles are predicted.
+    Whatever goes wrong with one slide becomes its row, so that the table holds all slides.
     """
+    try:
+        return _check_slide(file, reader, mpp, spec, tissue or TissueSpec())
+    except Exception as error:
+        problem = f"cannot be checked ({type(error).__name__}: {error}): {file.path}"
+        return CheckRow(file.slide_id, problems=_one_line(problem), failed=True)
+
+
+def _check_slide(
+    file: SlideFile,
+    reader: str,
+    mpp: float | tuple[float, float] | None,
+    spec: TileSpec,
+    tissue: TissueSpec,
+) -> CheckRow:
     try:
         slide = open_slide(file.path, slide_id=file.slide_id, reader=reader, mpp=mpp)
     except WsiMilError as error:
-        return CheckRow(file.slide_id, problems=str(error), failed=True)
+        return CheckRow(file.slide_id, problems=_one_line(str(error)), failed=True)
     with slide:
         info = slide.info
         square = abs(info.mpp_x / info.mpp_y - 1) <= 0.01
@@ -58,12 +73,16 @@ def check_slide(
         )
         problems = list(info.notes)
         try:
-            tiles = len(tile_slide(info, find_tissue(slide, tissue or TissueSpec()), spec))
+            tiles = len(tile_slide(info, find_tissue(slide, tissue), spec))
         except WsiMilError as error:
-            return replace(known, problems="; ".join([*problems, str(error)]), failed=True)
+            return replace(known, problems=_one_line("; ".join([*problems, str(error)])), failed=True)
         if tiles == 0:
             problems.append("no tissue found")
-        return replace(known, tiles=tiles, problems="; ".join(problems))
+        return replace(known, tiles=tiles, problems=_one_line("; ".join(problems)))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def table(rows: Sequence[CheckRow]) -> str:

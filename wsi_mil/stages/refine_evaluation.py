@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from wsi_mil.contracts.scores import SlideScoreRow
-from wsi_mil.errors import WsiMilError
-from wsi_mil.evaluation import AnnotationFolder, read_annotations
+from wsi_mil.evaluation import AnnotationFolder, lesions_or_unknown
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.heatmaps.refined import read_refined
-from wsi_mil.logs import logger, progress
+from wsi_mil.logs import progress
 from wsi_mil.refine.evaluation import ComparedSlide, RefinementResult, compared_slide, evaluate_refinement
 from wsi_mil.refine.evaluation_file import write_refinement
 from wsi_mil.run.current import check_scores, current_refined
@@ -47,10 +46,12 @@ def _read(
     info, table = run.store(slide_id).read_info(), run.store(slide_id).read_tiles()
     scores = read_tile_scores(run.tile_scores(name, slide_id))
     check_scores(scores, table)
-    try:
-        lesions = read_annotations(outlines, slide_id, info, annotations.bounds) if outlines else []
-    except WsiMilError as error:
-        logger().warning("refine: %s is left out of Dice and FROC: %s", slide_id, error)
+    lesions = (
+        lesions_or_unknown(outlines, slide_id, info, annotations.rules, "Dice and FROC of refine")
+        if row.positive
+        else []
+    )
+    if lesions is None:
         return None
     maps = read_refined(run.refined(name, slide_id))
     return compared_slide(row, info, table, scores, maps, lesions, spec)

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 
 from wsi_mil.bags import Fold
-from wsi_mil.evaluation import AnnotationFolder, read_annotations
+from wsi_mil.contracts.lesion import Lesion
+from wsi_mil.contracts.slide import SlideInfo
+from wsi_mil.evaluation import AnnotationFolder, AnnotationRules, lesions_or_unknown, read_annotations
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger
 from wsi_mil.refine.network import NORMAL, TUMOUR, fit_tiles
@@ -28,8 +30,10 @@ def refiner_of(
     saved."""
     run, spec = context.run, context.config.refine
     outlines = _outlines(context, fold)
+    classes = context.config.slides.lesion_classes
     made_from = digest_json(
         {
+            **({"lesion_classes": classes} if classes else {}),
             "spec": spec.model_dump(mode="json", exclude={"parts", "polygons"}),
             "version": MADE_BY,
             "model": model.digest,
@@ -68,7 +72,7 @@ def _outlines(context: RunContext, fold: Fold) -> dict[str, Path | None]:
     config = context.config
     if config.refine.polygons is None:
         return dict.fromkeys(fold.train)
-    polygons = AnnotationFolder(config.refine.polygons, config.qupath.bounds)
+    polygons = AnnotationFolder(config.refine.polygons)
     return {slide_id: polygons.find(slide_id) for slide_id in fold.train}
 
 
@@ -89,7 +93,20 @@ def _training_slide(
     else:  # of several folds, each scores its own test slides only
         scores = score_features(model, store.read_features(model.encoder.key))
     check_scores(scores, table)
-    bounds = context.config.qupath.bounds
-    lesions = tuple(read_annotations(outline, slide_id, info, bounds)) if outline else None
     kind = TUMOUR if model.task.is_positive(label.label) else NORMAL
+    lesions = _lesions(context, outline, info, kind)
     return TrainingSlide(source, info, table, kind, scores.suspicion(), lesions)
+
+
+def _lesions(
+    context: RunContext, outline: Path | None, info: SlideInfo, kind: int
+) -> tuple[Lesion, ...] | None:
+    """Return the outlined lesions of a slide, None where they are unknown."""
+    if outline is None:
+        return None
+    bounds, classes = context.config.qupath.bounds, context.config.slides.lesion_classes
+    if kind == NORMAL:
+        return tuple(read_annotations(outline, info.slide_id, info, bounds, classes))
+    rules = AnnotationRules(bounds, classes)
+    found = lesions_or_unknown(outline, info.slide_id, info, rules, "the outlines that refine learns from")
+    return None if found is None else tuple(found)

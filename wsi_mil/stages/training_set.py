@@ -14,7 +14,7 @@ from wsi_mil.contracts.labels import SlideLabel, Target
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, DataError, ModelError, StoreError
-from wsi_mil.evaluation import AnnotationFolder, read_annotations, tile_overlap
+from wsi_mil.evaluation import AnnotationFolder, known_lesions, tile_overlap
 from wsi_mil.features import MappedFeatures
 from wsi_mil.logs import logger
 from wsi_mil.run.folder import RunFolder
@@ -160,7 +160,7 @@ def _bag(run: RunFolder, data: TrainingSet, slide_id: str, annotated: bool) -> S
     path = data.outline(slide_id) if annotated else None
     if path is None or data.annotations is None:
         return bag
-    lesions = read_annotations(path, slide_id, store.read_info(), data.annotations.bounds)
+    lesions = known_lesions(path, slide_id, store.read_info(), data.annotations.rules)
     marks = torch.from_numpy(tile_overlap(store.read_tiles(), lesions) >= data.patch_overlap).long()
     readable = torch.from_numpy(store.read_readable(data.encoder.key))
     return replace(bag, instance_labels=marks[readable])

@@ -1,12 +1,16 @@
 """wsi-mil check SLIDES, wsi-mil check RUN [--deep]"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from wsi_mil.cli.exit_codes import EXIT_SOME_FAILED
 from wsi_mil.cli.parameters import PATH_OR_URL
 from wsi_mil.io.remote import Location
+
+if TYPE_CHECKING:
+    from wsi_mil.slides import SlideFile
 
 POSITION = 40
 SUMMARY = "open every slide, print what is known of it and what is wrong"
@@ -22,6 +26,17 @@ SUMMARY = "open every slide, print what is known of it and what is wrong"
     type=click.Path(path_type=Path),
     help="Labels CSV: its slide ids are compared with the files, its mpp column is used.",
 )
+@click.option(
+    "--annotations",
+    type=click.Path(path_type=Path),
+    help="Folder of annotation files: prints for each what is a lesion, what is not and why.",
+)
+@click.option(
+    "--lesion-class",
+    "lesion_classes",
+    multiple=True,
+    help="As slides.lesion_classes: a class (name or pattern) that is a lesion. May be repeated.",
+)
 @click.option("--mpp", type=float, help="µm/px for slides that do not state theirs.")
 @click.option("--reader", default="auto", show_default=True)
 @click.option("--tile-mpp", default=0.5, show_default=True, help="µm/px of the tiles to predict.")
@@ -36,6 +51,8 @@ def command(
     context: click.Context,
     slides: Location,
     labels: Path | None,
+    annotations: Path | None,
+    lesion_classes: tuple[str, ...],
     mpp: float | None,
     reader: str,
     tile_mpp: float,
@@ -51,6 +68,8 @@ def command(
 
     if isinstance(slides, Path) and is_run(slides):
         context.exit(_check_run(slides, deep))
+    if annotations is None and lesion_classes:
+        raise click.UsageError("--lesion-class is for --annotations FOLDER")
     if deep:
         raise click.UsageError(f"--deep is for run folders, and {slides} is not one")
     from wsi_mil.bags import read_labels
@@ -65,10 +84,10 @@ def command(
     spec = checked(TileSpec, {"mpp": tile_mpp, "size_px": tile_px})
     files = find_slides(slides)
     found = read_labels(labels, spec=TaskSpec(kind="classification")) if labels else None
+    overrides = {file.slide_id: (found.mpp_of(file.slide_id) if found else None) or mpp for file in files}
     rows = []
     for file in progress(files, total=len(files), label="check"):
-        override = (found.mpp_of(file.slide_id) if found else None) or mpp
-        rows.append(check_slide(file, reader, override, spec))
+        rows.append(check_slide(file, reader, overrides[file.slide_id], spec))
     click.echo(table(rows))
     failed = [row for row in rows if row.failed]
     if found and labels:
@@ -78,7 +97,29 @@ def command(
         click.echo(_meaning(labels))
     usable, tiles = len(rows) - len(failed), sum(row.tiles for row in rows)
     click.echo(f"{usable} of {len(rows)} slides can be used; {tiles} tiles predicted")
-    context.exit(EXIT_SOME_FAILED if failed else 0)
+    refused = _check_annotations(annotations, lesion_classes, files, reader, overrides) if annotations else 0
+    context.exit(EXIT_SOME_FAILED if failed or refused else 0)
+
+
+def _check_annotations(
+    folder: Path,
+    lesion_classes: tuple[str, ...],
+    files: "list[SlideFile]",
+    reader: str,
+    overrides: "dict[str, float | tuple[float, float] | None]",
+) -> int:
+    """Print what the annotation files hold; return how many cannot be read."""
+    from wsi_mil.evaluation.annotations import AnnotationFolder
+    from wsi_mil.stages.check_annotations import annotation_summary, annotation_table, check_annotation
+
+    known = AnnotationFolder(folder, lesion_classes=lesion_classes)
+    found = [check_annotation(file, known, reader, overrides[file.slide_id]) for file in files]
+    rows = [row for row in found if row is not None]
+    lines = annotation_summary(rows, [file.slide_id for file in files], folder)
+    click.echo("\n" + annotation_table(rows) if rows else "")
+    for line in lines:
+        click.echo(line)
+    return sum(row.failed for row in rows)
 
 
 def _meaning(labels: Path) -> str:

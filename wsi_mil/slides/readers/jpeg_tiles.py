@@ -60,11 +60,13 @@ class JpegTilesReader(FileReader):
     def __init__(self, path: str, *, slide_id: str, mpp: MppOverride = None) -> None:
         super().__init__(path, slide_id=slide_id, mpp=mpp)
         try:
-            self._levels = _find_levels(path, slide_id, self.info.vendor, self.info.level_sizes_px)
+            sizes = [self._local.handle.level_dimensions[number] for number in self._library_levels]
+            found = _find_levels(path, slide_id, self.info.vendor, tuple(sizes))
+            self._levels = dict(zip(self._library_levels, found, strict=True))
         except SlideError:
             self.close()
             raise
-        row = max(level.columns * level.tile_width_px * level.tile_height_px * 3 for level in self._levels)
+        row = max(level.columns * level.tile_width_px * level.tile_height_px * 3 for level in found)
         self._decoded = _Cache(min(ROWS_KEPT * row, CACHE_BYTES))
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 

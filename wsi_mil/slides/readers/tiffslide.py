@@ -7,7 +7,9 @@ from typing import Any, final
 import numpy as np
 
 from wsi_mil.contracts.arrays import RGB
+from wsi_mil.io.remote import is_url
 from wsi_mil.slides.files import FileReader
+from wsi_mil.slides.inspection import Inspection, inspect_open
 
 
 @final
@@ -25,7 +27,10 @@ class TiffSlideReader(FileReader):
         # Our own error says what tifffile cannot read; without this line tifffile logs it again on every
         # worker.
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-        return tiffslide.TiffSlide(self._path)
+        return tiffslide.TiffSlide(self._path if is_url(self._path) else _local(self._path))
+
+    def _inspect_handle(self, handle: Any, slide_id: str) -> Inspection | None:
+        return inspect_open(handle.ts_tifffile, self._path, slide_id)
 
     def _version(self) -> str:
         import tiffslide
@@ -38,6 +43,14 @@ class TiffSlideReader(FileReader):
         origin = (math.ceil(x_px * downsample), math.ceil(y_px * downsample))
         pixels = np.asarray(handle.read_region(origin, level, (width_px, height_px), as_array=True))
         return np.ascontiguousarray(pixels)
+
+
+def _local(path: str) -> Any:
+    """Return a file that tiffslide opens as a path, also where its name holds '::', which chains URLs."""
+    from fsspec.core import OpenFile
+    from fsspec.implementations.local import LocalFileSystem
+
+    return OpenFile(LocalFileSystem(), path)
 
 
 READER = TiffSlideReader
