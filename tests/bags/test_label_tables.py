@@ -1,4 +1,4 @@
-"""Label tables as people write them: columns, encodings, separators, Excel, STAMP's two tables, CLAM's CSV."""
+"""Label tables as people write them: columns, encodings, separators, Excel, tables of STAMP and CLAM."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_two_candidates_are_refused_by_name_and_the_user_decides(tmp_path: Path)
         read_labels(path)
     chosen = read_label_source(LabelSource(path, columns={"patient": "patient"}))
     assert patients(chosen) == {"a": "p1", "b": "p1"}
-    with pytest.raises(ConfigError, match="no column 'patent'.*Nearest: patient"):
+    with pytest.raises(ConfigError, match=r"no column 'patent'.*Nearest: patient"):
         read_label_source(LabelSource(path, columns={"patient": "patent"}))
 
 
@@ -153,5 +153,5 @@ def test_the_two_tables_of_stamp(tmp_path: Path) -> None:
     table = read_label_source(source, spec)
     assert patients(table) == {"x/s1": "p1", "x/s2": "p1", "s3": "p2", "s4": "p9"}
     assert [row.label for row in table.rows.values()] == [1, 1, 0, None]
-    with pytest.raises(DataError, match="slides.slide_table=PATH"):
+    with pytest.raises(DataError, match=r"slides\.slide_table=PATH"):
         read_label_source(LabelSource(clini, positive=("MSIH",)), spec)

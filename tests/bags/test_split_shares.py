@@ -1,4 +1,4 @@
-"""Shares of splits are met to within one patient, and small cohorts are refused with the number that would do."""
+"""Shares of splits are met to within one patient; small cohorts are refused with the number that is needed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which cells are one class, and which classes are positive: words and the user decide, never the alphabet."""
+"""Which cells are one class, and which classes are positive: words and the user decide, not the alphabet."""
 
 import itertools
 
