@@ -65,7 +65,7 @@ def test_two_candidates_are_refused_by_name_and_the_user_decides(tmp_path: Path)
         read_labels(path)
     chosen = read_label_source(LabelSource(path, columns={"patient": "patient"}))
     assert patients(chosen) == {"a": "p1", "b": "p1"}
-    with pytest.raises(ConfigError, match=r"no column 'patent'.*Nearest: patient"):
+    with pytest.raises(ConfigError, match=r"no column 'patent'.*Nearest: 'patient'"):
         read_label_source(LabelSource(path, columns={"patient": "patent"}))
 
 

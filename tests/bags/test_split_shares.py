@@ -1,4 +1,4 @@
-"""Shares of splits are met to within one patient; small cohorts are refused with the number that is needed."""
+"""Shares are met to within one patient; small cohorts are refused with the number that is needed."""
 
 import pytest
 

@@ -132,7 +132,7 @@ class TestFeatureTable(RecordSuite[FeatureTable]):
 
 
 class TestLabelScheme(RecordSuite[LabelScheme]):
-    unchecked = frozenset({"decided", "negative", "positive", "class_names"})
+    unchecked = frozenset({"decided", "negative", "positive"})
 
     def make(self) -> LabelScheme:
         return LabelScheme(("n", "a", "b"), ("a", "b"), ("n",), "words")

@@ -72,7 +72,7 @@ def test_a_guess_is_refused_with_the_line_to_add(names: tuple[str, ...]) -> None
 def test_the_user_overrules_words() -> None:
     scheme = decide(["normal", "tumor"], ["normal"], False)
     assert scheme.positive == ("normal",)
-    with pytest.raises(ConfigError, match=r"no slide has the label 'tumr'.*Nearest: tumor"):
+    with pytest.raises(ConfigError, match=r"no slide has the label 'tumr'.*Nearest: 'tumor'"):
         decide(["normal", "tumor"], ["tumr"], False)
     with pytest.raises(ConfigError, match="names every class"):
         decide(["a", "b"], ["a", "b"], False)

@@ -3,6 +3,7 @@
 Where neither decides, the run is refused: a guess would exchange tumour and normal in every result.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -31,7 +32,9 @@ def name_classes(
     folded = ["" if _no_label(cell, cells, given) else fold_label(cell) for cell in cells]
     for key, cell in zip(folded, cells, strict=True):
         if key:
-            counts.setdefault(key, Counter())[key if is_number(key) else " ".join(cell.split())] += 1
+            counts.setdefault(key, Counter())[
+                key if is_number(key) else unicodedata.normalize("NFC", " ".join(cell.split()))
+            ] += 1
     names = {
         key: given.get(key) or min(found, key=lambda name: (-found[name], name))
         for key, found in counts.items()
