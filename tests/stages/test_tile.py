@@ -82,12 +82,15 @@ def test_the_outline_that_a_user_drew_is_used_and_kept(tmp_path: Path) -> None:
 
 def test_glass_without_tissue_is_empty_with_the_reason(tmp_path: Path) -> None:
     found = tile_one(job(tmp_path, handmade.pixels(tissue=False)))
-    assert (found.status, found.reason, found.counts["tiles"]) == ("empty", "no tissue", 0)
+    assert (found.status, found.counts["tiles"]) == ("empty", 0)
+    seen = "saturation 0 (0 to 0), brightness 243 (243 to 243), of 255"
+    assert found.reason == f"no tissue: threshold: saturation above 20 of 255; {seen}"
 
 
 def test_tissue_that_fills_no_tile_is_empty_with_the_reason(tmp_path: Path) -> None:
     found = tile_one(replace(job(tmp_path), tiles=TileSpec(mpp=1.0, size_px=448, min_tissue_fraction=1.0)))
-    assert (found.status, found.reason) == ("empty", "no tile with enough tissue")
+    assert found.status == "empty"
+    assert found.reason == "no tile with enough tissue: threshold: saturation above 20 of 255"
 
 
 def test_a_slide_that_cannot_be_opened_raises(tmp_path: Path) -> None:

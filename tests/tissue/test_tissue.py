@@ -30,7 +30,7 @@ def disc_slide(mpp: float | tuple[float, float] = 1.0, bounds: Bounds | None = N
     return ArrayReader(image, mpp=mpp, slide_id="disc", bounds=bounds)
 
 
-@pytest.mark.parametrize("method", ["otsu", "threshold"])
+@pytest.mark.parametrize("method", ["auto", "otsu", "threshold"])
 def test_area_and_place(method: str) -> None:
     tissue = find_tissue(disc_slide(), TissueSpec(method=method, blur_um=0, close_um=0))
     assert tissue.polygons.area == pytest.approx(1000 * 600 - 200 * 150, rel=0.03)
@@ -101,7 +101,8 @@ def test_what_is_written_reads_back(tmp_path: Path, bounds: Bounds | None) -> No
     write_tissue(tmp_path / "t.geojson", tissue, slide.info, spec)
     again = read_tissue(tmp_path / "t.geojson", slide.info, spec)
     assert again is not None
-    assert again.source == "otsu"
+    assert (again.source, again.how) == ("auto", tissue.how)
+    assert again.how.endswith("glass (243, 242, 244)")
     assert again.polygons.symmetric_difference(tissue.polygons).area < 1
     first = json.loads((tmp_path / "t.geojson").read_text())["features"][0]["geometry"]["coordinates"][0]
     shift = 120 if bounds else 0  # in the frame that QuPath shows (Q34)

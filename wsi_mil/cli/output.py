@@ -56,19 +56,33 @@ def plan_text(plan: "RunPlan") -> str:
     return f"{text_table(lines, least=(12, 0), gap=1)}\nconfiguration digest {plan.config_digest}"
 
 
-def finish(summary: "RunSummary", folder: Path, quiet: bool = False) -> int:
+MOST_EMPTY = 0.1
+"""Without --strict, a larger fraction of labelled slides without tiles gives EXIT_SOME_FAILED."""
+
+
+def finish(summary: "RunSummary", folder: Path, quiet: bool = False, strict: bool = False) -> int:
     """Print the slides that failed or were skipped, and unless `quiet` whether there was nothing to do.
 
-    folder: that of the run, which holds outcomes.csv. Returns the exit code.
+    folder: that of the run, which holds outcomes.csv. strict: one labelled slide without tiles gives exit
+    code 3; otherwise more than a tenth of them do. Returns the exit code.
     """
     from wsi_mil.run.outcomes import problem_table
 
     if summary.problems:
         click.echo(problem_table(summary.problems), err=True)
+    too_many = summary.empty_labelled > (0 if strict else MOST_EMPTY * summary.labelled)
+    if summary.empty_labelled:
+        click.echo(
+            f"{summary.empty_labelled} of {summary.labelled} labelled slides have no tiles: look at "
+            f"{folder / 'previews'}, then set tissue.method or draw the tissue in QuPath",
+            err=True,
+        )
     if summary.failed:
         count = len({row.slide_id for row in summary.failed})
         slides = f"{count} slide{'s' if count != 1 else ''}"
         click.echo(f"{slides} failed; see {folder / 'outcomes.csv'}", err=True)
+        return EXIT_SOME_FAILED
+    if too_many:
         return EXIT_SOME_FAILED
     if not quiet and not any(summary.work.values()):
         click.echo("nothing to do: everything is up to date")

@@ -64,6 +64,12 @@ def config_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("config", type=click.Path(path_type=Path))(overrides_argument(function))
 
 
+def strict_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--strict"""
+    text = "Exit code 3 if any labelled slide has no tiles (otherwise: if more than a tenth of them)."
+    return click.option("--strict", is_flag=True, help=text)(function)
+
+
 def qupath_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--qupath-version and --qupath-bounds: short for the configuration's `qupath` block."""
     bounds = (

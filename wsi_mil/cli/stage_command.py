@@ -30,7 +30,7 @@ def stage_command(stage: str) -> click.Command:
 
     @described(stage)
     def command(context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
-        _run(context, stage, config, overrides, dry_run)
+        run_one_stage(context, stage, config, overrides, dry_run)
 
     return command
 
@@ -48,15 +48,23 @@ def qupath_stage_command(stage: str) -> click.Command:
         qupath_bounds: str | None,
     ) -> None:
         overrides += qupath_overrides(qupath_version, qupath_bounds)
-        _run(context, stage, config, overrides, dry_run)
+        run_one_stage(context, stage, config, overrides, dry_run)
 
     qupath_options(command)
     return command
 
 
-def _run(context: click.Context, stage: str, config: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
+def run_one_stage(
+    context: click.Context,
+    stage: str,
+    config: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    strict: bool = False,
+) -> None:
+    """Run one stage of CONFIG, or print its plan, and leave with the exit code. strict: see `finish`."""
     from wsi_mil.stages.pipeline import run_stage
 
     loaded = load_or_plan(config, overrides, dry_run)
     if loaded is not None:
-        context.exit(finish(run_stage(loaded, stage), loaded.run))
+        context.exit(finish(run_stage(loaded, stage), loaded.run, strict=strict))

@@ -16,7 +16,8 @@ class TissueMask(Record):
     mask (rows, columns) bool: pixel (0, 0) begins at level-0 pixel (0, 0).
     scale_x_px, scale_y_px: level-0 pixels per mask pixel. mpp: µm per mask pixel.
     polygons: the same tissue in level-0 pixels.
-    source: what found it: "otsu", "threshold", "whole" or "user" (polygons that a person drew or changed).
+    source: what found it: "auto", "otsu", "threshold", "whole" or "user" (polygons that a person drew or
+    changed). how: in words, with the threshold and the colour of the glass; empty if it is not known.
     """
 
     mask: Mask
@@ -25,6 +26,7 @@ class TissueMask(Record):
     mpp: float
     polygons: MultiPolygon
     source: str
+    how: str = ""
 
     def __post_init__(self) -> None:
         where = f"tissue mask from {self.source!r}"

@@ -36,6 +36,17 @@ class RunContext:
         """The slides by id."""
         return {source.slide_id: source for source in self.slides}
 
+    def empty_labelled(self) -> list[Outcome]:
+        """Return the outcomes of the slides that have a label but no tile."""
+        labelled = self.labels.rows if self.labels else {}
+        return [
+            row for row in self.run.ledger.rows("tile") if row.status == "empty" and row.slide_id in labelled
+        ]
+
+    def labelled_slides(self) -> int:
+        """Return how many slides have a label."""
+        return len(set(self.slide_ids) & set(self.labels.rows)) if self.labels else 0
+
     def require_labels(self) -> LabelTable:
         """Return the labels. Raises DataError if the run has none."""
         if self.labels is None:
@@ -126,10 +137,12 @@ def _record_unmatched_labels(context: RunContext) -> None:
 @dataclass(frozen=True)
 class RunSummary:
     """What a call did: stage -> how many slides or models needed work, and the outcomes that failed or were
-    skipped."""
+    skipped. empty_labelled: how many of the `labelled` slides have no tile."""
 
     work: dict[str, int]
     problems: list[Outcome]
+    empty_labelled: int = 0
+    labelled: int = 0
 
     @property
     def failed(self) -> list[Outcome]:

@@ -73,11 +73,12 @@ def _check_slide(
         )
         problems = list(info.notes)
         try:
-            tiles = len(tile_slide(info, find_tissue(slide, tissue), spec))
+            found = find_tissue(slide, tissue)
+            tiles = len(tile_slide(info, found, spec))
         except WsiMilError as error:
             return replace(known, problems=_one_line("; ".join([*problems, str(error)])), failed=True)
         if tiles == 0:
-            problems.append("no tissue found")
+            problems.append(f"no tissue found by {found.how}")
         return replace(known, tiles=tiles, problems=_one_line("; ".join(problems)))
 
 

@@ -44,7 +44,9 @@ def _run(config: RunConfig, stages: Sequence[Stage]) -> RunSummary:
         for stage in stages:
             work[stage.name] = stage.run(context)
             log_work(context, stage.name, work[stage.name])
-        return RunSummary(work, context.run.ledger.problems())
+        return RunSummary(
+            work, context.run.ledger.problems(), len(context.empty_labelled()), context.labelled_slides()
+        )
 
 
 def refuse_small_cohort(context: RunContext, labels: LabelTable) -> None:

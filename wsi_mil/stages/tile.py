@@ -13,6 +13,7 @@ from wsi_mil.errors import DataError
 from wsi_mil.execution import map_slides
 from wsi_mil.io.files import digest_json, fingerprint
 from wsi_mil.io.images import write_jpeg
+from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.recording import record_outcomes
@@ -68,7 +69,10 @@ def tile_one(job: TileJob) -> Outcome:
             _write_preview(preview, slide, tissue, table)
             store.write_tiles(table, info, made_from, source)
     area_um2 = tissue.polygons.area * info.mpp_x * info.mpp_y
-    reason = "" if len(table) else ("no tissue" if tissue.polygons.is_empty else "no tile with enough tissue")
+    reason = f"tissue by {tissue.how}" if tissue.how else ""
+    if len(table) == 0:
+        empty = "no tissue" if tissue.polygons.is_empty else "no tile with enough tissue"
+        reason = f"{empty}: {tissue.how}" if tissue.how else empty
     return Outcome(
         job.slide_id,
         "tile",
@@ -120,4 +124,7 @@ def run(context: RunContext) -> int:
         for source in context.slides
     ]
     outcomes = map_slides(tile_one, jobs, stage="tile", spec=config.execution)
-    return record_outcomes(context.run, "tile", outcomes, len(jobs))
+    worked = record_outcomes(context.run, "tile", outcomes, len(jobs))
+    for row in context.empty_labelled():
+        logger().warning("tile: labelled slide %s has no tiles: %s", row.slide_id, row.reason)
+    return worked

@@ -65,6 +65,7 @@ def write_tissue(
         "slide_size_px": [info.width_px, info.height_px],
         **frame.header(),
         "source": tissue.source,
+        "how": tissue.how,
         "spec_digest": spec.digest(),
         "qupath_digest": qupath.digest(),
         "content_digest": _content_digest(features),
@@ -95,7 +96,8 @@ def read_tissue(
         return None
     geometry = _placed(path, features, header, info, qupath)
     source = str(header.get("source", "user")) if ours else "user"
-    return mask_from_polygons(geometry, info, spec.mpp, source)
+    how = str(header.get("how", "")) if ours else ""
+    return mask_from_polygons(geometry, info, spec.mpp, source, how)
 
 
 def read_outline(path: Path, info: SlideInfo, qupath: QuPathSpec) -> MultiPolygon:

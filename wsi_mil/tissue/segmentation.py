@@ -1,4 +1,7 @@
-"""Find tissue by its saturation, with Otsu's threshold or a fixed one, and drop small pieces and holes.
+"""Find tissue on a coarse image of a slide, and drop small pieces and holes.
+
+`auto` compares each pixel with the glass of the same slide (`wsi_mil.tissue.absorption`). `otsu` and
+`threshold` use saturation alone.
 
 Otsu, A threshold selection method from gray-level histograms, 1979.
 """
@@ -20,18 +23,20 @@ from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.geojson import polygonal
 from wsi_mil.raster import polygonize, rasterize
 from wsi_mil.slides import SlideReader, read_scaled
+from wsi_mil.tissue.absorption import segment_by_absorption
 from wsi_mil.units import UM2_PER_MM2, um_to_px
 
 
 class TissueSpec(Spec):
     """How tissue is distinguished from glass, on an image of `mpp` µm per pixel. Saturation is 0 to 255.
 
-    `method`: otsu takes saturation above Otsu's threshold, which is at least `saturation_floor`, so that an
-    empty slide has no tissue; threshold takes saturation above `saturation_threshold`; whole takes the whole
-    slide.
+    `method`: auto finds tissue of any stain by the light that it absorbs; otsu takes saturation above Otsu's
+    threshold, which is at least `saturation_floor`, so that an empty slide has no tissue; threshold takes
+    saturation above `saturation_threshold`; whole takes the whole slide. auto uses half of `blur_um` and half
+    of `close_um`, because its edges are where half a pixel is tissue.
     """
 
-    method: Literal["otsu", "threshold", "whole"] = "otsu"
+    method: Literal["auto", "otsu", "threshold", "whole"] = "auto"
     mpp: float = Field(default=8.0, gt=0, description="µm per pixel of the coarse image")
     saturation_threshold: float = Field(default=20.0, ge=0, le=255)
     saturation_floor: float = Field(default=12.0, ge=0, le=255)
@@ -40,7 +45,9 @@ class TissueSpec(Spec):
     min_area_mm2: float = Field(default=0.02, ge=0, description="smaller pieces of tissue are dropped")
     min_hole_um2: float = Field(default=20_000.0, ge=0, description="smaller holes are filled")
     ink: bool = Field(
-        default=True, description="drop pen marks: saturated green, blue or black without any H&E hue"
+        default=True,
+        description="drop pen marks. auto: green, blue, red and black marks on glass; otsu, "
+        "threshold: saturated green and blue",
     )
 
 
@@ -53,10 +60,12 @@ def find_tissue(reader: SlideReader, spec: TissueSpec) -> TissueMask:
     """
     info = reader.info
     if spec.method == "whole":
-        return mask_from_polygons(shapely.box(0, 0, info.width_px, info.height_px), info, spec.mpp, "whole")
+        return mask_from_polygons(
+            shapely.box(0, 0, info.width_px, info.height_px), info, spec.mpp, "whole", "whole"
+        )
     image = read_scaled(reader, spec.mpp)
     mpp_x, mpp_y = max(spec.mpp, info.mpp_x), max(spec.mpp, info.mpp_y)
-    mask = segment(image, spec, mpp=(mpp_x * mpp_y) ** 0.5)
+    mask, how = segment(image, spec, mpp=(mpp_x * mpp_y) ** 0.5)
     scale_x_px, scale_y_px = mpp_x / info.mpp_x, mpp_y / info.mpp_y
     outline: BaseGeometry = polygonize(mask, scale_x_px, scale_y_px)
     # The outline follows the edges of mask pixels. Moving it by up to 3/4 of one removes 9 of 10 points,
@@ -64,11 +73,32 @@ def find_tissue(reader: SlideReader, spec: TissueSpec) -> TissueMask:
     outline = outline.simplify(0.75 * max(scale_x_px, scale_y_px), preserve_topology=True)
     slide = shapely.box(0, 0, info.width_px, info.height_px)
     inside = outline.is_empty or (outline.bounds[2] <= info.width_px and outline.bounds[3] <= info.height_px)
-    return mask_from_polygons(outline if inside else outline.intersection(slide), info, spec.mpp, spec.method)
+    if not mask.any():
+        how = f"{how}; {appearance(image)}"
+    inside_slide = outline if inside else outline.intersection(slide)
+    return mask_from_polygons(inside_slide, info, spec.mpp, spec.method, how)
 
 
-def segment(image: RGB, spec: TissueSpec, mpp: float) -> Mask:
-    """Return the mask (H, W) of tissue in an RGB image (H, W, 3) at `mpp` µm/px."""
+def appearance(image: RGB) -> str:
+    """Return the saturation and brightness of an image (H, W, 3) in words: median, and the range of 98 %.
+
+    >>> appearance(np.full((4, 4, 3), 240, np.uint8))
+    'saturation 0 (0 to 0), brightness 240 (240 to 240), of 255'
+    """
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    low, middle, high = np.percentile(hsv[..., 1:].reshape(-1, 2), [1, 50, 99], axis=0)
+    parts = [
+        f"{name} {middle[at]:.0f} ({low[at]:.0f} to {high[at]:.0f})"
+        for at, name in enumerate(("saturation", "brightness"))
+    ]
+    return f"{', '.join(parts)}, of 255"
+
+
+def segment(image: RGB, spec: TissueSpec, mpp: float) -> tuple[Mask, str]:
+    """Return the mask (H, W) of tissue in an RGB image (H, W, 3) at `mpp` µm/px, and how it was found."""
+    if spec.method == "auto":
+        found = segment_by_absorption(image, mpp, spec.blur_um, spec.ink)
+        return _cleaned(found.mask, spec, mpp, 0.5), found.describe()
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     saturation = hsv[:, :, 1].astype(np.uint8)
     # In almost black pixels rounding alone gives any saturation, so they count as not saturated.
@@ -83,8 +113,14 @@ def segment(image: RGB, spec: TissueSpec, mpp: float) -> Mask:
     if spec.method == "otsu":
         otsu, _ = cv2.threshold(saturation, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
         threshold = max(float(otsu), spec.saturation_floor)
-    mask = (saturation > threshold).astype(np.uint8)
-    radius = round(um_to_px(spec.close_um, mpp))
+    how = f"{spec.method}: saturation above {threshold:g} of 255"
+    return _cleaned(saturation > threshold, spec, mpp), how
+
+
+def _cleaned(found: Mask, spec: TissueSpec, mpp: float, closing: float = 1.0) -> Mask:
+    """Return the mask with gaps closed, and without small pieces and small holes."""
+    mask = found.astype(np.uint8)
+    radius = round(um_to_px(closing * spec.close_um, mpp))
     if radius > 0:
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
         border = cv2.copyMakeBorder(mask, radius, radius, radius, radius, cv2.BORDER_REPLICATE)
@@ -110,7 +146,9 @@ def drop_small(mask: Mask, min_area_px2: float) -> Mask:
     return np.asarray(keep[labels], np.bool_)
 
 
-def mask_from_polygons(geometry: BaseGeometry, info: SlideInfo, mpp: float, source: str) -> TissueMask:
+def mask_from_polygons(
+    geometry: BaseGeometry, info: SlideInfo, mpp: float, source: str, how: str = ""
+) -> TissueMask:
     """Return the tissue of polygons in level-0 px, as a mask of about `mpp` µm per pixel.
 
     The mask is never finer than the slide, and its pixels divide the slide exactly.
@@ -123,4 +161,4 @@ def mask_from_polygons(geometry: BaseGeometry, info: SlideInfo, mpp: float, sour
     else:
         polygons = polygonal(shapely.union_all(geometry))
     mask = rasterize(polygons, shape, scale_x_px, scale_y_px)
-    return TissueMask(mask, scale_x_px, scale_y_px, mpp, polygons, source)
+    return TissueMask(mask, scale_x_px, scale_y_px, mpp, polygons, source, how)

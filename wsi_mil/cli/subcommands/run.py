@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from wsi_mil.cli.output import finish, load_or_plan
-from wsi_mil.cli.parameters import config_arguments, qupath_options, qupath_overrides
+from wsi_mil.cli.parameters import config_arguments, qupath_options, qupath_overrides, strict_option
 
 POSITION = 10
 SUMMARY = "the whole pipeline, from slides to report"
@@ -17,6 +17,7 @@ SUMMARY = "the whole pipeline, from slides to report"
 )
 @config_arguments
 @qupath_options
+@strict_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -25,6 +26,7 @@ def command(
     dry_run: bool,
     qupath_version: str | None,
     qupath_bounds: str | None,
+    strict: bool,
 ) -> None:
     """Run the whole pipeline of CONFIG (a YAML file, or a run folder). What is up to date is not done
     again."""
@@ -33,6 +35,6 @@ def command(
     loaded = load_or_plan(config, (*overrides, *qupath_overrides(qupath_version, qupath_bounds)), dry_run)
     if loaded is None:
         return
-    code = finish(run_pipeline(loaded), loaded.run)
+    code = finish(run_pipeline(loaded), loaded.run, strict=strict)
     click.echo(f"report: {loaded.run / 'report.html'}")
     context.exit(code)

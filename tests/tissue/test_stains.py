@@ -1,0 +1,54 @@
+"""`auto` on stains, frames and marks on which saturation alone fails, against drawn outlines."""
+
+import cv2
+import numpy as np
+import pytest
+
+from wsi_mil.slides import ArrayReader
+from wsi_mil.synthetic.stained import KINDS, draw_stained
+from wsi_mil.tissue import TissueSpec, find_tissue
+
+
+def overlap(kind: str, seed: int, method: str) -> float:
+    """Return the intersection over union with the drawn tissue; pixels of tissue below pen do not count."""
+    slide = draw_stained(kind, seed, (700, 500), wide=True)
+    found = find_tissue(ArrayReader(slide.image, mpp=slide.mpp), TissueSpec(method=method)).mask
+
+    def coarse(mask: np.ndarray) -> np.ndarray:
+        return cv2.resize(mask.astype(np.float32), found.shape[::-1], interpolation=cv2.INTER_AREA) >= 0.5
+
+    counted, truth = ~coarse(slide.tissue & slide.pen), coarse(slide.tissue)
+    return float((found & truth & counted).sum() / ((found | truth) & counted).sum())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_overlaps_with_its_truth(kind: str) -> None:
+    assert np.mean([overlap(kind, seed, "auto") for seed in (2001, 2002)]) >= 0.9
+
+
+@pytest.mark.parametrize("kind", ["trichrome", "full_frame_trichrome", "ihc_hot_spot", "full_frame_ihc"])
+def test_saturation_alone_fails_on_these(kind: str) -> None:
+    assert min(overlap(kind, seed, "otsu") for seed in (2001, 2002)) < 0.5
+
+
+def test_fluorescence_has_no_tissue_and_is_described() -> None:
+    image = np.zeros((600, 800, 3), np.uint8)
+    image[100:400, 200:500, 2] = 226
+    found = find_tissue(ArrayReader(image, mpp=1.0), TissueSpec())
+    assert not found.mask.any()
+    assert "black 100.0%" in found.how
+
+
+@pytest.mark.parametrize(
+    ("strict", "empty", "code"), [(False, 1, 0), (True, 1, 3), (False, 2, 3), (True, 0, 0)]
+)
+def test_labelled_slides_without_tiles_give_exit_code_3(
+    strict: bool, empty: int, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pathlib import Path
+
+    from wsi_mil.cli.output import finish
+    from wsi_mil.run.context import RunSummary
+
+    assert finish(RunSummary({"tile": 1}, [], empty, 10), Path("run"), strict=strict) == code
+    assert (f"{empty} of 10 labelled slides have no tiles" in capsys.readouterr().err) == bool(empty)
