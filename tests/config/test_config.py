@@ -22,7 +22,7 @@ def write(path: Path, text: str) -> Path:
         ("run: r\ntiles: {mpp: 0.5, szie_px: 3}\n", "unknown key 'tiles.szie_px'. Nearest: 'size_px'"),
         ("run: r\nsynthetic: {pair: 3}\n", "unknown key 'synthetic.pair'. Nearest: 'pairs'"),
         ("run: r\ntiles: {mpp: -1}\n", "tiles.mpp: expected a number greater than 0.0, found -1"),
-        ("run: r\ntissue: {method: otsuu}\n", "tissue.method: expected 'otsu', "),
+        ("run: r\ntissue: {method: otsuu}\n", "tissue.method: expected 'auto', 'otsu', "),
         ("run: r\ntissue: {method: otsuu}\n", "found 'otsuu'"),
         ("run: r\ntiles: {size_px: big}\n", "tiles.size_px: expected a whole number, found 'big'"),
         ("run: r\ntiles: {size_px: 3.5}\n", "tiles.size_px: expected a whole number, found 3.5"),

@@ -150,7 +150,7 @@ def flatness(image: RGB, glass: tuple[float, float, float], valid: Mask) -> floa
 def evidence(image: RGB, glass: tuple[float, float, float]) -> Evidence:
     """Return (H, W) float32, 0 to about 1: by how much a pixel differs from glass by absorbing light.
 
-    >>> float(evidence(np.full((1, 1, 3), 120, np.uint8), (240, 240, 240))[0, 0].round(3))
+    >>> round(float(evidence(np.full((1, 1, 3), 120, np.uint8), (240, 240, 240))[0, 0]), 3)
     0.3
     """
     passed = [cv2.min(image[..., c].astype(np.float32) / np.float32(glass[c]), 1.03) for c in range(3)]
