@@ -18,7 +18,7 @@ from wsi_mil.run.context import RunContext, RunSummary
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.lock import locked
 from wsi_mil.scoring import load_model, write_slide_scores
-from wsi_mil.scoring.model import fold_folder
+from wsi_mil.scoring.model import TrainedModel, fold_folder
 from wsi_mil.slides import find_slides
 from wsi_mil.stages.heatmap import draw_model
 from wsi_mil.stages.refine import refine_slides
@@ -40,19 +40,16 @@ def predict_slides(
     execution: ExecutionSpec | None = None,
     qupath: QuPathSpec | None = None,
 ) -> RunSummary:
-    """Write predictions.csv, scores, heatmaps, GeoJSON and report.html for the slides of a folder (or one
-    file).
+    """Write predictions.csv, scores, heatmaps, GeoJSON and report.html for a folder of slides or one slide.
 
     Tiles and features are made with the model's own settings; `weights`: where the encoder's checkpoint lies
     on this machine, if elsewhere than at training (its digest must be the same). Slides that were finished
     before are skipped.
     """
     execution, qupath = execution or ExecutionSpec(), qupath or QuPathSpec()
-    model = load_model(model_folder)
+    model = _announced(load_model(model_folder))
     own = {} if weights is None else {"weights": weights}
     encoder = model.encoder.model_copy(update={**own, "views": 0})  # views are for training
-    if model.task.labels is not None:
-        logger().info("%s", model.task.labels.line)
     run = RunFolder(out)
     files = find_slides(slides)
     if not files:
@@ -94,6 +91,13 @@ def predict_slides(
         for stage, count in work.items():
             logger().info("%-9s %s", stage, f"{count} worked on" if count else "up to date")
         return RunSummary(work, run.ledger.problems())
+
+
+def _announced(model: TrainedModel) -> TrainedModel:
+    """Return the model after one line that says which of its classes is positive."""
+    if model.task.labels is not None:
+        logger().info("%s", model.task.labels.line)
+    return model
 
 
 def _write_predictions(path: Path, rows: list[SlideScoreRow], model: str, task: Task) -> None:
