@@ -8,6 +8,7 @@ from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.base import pick_device
+from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.io.remote import Location
@@ -48,8 +49,7 @@ def predict_slides(
     """
     execution, qupath = execution or ExecutionSpec(), qupath or QuPathSpec()
     model = _announced(load_model(model_folder))
-    own = {} if weights is None else {"weights": weights}
-    encoder = model.encoder.model_copy(update={**own, "views": 0})  # views are for training
+    encoder = _encoder(model, weights)
     run = RunFolder(out)
     files = find_slides(slides)
     if not files:
@@ -91,6 +91,12 @@ def predict_slides(
         for stage, count in work.items():
             logger().info("%-9s %s", stage, f"{count} worked on" if count else "up to date")
         return RunSummary(work, run.ledger.problems())
+
+
+def _encoder(model: TrainedModel, weights: str | None) -> EncoderSpec:
+    """Return the model's encoder without views, which are for training, and with its weights at `weights`."""
+    own = {} if weights is None else {"weights": weights}
+    return model.encoder.model_copy(update={**own, "views": 0})
 
 
 def _announced(model: TrainedModel) -> TrainedModel:
