@@ -57,6 +57,7 @@ bench: setup
 	$(BIN)/python benchmarks/extraction.py --backends torch openvino
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/tissue.py
+	$(BIN)/python benchmarks/stains.py
 	$(BIN)/python benchmarks/stores.py
 	$(BIN)/python benchmarks/spatial.py
 

@@ -40,7 +40,7 @@ REFINERS: dict[str, dict[str, Any]] = {
     "gain, outlines of two slides": {"method": "gain", "polygons": "outlines"},
     "loss_attention": {"method": "loss_attention"},
 }
-"""Name -> settings of `refine`; "outlines" stands for the folder of outlines."""
+"""Name -> settings of `refine`; "outlines" is replaced by the folder of outlines."""
 
 
 def cohort_config(config: RunConfig, seed: int) -> RunConfig:

@@ -126,7 +126,7 @@ def test_an_import_cycle_is_found(tmp_path: Path) -> None:
         TopologicalSorter(import_graph(package)).prepare()
 
 
-LONGEST_FILE = {"wsi_mil": 400, "pipelines": 150, "benchmarks": 400}
+LONGEST_FILE = {"wsi_mil": 400, "pipelines": 150, "benchmarks": 400, "tests": 400}
 LONGEST_FUNCTION = 60
 
 
@@ -148,7 +148,8 @@ def long_functions(path: Path) -> list[str]:
 def test_files_and_functions_are_short(folder: str) -> None:
     paths = sorted((ROOT / folder).rglob("*.py"))
     assert [str(path) for path in paths if lines_of(path) > LONGEST_FILE[folder]] == []
-    assert [name for path in paths for name in long_functions(path)] == []
+    if folder != "tests":  # a test of a whole run is long, and reads from top to bottom
+        assert [name for path in paths for name in long_functions(path)] == []
 
 
 def test_a_long_function_is_found(tmp_path: Path) -> None:

@@ -27,6 +27,14 @@ def test_froc() -> None:
     assert int(polygons[3]) == int(mask[3]) >= 1
 
 
+def test_stains() -> None:
+    header, _, first, *rest = run("stains", "--seeds", "1")
+    assert header[:3] == ["kind", "auto: least", "auto: mean"]
+    assert first[0] == "he"
+    assert float(first[1]) == float(first[2]) > 0.8
+    assert len(rest) == 17
+
+
 def test_geojson() -> None:
     _, _, packed, plain = run("geojson", "--tiles", "1500")
     assert (packed[1], plain[1], plain[-1]) == ("1,500", "1,500", "1500")

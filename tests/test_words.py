@@ -32,7 +32,11 @@ PLAIN = {
     "afresh": "from the beginning",
     "lent": "borrowed",
     "riddle": "say it plainly",
+    "stands for": "is, means",
+    "stand for": "are, mean",
+    "an account of": "a list of, counts of",
 }
+LONGEST = 110
 TEXTS = [
     path
     for folder in ("wsi_mil", "pipelines", "benchmarks", "docs", "docker", "configs")
@@ -58,3 +62,25 @@ def test_a_word_of_the_list_is_found_across_a_line_break() -> None:
         "at hand (use: available)",
         "verbs (use: subcommands)",
     ]
+
+
+def long_lines(text: str) -> list[int]:
+    """Return the numbers of the lines of more than 110 characters, tables, code and images aside."""
+    code, found = False, []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            code = not code
+        elif len(line) > LONGEST and not code and not line.startswith(("    ", "|")):
+            found.append(number)
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in TEXTS if p.suffix in {".md", ".yaml"}], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_lines_of_documents_are_at_most_110_characters(path: Path) -> None:
+    assert long_lines(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_long_line_is_found() -> None:
+    assert long_lines("short\n" + "x" * 111 + "\n| " + "x" * 120 + "\n```\n" + "x" * 120 + "\n```\n") == [2]

@@ -35,7 +35,7 @@ STRONGEST_PERCENT = 99.0
 _CONES = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
 _OPPONENT = np.diag(1 / np.sqrt([3, 6, 2])) @ np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]])
 TISSUE_OD = 0.15  # a pixel below this in any channel is glass (Macenko: beta)
-EXTREME_PERCENT = 1.0  # the angle's percentile that stands for a pure stain (Macenko: alpha)
+EXTREME_PERCENT = 1.0  # the angle's percentile that is taken as a pure stain (Macenko: alpha)
 FEWEST_PIXELS = 100
 _DENSITY = -np.log((np.arange(256) + 1.0) / 256)
 

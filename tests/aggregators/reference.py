@@ -111,3 +111,8 @@ def linear(pairs: Mapping[str, str], bias: bool = True) -> dict[str, str]:
     """Names of weights (and biases) of linear maps, ours -> theirs."""
     kinds = ("weight", "bias") if bias else ("weight",)
     return {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in pairs.items() for kind in kinds}
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """Return the sum of the terms of a loss."""
+    return torch.stack(list(terms.values())).sum()

@@ -1,4 +1,4 @@
-"""The suite for every aggregator, and hand-worked cases. Published reference code is in test_reference.py."""
+"""The suite for every aggregator, and hand-worked cases. test_reference_*.py compare with published code."""
 
 from importlib import import_module
 from pathlib import Path

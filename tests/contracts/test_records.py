@@ -1,4 +1,7 @@
-"""One suite for each record of `wsi_mil.contracts`, and a test that no record lacks its suite."""
+"""One suite for each record of `wsi_mil.contracts`, and a test that no record lacks its suite.
+
+Those of slides, tiles and tissue are in test_slide_records.py, those of scores in test_score_records.py.
+"""
 
 import math
 from collections.abc import Mapping
@@ -14,6 +17,8 @@ import torch
 from shapely import MultiPolygon
 
 import wsi_mil.contracts
+from tests.contracts import test_score_records, test_slide_records
+from tests.contracts.values import COORDS, box
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.labels import LabelScheme, SlideLabel
@@ -23,20 +28,9 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.contracts.qupath import QuPathFrame
 from wsi_mil.contracts.record import Record
-from wsi_mil.contracts.score_kinds import SCORE_KINDS, ScoreKind
-from wsi_mil.contracts.scores import Detection, SlideScoreRow, SlideScores, SlideScoresHeader
-from wsi_mil.contracts.slide import Bounds, SlideInfo, SlideSource
-from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
-from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.testing.records import RecordSuite
 
-
-def box(*corners: float) -> MultiPolygon:
-    return MultiPolygon([shapely.box(*corners)])
-
-
 BOW_TIE = MultiPolygon([shapely.Polygon([(0, 0), (4, 4), (4, 0), (0, 4)])])
-COORDS = np.array([[0, 0], [100, 0], [0, 100]], np.int32)
 
 
 def bags(scale: float = 1.0) -> PackedBags:
@@ -154,9 +148,6 @@ class TestLabelScheme(RecordSuite[LabelScheme]):
         return {"class_names": [("a", "a", "b"), ("a", "b", "n")]}
 
 
-SCHEME = LabelScheme(("n", "a"), ("a",), ("n",), "words")
-
-
 class TestSlideLabel(RecordSuite[SlideLabel]):
     unchecked = frozenset({"patient", "centre", "split"})
 
@@ -184,13 +175,13 @@ class TestSlideLabel(RecordSuite[SlideLabel]):
 
 
 class TestLesion(RecordSuite[Lesion]):
-    unchecked = frozenset({"label"})
+    unchecked = frozenset({"label", "sources"})
 
     def make(self) -> Lesion:
         return Lesion("a", "tumour", box(0, 0, 4, 3))
 
     def changes(self) -> Mapping[str, Any]:
-        return {"slide_id": "b", "label": "metastasis", "geometry": box(0, 0, 4, 4)}
+        return {"slide_id": "b", "label": "metastasis", "geometry": box(0, 0, 4, 4), "sources": ("Tumor",)}
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {"slide_id": [""], "geometry": [MultiPolygon(), BOW_TIE, shapely.box(0, 0, 1, 1)]}
@@ -310,298 +301,7 @@ class TestQuPathFrame(RecordSuite[QuPathFrame]):
         return {"mode": ["maybe"], "offset_px": [(-1, 0)], "size_px": [(0, 200)]}
 
 
-class TestScoreKind(RecordSuite[ScoreKind]):
-    unchecked = frozenset({"highest"})
-
-    def make(self) -> ScoreKind:
-        return replace(SCORE_KINDS["attention"])
-
-    def changes(self) -> Mapping[str, Any]:
-        return {
-            "name": "gradient",
-            "scale": np.sqrt,
-            "lowest": -1.0,
-            "highest": 2.0,
-            "column": "gradient01",
-            "measurement": "gradient01",
-            "largest": "max01",
-            "label": "gradient",
-            "rank_label": "rank",
-            "threshold01": 0.25,
-            "format_version": 3,
-        }
-
-    def invalid(self) -> Mapping[str, list[Any]]:
-        return {
-            "name": [""],
-            "scale": ["sigmoid"],
-            "lowest": [1.0],
-            "label": [""],
-            "rank_label": [""],
-            "format_version": [0],
-            **{field: ["", "probability"] for field in ("column", "measurement", "largest")},
-            "threshold01": [-0.5, 1.5],
-        }
-
-
-class TestSlideScores(RecordSuite[SlideScores]):
-    unchecked = frozenset({"tiles_digest", "features_digest", "model_digest"})
-
-    def make(self) -> SlideScores:
-        values = np.array([0.25, np.nan, 0.5], np.float32)
-        return SlideScores("a", 0.75, (0.25, 0.75), values, "probability", COORDS.copy(), "t", "f", "m")
-
-    def changes(self) -> Mapping[str, Any]:
-        return {
-            "slide_id": "b",
-            "probability": 0.5,
-            "class_probabilities": (0.5, 0.5),
-            "tile_scores": np.array([0.25, 0.25, 0.5], np.float32),
-            "score_kind": "attention",
-            "coords": COORDS + 1,
-            "tiles_digest": "u",
-            "features_digest": "g",
-            "model_digest": "n",
-        }
-
-    def pairs(self) -> Mapping[str, tuple[SlideScores, SlideScores]]:
-        one = replace(self.make(), probability=math.nan, prediction=1.0)
-        return {"prediction": (one, replace(one, prediction=2.0))}
-
-    def invalid(self) -> Mapping[str, list[Any]]:
-        return {
-            "slide_id": [""],
-            "probability": [-0.1, 1.1, math.nan],
-            "class_probabilities": [(0.5, 1.5)],
-            "tile_scores": [
-                np.array(values, kind)
-                for values, kind in (
-                    ([0.5, 0.5], np.float32),
-                    ([0.5, 0.5, 0.5], np.float64),
-                    ([0.5, 0.5, 1.5], np.float32),
-                    ([0.5, 0.5, np.inf], np.float32),
-                )
-            ],
-            "prediction": [1.0, math.nan],
-            "score_kind": ["rank"],
-            "coords": [COORDS[:, :1], COORDS.astype(np.int64)],
-        }
-
-
-class TestDetection(RecordSuite[Detection]):
-    def make(self) -> Detection:
-        return Detection("a", 10.5, 20.5, 0.75)
-
-    def changes(self) -> Mapping[str, Any]:
-        return {"slide_id": "b", "x0_px": 11.0, "y0_px": 21.0, "score01": 0.5}
-
-    def invalid(self) -> Mapping[str, list[Any]]:
-        return {"slide_id": [""], **{field: [math.nan, math.inf] for field in ("x0_px", "y0_px", "score01")}}
-
-
-class TestSlideScoreRow(RecordSuite[SlideScoreRow]):
-    unchecked = frozenset(
-        {"patient", "predicted", "tiles_digest", "features_digest", "model_digest", "is_positive"}
-    )
-
-    def make(self) -> SlideScoreRow:
-        return SlideScoreRow("a", "p", 0, "test", 1, 0.75, 0.5, True, 3, "t", "f", "m")
-
-    def changes(self) -> Mapping[str, Any]:
-        return {
-            "is_positive": False,
-            "target": (1.0,),
-            "class_probabilities": (0.5, 0.5),
-            "slide_id": "b",
-            "patient": "q",
-            "fold": 1,
-            "part": "val",
-            "label": None,
-            "probability": 0.8,
-            "threshold": 0.6,
-            "predicted": False,
-            "tiles": 4,
-            "tiles_digest": "u",
-            "features_digest": "g",
-            "model_digest": "n",
-        }
-
-    def pairs(self) -> Mapping[str, tuple[SlideScoreRow, SlideScoreRow]]:
-        one = replace(self.make(), probability=math.nan, threshold=math.nan, prediction=1.0)
-        return {"prediction": (one, replace(one, prediction=2.0))}
-
-    def invalid(self) -> Mapping[str, list[Any]]:
-        return {
-            "target": [(math.nan,)],
-            "class_probabilities": [(1.5,)],
-            "prediction": [1.0],
-            "slide_id": [""],
-            "fold": [-1],
-            "part": ["held out"],
-            "label": [-1],
-            "tiles": [-1],
-            "probability": [-0.1, 1.1, math.nan],
-            "threshold": [math.nan],
-        }
-
-
-class TestSlideScoresHeader(RecordSuite[SlideScoresHeader]):
-    unchecked = frozenset({"split_digest", "scheme"})
-
-    def make(self) -> SlideScoresHeader:
-        return SlideScoresHeader("m", "d", 2)
-
-    def changes(self) -> Mapping[str, Any]:
-        return {"model": "n", "split_digest": "e", "folds": 3, "task": "survival", "scheme": SCHEME}
-
-    def invalid(self) -> Mapping[str, list[Any]]:
-        return {"model": [""], "folds": [0], "task": [""]}
-
-
-class TestBounds(RecordSuite[Bounds]):
-    def make(self) -> Bounds:
-        return Bounds(10, 20, 300, 200)
-
-    def changes(self) -> Mapping[str, Any]:
-        return {"x0_px": 11, "y0_px": 21, "width_px": 301, "height_px": 201}
-
-    def invalid(self) -> Mapping[str, list[Any]]:
-        return {"x0_px": [-1], "y0_px": [-1], "width_px": [0], "height_px": [0]}
-
-
-class TestSlideInfo(RecordSuite[SlideInfo]):
-    unchecked = frozenset({"path", "mpp_source", "bounds", "vendor", "reader", "reader_version", "notes"})
-
-    def make(self) -> SlideInfo:
-        sizes, bounds = ((400, 300), (200, 150)), Bounds(10, 20, 300, 200)
-        return SlideInfo("a", "a.svs", sizes, (1.0, 2.0), 0.25, 0.5, "tag", bounds, "v", "r", "1", ("note",))
-
-    def changes(self) -> Mapping[str, Any]:
-        return {
-            "slide_id": "b",
-            "path": "b.svs",
-            "level_sizes_px": ((300, 400), (200, 150)),
-            "level_downsamples": (1.0, 2.01),
-            "mpp_x": 0.5,
-            "mpp_y": 0.25,
-            "mpp_source": "override",
-            "bounds": None,
-            "vendor": "w",
-            "reader": "s",
-            "reader_version": "2",
-            "notes": (),
-        }
-
-    def invalid(self) -> Mapping[str, list[Any]]:
-        return {
-            "slide_id": [""],
-            "level_sizes_px": [(), ((400, 300), (0, 150))],
-            "level_downsamples": [(1.0,), (1.0, 0.0), ()],
-            "mpp_x": [0.0, -1.0, math.nan],
-            "mpp_y": [0.0, math.inf],
-        }
-
-
-class TestSlideSource(RecordSuite[SlideSource]):
-    def make(self) -> SlideSource:
-        return SlideSource("a", "s3://bucket/a.svs", (0.25, 0.5))
-
-    def changes(self) -> Mapping[str, Any]:
-        return {"slide_id": "b", "path": None, "mpp": 0.25}
-
-    def invalid(self) -> Mapping[str, list[Any]]:
-        return {"slide_id": [""], "path": [""], "mpp": [0.0, (0.25, -0.5), math.nan]}
-
-
-class TestReadPlan(RecordSuite[ReadPlan]):
-    def make(self) -> ReadPlan:
-        return ReadPlan(1, 2.0, 2.5, 64, 60, 128.5, 150.25)
-
-    def changes(self) -> Mapping[str, Any]:
-        return {
-            "level": 2,
-            "downsample_x": 2.5,
-            "downsample_y": 2.0,
-            "read_width_px": 60,
-            "read_height_px": 64,
-            "tile_width0_px": 150.25,
-            "tile_height0_px": 128.5,
-        }
-
-    def invalid(self) -> Mapping[str, list[Any]]:
-        sides = ("downsample_x", "downsample_y", "tile_width0_px", "tile_height0_px")
-        return {
-            "level": [-1],
-            "read_width_px": [0],
-            "read_height_px": [0],
-            **{field: [0.0, -1.0, math.nan, math.inf] for field in sides},
-        }
-
-
-class TestTileTable(RecordSuite[TileTable]):
-    unchecked = frozenset({"spec", "plan"})
-    plan = ReadPlan(0, 1.0, 1.0, 100, 100, 100.0, 100.0)
-
-    def make(self) -> TileTable:
-        tissue = np.array([0.5, 1.0, 0.75], np.float32)
-        spec = TileSpec(mpp=0.5, size_px=100)
-        return TileTable("a", spec, self.plan, COORDS.copy(), tissue, (400, 300), (0.5, 0.5), "otsu")
-
-    def changes(self) -> Mapping[str, Any]:
-        return {
-            "slide_id": "b",
-            "spec": TileSpec(mpp=0.25, size_px=100),
-            "plan": replace(self.plan, level=1),
-            "coords": COORDS + 1,
-            "tissue": np.ones(3, np.float32),
-            "slide_size_px": (300, 400),
-            "mpp_xy": (0.25, 0.5),
-            "tissue_source": "user",
-        }
-
-    def invalid(self) -> Mapping[str, list[Any]]:
-        tissues = ([0.5, 1.0], [0.5, 1.0, 1.5], [0.5, 1.0, -0.5], [0.5, 1.0, np.nan])
-        return {
-            "slide_id": [""],
-            "slide_size_px": [(0, 300)],
-            "mpp_xy": [(0.5, 0.0)],
-            "tissue_source": [""],
-            "tissue": [*(np.array(t, np.float32) for t in tissues), np.ones(3)],
-            "coords": [
-                COORDS.astype(np.int64),
-                COORDS[:, :1],
-                COORDS[::-1].copy(),
-                np.zeros((3, 2), np.int32),
-                COORDS - 1,
-                COORDS + 302,
-            ],
-        }
-
-
-class TestTissueMask(RecordSuite[TissueMask]):
-    unchecked = frozenset({"how"})  # any text
-
-    def make(self) -> TissueMask:
-        return TissueMask(np.array([[True, False]]), 16.0, 32.0, 8.0, box(0, 0, 16, 32), "otsu")
-
-    def changes(self) -> Mapping[str, Any]:
-        return {
-            "mask": np.array([[True, True]]),
-            "scale_x_px": 32.0,
-            "scale_y_px": 16.0,
-            "mpp": 4.0,
-            "polygons": box(0, 0, 32, 16),
-            "source": "user",
-            "how": "drawn by hand",
-        }
-
-    def invalid(self) -> Mapping[str, list[Any]]:
-        return {
-            "mask": [np.array([True, False]), np.array([[1, 0]])],
-            **{field: [0.0, -1.0, math.nan] for field in ("scale_x_px", "scale_y_px", "mpp")},
-            "polygons": [shapely.box(0, 0, 1, 1)],
-            "source": [""],
-        }
+WITH_SUITES = (__name__, test_score_records.__name__, test_slide_records.__name__)
 
 
 def _suites(base: type[Any] = RecordSuite) -> list[type[Any]]:
@@ -627,4 +327,4 @@ def _records() -> list[type[Any]]:
 
 @pytest.mark.parametrize("record", _records(), ids=lambda record: record.__name__)
 def test_every_record_has_a_suite(record: type[Any]) -> None:
-    assert record in {type(suite().make()) for suite in _suites() if suite.__module__ == __name__}
+    assert record in {type(suite().make()) for suite in _suites() if suite.__module__ in WITH_SUITES}

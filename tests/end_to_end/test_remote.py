@@ -49,6 +49,7 @@ def test_slides_behind_a_url_are_found_and_read(bucket: Any, cohort: Path) -> No
         assert (remote.read_region(200, 300, 0, 256, 128) == local.read_region(200, 300, 0, 256, 128)).all()
 
 
+@pytest.mark.slow
 def test_a_run_on_slides_behind_a_url(
     bucket: Any, cohort: Path, quick_config: dict[str, Any], tmp_path: Path
 ) -> None:

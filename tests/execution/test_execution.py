@@ -94,7 +94,7 @@ def square(number: int) -> int:
     return number * number
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_jobs_come_back_in_their_order(workers: int) -> None:
     spec = ExecutionSpec(workers=workers, threads=2)
     assert list(run_jobs(square, range(6), spec=spec)) == [0, 1, 4, 9, 16, 25]

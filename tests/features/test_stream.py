@@ -71,6 +71,7 @@ def stores(folder: Path, names: str) -> list[SlideToExtract]:
     return found
 
 
+@pytest.mark.slow
 def test_other_slides_in_a_batch_change_no_byte(tmp_path: Path) -> None:
     """All slides together, in another order, and each alone: the same files."""
     spec = EncoderSpec(name="timm:resnet10t", weights="random", input_px=64, batch_size=8)

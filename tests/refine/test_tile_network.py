@@ -36,11 +36,11 @@ def iou(network: TileNetwork, test: TrainingTiles) -> float:
 @pytest.mark.parametrize(
     ("method", "outlined", "least"),
     [
-        ("plain", False, 0.3),
+        pytest.param("plain", False, 0.3, marks=pytest.mark.slow),
         ("plain", True, 0.7),
         ("gain", False, 0.3),
-        ("loss_attention", False, 0.3),
-        ("loss_attention", True, 0.6),
+        pytest.param("loss_attention", False, 0.3, marks=pytest.mark.slow),
+        pytest.param("loss_attention", True, 0.6, marks=pytest.mark.slow),
     ],
 )
 def test_it_finds_the_square(method: str, outlined: bool, least: float) -> None:

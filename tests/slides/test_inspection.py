@@ -237,3 +237,29 @@ def test_images_that_point_at_each_other_and_huge_tiles_are_refused(tmp_path: Pa
     for reader in ("auto", "openslide"):
         with pytest.raises(SlideError, match=r"'huge'.*tiles or strips of 3600000000 px"):
             open_slide(path, reader=reader)
+
+
+@pytest.mark.parametrize("text", ["ImageJ=1.54f\nimages=5\nchannels=5\n", "<OME><Pixels SizeC='5'/></OME>"])
+def test_channels_that_only_the_description_states_are_refused(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path / "dark.tiff", [GRAY], photometric="minisblack", description=text.encode())
+    with pytest.raises(SlideError, match=r"'dark'.*states 5 channels"):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("reader", ["auto", "openslide", "tiff"])
+def test_a_smaller_image_with_other_pixels_is_no_level(tmp_path: Path, reader: str) -> None:
+    path = tmp_path / "mixed.tiff"
+    with tifffile.TiffWriter(path) as tiff:
+        for number, level in enumerate((IMAGE, LEVELS[1].astype(np.uint16), LEVELS[2])):
+            tiff.write(
+                level,
+                tile=(64, 64),
+                photometric="rgb",
+                metadata=None,
+                subfiletype=int(number > 0),
+                resolution=(20000, 20000),
+                resolutionunit="CENTIMETER",
+            )
+    with open_slide(path, reader=reader) as slide:
+        assert slide.info.level_sizes_px == ((448, 320), (112, 80))
+        np.testing.assert_array_equal(slide.read_region(40, 80, 1, 60, 40), LEVELS[2][20:60, 10:70])

@@ -76,3 +76,21 @@ def test_the_table_is_aligned_and_problems_come_last() -> None:
     ] * 2
     assert first.split()[-1] == "7"
     assert second.split()[-4:] == ["-", "a", "long", "reason"]
+
+
+@pytest.mark.parametrize("error", [MemoryError("too large"), ValueError("two\nlines"), ZeroDivisionError()])
+def test_whatever_one_slide_does_is_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    path = handmade.write_slide(tmp_path / "s.tiff", handmade.pixels())
+    for name in ("open_slide", "find_tissue"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"wsi_mil.stages.check.{name}", fail)
+            row = check(path)
+        assert row.failed
+        assert type(error).__name__ in row.problems
+        assert str(path) in row.problems
+        assert "\n" not in row.problems

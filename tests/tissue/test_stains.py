@@ -1,34 +1,38 @@
 """`auto` on stains, frames and marks on which saturation alone fails, against drawn outlines."""
 
-import cv2
 import numpy as np
 import pytest
 
+from benchmarks.stains import overlap
 from wsi_mil.slides import ArrayReader
 from wsi_mil.synthetic.stained import KINDS, draw_stained
 from wsi_mil.tissue import TissueSpec, find_tissue
 
 
-def overlap(kind: str, seed: int, method: str) -> float:
-    """Return the intersection over union with the drawn tissue; pixels of tissue below pen do not count."""
+def overlap_of(kind: str, seed: int, method: str) -> float:
+    """Return the intersection over union of the tissue that is found with that which was drawn."""
     slide = draw_stained(kind, seed, (700, 500), wide=True)
-    found = find_tissue(ArrayReader(slide.image, mpp=slide.mpp), TissueSpec(method=method)).mask
-
-    def coarse(mask: np.ndarray) -> np.ndarray:
-        return cv2.resize(mask.astype(np.float32), found.shape[::-1], interpolation=cv2.INTER_AREA) >= 0.5
-
-    counted, truth = ~coarse(slide.tissue & slide.pen), coarse(slide.tissue)
-    return float((found & truth & counted).sum() / ((found | truth) & counted).sum())
+    found = find_tissue(ArrayReader(slide.image, mpp=slide.mpp), TissueSpec(method=method))
+    return overlap(slide, found.mask)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_overlaps_with_its_truth(kind: str) -> None:
-    assert np.mean([overlap(kind, seed, "auto") for seed in (2001, 2002)]) >= 0.9
+def test_every_slide_overlaps_with_its_truth(kind: str) -> None:
+    assert min(overlap_of(kind, seed, "auto") for seed in (3000, 3001, 3002)) >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_most_slides_of_every_kind_overlap_with_their_truth(kind: str) -> None:
+    """The goal is all of them. docs/benchmarks.md says which kinds miss it, and how far."""
+    found = np.array([overlap_of(kind, seed, "auto") for seed in range(3100, 3130)])
+    assert (found >= 0.9).mean() >= 0.8
+    assert np.mean(found) >= 0.9
 
 
 @pytest.mark.parametrize("kind", ["trichrome", "full_frame_trichrome", "ihc_hot_spot", "full_frame_ihc"])
 def test_saturation_alone_fails_on_these(kind: str) -> None:
-    assert min(overlap(kind, seed, "otsu") for seed in (2001, 2002)) < 0.5
+    assert min(overlap_of(kind, seed, "otsu") for seed in (2001, 2002)) < 0.5
 
 
 def test_fluorescence_has_no_tissue_and_is_described() -> None:

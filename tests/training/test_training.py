@@ -42,7 +42,10 @@ def model(name: str = "focus_mil", seed: int = 0) -> Aggregator:
     return build_aggregator(name, 6, 1, seed, {})
 
 
-@pytest.mark.parametrize("schedule", ["none", "cosine", "plateau"])
+@pytest.mark.parametrize(
+    "schedule",
+    [pytest.param("none", marks=pytest.mark.slow), pytest.param("cosine", marks=pytest.mark.slow), "plateau"],
+)
 def test_resume_gives_the_very_numbers(tmp_path: Path, schedule: str) -> None:
     spec = TrainSpec(epochs=14, lr=0.003, schedule=schedule, checkpoint_every=3, seed=5)  # type: ignore[arg-type]
     whole = fit(reference := model(), TRAIN, VAL, spec, folder=tmp_path / "whole", identity="x")

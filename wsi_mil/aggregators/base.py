@@ -31,8 +31,8 @@ class Aggregator(nn.Module, ABC):
     `small`: parameters that make the method small enough for tests and examples.
     `class_loss`: the form in which the method takes the loss of class labels
     (`wsi_mil.tasks.losses.class_losses`).
-    `negative_classes`: how many of several outputs, the first ones, stand for slides without a finding; set
-    by `build_aggregator`.
+    `negative_classes`: how many of several outputs, the first ones, are for slides without a finding; set by
+    `build_aggregator`.
     `generator`: the source of all random numbers that a method draws in training. It is on the CPU, so that
     the numbers are the same on every device. Training sets it; in evaluation nothing is random.
     """

@@ -59,8 +59,8 @@ def wrapped_method(name: str) -> str | None:
 def matching_aggregators(patterns: Sequence[str]) -> list[str]:
     """Return the aggregators that match any of the patterns, each once.
 
-    'all' stands for every method by itself, '*' for the wrapped ones as well; package.module:Class stands for
-    itself. Raises ConfigError, with the nearest names, for a pattern that matches none.
+    'all' is every method by itself, '*' every wrapped one as well; package.module:Class is taken as it is.
+    Raises ConfigError, with the nearest names, for a pattern that matches none.
 
     >>> matching_aggregators(["clam*", "mi_net"])
     ['clam_mb', 'clam_sb', 'mi_net']

@@ -1,6 +1,7 @@
 """Kinds of arguments that click lacks, and options that several subcommands have."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,23 @@ def qupath_options(function: Callable[..., Any]) -> Callable[..., Any]:
         function
     )
     return click.option("--qupath-version", type=click.Choice(["0.3", "0.4"]), help=version)(function)
+
+
+def qupath_config_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--qupath-version and --qupath-bounds, added to `overrides`: for subcommands that have a CONFIG."""
+
+    @wraps(function)
+    def with_overrides(
+        *arguments: Any,
+        overrides: tuple[str, ...],
+        qupath_version: str | None,
+        qupath_bounds: str | None,
+        **others: Any,
+    ) -> Any:
+        given = (*overrides, *qupath_overrides(qupath_version, qupath_bounds))
+        return function(*arguments, overrides=given, **others)
+
+    return qupath_options(with_overrides)
 
 
 def qupath_overrides(version: str | None, bounds: str | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from wsi_mil.cli.output import finish, load_or_plan
-from wsi_mil.cli.parameters import config_arguments, qupath_options, qupath_overrides
+from wsi_mil.cli.parameters import config_arguments
 from wsi_mil.stages.table import STAGES
 
 
@@ -25,33 +25,22 @@ def described(stage: str, example: str = "") -> Callable[[Callable[..., Any]], c
     return decorator
 
 
-def stage_command(stage: str) -> click.Command:
-    """Return the click command of a stage that has no options of its own."""
+def stage_command(stage: str, *options: Callable[[Callable[..., Any]], Callable[..., Any]]) -> click.Command:
+    """Return the click command of a stage. options: decorators that add options, see `cli.parameters`."""
 
-    @described(stage)
-    def command(context: click.Context, config: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
-        run_one_stage(context, stage, config, overrides, dry_run)
-
-    return command
-
-
-def qupath_stage_command(stage: str) -> click.Command:
-    """Return the click command of a stage that writes files for QuPath."""
-
-    @described(stage)
     def command(
         context: click.Context,
         config: Path,
         overrides: tuple[str, ...],
         dry_run: bool,
-        qupath_version: str | None,
-        qupath_bounds: str | None,
+        strict: bool = False,
     ) -> None:
-        overrides += qupath_overrides(qupath_version, qupath_bounds)
-        run_one_stage(context, stage, config, overrides, dry_run)
+        run_one_stage(context, stage, config, overrides, dry_run, strict)
 
-    qupath_options(command)
-    return command
+    function: Callable[..., Any] = command
+    for option in options:
+        function = option(function)
+    return described(stage)(function)
 
 
 def run_one_stage(

@@ -11,12 +11,14 @@ from wsi_mil.contracts.record import Record, require, require_name
 class Lesion(Record):
     """One lesion of a slide: the class that it was given, and its outline.
 
-    geometry: polygons, holes allowed, in level-0 pixels; valid and not empty.
+    geometry: polygons, holes allowed, in level-0 pixels; valid and not empty. sources: the classes, as the
+    annotation file names them, of the objects that the lesion was drawn as; empty where there is no file.
     """
 
     slide_id: str
     label: str
     geometry: MultiPolygon
+    sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"lesion {self.label!r} of slide {self.slide_id!r}"

@@ -1,6 +1,7 @@
 """What a TIFF file holds, before a library reads it: the image that is the slide, its levels, and whether
 its pixels can be shown as red, green and blue of 8 bits."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ NAMES = {4: "transparency mask", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 32803: "colou
 EIGHT_BITS = "Convert it to RGB of 8 bits per channel, for example with vips or QuPath"
 SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "floating point", 5: "complex", 6: "complex"}
 COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, PALETTE: 1, RGB: 3, YCBCR: 3, CMYK: 4}
+
+CHANNELS = re.compile(r"^channels=(\d{1,4})\s*$|\bSizeC=[\"'](\d{1,4})[\"']", re.MULTILINE)
+"""How ImageJ and OME state channels that have no image of their own in the file."""
 
 
 class PixelError(SlideError):
@@ -35,10 +39,11 @@ class Inspection(Record):
     notes: tuple[str, ...]
     pages: tuple[TiffPage, ...]
 
-    def is_associated(self, size_px: Size) -> bool:
-        """Whether images of this size are labels, macros or thumbnails only."""
+    def is_no_level(self, size_px: Size) -> bool:
+        """Whether all images of this size are labels, macros or thumbnails, or have other pixels."""
+        slide = self.levels[0]
         same = [page for page in self.pages if page.size_px == size_px]
-        return bool(same) and all(page.associated for page in same)
+        return bool(same) and all(page.associated or not _alike(slide, page) for page in same)
 
 
 def inspect(path: str, slide_id: str) -> Inspection | None:
@@ -118,6 +123,13 @@ def _check_pixels(slide: TiffPage, top: list[TiffPage], slide_id: str) -> tuple[
             "Turn its pixels and set the tag to 1, for example with vips autorot",
         )
     alike = (page for page in top if (page.tile_px is None) == (slide.tile_px is None))
+    channels = CHANNELS.search(slide.description)
+    stated = int(next(filter(None, channels.groups()))) if channels else 1
+    if colours == 1 and slide.photometric != PALETTE and stated > 1:
+        raise refuse(
+            f"is a gray image whose description states {stated} channels, expected one RGB image",
+            "Export the channels that are wanted as RGB of 8 bits",
+        )
     same = [page for page in alike if page.size_px == slide.size_px and not page.reduced]
     if colours == 1 and slide.photometric != PALETTE and len(same) > 1:
         raise refuse(
@@ -145,9 +157,20 @@ def _levels(slide: TiffPage, pages: list[TiffPage]) -> tuple[tuple[TiffPage, ...
     return tuple(levels), tuple(sizes)
 
 
+def _alike(slide: TiffPage, page: TiffPage) -> bool:
+    """Whether two images have the same pixel format; JPEG stores RGB as YCbCr."""
+    both_rgb = {slide.photometric, page.photometric} <= {RGB, YCBCR}
+    return (
+        page.pixels == slide.pixels
+        and (both_rgb or page.photometric == slide.photometric)
+        and page.orientation == slide.orientation
+        and not page.fluorescence
+    )
+
+
 def _may_be_level(slide: TiffPage, page: TiffPage) -> bool:
     """Whether an image may be a smaller copy of the slide; its size is looked at later."""
-    if page.pixels != slide.pixels or page.orientation != slide.orientation or page.fluorescence:
+    if not _alike(slide, page):
         return False
     if len(page.place) > 1:
         return page.place[: len(slide.place)] == slide.place

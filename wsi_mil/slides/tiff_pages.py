@@ -62,7 +62,7 @@ class TiffPage(Record):
     @property
     def pixels(self) -> tuple[int, ...]:
         """What the pixel format of two images of one pyramid must have in common."""
-        return self.photometric, self.bits, self.sample_format, self.samples, int(self.planar)
+        return self.bits, self.sample_format, self.samples, int(self.planar)
 
 
 def tiff_pages(path: str) -> tuple[TiffPage, ...]:

@@ -61,8 +61,8 @@ def usable_levels(
     )
     numbers, sizes, downsamples = [], [], []
     for number, (size, part) in enumerate(zip(stated, true, strict=True)):
-        label = plain and number > 0 and inspection is not None and inspection.is_associated(size)
-        if part is None or label:
+        unlike = plain and number > 0 and inspection is not None and inspection.is_no_level(size)
+        if part is None or unlike:
             notes.append(f"an image of {size[0]} x {size[1]} px is no level of the slide: not used")
             continue
         numbers.append(number)

@@ -29,7 +29,7 @@ def gradients(model: Aggregator) -> list[Tensor]:
 
 
 def detection_loss(model: Aggregator) -> TaskLoss:
-    """Return the loss of detection with the classes that the outputs of `model` stand for."""
+    """Return the loss of detection with the classes of the outputs of `model`."""
     return model.task_loss(Detection.of(max(model.n_outputs, 2)))
 
 

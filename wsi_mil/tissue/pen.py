@@ -36,7 +36,7 @@ def find_pen(image: RGB, evidence: NDArray[np.float32], valid: Mask, tissue_from
     hue, saturation, value = cv2.split(hsv)
     cool = (hue >= GREEN_TO_BLUE[0]) & (hue <= GREEN_TO_BLUE[1])
     red = (hue >= RED_FROM) | (hue <= RED_TO)
-    black = value - image.min(2) < BLACK_TINT
+    black = saturation.astype(np.float32) * value < 255 * BLACK_TINT
     black &= cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) < BLACK
     strong = cool & (saturation >= LEAST_SATURATION)
     strong |= red & (saturation >= RED_SATURATION) & (value >= RED_VALUE)

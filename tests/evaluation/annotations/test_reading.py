@@ -79,3 +79,11 @@ def test_files_of_a_slide_in_order_of_preference(tmp_path: Path) -> None:
     assert [path.name for path in AnnotationFolder(tmp_path).find_all("s")] == names
     write(tmp_path, "", "t.XML")
     assert AnnotationFolder(tmp_path).find("t") == tmp_path / "t.XML"
+
+
+def test_a_lesion_names_the_classes_that_it_was_drawn_as(tmp_path: Path) -> None:
+    near = [(300, 200), (500, 200), (500, 400), (300, 400)]
+    far = [(2000, 100), (2100, 100), (2100, 200)]
+    text = files.asap(("Polygon", "Tumor", BOX), ("Polygon", "_1", near), ("Polygon", "Metastasis", far))
+    found = known_lesions(write(tmp_path, text), "s", INFO, RULES)
+    assert sorted(lesion.sources for lesion in found) == [("Metastasis",), ("Tumor", "_1")]

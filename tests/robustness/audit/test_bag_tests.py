@@ -40,6 +40,7 @@ def test_a_mean_of_all_instances_fails_it(name: str) -> None:
     assert bag_verdict("single_concept", found.train_auc, found.test_auc) == "fail"
 
 
+@pytest.mark.slow
 def test_adding_normal_instances_drowns_a_mean_but_not_a_maximum() -> None:
     assert run_bag_test(BagTestJob("mi_net", "add_normal", 0)).test_auc > 0.9
     assert run_bag_test(BagTestJob(CHEAT, "add_normal", 0)).test_auc < 0.5

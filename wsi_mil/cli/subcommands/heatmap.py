@@ -1,8 +1,9 @@
 """wsi-mil heatmap CONFIG [key=value ...]"""
 
-from wsi_mil.cli.stage_command import qupath_stage_command
+from wsi_mil.cli.parameters import qupath_config_options
+from wsi_mil.cli.stage_command import stage_command
 
 POSITION = 90
 SUMMARY = "draw overlays, pyramids and GeoJSON"
 
-command = qupath_stage_command("heatmap")
+command = stage_command("heatmap", qupath_config_options)

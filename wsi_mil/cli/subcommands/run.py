@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from wsi_mil.cli.output import finish, load_or_plan
-from wsi_mil.cli.parameters import config_arguments, qupath_options, qupath_overrides, strict_option
+from wsi_mil.cli.parameters import config_arguments, qupath_config_options, strict_option
 
 POSITION = 10
 SUMMARY = "the whole pipeline, from slides to report"
@@ -16,7 +16,7 @@ SUMMARY = "the whole pipeline, from slides to report"
     epilog="Example: wsi-mil run configs/demo.yaml run=runs/other tiles.mpp=1.0",
 )
 @config_arguments
-@qupath_options
+@qupath_config_options
 @strict_option
 @click.pass_context
 def command(
@@ -24,15 +24,13 @@ def command(
     config: Path,
     overrides: tuple[str, ...],
     dry_run: bool,
-    qupath_version: str | None,
-    qupath_bounds: str | None,
     strict: bool,
 ) -> None:
     """Run the whole pipeline of CONFIG (a YAML file, or a run folder). What is up to date is not done
     again."""
     from wsi_mil.stages.pipeline import run_pipeline
 
-    loaded = load_or_plan(config, (*overrides, *qupath_overrides(qupath_version, qupath_bounds)), dry_run)
+    loaded = load_or_plan(config, overrides, dry_run)
     if loaded is None:
         return
     code = finish(run_pipeline(loaded), loaded.run, strict=strict)

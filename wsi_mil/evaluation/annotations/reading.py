@@ -1,4 +1,4 @@
-"""From an annotation file to the lesions of a slide, with an account of what was used and what was not."""
+"""From an annotation file to the lesions of a slide, with counts of what was used and what was skipped."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -154,6 +154,7 @@ def _understood(
     rules: AnnotationRules,
 ) -> SlideAnnotation:
     plus: list[MultiPolygon] = []
+    named: list[str] = []
     minus: list[MultiPolygon] = []
     skipped: Counter[tuple[str, tuple[str, ...], str]] = Counter()
     for item in drawn:
@@ -162,13 +163,31 @@ def _understood(
         reason = item.not_counted or ("" if item.excluded else REASONS.get(what, ""))
         if reason or area is None or area.is_empty:
             skipped[item.kind, item.names, reason or "it encloses no area"] += 1
+        elif item.excluded or what == "excluded":
+            minus.append(area)
         else:
-            (minus if item.excluded or what == "excluded" else plus).append(area)
+            plus.append(area)
+            named.append(item.names[0] if item.names else "none")
     regions = polygonal(shapely.difference(shapely.union_all(plus), shapely.union_all(minus)))
-    lesions = tuple(Lesion(slide_id, "tumour", MultiPolygon([region])) for region in regions.geoms)
+    lesions = tuple(
+        Lesion(slide_id, "tumour", MultiPolygon([region]), sources)
+        for region, sources in zip(regions.geoms, _sources(regions, plus, named), strict=True)
+    )
     _check_place(path, lesions, info)
     parts = tuple(Skipped(*key, count) for key, count in sorted(skipped.items()))
     return SlideAnnotation(path, format_name, lesions, len(drawn), len(plus), len(minus), parts)
+
+
+def _sources(
+    regions: MultiPolygon, drawn: Sequence[MultiPolygon], names: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Return for each region the class names of the objects that it consists of, sorted."""
+    found: list[set[str]] = [set() for _ in regions.geoms]
+    if drawn and found:
+        pairs = shapely.STRtree(list(regions.geoms)).query(drawn, predicate="intersects")
+        for number, region in pairs.T.tolist():
+            found[region].add(names[number])
+    return [tuple(sorted(sources)) for sources in found]
 
 
 def _check_place(path: Path, lesions: Sequence[Lesion], info: SlideInfo | None) -> None:
