@@ -72,7 +72,13 @@ class TestSlideScores(RecordSuite[SlideScores]):
 
     def pairs(self) -> Mapping[str, tuple[SlideScores, SlideScores]]:
         one = replace(self.make(), probability=math.nan, prediction=1.0)
-        return {"prediction": (one, replace(one, prediction=2.0))}
+        tiles = np.array([[0.25, 0.75]] * 3, np.float32)
+        classes = replace(one, class_names=("n", "m"), tile_class_probabilities=tiles)
+        return {
+            "prediction": (one, replace(one, prediction=2.0)),
+            "class_names": (classes, replace(classes, class_names=("n", "o"))),
+            "tile_class_probabilities": (classes, replace(classes, tile_class_probabilities=tiles[:, ::-1])),
+        }
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
@@ -89,6 +95,8 @@ class TestSlideScores(RecordSuite[SlideScores]):
                 )
             ],
             "prediction": [1.0, math.nan],
+            "class_names": [("n", "n")],
+            "tile_class_probabilities": [np.zeros((3, 2), np.float32)],
             "score_kind": ["rank"],
             "coords": [COORDS[:, :1], COORDS.astype(np.int64)],
         }

@@ -83,7 +83,7 @@ class Aggregator(nn.Module, ABC):
         return weights[:, self._negative_of(weights) :].mean(1)
 
     def _negative_of(self, outputs: Tensor) -> int:
-        """Return how many columns of (N, K) stand for negative classes: none of a single one."""
+        """Return how many columns of (N, K) are for negative classes: none of a single one."""
         return min(self.negative_classes, outputs.shape[1] - 1)
 
     def task_loss(self, task: Task) -> TaskLoss:

@@ -50,6 +50,10 @@ class LabelScheme(Record):
         names = {key: tuple(values[key]) for key in ("class_names", "positive", "negative")}
         return cls(**names, decided=values["decided"])
 
+    def same_meaning(self, other: "LabelScheme") -> bool:
+        """Return whether both have the same classes in the same order, and the same positive ones."""
+        return (self.class_names, self.positive) == (other.class_names, other.positive)
+
     @property
     def has_negative(self) -> bool:
         """Whether there is a negative class, so that slides are positive or negative."""

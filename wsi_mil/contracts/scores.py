@@ -28,6 +28,9 @@ class SlideScores(Record):
     score_kind: the name of what they are, see `wsi_mil.contracts.score_kinds`.
     coords (N, 2) int32: upper left corners of the tiles (x, y), in level-0 pixels.
     The digests identify the tile table, the features and the model.
+    class_names, tile_class_probabilities (N, classes) float32: what the model says of each tile alone, as if
+    it were a slide; of classification, ordinal classes, and detection with more than two classes. Otherwise
+    () and None.
     """
 
     slide_id: str
@@ -40,6 +43,8 @@ class SlideScores(Record):
     features_digest: str
     model_digest: str
     prediction: float | None = None
+    class_names: tuple[str, ...] = ()
+    tile_class_probabilities: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         where = f"scores of slide {self.slide_id!r}"
@@ -51,6 +56,7 @@ class SlideScores(Record):
         require(self.score_kind in SCORE_KINDS, where, "score_kind", f"one of {kinds}", self.score_kind)
         require_array(self.coords, where, "coords", ("N", 2), np.int32)
         require_array(self.tile_scores, where, "tile_scores", (len(self.coords),), np.float32)
+        _check_classes(where, self.class_names, self.tile_class_probabilities, len(self.coords))
         known = self.tile_scores[~np.isnan(self.tile_scores)]
         low, high = self.kind.lowest, self.kind.highest
         if len(known):
@@ -58,6 +64,15 @@ class SlideScores(Record):
             valid &= bool(known.min() >= low - ROUNDING and known.max() <= high + ROUNDING)
             expected = f"finite or NaN, from {low:g} to {high:g}"
             require(valid, where, "tile_scores", expected, (float(known.min()), float(known.max())))
+
+    def class_scores(self, class_name: str) -> NDArray[np.float32]:
+        """Return the probability of a class for each tile alone (N,). Raises DataError if there is none."""
+        if self.tile_class_probabilities is None or class_name not in self.class_names:
+            raise DataError(
+                f"scores of slide {self.slide_id!r} have no tile probabilities of class {class_name!r}: run "
+                "`wsi-mil score` again"
+            )
+        return self.tile_class_probabilities[:, self.class_names.index(class_name)]
 
     @property
     def kind(self) -> ScoreKind:
@@ -208,6 +223,21 @@ def _check_prediction(where: str, probability: float, prediction: float | None) 
         return
     require(math.isfinite(prediction), where, "prediction", "finite", prediction)
     require(math.isnan(probability), where, "probability", "NaN beside a prediction", probability)
+
+
+def _check_classes(
+    where: str, names: tuple[str, ...], probabilities: NDArray[np.float32] | None, tiles: int
+) -> None:
+    """Raise DataError unless there is one column of probabilities for each class name."""
+    require(len(set(names)) == len(names), where, "class_names", "different names", names)
+    valid = bool(names) == (probabilities is not None)
+    require(valid, where, "tile_class_probabilities", f"one column for each of {list(names)}", probabilities)
+    if probabilities is None:
+        return
+    require_array(probabilities, where, "tile_class_probabilities", (tiles, len(names)), np.float32)
+    known = probabilities[~np.isnan(probabilities)]
+    valid = not len(known) or bool(known.min() >= -ROUNDING and known.max() <= 1 + ROUNDING)
+    require(valid, where, "tile_class_probabilities", "from 0 to 1 or NaN", known[:4].tolist())
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,16 @@ FORMAT = 3
 DETECTION_ONLY = ("probability", "threshold", "predicted")
 PREDICTION_ONLY = ("prediction", "target")
 META = b"wsi_mil"
+OF_CLASS = "p_"
+"""What the column of a class begins with."""
 
 
 def write_tile_scores(path: Path, scores: SlideScores) -> None:
     """Write x0_px, y0_px, score and score01 of each tile, in the order of the tile table.
 
     The column of score01 is called `probability` if it is one (format 1), else `score01` (format 2). Tasks
-    other than detection have no such column, and the slide's prediction in the header.
+    other than detection have no such column, and the slide's prediction in the header. Where tiles have class
+    probabilities, each class has a column `p_<class>`, and the header lists the classes.
     """
     kind = scores.kind
     table = pa.table(
@@ -52,15 +55,19 @@ def write_tile_scores(path: Path, scores: SlideScores) -> None:
         "features_digest": scores.features_digest,
         "model_digest": scores.model_digest,
         **({} if scores.prediction is None else {"prediction": scores.prediction}),
+        **({"class_names": list(scores.class_names)} if scores.class_names else {}),
     }
     if scores.prediction is not None:
         table = table.drop_columns([kind.column])
+    for name in scores.class_names:
+        table = table.append_column(f"{OF_CLASS}{name}", pa.array(scores.class_scores(name)))
     _write(path, table, header)
 
 
 def read_tile_scores(path: Path) -> SlideScores:
     """Return what `write_tile_scores` wrote."""
     table, header = _read(path, "tile scores", (1, 2))
+    names = tuple(header.get("class_names", ()))
     return SlideScores(
         slide_id=header["slide_id"],
         probability=math.nan if header["slide_probability"] is None else header["slide_probability"],
@@ -72,18 +79,26 @@ def read_tile_scores(path: Path) -> SlideScores:
         features_digest=header["features_digest"],
         model_digest=header["model_digest"],
         prediction=header.get("prediction"),
+        class_names=names,
+        tile_class_probabilities=np.stack([table[f"{OF_CLASS}{name}"].to_numpy() for name in names], 1)
+        if names
+        else None,
     )
 
 
 @dataclass(frozen=True)
 class TileScoresHeader(Record):
-    """What a file of tile scores belongs to: a slide, and the digests of its tiles, features and model."""
+    """What a file of tile scores belongs to: a slide, and the digests of its tiles, features and model.
+
+    class_names: the classes of which each tile has a probability.
+    """
 
     slide_id: str
     score_kind: str
     tiles_digest: str
     features_digest: str
     model_digest: str
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_name(self.slide_id, "tile scores", "slide_id")
@@ -97,6 +112,7 @@ def tile_scores_header(path: Path) -> TileScoresHeader | None:
         return None
     try:
         found = parse_json(pq.read_schema(path).metadata[META])
+        found["class_names"] = tuple(found.get("class_names", ()))
         return TileScoresHeader(**{field.name: found[field.name] for field in fields(TileScoresHeader)})
     except (pa.ArrowInvalid, KeyError, TypeError, DataError):
         return None
