@@ -155,3 +155,22 @@ def test_the_two_tables_of_stamp(tmp_path: Path) -> None:
     assert [row.label for row in table.rows.values()] == [1, 1, 0, None]
     with pytest.raises(DataError, match=r"slides\.slide_table=PATH"):
         read_label_source(LabelSource(clini, positive=("MSIH",)), spec)
+
+
+def test_none_is_no_label_and_a_warning_says_so_where_one_class_is_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("slide,label\ns1,none\ns2,tumor\ns3,none\n")
+    assert read_labels(path).class_names == ("tumor",)
+    assert "2 slides have the label none, which is read as: no label" in caplog.text
+    assert "slides.class_names=[none,tumor]" in caplog.text
+    told = read_label_source(LabelSource(path, ("none", "tumor")))
+    assert told.scheme is not None
+    assert (told.scheme.positive, told.scheme.negative) == (("tumor",), ("none",))
+
+
+def test_ids_of_slides_are_in_one_unicode_form(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("slide,label\nLunge\u0301.svs,tumor\nx,normal\n", encoding="utf-8")
+    assert set(read_labels(path).rows) == {"Lung\u00e9", "x"}

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 WORDS = {0: "normal", 1: "cancer"}  # sorted, cancer comes first
 LINE = "labels: positive class cancer, negative class normal (by known words)"
 NAME = "focus_mil"
+FOLDS = {"kind": "kfold", "folds": 3, "val_share": 0.5}
 
 
 def call(*arguments: object) -> str:
@@ -132,7 +133,9 @@ def test_two_cancers_and_normal_are_measured_class_by_class(
         seen[label] += 1
         return kinds[label][seen[label] % 2]
 
-    config = with_labels(tmp_path, small_run, quick_config, word, split={"kind": "kfold", "folds": 3})
+    config = with_labels(
+        tmp_path, small_run, quick_config, word, split=FOLDS, models={NAME: {}, "abmil_gated": {}}
+    )
     said = call("run", config)
     assert "labels: positive classes LUAD, LUSC, negative class normal (normal is a known word" in said
     run = RunFolder(tmp_path / "run")
@@ -146,9 +149,15 @@ def test_two_cancers_and_normal_are_measured_class_by_class(
     )
     assert found["classes"]["confusion"] == confusion_matrix(truth, probabilities.argmax(1)).tolist()
     assert [one["name"] for one in found["classes"]["each"]] == list(names)
+    assert {row.label for row in rows} == {0, 1, 2}
+    of_attention, _ = read_slide_scores(run.slide_scores("abmil_gated"))
+    for row in (*rows, *of_attention):
+        assert sum(row.class_probabilities) == pytest.approx(1)
+        assert row.probability == pytest.approx(1 - row.class_probabilities[0])
     for row in rows:
         for class_name in names[1:]:
             assert run.class_heatmap(NAME, class_name, row.slide_id, "png").exists()
+            assert run.class_heatmap("abmil_gated", class_name, row.slide_id, "png").exists()
         assert not run.class_heatmap(NAME, "normal", row.slide_id, "png").exists()
     assert "Each class against all others" in run.report.read_text(encoding="utf-8")
     printed = call("evaluate", config)

@@ -203,9 +203,10 @@ ENDINGS = re.compile(
 
 
 def slide_id_of(cell: str) -> str:
-    """Return the slide id that a cell names: a path with `/`, without the ending of a slide or feature file.
+    """Return the slide id that a cell names: a path with `/`, without the ending of a slide or feature file,
+    in Unicode NFC as ids of slides are.
 
     >>> slide_id_of("p01\\\\s1.svs"), slide_id_of("s1.h5"), slide_id_of("TCGA-05.4244")
     ('p01/s1', 's1', 'TCGA-05.4244')
     """
-    return ENDINGS.sub("", cell.replace("\\", "/"))
+    return ENDINGS.sub("", unicodedata.normalize("NFC", cell).replace("\\", "/"))

@@ -11,6 +11,7 @@ from wsi_mil.bags.patients import join_slide_table
 from wsi_mil.contracts.labels import LabelScheme, SlideLabel
 from wsi_mil.errors import ConfigError, DataError, nearest
 from wsi_mil.io.user_tables import UserTable, read_user_table
+from wsi_mil.logs import logger
 from wsi_mil.tasks import Detection, Task, TaskSpec, build_task, task_class
 from wsi_mil.tasks.base import Cells
 from wsi_mil.tasks.classes import ClassTask, class_index
@@ -127,11 +128,29 @@ def _task_cells(read: ReadTable, roles: Sequence[str], source: LabelSource, has_
                 columns[role] = name_classes(found, source.class_names, source.positive or ())
             except ConfigError as error:
                 raise ConfigError(f"{read.path}: {error}") from error
+            _warn_of_missing_class(read.path, found, columns[role])
         else:
             columns[role] = ["" if says_no_label(cell) else cell for cell in found]
             if read.decimal_comma:
                 columns[role] = [cell.replace(",", ".") for cell in columns[role]]
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _warn_of_missing_class(path: Path, cells: Sequence[str], names: Sequence[str]) -> None:
+    """Warn if one class is left beside words such as `none`, which may have meant the other class."""
+    left_out = Counter(cell for cell, name in zip(cells, names, strict=True) if cell and not name)
+    classes = sorted(set(names) - {""})
+    if len(classes) == 1 and left_out:
+        word, count = left_out.most_common(1)[0]
+        logger().warning(
+            "%s: %d slides have the label %s, which is read as: no label. If it is a class, set "
+            "slides.class_names=[%s,%s]",
+            path,
+            count,
+            word,
+            word,
+            classes[0],
+        )
 
 
 def _task(spec: TaskSpec, cells: list[Cells], source: LabelSource) -> Task:
