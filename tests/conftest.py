@@ -16,7 +16,9 @@ from filelock import FileLock
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.synthetic import SynthSpec, write_cohort
 
-torch.set_num_threads(1)  # the tensors of tests are small: threads would only wait for each other
+# The tensors of tests are small, and tests run side by side: threads would only wait for each other.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
 TESTS = Path(__file__).parent
 # folders and files below tests/ that are slow as a whole
@@ -128,7 +130,7 @@ def quick_config(cohort: Path) -> dict[str, object]:
         "split": {"test_share": 0.33, "val_share": 0.33},
         "train": {"epochs": 12, "lr": 0.001},
         "evaluation": {"bootstrap": 50},
-        "execution": {"workers": 1, "threads": 2},
+        "execution": {"workers": 1, "threads": 1},  # tests run side by side: more threads would wait
         "heatmaps": {"overlay_px": 300},
     }
 

@@ -100,7 +100,7 @@ def test_a_run_on_imported_features_gives_the_same_scores(
     overrides += [
         "evaluation.bootstrap=50",
         "execution.workers=1",
-        "execution.threads=2",
+        "execution.threads=1",
         "heatmaps.overlay_px=300",
     ]
     summary = run_pipeline(load_config(tmp_path / "run", tuple(overrides)))

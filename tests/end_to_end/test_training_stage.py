@@ -44,7 +44,7 @@ def read_rows(config: dict[str, Any]) -> list[dict[str, str]]:
 def test_methods_are_compared_over_folds_repeats_and_seeds(config: dict[str, Any]) -> None:
     config["split"] = {"kind": "kfold", "folds": 3, "val_share": 0.33, "repeats": 2, "seeds": 2}
     config["models"] = {"mi_net": {}, "abmil": {}}
-    config["execution"] = {"workers": 2, "threads": 2}
+    config["execution"] = {"workers": 1, "threads": 1}
     assert run_stage(parse_config(config), "train").work["train"] == 2 * 3 * 2 * 2
     rows = read_rows(config)
     key = [(row["model"], row["repeat"], row["seed_number"]) for row in rows]
@@ -74,7 +74,7 @@ def test_methods_are_compared_over_folds_repeats_and_seeds(config: dict[str, Any
 def test_numbers_do_not_depend_on_what_was_left_to_do(config: dict[str, Any]) -> None:
     """One of four trainings removed and made again, alone: the very same weights."""
     config["split"] = {"kind": "kfold", "folds": 3, "val_share": 0.33}
-    config["execution"] = {"workers": 2, "threads": 2}
+    config["execution"] = {"workers": 2, "threads": 1}
     run_stage(parse_config(config), "train")
     model = RunFolder(Path(config["run"])).model("mi_net", 1)
     before = (model / "model.safetensors").read_bytes()

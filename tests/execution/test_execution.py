@@ -96,7 +96,7 @@ def square(number: int) -> int:
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_jobs_come_back_in_their_order(workers: int) -> None:
-    spec = ExecutionSpec(workers=workers, threads=2)
+    spec = ExecutionSpec(workers=workers, threads=1)
     assert list(run_jobs(square, range(6), spec=spec)) == [0, 1, 4, 9, 16, 25]
     assert list(run_jobs(square, [], spec=spec)) == []
     results = run_jobs(square, [2, 7, 3], spec=spec)

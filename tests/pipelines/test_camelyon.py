@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[2]
 QUICK = [
     "encoder={name: texture}",
     "tiles.size_px=64",
-    "train.epochs=8",
+    "train.epochs=4",
     "train.lr=0.001",
     "evaluation.bootstrap=20",
     "models={focus_mil: {}}",
     "execution.workers=1",
-    "execution.threads=2",
+    "execution.threads=1",
     "heatmaps.overlay_px=200",
 ]
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -10,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from tests.slides.test_readers import LEVELS, write
 from wsi_mil.errors import DataError
 from wsi_mil.slides import find_slides, open_slide
+from wsi_mil.slides.ids import existing_file
 
 
 def test_ids_are_relative_paths_and_never_collide(tmp_path: Path) -> None:
@@ -117,3 +119,51 @@ def test_unusual_names_open(tmp_path: Path, name: str, reader: str) -> None:
     [file] = find_slides(tmp_path)
     with open_slide(file.path, reader=reader) as slide:
         np.testing.assert_array_equal(slide.read_region(3, 5, 0, 20, 9), LEVELS[0][5:14, 3:23])
+
+
+COMPOSED, DECOMPOSED = "Lung\u00e9", "Lunge\u0301"
+
+
+@pytest.mark.parametrize("name", [COMPOSED, DECOMPOSED])
+def test_ids_have_one_unicode_form_and_paths_that_of_the_disk(tmp_path: Path, name: str) -> None:
+    """In names of files and folders, of a file that is given itself, and of an open slide."""
+    (tmp_path / name).mkdir()
+    path = write(tmp_path / name / f"{name}.tiff", LEVELS)
+    [found] = find_slides(tmp_path)
+    assert (found.slide_id, found.path) == (f"{COMPOSED}/{COMPOSED}", path)
+    assert [slide.slide_id for slide in find_slides(path)] == [COMPOSED]
+    with open_slide(path) as slide:
+        assert (slide.info.slide_id, slide.info.path) == (COMPOSED, str(path))
+
+
+@pytest.mark.parametrize("name", [COMPOSED, DECOMPOSED])
+def test_ids_of_urls_and_dicom_have_one_unicode_form(tmp_path: Path, name: str) -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe(f"/unicode_{len(name)}/{name}.svs", b"x")
+    [remote] = find_slides(f"memory://unicode_{len(name)}")
+    assert (remote.slide_id, str(remote.path).endswith(f"/{name}.svs")) == (COMPOSED, True)
+    dicom(tmp_path / f"{name}.dcm", "1.2", "1.2.3", 100)
+    dicom(tmp_path / "z.dcm", "1.2", "1.2.4", 50)
+    assert [slide.slide_id for slide in find_slides(tmp_path)] == [COMPOSED]
+
+
+def test_names_that_differ_only_in_unicode_form_are_refused(tmp_path: Path) -> None:
+    for name in (COMPOSED, DECOMPOSED):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.svs").touch()
+    with pytest.raises(DataError, match=r"differ only in Unicode form .*expected one file: take one of them"):
+        find_slides(tmp_path)
+
+
+def test_a_file_is_found_by_a_name_in_another_unicode_form(tmp_path: Path) -> None:
+    path = tmp_path / DECOMPOSED / f"{DECOMPOSED}.xml"
+    assert existing_file(tmp_path, f"{COMPOSED}/{COMPOSED}.xml") == tmp_path / COMPOSED / f"{COMPOSED}.xml"
+    path.parent.mkdir()
+    path.touch()
+    assert existing_file(tmp_path, f"{COMPOSED}/{COMPOSED}.xml") == path
+    assert existing_file(tmp_path, f"{DECOMPOSED}/{DECOMPOSED}.xml") == path
+    (path.parent / f"{COMPOSED}.xml").touch()
+    with pytest.raises(
+        DataError, match=r"'Lung\\xe9.xml', 'Lunge\\u0301.xml'|'Lunge\\u0301.xml', 'Lung\\xe9"
+    ):
+        existing_file(tmp_path, f"{COMPOSED}/{COMPOSED}.xml")

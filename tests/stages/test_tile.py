@@ -3,6 +3,7 @@ asks of workers."""
 
 import json
 import pickle
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,17 +64,21 @@ def test_other_tiles_or_another_file_are_made_again(tmp_path: Path) -> None:
     assert not tile_one(replace(work, tiles=TileSpec(mpp=1.0, size_px=128))).reused
 
 
-def test_the_outline_that_a_user_drew_is_used_and_kept(tmp_path: Path) -> None:
-    work = job(tmp_path)
+@pytest.mark.parametrize("name", ["s0", "Lunge\u0301"])
+def test_the_outline_that_a_user_drew_is_used_and_kept(tmp_path: Path, name: str) -> None:
+    """Also where its name on disk has another Unicode form than the slide id."""
+    work = replace(job(tmp_path), slide_id=unicodedata.normalize("NFC", name))
     tile_one(work)
-    outline = RunFolder(work.run).tissue("s0")
+    written = RunFolder(work.run).tissue(work.slide_id)
+    outline = written.rename(written.with_name(f"{name}.geojson"))
+    assert RunFolder(work.run).tissue(work.slide_id) == outline
     value = json.loads(outline.read_text())
     ring = [[192, 64], [384, 64], [384, 192], [192, 192], [192, 64]]
     drawn = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}
     outline.write_text(json.dumps({**value, "features": [drawn]}))
     edited = outline.read_bytes()
     found = tile_one(work)
-    table = RunFolder(work.run).store("s0").read_tiles()
+    table = RunFolder(work.run).store(work.slide_id).read_tiles()
     assert not found.reused
     assert table.tissue_source == "user"
     assert table.coords.tolist() == [[x, y] for y in (64, 128) for x in (192, 256, 320)]

@@ -138,7 +138,7 @@ def test_every_method_learns_every_task_that_it_supports(name: str, task: Task, 
             outputs_for(name, task)
         return
     heavy = name == "transmil"  # ten times the time of the others: fewer bags and epochs
-    small = {"hidden": 32, "heads": 4, "landmarks": 8} if heavy else {}
+    small = {"hidden": 16, "heads": 2, "landmarks": 4} if heavy else {}
     model = build_aggregator(name, 6, outputs_for(name, task), 0, small, task)
     spec = TrainSpec(epochs=10 if heavy else 25, lr=3e-3, bags_per_batch=12)
     data = bags(task, 24 if heavy else 48)

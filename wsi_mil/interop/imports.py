@@ -1,6 +1,7 @@
 """Import: features that another tool made become the stores of a run, as if they had been made here."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,8 +74,9 @@ class ImportJob:
 def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
     """Write a store per slide and the run's config.yaml, so that `wsi-mil run RUN` can train on them.
 
-    A slide whose files are damaged or contradict themselves is a `failed` outcome. What is missing in the
-    files of the first slide is missing in all: it raises ConfigError, with the option that states it.
+    A slide whose files are damaged, lack coordinates or contradict themselves is a `failed` outcome. What the
+    first slide that can be read does not state, no slide states: it raises ConfigError, with the option that
+    states it. Raises DataError if no slide can be read.
     Features equal to those imported before count as no work.
     """
     if (run_folder / "config.yaml").exists() and not (run_folder / "import.json").exists():
@@ -83,7 +85,7 @@ def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
     found = find_files(layout, source.folder)
     slides = _slide_files(source, next(iter(found)), set(found))
     labels = read_labels(source.labels, spec=ANY_CLASSES) if source.labels else None
-    config, encoder = _configuration(run_folder, source, layout, next(iter(found.values())))
+    config, encoder = _configuration(run_folder, source, _first_readable(layout, list(found.values())))
     jobs = [
         ImportJob(
             slide_id=slide_id,
@@ -127,11 +129,19 @@ def _mpp(labels: LabelTable | None, slide_id: str) -> float | tuple[float, float
     return labels.mpp_of(slide_id) if labels else None
 
 
-def _configuration(
-    run_folder: Path, source: ImportSource, layout: ImportLayout, first: SlideFiles
-) -> tuple[RunConfig, str]:
-    """Return the run's configuration and the encoder's name, by the first slide and what the user states."""
-    bag = layout.read(first)
+def _first_readable(layout: ImportLayout, found: Sequence[SlideFiles]) -> ForeignBag:
+    """Return the first bag that can be read. Raises DataError with the first problem if there is none."""
+    problems: list[DataError] = []
+    for files in found:
+        try:
+            return layout.read(files)
+        except DataError as error:
+            problems.append(error)
+    raise DataError(f"none of {len(found)} slides can be imported; the first: {problems[0]}") from problems[0]
+
+
+def _configuration(run_folder: Path, source: ImportSource, bag: ForeignBag) -> tuple[RunConfig, str]:
+    """Return the run's configuration and the encoder's name, by one bag and what the user states."""
     geometry = source.stated.geometry(bag)
     encoder = source.encoder or bag.encoder
     if encoder is None:

@@ -8,6 +8,7 @@ from wsi_mil.config.provenance import refuse_other_format
 from wsi_mil.features import SlideStore
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.run.outcomes import OutcomeTable
+from wsi_mil.slides.ids import existing_file, slide_id_text
 
 
 class RunFolder:
@@ -24,17 +25,18 @@ class RunFolder:
 
     def store(self, slide_id: str) -> SlideStore:
         """Return the store of a slide: its tiles and features."""
-        return SlideStore(self.path / "slides" / f"{slide_id}.zarr", slide_id)
+        return SlideStore(existing_file(self.path / "slides", f"{slide_id}.zarr"), slide_id)
 
     def stored_slides(self) -> list[str]:
         """Return the ids of the slides that have a store, sorted."""
         folder = self.path / "slides"
         found = (path for path in folder.rglob("*.zarr") if not path.name.startswith("."))
-        return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in found)
+        names = (path.relative_to(folder).with_suffix("").as_posix() for path in found)
+        return sorted(slide_id_text(name) for name in names)
 
     def tissue(self, slide_id: str) -> Path:
-        """Return the path of the editable tissue outline."""
-        return self.path / "tissue" / f"{slide_id}.geojson"
+        """Return the path of the editable tissue outline, in whichever Unicode form its name is on disk."""
+        return existing_file(self.path / "tissue", f"{slide_id}.geojson")
 
     def preview(self, slide_id: str) -> Path:
         """Return the path of the picture of tissue and tiles."""

@@ -10,6 +10,7 @@ from wsi_mil.errors import DataError
 from wsi_mil.io.remote import Location, below, find_urls, is_url
 from wsi_mil.logs import logger
 from wsi_mil.slides.dicom import one_file_per_series
+from wsi_mil.slides.ids import refuse_same_text, slide_id_text
 
 SLIDE_SUFFIXES = [
     ".svs",
@@ -41,10 +42,11 @@ def find_slides(folder: str | Path) -> list[SlideFile]:
     """Return the slides below `folder` (path or URL) sorted by id; for the path of a file, that one slide.
 
     The id is the relative path without its ending, with '/' between folders, so that equal names in two
-    folders have different ids. Two files that differ only in their ending both keep it. The files of one
-    DICOM series are one slide. Hidden files and folders are left out. Folders behind symbolic links are
-    entered once, also where links form a loop; links to nothing, and folders that may not be read, are
-    reported. Raises DataError if there is no such folder.
+    folders have different ids. Two files that differ only in their ending both keep it. Ids are in Unicode
+    form NFC, paths as they are on disk. The files of one DICOM series are one slide. Hidden files and folders
+    are left out. Folders behind symbolic links are entered once, also where links form a loop; links to
+    nothing, and folders that may not be read, are reported. Raises DataError if there is no such folder, or
+    if two names differ only in Unicode form.
     """
     found: dict[PurePosixPath, Location]
     if isinstance(folder, str) and is_url(folder):
@@ -52,17 +54,18 @@ def find_slides(folder: str | Path) -> list[SlideFile]:
     else:
         folder = Path(folder)
         if folder.is_file():
-            return [SlideFile(folder.stem, folder)]
+            return [SlideFile(slide_id_text(folder.stem), folder)]
         if not folder.is_dir():
             raise DataError(f"no slide folder at {folder}: give slides.folder=PATH")
         files = one_file_per_series([path for path in _files(folder) if _is_slide(path)])
         found = {PurePosixPath(path.relative_to(folder)): path for path in files}
     names = [name for name in found if _is_slide(name) and not any(p.startswith(".") for p in name.parts)]
-    stems = Counter(str(name.with_suffix("")) for name in names)
+    refuse_same_text(found[name] for name in names)
+    stems = Counter(slide_id_text(str(name.with_suffix(""))) for name in names)
     slides = []
     for name in names:
-        stem = str(name.with_suffix(""))
-        slides.append(SlideFile(stem if stems[stem] == 1 else str(name), found[name]))
+        stem = slide_id_text(str(name.with_suffix("")))
+        slides.append(SlideFile(stem if stems[stem] == 1 else slide_id_text(str(name)), found[name]))
     return sorted(slides, key=lambda slide: slide.slide_id)
 
 

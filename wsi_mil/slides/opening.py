@@ -8,6 +8,7 @@ from wsi_mil.logs import logger
 from wsi_mil.registry import FolderRegistry
 from wsi_mil.slides.base import SlideReader
 from wsi_mil.slides.files import MppOverride
+from wsi_mil.slides.ids import slide_id_text
 from wsi_mil.slides.inspection import PixelError
 from wsi_mil.slides.usable import check_levels, lacks_levels
 
@@ -33,9 +34,10 @@ def open_slide(
                 "leave the key out"
             )
         open_url(path)  # raises an error that names the package which is missing for this kind of URL
-        return _open("tiffslide", path, PurePosixPath(path).stem if slide_id is None else slide_id, mpp)
+        own = slide_id_text(PurePosixPath(path).stem)
+        return _open("tiffslide", path, own if slide_id is None else slide_id, mpp)
     path = Path(path)
-    slide_id = slide_id if slide_id is not None else path.stem
+    slide_id = slide_id if slide_id is not None else slide_id_text(path.stem)
     if not path.exists():
         raise SlideError(f"slide {slide_id!r}: no file at {path}")
     if path.is_file() and path.stat().st_size == 0:

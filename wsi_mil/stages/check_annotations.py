@@ -58,6 +58,7 @@ def check_annotation(
     if info is None:
         problems.append("the slide cannot be opened, so places and area are not checked")
     try:
+        path = folder.find(slide.slide_id) or path
         found = read_annotation_file(path, slide.slide_id, info, folder.rules)
     except WsiMilError as error:
         return AnnotationRow(slide.slide_id, path.name, None, None, "; ".join([*problems, str(error)]))

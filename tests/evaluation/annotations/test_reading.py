@@ -81,6 +81,22 @@ def test_files_of_a_slide_in_order_of_preference(tmp_path: Path) -> None:
     assert AnnotationFolder(tmp_path).find("t") == tmp_path / "t.XML"
 
 
+@pytest.mark.parametrize("name", ["Lung\u00e9", "Lunge\u0301"])
+@pytest.mark.parametrize("ending", [".xml", ".geojson", "_mask.tif"])
+def test_a_file_is_found_in_either_unicode_form(tmp_path: Path, name: str, ending: str) -> None:
+    """The slide id is in form NFC; two files of one name are refused."""
+    folder = AnnotationFolder(tmp_path)
+    (tmp_path / name).mkdir()
+    path = write(tmp_path / name, "", f"{name}{ending}")
+    assert folder.find_all("Lung\u00e9/Lung\u00e9") == [path]
+    assert folder.find("Lung\u00e9/Lung\u00e9") == path
+    assert folder.find("Lung\u00e8/Lung\u00e9") is None
+    other = "Lung\u00e9" if name != "Lung\u00e9" else "Lunge\u0301"
+    write(tmp_path / name, "", f"{other}{ending}")
+    with pytest.raises(DataError, match="differ only in Unicode form"):
+        folder.find("Lung\u00e9/Lung\u00e9")
+
+
 def test_a_lesion_names_the_classes_that_it_was_drawn_as(tmp_path: Path) -> None:
     near = [(300, 200), (500, 200), (500, 400), (300, 400)]
     far = [(2000, 100), (2100, 100), (2100, 200)]

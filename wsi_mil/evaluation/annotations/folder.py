@@ -10,6 +10,7 @@ from wsi_mil.errors import WsiMilError
 from wsi_mil.evaluation.annotations.formats import formats
 from wsi_mil.evaluation.annotations.reading import AnnotationRules, known_lesions
 from wsi_mil.logs import logger
+from wsi_mil.slides.ids import existing_files, refuse_same_text
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,20 @@ class AnnotationFolder:
     def find(self, slide_id: str) -> Path | None:
         """Return the annotation file of a slide, or None.
 
-        It is named by the slide id and an ending of one of the formats. If there are several, outlines come
-        before masks, and XML comes before GeoJSON.
+        It is named by the slide id, in any Unicode form, and an ending of one of the formats. If there are
+        several, outlines come before masks, and XML comes before GeoJSON. Raises DataError if names of two
+        files differ only in Unicode form.
         """
-        return next(iter(self.find_all(slide_id)), None)
+        found = self.find_all(slide_id)
+        refuse_same_text(found)
+        return next(iter(found), None)
 
     def find_all(self, slide_id: str) -> list[Path]:
         """Return every annotation file of a slide; the first one is used."""
         endings = dict.fromkeys(ending for known in formats() for ending in known.endings)
         spelled = [form for ending in endings for form in (ending, ending.upper())]
-        return [path for ending in spelled if (path := self.path / f"{slide_id}{ending}").is_file()]
+        paths = [path for ending in spelled for path in existing_files(self.path, f"{slide_id}{ending}")]
+        return [path for path in paths if path.is_file()]
 
 
 def lesions_or_unknown(

@@ -64,7 +64,9 @@ def read_h5_bag(files: SlideFiles) -> ForeignBag:
         coords, attributes = separate if coords is None else coords, more | attributes
     if coords is None:
         raise DataError(
-            f"{path} has no dataset 'coords', and there is no patches/{files.slide_id}.h5 that has one"
+            f"{path} holds features without the coordinates of their tiles: expected a dataset 'coords' in "
+            f"it, or in patches/{files.slide_id}.h5. CLAM's create_patches_fp.py writes that file: copy it "
+            "there"
         )
     return bag_of(files, features, coords, attributes)
 

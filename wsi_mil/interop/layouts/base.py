@@ -16,6 +16,7 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.interop.foreign import ForeignBag
+from wsi_mil.slides.ids import slide_id_text
 
 NOMINAL_MAGNIFICATIONS = (1.25, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 NOMINAL_TOLERANCE = 0.05
@@ -108,12 +109,12 @@ def find_files(layout: ImportLayout, folder: Path) -> dict[str, SlideFiles]:
 
 
 def slide_id_of(path: Path, folder: Path) -> str:
-    """Return the id of the slide that a file belongs to: its path below `folder`, without the ending.
+    """Return the id of the slide that a file belongs to: its path below `folder`, without the ending, in NFC.
 
     >>> slide_id_of(Path("out/centre_1/slide_7.h5"), Path("out"))
     'centre_1/slide_7'
     """
-    return path.relative_to(folder).with_suffix("").as_posix()
+    return slide_id_text(path.relative_to(folder).with_suffix("").as_posix())
 
 
 def flat_name(slide_id: str) -> str:

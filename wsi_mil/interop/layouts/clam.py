@@ -16,10 +16,14 @@ from wsi_mil.interop.layouts.base import (
     tile_attributes,
 )
 from wsi_mil.io.files import write_aside
+from wsi_mil.slides.ids import existing_file
 
 
 class Clam(ImportLayout, ExportLayout):
-    """patches/ is in the folder of features or beside it. Of a slide with both, h5 is read, not pt."""
+    """patches/ is in the folder of features or beside it. Of a slide with both, h5 is read, not pt.
+
+    A slide whose coordinates are missing is found all the same, so that its import fails by name.
+    """
 
     packages = ("h5py",)
     expected = "h5_files/ or pt_files/ (and patches/ for pt)"
@@ -29,12 +33,10 @@ class Clam(ImportLayout, ExportLayout):
         found: dict[str, SlideFiles] = {}
         for path in (folder / "pt_files").rglob("*.pt"):
             slide_id = slide_id_of(path, folder / "pt_files")
-            if patches is not None and (patches / f"{slide_id}.h5").exists():
-                found[slide_id] = SlideFiles(slide_id, path, patches / f"{slide_id}.h5")
+            found[slide_id] = SlideFiles(slide_id, path, _coordinates(patches, slide_id))
         for path in (folder / "h5_files").rglob("*.h5"):
             slide_id = slide_id_of(path, folder / "h5_files")
-            beside = patches / f"{slide_id}.h5" if patches is not None else None
-            found[slide_id] = SlideFiles(slide_id, path, beside if beside and beside.exists() else None)
+            found[slide_id] = SlideFiles(slide_id, path, _coordinates(patches, slide_id))
         return list(found.values())
 
     def read(self, files: SlideFiles) -> ForeignBag:
@@ -63,12 +65,21 @@ class Clam(ImportLayout, ExportLayout):
         ]
 
 
+def _coordinates(patches: Path | None, slide_id: str) -> Path | None:
+    path = existing_file(patches, f"{slide_id}.h5") if patches is not None else None
+    return path if path is not None and path.is_file() else None
+
+
 def _read_pt(files: SlideFiles) -> ForeignBag:
     import torch
 
     path = files.features
     if files.coordinates is None:
-        raise DataError(f"{path} holds no coordinates: expected patches/{files.slide_id}.h5")
+        raise DataError(
+            f"{path} holds features without the coordinates of their tiles: expected them in "
+            f"patches/{files.slide_id}.h5, in the folder of pt_files or beside it. CLAM's "
+            "create_patches_fp.py writes that file: copy it there"
+        )
     try:  # tensors only: nothing in the file is run (ADR 2)
         features = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
