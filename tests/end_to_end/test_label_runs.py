@@ -114,12 +114,12 @@ def test_the_meaning_cannot_change_between_scores_and_metrics(
     config = with_labels(tmp_path, small_run, quick_config, lambda _, label: ("a", "b")[label])
     refused = CliRunner().invoke(cli, ["train", str(config)])
     assert refused.exit_code == 1
-    assert "slides: {positive: [b]}" in refused.output
+    assert "slides: {positive: [b]}" in str(refused.exception)
     for subcommand in ("train", "score"):
         call(subcommand, config, "slides.positive=[b]")
     changed = CliRunner().invoke(cli, ["evaluate", str(config), "slides.positive=[a]"])
     assert changed.exit_code == 1
-    assert "run `wsi-mil train` and `wsi-mil score` again" in changed.output
+    assert "run `wsi-mil train` and `wsi-mil score` again" in str(changed.exception)
 
 
 def test_two_cancers_and_normal_are_measured_class_by_class(

@@ -9,6 +9,7 @@ from pathlib import Path
 from wsi_mil.errors import ConfigError, DataError, nearest
 from wsi_mil.io.user_tables import Line, UserTable
 from wsi_mil.logs import logger
+from wsi_mil.slides.ids import slide_id_text
 
 
 def _words(text: str) -> frozenset[str]:
@@ -209,4 +210,4 @@ def slide_id_of(cell: str) -> str:
     >>> slide_id_of("p01\\\\s1.svs"), slide_id_of("s1.h5"), slide_id_of("TCGA-05.4244")
     ('p01/s1', 's1', 'TCGA-05.4244')
     """
-    return ENDINGS.sub("", unicodedata.normalize("NFC", cell).replace("\\", "/"))
+    return ENDINGS.sub("", slide_id_text(cell).replace("\\", "/"))
