@@ -129,10 +129,10 @@ class TestTileScoresHeader(RecordSuite[TileScoresHeader]):
 
     def changes(self) -> Mapping[str, Any]:
         digests = {"tiles_digest": "x", "features_digest": "x", "model_digest": "x"}
-        return {"slide_id": "b", "score_kind": "attention", **digests}
+        return {"slide_id": "b", "score_kind": "attention", "class_names": ("n", "m"), **digests}
 
     def invalid(self) -> Mapping[str, list[Any]]:
-        return {"slide_id": [""], "score_kind": ["rank"]}
+        return {"slide_id": [""], "score_kind": ["rank"], "class_names": [("n", "n")]}
 
 
 def test_a_card_reads_back(tmp_path: Path) -> None:

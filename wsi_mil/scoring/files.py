@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsi_mil.contracts.labels import LabelScheme
-from wsi_mil.contracts.record import Record, require_name
+from wsi_mil.contracts.record import Record, require, require_name
 from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHeader
 from wsi_mil.errors import DataError, StoreError
@@ -103,6 +103,8 @@ class TileScoresHeader(Record):
     def __post_init__(self) -> None:
         require_name(self.slide_id, "tile scores", "slide_id")
         score_kind(self.score_kind)
+        names = self.class_names
+        require(len(set(names)) == len(names), "tile scores", "class_names", "different names", names)
 
 
 def tile_scores_header(path: Path) -> TileScoresHeader | None:

@@ -13,10 +13,10 @@ def _words(text: str, separator: str | None = None) -> frozenset[str]:
 
 
 NO_LABEL = _words(
-    "na|n/a|n.a.|n.a|#n/a|#na|nan|nat|none|null|nil|unknown|unk|missing|?|.|-|--|---|tbd|not available|"
-    "not applicable|not known|not reported|not evaluated|not determined|not specified|undetermined|"
-    "indeterminate|unspecified|unlabelled|unlabeled|no label|no data",
-    "|",
+    "na;n/a;n.a.;n.a;#n/a;#na;nan;nat;none;null;nil;unknown;unk;missing;?;.;-;--;---;tbd;not available;"
+    "not applicable;not known;not reported;not evaluated;not determined;not specified;undetermined;"
+    "indeterminate;unspecified;unlabelled;unlabeled;no label;no data",
+    ";",
 )
 """Cells that say that a value is not known, folded as `fold_label` does, without brackets around them."""
 POSITIVE_WORDS = _words(
