@@ -130,7 +130,9 @@ def test_auto_takes_openslide_for_other_compression(tmp_path: Path) -> None:
     lossless = write(tmp_path / "slide.tiff", LEVELS)
     with open_slide(lossless) as slide:
         assert slide.info.reader == "openslide"
-    with pytest.raises(SlideError, match=r"'slide' is compressed by NONE, jpeg_tiles reads JPEG"):
+    with pytest.raises(
+        SlideError, match=r"'slide': its pixels are in tiles, compressed by NONE; jpeg_tiles reads JPEG"
+    ):
         open_slide(lossless, reader="jpeg_tiles")
 
 

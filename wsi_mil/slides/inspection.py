@@ -7,10 +7,21 @@ from typing import Any
 
 from wsi_mil.contracts.record import Record
 from wsi_mil.errors import SlideError
-from wsi_mil.slides.levels import Size, scale_range, true_sizes
-from wsi_mil.slides.tiff_pages import MOST_TILE_PX, TiffPage, pages_of, tiff_pages
+from wsi_mil.slides.levels import Size
+from wsi_mil.slides.pyramids import alike, find_slide, levels_of
+from wsi_mil.slides.tiff_pages import (
+    BLACK_IS_ZERO,
+    CMYK,
+    MOST_TILE_PX,
+    PALETTE,
+    RGB,
+    WHITE_IS_ZERO,
+    YCBCR,
+    TiffPage,
+    pages_of,
+    tiff_content,
+)
 
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
 NAMES = {4: "transparency mask", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 32803: "colour filter array"}
 EIGHT_BITS = "Convert it to RGB of 8 bits per channel, for example with vips or QuPath"
 SAMPLE_FORMATS = {1: "unsigned", 2: "signed", 3: "floating point", 5: "complex", 6: "complex"}
@@ -43,7 +54,7 @@ class Inspection(Record):
         """Whether all images of this size are labels, macros or thumbnails, or have other pixels."""
         slide = self.levels[0]
         same = [page for page in self.pages if page.size_px == size_px]
-        return bool(same) and all(page.associated or not _alike(slide, page) for page in same)
+        return bool(same) and all(page.associated or not alike(slide, page) for page in same)
 
 
 def inspect(path: str, slide_id: str) -> Inspection | None:
@@ -53,7 +64,7 @@ def inspect(path: str, slide_id: str) -> Inspection | None:
     more than 8 bits, floating point, unusual colours or orientation), or if the file is damaged.
     """
     try:
-        pages = tiff_pages(path)
+        pages = tiff_content(path).pages
     except SlideError as error:
         raise PixelError(f"slide {slide_id!r}: {error}") from error
     return _inspection(pages, slide_id) if pages else None
@@ -74,9 +85,10 @@ def inspect_open(tiff: Any, path: str, slide_id: str) -> Inspection:
 def _inspection(pages: tuple[TiffPage, ...], slide_id: str) -> Inspection:
     own = [page for page in pages if not page.associated] or list(pages)
     top = [page for page in own if len(page.place) == 1] or own
-    slide = max(top, key=lambda page: (page.area_px, tuple(-n for n in page.place)))
-    notes = _check_pixels(slide, top, slide_id)
-    levels, sizes = _levels(slide, own)
+    found = find_slide(pages)
+    slide = found.page
+    notes = found.notes + _check_pixels(slide, top, slide_id)
+    levels, sizes = levels_of(slide, own)
     plain = (
         slide.photometric in (RGB, YCBCR)
         and not slide.planar
@@ -138,46 +150,3 @@ def _check_pixels(slide: TiffPage, top: list[TiffPage], slide_id: str) -> tuple[
             "Export the channels that are wanted as RGB of 8 bits",
         )
     return (f"the first of {len(same)} images of {width} x {height} px is read",) if len(same) > 1 else ()
-
-
-def _levels(slide: TiffPage, pages: list[TiffPage]) -> tuple[tuple[TiffPage, ...], tuple[Size, ...]]:
-    """Return the levels of `slide` and the part of each that shows it, finest first."""
-    smaller = sorted(
-        (page for page in pages if page.area_px < slide.area_px and _may_be_level(slide, page)),
-        key=lambda page: (-page.area_px, page.place),
-    )
-    candidates = [slide, *smaller]
-    found = true_sizes([page.size_px for page in candidates], [page.tile_px for page in candidates])
-    levels: list[TiffPage] = []
-    sizes: list[Size] = []
-    for page, size in zip(candidates, found, strict=True):
-        if size is not None and size not in sizes:
-            levels.append(page)
-            sizes.append(size)
-    return tuple(levels), tuple(sizes)
-
-
-def _alike(slide: TiffPage, page: TiffPage) -> bool:
-    """Whether two images have the same pixel format; JPEG stores RGB as YCbCr."""
-    both_rgb = {slide.photometric, page.photometric} <= {RGB, YCBCR}
-    return (
-        page.pixels == slide.pixels
-        and (both_rgb or page.photometric == slide.photometric)
-        and page.orientation == slide.orientation
-        and not page.fluorescence
-    )
-
-
-def _may_be_level(slide: TiffPage, page: TiffPage) -> bool:
-    """Whether an image may be a smaller copy of the slide; its size is looked at later."""
-    if not _alike(slide, page):
-        return False
-    if len(page.place) > 1:
-        return page.place[: len(slide.place)] == slide.place
-    if (page.tile_px is None) != (slide.tile_px is None):  # Aperio keeps thumbnails in strips
-        return False
-    # An image that nothing marks as a smaller copy may be anything: it must be 2, 4, 8 ... times as small.
-    low, high = scale_range(slide.size_px, page.size_px)
-    tile = page.tile_px or (0, 0)
-    padded = min(tile) > 0 and page.size_px[0] % tile[0] == 0 and page.size_px[1] % tile[1] == 0
-    return page.reduced or padded or (low <= high and any(low <= 2.0**k <= high for k in range(1, 24)))

@@ -69,7 +69,7 @@ def find_scale(
     """
     notes: list[str] = []
     found: list[Scale] = []
-    for scale in _candidates(properties, size_px, notes):
+    for scale in stated_scales(properties, size_px, notes):
         low, high = PLAUSIBLE_MPP
         if low <= scale.mpp_x <= high and low <= scale.mpp_y <= high:
             found.append(scale)
@@ -108,7 +108,7 @@ def parse_number(text: object) -> float:
     return number if number < math.inf else 0.0
 
 
-def _candidates(properties: Mapping[str, object], size_px: Size | None, notes: list[str]) -> list[Scale]:
+def stated_scales(properties: Mapping[str, object], size_px: Size | None, notes: list[str]) -> list[Scale]:
     """Return every scale that a property states, best source first, plausible or not."""
     text = {key: str(value) for key, value in properties.items() if value is not None}
     scales = []

@@ -1,6 +1,8 @@
 """Open a slide with a named reader, or with the first of several that can read it."""
 
+from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from wsi_mil.errors import ConfigError, ScaleError, SlideError
 from wsi_mil.io.remote import Location, is_url, open_url
@@ -88,9 +90,15 @@ def check_reader(name: str) -> None:
     _ = READERS[name]
 
 
-def _open(name: str, path: Location, slide_id: str, mpp: MppOverride) -> SlideReader:
+@cache
+def _reader(name: str) -> Any:
+    """Return the class of a reader. The registry lists its folder at every call: slow."""
     check_reader(name)
-    slide = READERS.load(name)(str(path), slide_id=slide_id, mpp=mpp)
+    return READERS.load(name)
+
+
+def _open(name: str, path: Location, slide_id: str, mpp: MppOverride) -> SlideReader:
+    slide = _reader(name)(str(path), slide_id=slide_id, mpp=mpp)
     if not isinstance(slide, SlideReader):
         raise ConfigError(
             f"reader {name!r} made a {type(slide).__name__}: it must derive from wsi_mil.slides.SlideReader"

@@ -3,15 +3,24 @@
 import logging
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wsi_mil.contracts.record import Record
 from wsi_mil.errors import SlideError
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+"""Values of the tag PhotometricInterpretation."""
+JPEG = 7
+"""Value of the tag Compression."""
+MACRO = 8
+"""Bit of the tag NewSubfileType by which Aperio marks the photograph of the glass slide."""
 MOST_PAGES = 10_000
 MOST_TILE_PX = 1 << 28
 """Pixels of one tile or strip (268 million). Larger ones end OpenSlide's process or fill the memory."""
@@ -32,9 +41,10 @@ class TiffPage(Record):
 
     place: numbers that lead to it; (2,) is the third image, (2, 0) the first below it (SubIFD).
     tile_px: (width, height) of its tiles, None for strips. segment_px: pixels of its largest tile or strip.
-    photometric, sample_format, orientation: values of the TIFF tags. opacity: 0 if it has none, 1 if the
-    colours are multiplied by it already, 2 if they are not. reduced: marked as a smaller copy of another
-    image. associated: label, macro or thumbnail, else "". fluorescence: name of the filter, or "".
+    compression, photometric, sample_format, orientation: values of the TIFF tags. opacity: 0 if it has none,
+    1 if the colours are multiplied by it already, 2 if they are not. reduced: marked as a smaller copy of
+    another image. associated: label, macro or thumbnail, else "". fluorescence: name of the filter, or "".
+    resolution: the tags XResolution and YResolution as numbers, and ResolutionUnit, as text; () without.
     description: the tag ImageDescription.
     """
 
@@ -42,6 +52,7 @@ class TiffPage(Record):
     size_px: tuple[int, int]
     tile_px: tuple[int, int] | None
     segment_px: int
+    compression: int
     photometric: int
     bits: int
     sample_format: int
@@ -52,6 +63,7 @@ class TiffPage(Record):
     reduced: bool
     associated: str
     fluorescence: str
+    resolution: tuple[str, ...]
     description: str
 
     @property
@@ -65,33 +77,52 @@ class TiffPage(Record):
         return self.bits, self.sample_format, self.samples, int(self.planar)
 
 
-def tiff_pages(path: str) -> tuple[TiffPage, ...]:
-    """Return the images of a file; () for a file that is no TIFF.
+@dataclass(frozen=True, eq=False)
+class JpegTiles:
+    """Where the JPEG tiles of an image lie in its file, row by row, and the tables that they share."""
+
+    offsets: NDArray[np.int64]
+    byte_counts: NDArray[np.int64]
+    tables: bytes | None
+
+
+@dataclass(frozen=True, eq=False)
+class TiffContent:
+    """The images of a file, and by their places the tiles of those that are compressed by JPEG."""
+
+    pages: tuple[TiffPage, ...] = ()
+    jpeg_tiles: Mapping[tuple[int, ...], JpegTiles] = field(default_factory=dict)
+
+
+def tiff_content(path: str) -> TiffContent:
+    """Return what a file holds; no images for a file that is no TIFF.
 
     Raises SlideError if the file is a TIFF that cannot be read: broken, or images that point at each other.
     """
     try:
         state = os.stat(path)
-        return _pages(path, state.st_size, state.st_mtime_ns)
+        return _content(path, state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise SlideError(f"{path} cannot be read ({error.strerror or error})") from error
 
 
 @lru_cache(maxsize=4)
-def _pages(path: str, _size: int, _mtime: int) -> tuple[TiffPage, ...]:
+def _content(path: str, _size: int, _mtime: int) -> TiffContent:
     """The readers that are tried in turn, and the threads of a reader, share one inspection of a file."""
     if os.path.isdir(path):
-        return ()
+        return TiffContent()
     with open(path, "rb") as file:
         if file.read(4) not in TIFF_STARTS:
-            return ()
+            return TiffContent()
     import tifffile
 
     # Our own error says what tifffile cannot read; without this line tifffile logs it again on every worker.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         with tifffile.TiffFile(path) as tiff:
-            return pages_of(tiff, path)
+            walked = list(_walk(tiff, path))
+            tiles = {place: _jpeg_tiles(page) for place, page in walked if _has_jpeg_tiles(page)}
+            return TiffContent(tuple(_describe(page, place) for place, page in walked), tiles)
     except (SlideError, OSError):
         raise
     except Exception as error:
@@ -134,6 +165,15 @@ def _walk(tiff: Any, path: str) -> Iterator[tuple[tuple[int, ...], Any]]:
         number += 1
 
 
+def _has_jpeg_tiles(page: Any) -> bool:
+    return bool(page.is_tiled) and int(page.compression) == JPEG
+
+
+def _jpeg_tiles(page: Any) -> JpegTiles:
+    offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
+    return JpegTiles(offsets, counts, page.jpegtables)
+
+
 def _describe(page: Any, place: tuple[int, ...]) -> TiffPage:
     width, height = int(page.imagewidth), int(page.imagelength)
     tile = (int(page.tilewidth), int(page.tilelength)) if page.is_tiled else None
@@ -142,12 +182,14 @@ def _describe(page: Any, place: tuple[int, ...]) -> TiffPage:
     texts += [str(page.tags[code].value) for code in (269, 285) if code in page.tags]
     named = [found for text in texts for found in [ASSOCIATED.search(text[:4096])] if found]
     old_kind = page.tags[255].value if 255 in page.tags else 0  # SubfileType: 2 is a reduced image
+    macro = "macro" if int(page.subfiletype) & MACRO else ""
     fluorescence = page.tags[NDPI_FLUORESCENCE].value if NDPI_FLUORESCENCE in page.tags else ""
     return TiffPage(
         place=place,
         size_px=(width, height),
         tile_px=tile,
         segment_px=tile[0] * tile[1] if tile else width * rows,
+        compression=int(page.compression),
         photometric=int(page.photometric),
         bits=_largest(page.bitspersample),
         sample_format=_largest(page.sampleformat),
@@ -156,10 +198,20 @@ def _describe(page: Any, place: tuple[int, ...]) -> TiffPage:
         planar=int(page.planarconfig) == 2 and int(page.samplesperpixel) > 1,
         orientation=int(page.tags[274].value) if 274 in page.tags else 1,
         reduced=bool(int(page.subfiletype) & 1) or old_kind == 2,
-        associated=next((group.lower() for m in named for group in m.groups() if group), ""),
+        associated=next((group.lower() for m in named for group in m.groups() if group), macro),
         fluorescence=str(fluorescence).strip(),
+        resolution=_resolution(page),
         description=str(page.description or ""),
     )
+
+
+def _resolution(page: Any) -> tuple[str, ...]:
+    if any(code not in page.tags for code in (282, 283, 296)):
+        return ()
+    x, y, unit = (page.tags[code].value for code in (282, 283, 296))
+    if not all(isinstance(value, tuple) and len(value) == 2 for value in (x, y)):
+        return ()
+    return (*(str(above / below) if below else "0" for above, below in (x, y)), str(int(unit)))
 
 
 def _largest(value: Any) -> int:

@@ -9,6 +9,7 @@ interpolated.
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.errors import SlideError
 from wsi_mil.slides.files import FileReader, MppOverride
+from wsi_mil.slides.inspection import Inspection
 from wsi_mil.slides.openslide_pixels import Blocks, library_version, open_handle, read_pixels
+from wsi_mil.slides.tiff_pages import JPEG, TiffContent, TiffPage, tiff_content
 
 VENDORS = ("aperio", "generic-tiff")
 """Formats in which each level is one TIFF directory, without padding, overlap or positions of the stage."""
@@ -26,7 +29,7 @@ ROWS_KEPT = 3
 """Rows of the file's tiles that the cache holds: our tiles may cross two, and threads read ahead by one."""
 CACHE_BYTES = 256 << 20
 """The cache never holds more than this."""
-JPEG, RGB_PHOTOMETRIC, YCBCR_PHOTOMETRIC = 7, 2, 6
+RGB_PHOTOMETRIC, YCBCR_PHOTOMETRIC = 2, 6
 
 Key = tuple[int, int, int]
 
@@ -60,8 +63,9 @@ class JpegTilesReader(FileReader):
     def __init__(self, path: str, *, slide_id: str, mpp: MppOverride = None) -> None:
         super().__init__(path, slide_id=slide_id, mpp=mpp)
         try:
-            sizes = [self._local.handle.level_dimensions[number] for number in self._library_levels]
-            found = _find_levels(path, slide_id, self.info.vendor, tuple(sizes))
+            sizes = self._local.handle.level_dimensions
+            own = [sizes[number] for number in self._library_levels]
+            found = _find_levels(path, slide_id, self.info.vendor, own)
             self._levels = dict(zip(self._library_levels, found, strict=True))
         except SlideError:
             self.close()
@@ -72,6 +76,13 @@ class JpegTilesReader(FileReader):
 
     def _open_handle(self) -> Any:
         return open_handle(self._path)
+
+    def _why_not(self, inspection: Inspection) -> str:
+        # Before OpenSlide opens the file, which takes longer than all else.
+        slide = inspection.levels[0]
+        if slide.tile_px is None or slide.compression != JPEG:
+            return _not_jpeg(slide)
+        return super()._why_not(inspection)
 
     def _version(self) -> str:
         import imagecodecs
@@ -229,62 +240,62 @@ class _Cache:
 
 
 def _find_levels(
-    path: str, slide_id: str, vendor: str, level_sizes_px: tuple[tuple[int, int], ...]
+    path: str, slide_id: str, vendor: str, level_sizes_px: Sequence[tuple[int, int]]
 ) -> tuple[TiledLevel, ...]:
     """Return where the tiles of each level lie in the file.
 
     Raises SlideError, with the reason, unless every level is one directory of JPEG tiles.
     """
-    import tifffile
-
     if vendor not in VENDORS:
         raise SlideError(
             f"slide {slide_id!r} has format {vendor!r}, jpeg_tiles reads {' and '.join(VENDORS)} only"
         )
     if not hasattr(os, "pread"):
         raise SlideError(f"slide {slide_id!r}: jpeg_tiles needs os.pread, which this system does not have")
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            pages = [tiff.pages[number] for number in range(len(tiff.pages))]
-            return tuple(_tiled(pages, size, slide_id) for size in level_sizes_px)
-    except SlideError:
-        raise
-    except Exception as error:
-        raise SlideError(
-            f"slide {slide_id!r} cannot be read by tifffile ({type(error).__name__}: {error})"
-        ) from error
+    content = tiff_content(path)
+    return tuple(_tiled(content, size, slide_id) for size in level_sizes_px)
 
 
-def _tiled(pages: list[Any], size_px: tuple[int, int], slide_id: str) -> TiledLevel:
+def _tiled(content: TiffContent, size_px: tuple[int, int], slide_id: str) -> TiledLevel:
     """Return the level of `size_px` (width, height) among the directories of the file."""
     width, height = size_px
-    own = [page for page in pages if page.is_tiled and (page.imagewidth, page.imagelength) == size_px]
+    top = [page for page in content.pages if len(page.place) == 1]
+    own = [page for page in top if page.tile_px is not None and page.size_px == size_px]
     if len(own) != 1:
         raise SlideError(
             f"slide {slide_id!r}: {len(own)} tiled images of {width} x {height} px, jpeg_tiles needs one"
         )
-    page = own[0]
-    if page.compression != JPEG:
+    page, tiles = own[0], content.jpeg_tiles.get(own[0].place)
+    if tiles is None or page.tile_px is None:
+        raise SlideError(f"slide {slide_id!r}: {_not_jpeg(page)}")
+    if page.photometric not in (RGB_PHOTOMETRIC, YCBCR_PHOTOMETRIC) or page.planar:
         raise SlideError(
-            f"slide {slide_id!r} is compressed by {page.compression.name}, jpeg_tiles reads JPEG"
+            f"slide {slide_id!r}: jpeg_tiles reads RGB and YCbCr, not photometric interpretation "
+            f"{page.photometric}"
         )
-    if page.photometric not in (RGB_PHOTOMETRIC, YCBCR_PHOTOMETRIC) or page.planarconfig != 1:
-        raise SlideError(f"slide {slide_id!r}: jpeg_tiles reads RGB and YCbCr, not {page.photometric.name}")
-    if (page.samplesperpixel, page.bitspersample) != (3, 8):
+    if (page.samples, page.bits) != (3, 8):
         raise SlideError(
-            f"slide {slide_id!r}: {page.samplesperpixel} samples of {page.bitspersample} bits per pixel, "
-            "jpeg_tiles reads 3 of 8 bits"
+            f"slide {slide_id!r}: {page.samples} samples of {page.bits} bits per pixel, jpeg_tiles reads 3 "
+            "of 8 bits"
         )
-    columns, rows = -(-width // page.tilewidth), -(-height // page.tilelength)
-    offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
-    if not len(offsets) == len(counts) == columns * rows:
+    columns, rows = -(-width // page.tile_px[0]), -(-height // page.tile_px[1])
+    if not len(tiles.offsets) == len(tiles.byte_counts) == columns * rows:
         raise SlideError(
-            f"slide {slide_id!r}: the file lists {len(offsets)} tiles, its size needs {columns} x {rows}: "
-            "copy it again"
+            f"slide {slide_id!r}: the file lists {len(tiles.offsets)} tiles, its size needs {columns} x "
+            f"{rows}: copy it again"
         )
     return TiledLevel(
-        page.tilewidth, page.tilelength, columns, offsets, counts, page.jpegtables, int(page.photometric)
+        *page.tile_px, columns, tiles.offsets, tiles.byte_counts, tiles.tables, page.photometric
     )
+
+
+def _not_jpeg(page: TiffPage) -> str:
+    from tifffile import COMPRESSION
+
+    known = {int(value): value.name for value in COMPRESSION}
+    name = known.get(page.compression, f"method {page.compression}")
+    form = "in tiles" if page.tile_px else "in strips"
+    return f"its pixels are {form}, compressed by {name}; jpeg_tiles reads JPEG in tiles"
 
 
 READER = JpegTilesReader

@@ -4,9 +4,10 @@ from typing import Any, final
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.slides.files import FileReader
-from wsi_mil.slides.inspection import BLACK_IS_ZERO, Inspection
-from wsi_mil.slides.inspection import RGB as RGB_PIXELS
+from wsi_mil.slides.inspection import Inspection
 from wsi_mil.slides.openslide_pixels import Blocks, library_version, open_handle, read_pixels
+from wsi_mil.slides.tiff_pages import BLACK_IS_ZERO
+from wsi_mil.slides.tiff_pages import RGB as RGB_PIXELS
 
 
 @final

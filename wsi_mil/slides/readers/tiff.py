@@ -10,16 +10,8 @@ from wsi_mil.contracts.arrays import RGB
 from wsi_mil.errors import SlideError
 from wsi_mil.slides.base import GLASS
 from wsi_mil.slides.files import FileReader, MppOverride
-from wsi_mil.slides.inspection import (
-    BLACK_IS_ZERO,
-    CMYK,
-    PALETTE,
-    WHITE_IS_ZERO,
-    YCBCR,
-    Inspection,
-    inspect,
-)
-from wsi_mil.slides.tiff_pages import TiffPage
+from wsi_mil.slides.inspection import Inspection, inspect
+from wsi_mil.slides.tiff_pages import BLACK_IS_ZERO, CMYK, PALETTE, WHITE_IS_ZERO, YCBCR, TiffPage
 
 CACHE_BYTES = 64 << 20
 """Decoded tiles and strips that each thread keeps."""
