@@ -1,5 +1,6 @@
 """Splits by patient, stratified by label, saved with a digest that thresholds and models refer to."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.io.files import digest_json
 from wsi_mil.io.json import read_json, write_json
+from wsi_mil.logs import logger
 from wsi_mil.tasks import Detection, Task
 from wsi_mil.tasks.classes import ClassTask
 
@@ -132,6 +134,8 @@ def make_split(labels: Sequence[SlideLabel], spec: SplitSpec, task: Task | None 
         raise ConfigError(
             "split.repeats: the split column says one split; use split.seeds to train it several times"
         )
+    if spec.kind in ("holdout", "kfold"):
+        _require_patients(rows, spec, task)
     draw = {"column": _from_column, "centre": _from_centres}.get(spec.kind, _drawn)
     folds = []
     for repeat in range(spec.repeats):
@@ -146,28 +150,28 @@ def _targets(rows: Sequence[SlideLabel]) -> list[Target]:
 
 
 def _drawn(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> list[Fold]:
-    parts = spec.folds if spec.kind == "kfold" else 3
-    _require_patients(rows, max(parts, 3), spec)
     everything = np.arange(len(rows))
     if spec.kind == "kfold":
-        tests = _grouped_parts(rows, everything, parts, seed)
+        tests = _grouped_parts(rows, everything, spec.folds, seed)
     else:
         tests = [draw_share(rows, everything, spec.test_share, seed, left=2)]
     return [_with_validation(rows, np.setdiff1d(everything, test), test, spec, seed) for test in tests]
 
 
-def _require_patients(rows: Sequence[SlideLabel], least: int, spec: SplitSpec) -> None:
-    """Raise DataError unless each class has at least `least` patients: one for each part or fold."""
+def _require_patients(rows: Sequence[SlideLabel], spec: SplitSpec, task: Task) -> None:
+    """Raise DataError unless each class has a patient for each part, or for each fold."""
+    least = max(spec.folds, 3) if spec.kind == "kfold" else 3
     patients = {
         label: len({r.patient for r in rows if r.label == label}) for label in {r.label for r in rows}
     }
     label, fewest = min(patients.items(), key=lambda pair: pair[1])
     if fewest < least:
+        what = f"class {task.text(label or 0)}" if isinstance(task, ClassTask) else f"stratum {label}"
         for_what = f"{spec.folds} folds" if spec.kind == "kfold" else "training, validation and test"
-        lower = f" or lower split.folds to {fewest}" if spec.kind == "kfold" and fewest >= 3 else ""
+        lower = f", or lower split.folds to {fewest}" if spec.kind == "kfold" and fewest >= 3 else ""
         raise DataError(
-            f"class {label} has {fewest} patients, too few for {for_what}: at least {least} patients of each "
-            f"class are needed, so add {least - fewest}{lower}"
+            f"{what} has {fewest} patients, too few for {for_what}: at least {least} patients of each class "
+            f"are needed, so add {least - fewest}{lower}"
         )
 
 
@@ -191,7 +195,8 @@ def draw_share(
     """Return those of the rows `which` that are drawn, sorted: `share` of their patients, to within one.
 
     Classes are in the proportion of the table, and each is drawn at least once. Of each class, at least
-    `left` patients are left. Raises DataError if that cannot be done.
+    `left` patients are left. Where so small a part cannot have every class, more patients are drawn, which is
+    reported. Raises DataError, with the number of patients that would do, if no part can be drawn.
     """
     labels = {i: rows[i].label for i in which}
     patients: dict[str, list[int]] = {}
@@ -214,15 +219,25 @@ def draw_share(
         drawn = {rows[i].patient for i in part}
         if abs(len(drawn) - wanted) < 1 and fits(drawn):
             return part
-    rng = np.random.default_rng(seed)
-    for count in dict.fromkeys([round(wanted), int(wanted), int(wanted) + 1]):
-        for _ in range(ATTEMPTS):
+    rng, classes = np.random.default_rng(seed), len(set(labels.values()))
+    within_one = [round(wanted), int(wanted), int(wanted) + 1, math.ceil(wanted) - 1]
+    for count in dict.fromkeys([*within_one, *range(int(wanted) + 2, classes + 1)]):
+        for _ in range(ATTEMPTS if 0 < count < len(patients) else 0):
             drawn = _draw_patients(strata, count, rng)
             if fits(drawn):
+                if count > wanted + 1:
+                    logger().warning(
+                        "split: a part of %g of %d patients has %d, so that it has every class",
+                        share,
+                        len(patients),
+                        count,
+                    )
                 return rows_of(drawn)
+    needed = max(math.ceil((left * classes - 1) / (1 - share)), len(patients) + 1)
     raise DataError(
-        f"no part of {share:g} of {len(patients)} patients has every class and leaves every class for the "
-        "other parts: choose a share nearer to 0.3, or add patients of the rarest class"
+        f"no part of {share:g} of {len(patients)} patients has each of the {classes} classes and leaves "
+        f"{left} patients of each: choose a share nearer to 0.3, or add patients of the rarest class "
+        f"(with equally frequent classes at least {needed} patients are needed)"
     )
 
 
