@@ -120,7 +120,8 @@ def _by_words(names: Sequence[str]) -> tuple[list[str], str]:
         return [name for name, side in zip(names, sides, strict=True) if side == "positive"], decided
     if unknown and found == {"negative"}:
         known = ", ".join(name for name, side in zip(names, sides, strict=True) if side)
-        return unknown, f"{known} is a known word for normal, so the other is positive"
+        rest = "the others are" if len(unknown) > 1 else "the other is"
+        return unknown, f"{known} is a known word for normal, so {rest} positive"
     if len(unknown) == 1 and found == {"positive"}:
         tumour = [name for name, side in zip(names, sides, strict=True) if side]
         return tumour, f"{', '.join(tumour)} is a known word for tumour, so the other is negative"
