@@ -124,7 +124,7 @@ def test_a_run_with_bad_slides_and_labels_finishes_with_3_and_says_why(
         ("slides.labels=nowhere.csv", "no labels at nowhere.csv"),
         ("slides.folder=nowhere", "no slide folder at nowhere"),
         ("slides.reader=opensilde", "No reader named"),
-        pytest.param("split.test_share=0.02", "too few", marks=pytest.mark.slow),
+        ("split={kind: kfold, folds: 15}", "too few for 15 folds"),
         ("tiles.size=3", "unknown key 'tiles.size'"),
     ],
 )

@@ -21,7 +21,7 @@ from tests.contracts import test_score_records, test_slide_records
 from tests.contracts.values import COORDS, box
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.contracts.features import FeatureTable
-from wsi_mil.contracts.labels import SlideLabel
+from wsi_mil.contracts.labels import LabelScheme, SlideLabel
 from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.metric import Interval, Metric
 from wsi_mil.contracts.outcome import Outcome
@@ -123,6 +123,29 @@ class TestFeatureTable(RecordSuite[FeatureTable]):
             "coords": [COORDS.astype(np.int64), COORDS[:, :1]],
             "readable": [np.ones(2, np.bool_), np.ones(3)],
         }
+
+
+class TestLabelScheme(RecordSuite[LabelScheme]):
+    unchecked = frozenset({"decided", "negative", "positive"})
+
+    def make(self) -> LabelScheme:
+        return LabelScheme(("n", "a", "b"), ("a", "b"), ("n",), "words")
+
+    def changes(self) -> Mapping[str, Any]:
+        return {"decided": "the user"}
+
+    def pairs(self) -> Mapping[str, tuple[LabelScheme, LabelScheme]]:
+        none = LabelScheme(("n", "a"), (), (), "words")
+        some = LabelScheme(("n", "a"), ("n", "a"), (), "words")
+        other = LabelScheme(("n", "a"), (), ("n", "a"), "words")
+        return {
+            "class_names": (none, LabelScheme(("n", "b"), (), (), "words")),
+            "positive": (none, some),
+            "negative": (none, other),
+        }
+
+    def invalid(self) -> Mapping[str, list[Any]]:
+        return {"class_names": [("a", "a", "b"), ("a", "b", "n")]}
 
 
 class TestSlideLabel(RecordSuite[SlideLabel]):

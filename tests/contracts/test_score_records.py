@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from tests.contracts.values import COORDS
+from wsi_mil.contracts.labels import LabelScheme
 from wsi_mil.contracts.score_kinds import SCORE_KINDS, ScoreKind
 from wsi_mil.contracts.scores import Detection, SlideScoreRow, SlideScores, SlideScoresHeader
 from wsi_mil.testing.records import RecordSuite
+
+SCHEME = LabelScheme(("n", "a"), ("a",), ("n",), "words")
 
 
 class TestScoreKind(RecordSuite[ScoreKind]):
@@ -69,7 +72,13 @@ class TestSlideScores(RecordSuite[SlideScores]):
 
     def pairs(self) -> Mapping[str, tuple[SlideScores, SlideScores]]:
         one = replace(self.make(), probability=math.nan, prediction=1.0)
-        return {"prediction": (one, replace(one, prediction=2.0))}
+        tiles = np.array([[0.25, 0.75]] * 3, np.float32)
+        classes = replace(one, class_names=("n", "m"), tile_class_probabilities=tiles)
+        return {
+            "prediction": (one, replace(one, prediction=2.0)),
+            "class_names": (classes, replace(classes, class_names=("n", "o"))),
+            "tile_class_probabilities": (classes, replace(classes, tile_class_probabilities=tiles[:, ::-1])),
+        }
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
@@ -86,6 +95,8 @@ class TestSlideScores(RecordSuite[SlideScores]):
                 )
             ],
             "prediction": [1.0, math.nan],
+            "class_names": [("n", "n")],
+            "tile_class_probabilities": [np.zeros((3, 2), np.float32)],
             "score_kind": ["rank"],
             "coords": [COORDS[:, :1], COORDS.astype(np.int64)],
         }
@@ -103,13 +114,16 @@ class TestDetection(RecordSuite[Detection]):
 
 
 class TestSlideScoreRow(RecordSuite[SlideScoreRow]):
-    unchecked = frozenset({"patient", "predicted", "tiles_digest", "features_digest", "model_digest"})
+    unchecked = frozenset(
+        {"patient", "predicted", "tiles_digest", "features_digest", "model_digest", "is_positive"}
+    )
 
     def make(self) -> SlideScoreRow:
         return SlideScoreRow("a", "p", 0, "test", 1, 0.75, 0.5, True, 3, "t", "f", "m")
 
     def changes(self) -> Mapping[str, Any]:
         return {
+            "is_positive": False,
             "target": (1.0,),
             "class_probabilities": (0.5, 0.5),
             "slide_id": "b",
@@ -146,13 +160,13 @@ class TestSlideScoreRow(RecordSuite[SlideScoreRow]):
 
 
 class TestSlideScoresHeader(RecordSuite[SlideScoresHeader]):
-    unchecked = frozenset({"split_digest"})
+    unchecked = frozenset({"split_digest", "scheme"})
 
     def make(self) -> SlideScoresHeader:
         return SlideScoresHeader("m", "d", 2)
 
     def changes(self) -> Mapping[str, Any]:
-        return {"model": "n", "split_digest": "e", "folds": 3, "task": "survival"}
+        return {"model": "n", "split_digest": "e", "folds": 3, "task": "survival", "scheme": SCHEME}
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {"model": [""], "folds": [0], "task": [""]}

@@ -228,44 +228,6 @@ def test_scores_of_features_that_are_gone_are_not_listed(
 
 
 @pytest.mark.slow
-def test_three_classes_go_through(
-    quick_config: dict[str, Any], cohort: Path, finished: Path, tmp_path: Path
-) -> None:
-    """Names instead of numbers, three of them: one output per class, positive = anything but the first."""
-    from wsi_mil.scoring import read_slide_scores, read_tile_scores
-
-    with (cohort / "labels.csv").open() as handle:
-        rows = list(csv.DictReader(handle))
-    tumours = [row["slide"] for row in rows if row["label"] == "1"]
-    kinds = {slide: ("grade a", "grade b")[i % 2] for i, slide in enumerate(tumours)}
-    labels = tmp_path / "labels.csv"
-    labels.write_text(
-        "slide,label\n" + "".join(f"{r['slide']},{kinds.get(r['slide'], 'normal')}\n" for r in rows)
-    )
-    run = tmp_path / "r"
-    shutil.copytree(finished, run)
-    slides = {
-        **quick_config["slides"],
-        "labels": str(labels),
-        "class_names": ["normal", "grade a", "grade b"],
-    }
-    changes = {
-        "split": {"kind": "kfold", "folds": 3, "val_share": 0.5},
-        "models": {"focus_mil": {}, "abmil_gated": {}},
-    }
-    run_pipeline(parse_config({**quick_config, **changes, "slides": slides, "run": str(run)}))
-    for model in ("focus_mil", "abmil_gated"):
-        found, _ = read_slide_scores(run / "scores" / model / "slides.parquet")
-        assert {row.label for row in found} == {0, 1, 2}
-        scores = read_tile_scores(run / "scores" / model / "tiles" / f"{found[0].slide_id}.parquet")
-        assert len(scores.class_probabilities) == 3
-        assert sum(scores.class_probabilities) == pytest.approx(1)
-        assert scores.probability == pytest.approx(1 - scores.class_probabilities[0])
-        assert read_json(run / "evaluation" / model / "metrics.json")["slide"]["n_positive"] == len(tumours)
-    assert "grade a" in (run / "report.html").read_text()
-
-
-@pytest.mark.slow
 def test_an_edit_that_changes_no_tile_and_no_feature_is_followed_to_the_end(
     finished: Path, quick_config: dict[str, Any], tmp_path: Path
 ) -> None:

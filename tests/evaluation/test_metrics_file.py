@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wsi_mil.contracts.labels import LabelScheme
 from wsi_mil.contracts.metric import Interval, Metric
 from wsi_mil.contracts.scores import Detection
 from wsi_mil.errors import ConfigError, StoreError
@@ -17,12 +18,13 @@ from wsi_mil.evaluation.measure import all_undefined
 from wsi_mil.evaluation.metrics_file import FORMAT, is_current, metrics_json, read_metrics, write_metrics
 from wsi_mil.evaluation.observations import LabelledTiles, SlideObservations
 from wsi_mil.evaluation.patch_level import patch_result
-from wsi_mil.evaluation.results import FrocResult, MetricsFile, PatchResult
+from wsi_mil.evaluation.results import ClassesResult, ClassResult, FrocResult, MetricsFile, PatchResult
 from wsi_mil.evaluation.slide_level import slide_result
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
 from wsi_mil.io.json import read_json
 
+LABELS = LabelScheme(("normal", "tumour"), ("tumour",), ("normal",), "by known words")
 SPEC = EvaluationSpec(bootstrap=10, froc_mode="corrected")
 TRUTH = np.array([True, True, False, False, True, False])
 SCORES = np.array([0.9, 0.4, 0.6, 0.1, 0.8, 0.2])
@@ -46,6 +48,15 @@ def found() -> MetricsFile:
         slide_result(data, [0, 1, 0, 1, 0, 1], [0.5, 0.4] * 3, seed=0, model="m", draws=10),
         patch_result([slide.tiles for slide in slides], [0, 1], ["c"], SPEC, model="m"),
         froc_result(slides, SPEC, model="m"),
+        labels=LABELS,
+        classes=ClassesResult(
+            {"macro_auc": Metric(0.75, Interval(0.5, 1.0, "bootstrap", 0.95, 10), "", 6)},
+            (
+                ClassResult("normal", 4, {"auc": Metric(0.5, None, "", 4)}),
+                ClassResult("tumour", 2, {"auc": Metric(math.nan, None, "no slide", 2)}),
+            ),
+            ((3, 1), (0, 2)),
+        ),
     )
 
 
@@ -119,7 +130,7 @@ def test_what_is_undefined_is_null_with_a_reason(found: MetricsFile, tmp_path: P
     assert math.isnan(read.slide.metrics["auc"].value)
     assert (read.slide.delong, read.slide.folds, read.patch.facts, read.froc.facts) == (None,) * 4
     assert read.slide.delong_reason == bare.slide.delong_reason
-    assert is_current(path, "inputs", "detection")
+    assert is_current(path, "inputs", "detection", LABELS)
 
 
 def test_limits_that_few_draws_support_stay_undefined(found: MetricsFile, tmp_path: Path) -> None:
@@ -136,11 +147,14 @@ def test_limits_that_few_draws_support_stay_undefined(found: MetricsFile, tmp_pa
 
 def test_a_file_is_current_only_for_its_inputs_task_and_metrics(found: MetricsFile, tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
-    assert not is_current(path, "inputs", "detection")
+    assert not is_current(path, "inputs", "detection", LABELS)
     write_metrics(path, found)
-    assert is_current(path, "inputs", "detection")
-    assert not is_current(path, "others", "detection")
-    assert not is_current(path, "inputs", "classification")
+    assert is_current(path, "inputs", "detection", LABELS)
+    assert not is_current(path, "others", "detection", LABELS)
+    assert not is_current(
+        path, "inputs", "detection", LabelScheme(("normal", "tumour"), (), (), "by the user")
+    )
+    assert not is_current(path, "inputs", "classification", LABELS)
 
 
 def test_old_files_count_as_absent_and_damaged_ones_are_named(found: MetricsFile, tmp_path: Path) -> None:
@@ -156,7 +170,7 @@ def test_old_files_count_as_absent_and_damaged_ones_are_named(found: MetricsFile
         StoreError, match=r"metrics\.json is damaged \(KeyError: 'by_size'\): remove it and run"
     ):
         read_metrics(path)
-    assert not is_current(path, "inputs", "detection")
+    assert not is_current(path, "inputs", "detection", LABELS)
     path.write_text("{")
     with pytest.raises(StoreError, match=r"metrics\.json is damaged"):
         read_metrics(path)

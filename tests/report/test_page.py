@@ -83,6 +83,7 @@ def test_sections_and_parts_of_this_version() -> None:
     ]
     assert [name for name, _ in model_parts()] == [
         "overview",
+        "classes",
         "refined",
         "missed",
         "false_positives",

@@ -139,7 +139,7 @@ def test_a_model_keeps_its_task(tmp_path: Path) -> None:
     task = Regression(mean=3.0, std=2.0)
     model(task).save(tmp_path / "m", "inputs")
     card = json.loads((tmp_path / "m" / "model.json").read_text())
-    assert (card["format_version"], card["task"]["kind"], card["threshold"]) == (2, "regression", None)
+    assert (card["format_version"], card["task"]["kind"], card["threshold"]) == (3, "regression", None)
     again = load_model(tmp_path / "m")
     assert again.task == task
     assert score_features(again, TABLE).prediction == score_features(model(task), TABLE).prediction

@@ -145,7 +145,7 @@ def test_model_folders_that_cannot_be_used(tmp_path: Path) -> None:
         load_model(tmp_path)
     card = json.loads((tmp_path / "fold1" / "model.json").read_text())
     (tmp_path / "fold1" / "model.json").write_text(json.dumps({**card, "format_version": 7}))
-    with pytest.raises(ModelError, match="format 7, this version reads 1 and 2"):
+    with pytest.raises(ModelError, match="format 7, this version reads 1 to 3"):
         load_model(tmp_path / "fold1")
     weights = tmp_path / "fold0" / "model.safetensors"
     raw = bytearray(weights.read_bytes())
@@ -254,7 +254,8 @@ def test_a_slide_scores_file_has_one_column_per_field_and_keeps_its_bytes(tmp_pa
         *("slide_id", "patient", "fold", "part", "label", "probability", "threshold", "predicted", "tiles"),
         *("tiles_digest", "features_digest", "model_digest"),
     ]
-    header = {"kind": "slide scores", "format_version": 1, "model": "m", "split_digest": "d", "folds": 1}
+    header = {"kind": "slide scores", "format_version": 3, "model": "m", "split_digest": "d", "folds": 1}
+    header |= {"task": "detection", "scheme": None}
     assert table.schema.metadata == {b"wsi_mil": json.dumps(header, sort_keys=True).encode()}
     written = path.stat().st_mtime_ns
     write_slide_scores(path, [row_of("a", 0, 0.5)], SlideScoresHeader("m", "d", 1))

@@ -129,10 +129,10 @@ class TestTileScoresHeader(RecordSuite[TileScoresHeader]):
 
     def changes(self) -> Mapping[str, Any]:
         digests = {"tiles_digest": "x", "features_digest": "x", "model_digest": "x"}
-        return {"slide_id": "b", "score_kind": "attention", **digests}
+        return {"slide_id": "b", "score_kind": "attention", "class_names": ("n", "m"), **digests}
 
     def invalid(self) -> Mapping[str, list[Any]]:
-        return {"slide_id": [""], "score_kind": ["rank"]}
+        return {"slide_id": [""], "score_kind": ["rank"], "class_names": [("n", "n")]}
 
 
 def test_a_card_reads_back(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_card_of_regression_has_no_threshold(tmp_path: Path) -> None:
         ({"tiles": {"mpp": -1}}, "no valid model card"),
         ({"training": {}}, "it lacks 'spec'"),
         ({"training": {"spec": {}, "colour": 1}}, "colour"),
-        ({"format_version": 9}, "format 9, this version reads 1 and 2"),
+        ({"format_version": 9}, "format 9, this version reads 1 to 3"),
     ],
 )
 def test_a_wrong_card_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:

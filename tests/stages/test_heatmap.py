@@ -43,6 +43,7 @@ def job(folder: Path, values: np.ndarray = VALUES, **spec: Any) -> HeatmapJob:
         spec=heatmaps,
         evaluation=config.evaluation,
         qupath=config.qupath,
+        classes=(),
         drawn_from=None,
     )
     assert pickle.loads(pickle.dumps(found)) == found

@@ -13,7 +13,7 @@ from wsi_mil.errors import DataError, StoreError
 from wsi_mil.io.json import write_json
 from wsi_mil.run.context import RunContext
 from wsi_mil.stages import pipeline
-from wsi_mil.stages.pipeline import log_work, refine_run, run_pipeline, run_stage
+from wsi_mil.stages.pipeline import log_work, refine_run, refuse_small_cohort, run_pipeline, run_stage
 from wsi_mil.stages.table import STAGES
 
 
@@ -40,6 +40,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for name in STAGES:
         monkeypatch.setattr(import_module(f"wsi_mil.stages.{name}"), "run", run_of(name))
+    monkeypatch.setattr(pipeline, "refuse_small_cohort", lambda context, labels: None)  # one slide is enough
     return names
 
 
@@ -60,6 +61,15 @@ def test_every_stage_runs_in_order(tmp_path: Path, called: list[str], labels: st
     assert called == list(STAGES)
     assert summary.work == dict.fromkeys(STAGES, 3)
     assert not (tmp_path / "run" / ".lock").exists()
+
+
+def test_a_cohort_that_cannot_be_split_is_refused_before_any_stage(
+    tmp_path: Path, called: list[str], labels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "refuse_small_cohort", refuse_small_cohort)
+    with pytest.raises(DataError, match="all 1 labelled slides are of one class"):
+        run_pipeline(handmade.config(tmp_path, slides=slides(tmp_path, labels=labels)))
+    assert called == []
 
 
 def test_without_labels_only_the_stages_that_need_none(tmp_path: Path, called: list[str]) -> None:

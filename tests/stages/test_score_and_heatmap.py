@@ -57,6 +57,7 @@ def heatmap_job(run: RunFolder, number: int = 0) -> HeatmapJob:
         spec=config.heatmaps,
         evaluation=config.evaluation,
         qupath=config.qupath,
+        classes=(),
         drawn_from=run.read_index(NAME).get(row.slide_id),
     )
     assert pickle.loads(pickle.dumps(job)) == job

@@ -31,7 +31,7 @@ class Aggregator(nn.Module, ABC):
     `small`: parameters that make the method small enough for tests and examples.
     `class_loss`: the form in which the method takes the loss of class labels
     (`wsi_mil.tasks.losses.class_losses`).
-    `normal_class`: whether the first of several outputs is for slides without a finding; set by
+    `negative_classes`: how many of several outputs, the first ones, are for slides without a finding; set by
     `build_aggregator`.
     `generator`: the source of all random numbers that a method draws in training. It is on the CPU, so that
     the numbers are the same on every device. Training sets it; in evaluation nothing is random.
@@ -42,7 +42,7 @@ class Aggregator(nn.Module, ABC):
     tasks: ClassVar[tuple[TaskKind, ...]] = ALL_TASKS
     small: ClassVar[Mapping[str, Any]] = {}
     class_loss: ClassLoss = "softmax"
-    normal_class: bool = True
+    negative_classes: int = 1
 
     def __init__(self, in_features: int, n_outputs: int) -> None:
         super().__init__()
@@ -72,8 +72,7 @@ class Aggregator(nn.Module, ABC):
     def positive_scores(self, instance_logits: Tensor) -> Tensor:
         """Return (ΣN,) the largest output of each instance, without that of the normal class where there
         is one."""
-        several = instance_logits.shape[1] > 1
-        return instance_logits[:, int(several and self.normal_class) :].amax(1)
+        return instance_logits[:, self._negative_of(instance_logits) :].amax(1)
 
     def positive_attention(self, weights: Tensor) -> Tensor:
         """Return (ΣN,) the mean attention over the branches of weights (ΣN, K), without that of the normal
@@ -81,7 +80,11 @@ class Aggregator(nn.Module, ABC):
 
         It sums to 1 in a bag as each branch does.
         """
-        return weights[:, int(weights.shape[1] > 1 and self.normal_class) :].mean(1)
+        return weights[:, self._negative_of(weights) :].mean(1)
+
+    def _negative_of(self, outputs: Tensor) -> int:
+        """Return how many columns of (N, K) are for negative classes: none of a single one."""
+        return min(self.negative_classes, outputs.shape[1] - 1)
 
     def task_loss(self, task: Task) -> TaskLoss:
         """Return the task's loss in the form that this method takes."""

@@ -33,7 +33,7 @@ def build_aggregator(
     model = _built(name, in_features, n_outputs, seed, params or {})
     for part in model.modules():
         if isinstance(part, Aggregator) and task is not None:
-            part.normal_class = task.normal_class
+            part.negative_classes = task.negative_classes
     return model
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.errors import DataError
-from wsi_mil.io.tables import read_cells
+from wsi_mil.io.user_tables import Line, UserTable, read_user_table
 
 BINARY = ("normal", "tumor")
 NODES = ("negative", "itc", "micro", "macro")
@@ -17,15 +17,16 @@ PATIENTS_PER_CENTRE = 20
 Labels = tuple[dict[str, SlideLabel], tuple[str, ...]]
 
 
-def read_camelyon(path: Path, class_names: tuple[str, ...] | None = None) -> Labels | None:
-    """Return (labels by slide id, class names) of one of Camelyon's files, or None if `path` is none of them.
+def read_camelyon(path: Path, table: UserTable, class_names: tuple[str, ...] | None = None) -> Labels | None:
+    """Return (labels by slide id, class names) of one of Camelyon's files, or None if `table`, the rows of
+    `path`, is none of them.
 
     Slides of stage_labels.csv carry their patient and centre (20 patients each, in order). With class_names
     of two, its classes become `negative` and the rest: the first name, and the second. Raises DataError that
     names the line.
     """
-    rows = _stripped(path)
-    first = [cell.lower() for cell in rows[0]] if rows else []
+    rows = table.lines
+    first = [cell.lower() for cell in rows[0].cells] if rows else []
     if len(first) >= 2 and first[1] in BINARY and not first[0].startswith("slide"):
         return _reference(path, rows, class_names)
     if first[:2] == ["patient", "stage"]:
@@ -33,11 +34,12 @@ def read_camelyon(path: Path, class_names: tuple[str, ...] | None = None) -> Lab
     return None
 
 
-def _reference(path: Path, rows: list[list[str]], class_names: tuple[str, ...] | None) -> Labels:
+def _reference(path: Path, rows: list[Line], class_names: tuple[str, ...] | None) -> Labels:
     names = class_names or BINARY
     labels = {}
-    for line, row in enumerate(rows, start=1):
-        if not any(row):
+    for one in rows:
+        line, row = one.number, one.cells
+        if one.is_blank:
             continue
         if len(row) < 2 or row[1].lower() not in BINARY:
             raise DataError(
@@ -48,11 +50,12 @@ def _reference(path: Path, rows: list[list[str]], class_names: tuple[str, ...] |
     return labels, _two_or_all(path, names, BINARY)
 
 
-def _stage_labels(path: Path, rows: list[list[str]], class_names: tuple[str, ...] | None) -> Labels:
+def _stage_labels(path: Path, rows: list[Line], class_names: tuple[str, ...] | None) -> Labels:
     names = class_names or NODES
     labels = {}
-    for line, row in enumerate(rows[1:], start=2):
-        if not any(row) or row[0].endswith(".zip"):
+    for one in rows[1:]:
+        line, row = one.number, one.cells
+        if one.is_blank or row[0].endswith(".zip"):
             continue  # a patient's stage follows from its slides
         node = re.fullmatch(r"(patient_(\d+))_node_\d+", _without_ending(row[0]))
         if node is None or len(row) < 2 or row[1].lower() not in NODES:
@@ -64,11 +67,6 @@ def _stage_labels(path: Path, rows: list[list[str]], class_names: tuple[str, ...
         centre = str(int(node[2]) // PATIENTS_PER_CENTRE % 5)
         labels[node[0]] = SlideLabel(node[0], min(label, len(names) - 1), node[1], centre)
     return labels, _two_or_all(path, names, NODES)
-
-
-def _stripped(path: Path) -> list[list[str]]:
-    """Return the cells of a CSV, line by line, without spaces around them."""
-    return [[cell.strip() for cell in row] for row in read_cells(path)]
 
 
 def _without_ending(name: str) -> str:
@@ -86,4 +84,5 @@ def _two_or_all(path: Path, names: tuple[str, ...], own: tuple[str, ...]) -> tup
 
 def read_stages(path: Path) -> dict[str, str]:
     """Return the pN-stage of every patient that stage_labels.csv states."""
-    return {row[0][:-4]: row[1] for row in _stripped(path)[1:] if len(row) >= 2 and row[0].endswith(".zip")}
+    rows = [line.cells for line in read_user_table(path).lines[1:]]
+    return {row[0][:-4]: row[1] for row in rows if len(row) >= 2 and row[0].endswith(".zip")}

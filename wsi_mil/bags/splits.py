@@ -1,7 +1,8 @@
 """Splits by patient, stratified by label, saved with a digest that thresholds and models refer to."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +15,14 @@ from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.io.files import digest_json
 from wsi_mil.io.json import read_json, write_json
+from wsi_mil.logs import logger
 from wsi_mil.tasks import Detection, Task
 from wsi_mil.tasks.classes import ClassTask
 
 PARTS = ("train", "val", "test")
 SEED_STEP = 10_000
+ATTEMPTS = 200
+"""How often a part is drawn until it has every class."""
 
 
 class SplitSpec(Spec):
@@ -130,6 +134,8 @@ def make_split(labels: Sequence[SlideLabel], spec: SplitSpec, task: Task | None 
         raise ConfigError(
             "split.repeats: the split column says one split; use split.seeds to train it several times"
         )
+    if spec.kind in ("holdout", "kfold"):
+        _require_patients(rows, spec, task)
     draw = {"column": _from_column, "centre": _from_centres}.get(spec.kind, _drawn)
     folds = []
     for repeat in range(spec.repeats):
@@ -144,23 +150,29 @@ def _targets(rows: Sequence[SlideLabel]) -> list[Target]:
 
 
 def _drawn(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> list[Fold]:
-    patients = Counter(
-        {label: len({r.patient for r in rows if r.label == label}) for label in {r.label for r in rows}}
-    )
-    parts = spec.folds if spec.kind == "kfold" else round(1 / spec.test_share)
-    label, fewest = patients.most_common()[-1]
-    if fewest < max(parts, 3):
-        raise DataError(
-            f"class {label} has {fewest} patients, too few for {parts} test parts plus training and "
-            "validation: "
-            f"add slides, or lower {'split.folds' if spec.kind == 'kfold' else '1 / split.test_share'}"
-        )
-    folds = []
     everything = np.arange(len(rows))
-    tests = _grouped_parts(rows, everything, parts, seed)
-    for test in tests if spec.kind == "kfold" else tests[:1]:
-        folds.append(_with_validation(rows, np.setdiff1d(everything, test), test, spec, seed))
-    return folds
+    if spec.kind == "kfold":
+        tests = _grouped_parts(rows, everything, spec.folds, seed)
+    else:
+        tests = [draw_share(rows, everything, spec.test_share, seed, left=2)]
+    return [_with_validation(rows, np.setdiff1d(everything, test), test, spec, seed) for test in tests]
+
+
+def _require_patients(rows: Sequence[SlideLabel], spec: SplitSpec, task: Task) -> None:
+    """Raise DataError unless each class has a patient for each part, or for each fold."""
+    least = max(spec.folds, 3) if spec.kind == "kfold" else 3
+    patients = {
+        label: len({r.patient for r in rows if r.label == label}) for label in {r.label for r in rows}
+    }
+    label, fewest = min(patients.items(), key=lambda pair: pair[1])
+    if fewest < least:
+        what = f"class {task.text(label or 0)}" if isinstance(task, ClassTask) else f"stratum {label}"
+        for_what = f"{spec.folds} folds" if spec.kind == "kfold" else "training, validation and test"
+        lower = f", or lower split.folds to {fewest}" if spec.kind == "kfold" and fewest >= 3 else ""
+        raise DataError(
+            f"{what} has {fewest} patients, too few for {for_what}: at least {least} patients of each class "
+            f"are needed, so add {least - fewest}{lower}"
+        )
 
 
 def _fold(rows: Sequence[SlideLabel], train: np.ndarray, val: np.ndarray, test: np.ndarray) -> Fold:
@@ -172,9 +184,88 @@ def _with_validation(
     rows: Sequence[SlideLabel], rest: np.ndarray, test: np.ndarray, spec: SplitSpec, seed: int
 ) -> Fold:
     """Draw validation out of the rows `rest`."""
-    val = _grouped_parts(rows, rest, max(round(1 / spec.val_share), 2), seed + 1)[0]
+    val = draw_share(rows, rest, spec.val_share, seed + 1, left=1)
     train = np.setdiff1d(rest, val)
     return _fold(rows, train, val, test)
+
+
+def draw_share(
+    rows: Sequence[SlideLabel], which: np.ndarray, share: float, seed: int, left: int
+) -> np.ndarray:
+    """Return those of the rows `which` that are drawn, sorted: `share` of their patients, to within one.
+
+    Classes are in the proportion of the table, and each is drawn at least once. Of each class, at least
+    `left` patients are left. Where so small a part cannot have every class, more patients are drawn, which is
+    reported. Raises DataError, with the number of patients that would do, if no part can be drawn.
+    """
+    labels = {i: rows[i].label for i in which}
+    patients: dict[str, list[int]] = {}
+    for i in which:
+        patients.setdefault(rows[i].patient, []).append(int(i))
+    wanted = min(max(share * len(patients), 1), len(patients) - 1)
+
+    def fits(drawn: set[str]) -> bool:
+        taken = Counter(c for name in drawn for c in {labels[i] for i in patients[name]})
+        kept = Counter(c for name in patients.keys() - drawn for c in {labels[i] for i in patients[name]})
+        return all(taken[c] >= 1 and kept[c] >= left for c in set(labels.values()))
+
+    def rows_of(drawn: set[str]) -> np.ndarray:
+        return np.sort(np.array([i for name in drawn for i in patients[name]], int))
+
+    parts = max(round(1 / share), 2)
+    strata = _strata(patients, labels)
+    if min(len(names) for names in strata.values()) >= parts:
+        part = _grouped_parts(rows, which, parts, seed)[0]
+        drawn = {rows[i].patient for i in part}
+        if abs(len(drawn) - wanted) < 1 and fits(drawn):
+            return part
+    rng, classes = np.random.default_rng(seed), len(set(labels.values()))
+    within_one = [round(wanted), int(wanted), int(wanted) + 1, math.ceil(wanted) - 1]
+    for count in dict.fromkeys([*within_one, *range(int(wanted) + 2, classes + 1)]):
+        for _ in range(ATTEMPTS if 0 < count < len(patients) else 0):
+            drawn = _draw_patients(strata, count, rng)
+            if fits(drawn):
+                if count > wanted + 1:
+                    logger().warning(
+                        "split: a part of %g of %d patients has %d, so that it has every class",
+                        share,
+                        len(patients),
+                        count,
+                    )
+                return rows_of(drawn)
+    needed = max(math.ceil((left * classes - 1) / (1 - share)), len(patients) + 1)
+    raise DataError(
+        f"no part of {share:g} of {len(patients)} patients has each of the {classes} classes and leaves "
+        f"{left} patients of each: choose a share nearer to 0.3, or add patients of the rarest class "
+        f"(with equally frequent classes at least {needed} patients are needed)"
+    )
+
+
+def _strata(
+    patients: Mapping[str, Sequence[int]], labels: Mapping[int, int | None]
+) -> dict[tuple[str, ...], list[str]]:
+    """Return the patients by the classes that their slides have."""
+    strata: dict[tuple[str, ...], list[str]] = {}
+    for name, members in sorted(patients.items()):
+        strata.setdefault(tuple(sorted({str(labels[i]) for i in members})), []).append(name)
+    return strata
+
+
+def _draw_patients(
+    strata: Mapping[tuple[str, ...], Sequence[str]], count: int, rng: np.random.Generator
+) -> set[str]:
+    """Return `count` patients, of each stratum in its proportion by largest remainders."""
+    total = sum(map(len, strata.values()))
+    exact = {key: count * len(names) / total for key, names in strata.items()}
+    numbers = {key: int(value) for key, value in exact.items()}
+    order = sorted(strata, key=lambda key: (numbers[key] - exact[key], rng.random()))
+    for key in order[: count - sum(numbers.values())]:
+        numbers[key] += 1
+    return {
+        str(name)
+        for key, names in strata.items()
+        for name in rng.choice(np.array(names, object), numbers[key], replace=False)
+    }
 
 
 def _grouped_parts(rows: Sequence[SlideLabel], which: np.ndarray, parts: int, seed: int) -> list[np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 
+from wsi_mil.bags.labels import LabelSource
 from wsi_mil.bags.splits import SplitSpec
 from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.spec import Spec
@@ -52,12 +53,40 @@ class SlidesConfig(Spec):
     mpp: float | None = Field(
         default=None, gt=0, description="µm/px for slides that do not state theirs, or state it wrongly"
     )
-    class_names: tuple[str, ...] | None = None
+    slide_table: Path | None = Field(
+        default=None,
+        description="table of the slides of each patient, where `labels` has one row for each patient",
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="columns of the label table whose names do not say what they hold, such as "
+        "{patient: mother, slide: scan}",
+    )
+    class_names: tuple[str, ...] | None = Field(
+        default=None, description="the classes in the order of their numbers; by default they are sorted"
+    )
+    positive: tuple[str, ...] | None = Field(
+        default=None,
+        description="the positive (tumour) classes, for labels that known words such as tumor and normal do "
+        "not decide",
+    )
+
     lesion_classes: tuple[str, ...] = Field(
         default=(),
         description="classes of outlines that are lesions, besides the known ones: names or patterns "
         "(`*`, `?`); `none`: outlines without a class",
     )
+
+    @field_validator("positive", "class_names", mode="before")
+    @classmethod
+    def _as_words(cls, value: object) -> object:
+        """Return one name as a list of one, and numbers as text: `positive: 1` is the class 1."""
+        if value is None or isinstance(value, dict):
+            return value
+        if isinstance(value, bool):
+            raise ValueError(f"{value} is YAML's word for true or false: put the name of the class in quotes")
+        names = list(value) if isinstance(value, list | tuple) else [value]
+        return [str(name) if isinstance(name, int | float) else name for name in names]
 
     @field_validator("lesion_classes")
     @classmethod
@@ -134,6 +163,16 @@ class RunConfig(Spec):
         """Whether features come from another tool (`wsi-mil import`): no stage tiles or extracts, and slides
         may be absent."""
         return self.encoder.name.startswith("imported:")
+
+    @property
+    def label_source(self) -> LabelSource | None:
+        """Where the labels are, and what `slides` says of them; None if there are none."""
+        if self.labels_path is None:
+            return None
+        slides = self.slides
+        return LabelSource(
+            self.labels_path, slides.class_names, slides.positive, slides.columns, slides.slide_table
+        )
 
     @property
     def labels_path(self) -> Path | None:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_mil.contracts.labels import is_positive
+from wsi_mil.contracts.labels import LabelScheme
 from wsi_mil.contracts.record import Record, require, require_array, require_name
 from wsi_mil.contracts.score_kinds import SCORE_KINDS, ScoreKind, ranks
 from wsi_mil.errors import DataError
@@ -28,6 +28,9 @@ class SlideScores(Record):
     score_kind: the name of what they are, see `wsi_mil.contracts.score_kinds`.
     coords (N, 2) int32: upper left corners of the tiles (x, y), in level-0 pixels.
     The digests identify the tile table, the features and the model.
+    class_names, tile_class_probabilities (N, classes) float32: what the model says of each tile alone, as if
+    it were a slide; of classification, ordinal classes, and detection with more than two classes. Otherwise
+    () and None.
     """
 
     slide_id: str
@@ -40,6 +43,8 @@ class SlideScores(Record):
     features_digest: str
     model_digest: str
     prediction: float | None = None
+    class_names: tuple[str, ...] = ()
+    tile_class_probabilities: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         where = f"scores of slide {self.slide_id!r}"
@@ -51,6 +56,7 @@ class SlideScores(Record):
         require(self.score_kind in SCORE_KINDS, where, "score_kind", f"one of {kinds}", self.score_kind)
         require_array(self.coords, where, "coords", ("N", 2), np.int32)
         require_array(self.tile_scores, where, "tile_scores", (len(self.coords),), np.float32)
+        _check_classes(where, self.class_names, self.tile_class_probabilities, len(self.coords))
         known = self.tile_scores[~np.isnan(self.tile_scores)]
         low, high = self.kind.lowest, self.kind.highest
         if len(known):
@@ -58,6 +64,15 @@ class SlideScores(Record):
             valid &= bool(known.min() >= low - ROUNDING and known.max() <= high + ROUNDING)
             expected = f"finite or NaN, from {low:g} to {high:g}"
             require(valid, where, "tile_scores", expected, (float(known.min()), float(known.max())))
+
+    def class_scores(self, class_name: str) -> NDArray[np.float32]:
+        """Return the probability of a class for each tile alone (N,). Raises DataError if there is none."""
+        if self.tile_class_probabilities is None or class_name not in self.class_names:
+            raise DataError(
+                f"scores of slide {self.slide_id!r} have no tile probabilities of class {class_name!r}: run "
+                "`wsi-mil score` again"
+            )
+        return self.tile_class_probabilities[:, self.class_names.index(class_name)]
 
     @property
     def kind(self) -> ScoreKind:
@@ -121,6 +136,8 @@ class Detection(Record):
 
 
 PARTS = ("train", "val", "test", "unlabelled")
+FIRST_CLASS = 0
+"""The negative class of rows that do not say whether they are positive."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +148,9 @@ class SlideScoreRow(Record):
     "unlabelled".
     label: class index, None where the slide has no label. predicted: whether probability >= threshold.
     tiles: number of tiles. The digests identify the tile table, the features and the model.
+
+    is_positive: whether the label is a positive class, as the run's `LabelScheme` says; None in rows of
+    earlier versions, whose first class was the negative one. class_probabilities: of more than two classes.
 
     Tasks other than detection have NaN for probability and threshold, and instead
     prediction: the index of the most probable class, a value or a risk;
@@ -154,6 +174,7 @@ class SlideScoreRow(Record):
     prediction: float | None = None
     target: tuple[float, ...] = ()
     class_probabilities: tuple[float, ...] = ()
+    is_positive: bool | None = None
 
     def __post_init__(self) -> None:
         where = f"slide scores of {self.slide_id!r}"
@@ -190,8 +211,9 @@ class SlideScoreRow(Record):
 
     @property
     def positive(self) -> bool:
-        """Whether the label is a positive class (any but the first). Raises DataError without a label."""
-        return is_positive(self.class_index)
+        """Whether the label is a positive class. Raises DataError without a label."""
+        label = self.class_index
+        return self.is_positive if self.is_positive is not None else label != FIRST_CLASS
 
 
 def _check_prediction(where: str, probability: float, prediction: float | None) -> None:
@@ -203,6 +225,21 @@ def _check_prediction(where: str, probability: float, prediction: float | None) 
     require(math.isnan(probability), where, "probability", "NaN beside a prediction", probability)
 
 
+def _check_classes(
+    where: str, names: tuple[str, ...], probabilities: NDArray[np.float32] | None, tiles: int
+) -> None:
+    """Raise DataError unless there is one column of probabilities for each class name."""
+    require(len(set(names)) == len(names), where, "class_names", "different names", names)
+    valid = bool(names) == (probabilities is not None)
+    require(valid, where, "tile_class_probabilities", f"one column for each of {list(names)}", probabilities)
+    if probabilities is None:
+        return
+    require_array(probabilities, where, "tile_class_probabilities", (tiles, len(names)), np.float32)
+    known = probabilities[~np.isnan(probabilities)]
+    valid = not len(known) or bool(known.min() >= -ROUNDING and known.max() <= 1 + ROUNDING)
+    require(valid, where, "tile_class_probabilities", "from 0 to 1 or NaN", known[:4].tolist())
+
+
 @dataclass(frozen=True)
 class SlideScoresHeader(Record):
     """The header of scores/<model>/slides.parquet.
@@ -210,12 +247,14 @@ class SlideScoresHeader(Record):
     model: the model's name. split_digest: of the split that names the parts, empty for predictions of new
     slides.
     folds: number of models that scored. task: the name of the task (`task.kind` of the configuration).
+    scheme: what the classes mean; None in files of earlier versions, and for tasks without classes.
     """
 
     model: str
     split_digest: str
     folds: int
     task: str = "detection"
+    scheme: LabelScheme | None = None
 
     def __post_init__(self) -> None:
         where = f"slide scores of model {self.model!r}"

@@ -17,6 +17,10 @@ Format 3. NaN is null. `slide`, `patch` and `froc` (lesions) each hold one level
       "n_negative"}, "thresholds": [[fold, threshold]],
       "folds": {"auc": [...], "mean", "std"}               with several folds only
     }
+    "labels": {"class_names", "positive", "negative", "decided"}   what the classes mean; null without classes
+    "classes": metrics, intervals, reasons as above, of all classes; null where slides have no probability for
+               each class; "confusion": [[slides of class i predicted as class j]],
+               "each": [{"name", "n", metrics, intervals, reasons of the class against all others}]
     "patch":  metrics, intervals, reasons as above, "n_slides", "n_tiles", "n_positive", "per_slide": {name:
     {"mean",
               "n_slides"}}, "truth", "predicted", "slides_without_annotation", "folds"
@@ -35,13 +39,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wsi_mil.contracts.labels import TaskKind
+from wsi_mil.contracts.labels import LabelScheme, TaskKind
 from wsi_mil.contracts.metric import Interval, Metric
 from wsi_mil.errors import ConfigError, StoreError
 from wsi_mil.evaluation.delong import AucEstimate
 from wsi_mil.evaluation.results import (
     Calibration,
     CalibrationBin,
+    ClassesResult,
+    ClassResult,
     Confusion,
     FoldSpread,
     FrocFacts,
@@ -87,6 +93,8 @@ def read_metrics(path: Path) -> MetricsFile | None:
             patch=_read_patch(found["patch"]),
             froc=_read_froc(found["froc"]),
             task=found["task"],
+            labels=LabelScheme.from_json(found.get("labels")),
+            classes=_read_classes(found.get("classes")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
@@ -94,16 +102,18 @@ def read_metrics(path: Path) -> MetricsFile | None:
         ) from error
 
 
-def is_current(path: Path, inputs_digest: str, task: TaskKind) -> bool:
+def is_current(path: Path, inputs_digest: str, task: TaskKind, labels: LabelScheme | None = None) -> bool:
     """Return whether metrics.json was made from these inputs and holds every metric that the table now has.
 
-    A damaged file is not current.
+    labels: what the classes mean, as the file must say. A damaged file is not current.
     """
     try:
         found = read_metrics(path)
     except StoreError:
         return False
     if found is None or found.inputs_digest != inputs_digest or found.task != task:
+        return False
+    if found.labels != labels:
         return False
     levels: tuple[Level, ...] = ("slide", "patch", "lesion")
     return all(
@@ -121,9 +131,11 @@ def metrics_json(found: MetricsFile) -> dict[str, Any]:
             "task": found.task,
             "inputs_digest": found.inputs_digest,
             "split_digest": found.split_digest,
+            "labels": None if found.labels is None else asdict(found.labels),
             "slide": _slide(found.slide)
             if isinstance(found.slide, SlideResult)
             else _level(found.slide.metrics, {"n": found.slide.n}),
+            "classes": None if found.classes is None else _classes(found.classes),
             "patch": _level(found.patch.metrics, _patch_facts(found.patch.facts)),
             "froc": _level(found.froc.metrics, _froc_facts(found.froc.facts)),
         }
@@ -180,6 +192,14 @@ def _slide(found: SlideResult) -> dict[str, Any]:
     if found.delong_reason:
         level["reasons"]["delong"] = found.delong_reason
     return level
+
+
+def _classes(found: ClassesResult) -> dict[str, Any]:
+    each = [{"name": one.name, **_level(one.metrics, {"n": one.n})} for one in found.classes]
+    return _level(
+        found.metrics,
+        {"n": sum(one.n for one in found.classes), "confusion": found.confusion, "each": each},
+    )
 
 
 def _patch_facts(facts: PatchFacts | None) -> dict[str, Any]:
@@ -254,6 +274,13 @@ def _read_slide(found: Mapping[str, Any]) -> SlideResult:
 
 def _read_predictions(found: Mapping[str, Any]) -> PredictionResult:
     return PredictionResult(_read_level(found, "n"), found["n"])
+
+
+def _read_classes(found: Mapping[str, Any] | None) -> ClassesResult | None:
+    if found is None:
+        return None
+    each = tuple(ClassResult(one["name"], one["n"], _read_level(one, "n")) for one in found["each"])
+    return ClassesResult(_read_level(found, "n"), each, tuple(tuple(row) for row in found["confusion"]))
 
 
 def _read_delong(found: Mapping[str, Any]) -> AucEstimate:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wsi_mil.contracts.labels import TaskKind
+from wsi_mil.contracts.labels import LabelScheme, TaskKind
 from wsi_mil.contracts.metric import Metric
 from wsi_mil.evaluation.delong import AucEstimate
 from wsi_mil.evaluation.table import Level
@@ -90,6 +90,28 @@ class PredictionResult:
 
 
 @dataclass(frozen=True)
+class ClassResult:
+    """One class against all others. n: slides of the class. metrics: of the class's probability, by name."""
+
+    name: str
+    n: int
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class ClassesResult:
+    """Slide level by class.
+
+    metrics: of all classes together: macro AUC, accuracy and balanced accuracy of the most probable class.
+    confusion[i][j]: number of slides of class i whose most probable class is j.
+    """
+
+    metrics: Metrics
+    classes: tuple[ClassResult, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class WithinSlides:
     """The mean over slides of a metric within each slide, over the `n_slides` slides where it is defined."""
 
@@ -162,7 +184,11 @@ class FrocResult:
 
 @dataclass(frozen=True)
 class MetricsFile:
-    """What metrics.json of one model holds. The digests say which inputs and which split it was made from."""
+    """What metrics.json of one model holds. The digests say which inputs and which split it was made from.
+
+    labels: what the classes mean; None for tasks without classes. classes: None where slides have no
+    probability for each class.
+    """
 
     model: str
     inputs_digest: str
@@ -171,6 +197,8 @@ class MetricsFile:
     patch: PatchResult
     froc: FrocResult
     task: TaskKind = "detection"
+    labels: LabelScheme | None = None
+    classes: ClassesResult | None = None
 
     def metrics(self, level: Level) -> Metrics:
         """Return the metrics of a level, by name; none at pixel level."""

@@ -93,7 +93,7 @@ def _spared(
     context: RunContext, slide: AuditedSlide, table: TileTable, readable: NDArray[np.bool_]
 ) -> BaseGeometry:
     """Return the region that must not change: the lesions, or if unknown the most suspicious tiles."""
-    lesions = lesions_of(context.run, context.config.annotations, slide.slide_id, slide.label)
+    lesions = lesions_of(context.run, context.config.annotations, slide.slide_id, bool(slide.label))
     if lesions is None:
         return shapely.union_all(tile_boxes(table)[np.flatnonzero(readable)[slide.suspicious()]])
     return shapely.union_all([lesion.geometry for lesion in lesions])

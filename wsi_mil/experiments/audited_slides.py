@@ -53,7 +53,7 @@ def _audited(
     store = run.store(row.slide_id)
     table = store.read_features(model.encoder.key)
     scores = read_tile_scores(run.tile_scores(name, row.slide_id)).comparable_scores()[table.readable]
-    lesions = lesions_of(run, annotations, row.slide_id, row.class_index)
+    lesions = lesions_of(run, annotations, row.slide_id, row.positive)
     tumour = None
     if lesions is not None:
         tumour = (tile_overlap(store.read_tiles(), lesions) > 0)[table.readable]
@@ -70,10 +70,10 @@ def _audited(
 
 
 def lesions_of(
-    run: RunFolder, annotations: AnnotationFolder | None, slide_id: str, label: int
+    run: RunFolder, annotations: AnnotationFolder | None, slide_id: str, positive: bool
 ) -> list[Lesion] | None:
     """Return a slide's lesions: an empty list for a normal slide, None for a tumour slide without outline."""
-    if not label:
+    if not positive:
         return []
     path = annotations.find(slide_id) if annotations else None
     if path is None or annotations is None:

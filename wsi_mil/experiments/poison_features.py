@@ -34,7 +34,7 @@ class PoisonJob:
     """Everything that a worker process needs for a slide. outline: the file of its lesions, None without."""
 
     slide_id: str
-    label: int
+    positive: bool
     source: SlideSource
     reader: str
     run: Path
@@ -76,7 +76,7 @@ def _outline_to_spare(job: PoisonJob) -> Path | None:
 
     Raises DataError if there is no such file.
     """
-    if not job.label or job.spec.placement != "off_tumour":
+    if not job.positive or job.spec.placement != "off_tumour":
         return None
     if job.outline is None:
         raise DataError(

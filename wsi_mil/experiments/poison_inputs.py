@@ -27,6 +27,7 @@ from wsi_mil.robustness.poison.conditions import Arm
 from wsi_mil.robustness.poison.plan import plan_poison
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.tasks import Task
 from wsi_mil.training import TrainSpec
 
 CACHED_SLIDES = 4096
@@ -49,7 +50,7 @@ class PoisonTraining:
     fold: Fold
     number: int
     labels: Mapping[str, SlideLabel]
-    classes: int
+    task: Task
     encoder: EncoderSpec
     evaluation: EvaluationSpec
     outlines: Mapping[str, Path]
@@ -60,8 +61,12 @@ class PoisonTraining:
     result: Path
 
     def label(self, slide_id: str) -> int:
-        """Return the class of a slide, 0 for normal."""
+        """Return the class index of a slide."""
         return self.labels[slide_id].label or 0
+
+    def is_positive(self, slide_id: str) -> bool:
+        """Return whether the class of a slide is a positive one."""
+        return self.task.is_positive(self.labels[slide_id].label)
 
 
 @dataclass(frozen=True)
@@ -109,9 +114,9 @@ def _cached_readable(path: Path, slide_id: str, key: str) -> NDArray[np.bool_]:
 
 def slide_truth(job: PoisonTraining, slide_id: str) -> SlideTruth:
     """Return what the scores of a slide are compared with."""
-    label, outline = job.label(slide_id), job.outlines.get(slide_id)
+    positive, outline = job.is_positive(slide_id), job.outlines.get(slide_id)
     return _cached_truth(
-        job.run, job.poison, job.encoder, slide_id, outline, job.rules, label, job.evaluation
+        job.run, job.poison, job.encoder, slide_id, outline, job.rules, positive, job.evaluation
     )
 
 
@@ -123,7 +128,7 @@ def _cached_truth(
     slide_id: str,
     outline: Path | None,
     rules: AnnotationRules,
-    label: int,
+    positive: bool,
     spec: EvaluationSpec,
 ) -> SlideTruth:
     """Return the truth of one slide, computed once per process.
@@ -132,7 +137,7 @@ def _cached_truth(
     """
     store = RunFolder(run).store(slide_id)
     table, info = store.read_tiles(), store.read_info()
-    found = lesions_or_unknown(outline, slide_id, info, rules, "the metrics of poison") if label else []
+    found = lesions_or_unknown(outline, slide_id, info, rules, "the metrics of poison") if positive else []
     known = None if found is None else tuple(found)
     lesions = known or ()
     truth = (

@@ -15,6 +15,7 @@ from wsi_mil.io.json import read_json
 from wsi_mil.robustness.poison.conditions import Arm
 from wsi_mil.run.context import RunContext
 from wsi_mil.stages.training_set import TrainingSet
+from wsi_mil.tasks.names import labels_beyond_order
 from wsi_mil.training import TrainSpec
 
 IN_MEMORY_BYTES = 1 << 30
@@ -78,6 +79,7 @@ def _inputs_digest(
             "fold": [number, fold.train, fold.val, fold.test],
             "features": [shared.features[s] for s in members],
             "labels": [data.labels[s].label for s in members],
+            **labels_beyond_order(data.task),
             "truth": shared.truth,
             "evaluation": context.config.evaluation.digest(),
         }
@@ -106,7 +108,7 @@ def _training(
         fold=fold,
         number=number,
         labels=data.labels,
-        classes=len(data.class_names),
+        task=data.task,
         encoder=config.encoder,
         evaluation=config.evaluation,
         outlines=shared.outlines,

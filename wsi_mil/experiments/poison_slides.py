@@ -14,6 +14,7 @@ from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.stages.training_set import TrainingSet, training_set
+from wsi_mil.tasks import Task
 
 PREVIEWS = 4
 
@@ -37,7 +38,7 @@ def poisoned_set(context: RunContext) -> TrainingSet:
             len(data.labels),
             lost[0],
         )
-    if len({(row.label or 0) > 0 for row in labels.values()}) < 2:
+    if len({data.task.is_positive(row.label) for row in labels.values()}) < 2:
         reasons = sorted({row.reason for row in run.ledger.rows("poison") if row.status == "failed"})
         raise DataError(
             f"poison needs normal and tumour slides, {len(labels)} slides are left: {next(iter(reasons), '')}"
@@ -54,23 +55,23 @@ def write_poisoned_features(context: RunContext, labels: Mapping[str, SlideLabel
     shared_encoder(
         context.config.encoder, execution.device
     )  # a missing encoder fails here once, not per slide
-    jobs = _jobs(context, labels)
+    jobs = _jobs(context, labels, context.require_labels().task)
     one = execution if execution.backend == "dask" else execution.model_copy(update={"workers": 1})
     outcomes = map_slides(poison_one, jobs, stage="poison", spec=one)
     record_outcomes(context.run, "poison", outcomes, len(jobs))
     return [job.slide_id for job in jobs if _is_current(context, job.slide_id)]
 
 
-def _jobs(context: RunContext, labels: Mapping[str, SlideLabel]) -> list[PoisonJob]:
+def _jobs(context: RunContext, labels: Mapping[str, SlideLabel], task: Task) -> list[PoisonJob]:
     config, annotations = context.config, context.config.annotations
     usable = [source for source in context.slides if source.slide_id in labels]
-    normal = [s.slide_id for s in usable if labels[s.slide_id].label == 0]
-    tumour = [s.slide_id for s in usable if labels[s.slide_id].label]
+    tumour = [s.slide_id for s in usable if task.is_positive(labels[s.slide_id].label)]
+    normal = [s.slide_id for s in usable if s.slide_id not in tumour]
     shown = [*normal[: PREVIEWS // 2], *tumour[: PREVIEWS // 2]]
     return [
         PoisonJob(
             slide_id=source.slide_id,
-            label=labels[source.slide_id].label or 0,
+            positive=task.is_positive(labels[source.slide_id].label),
             source=source,
             reader=config.slides.reader,
             run=context.run.path,

@@ -25,19 +25,21 @@ from wsi_mil.training import Standardizer, fit
 
 def poison_train_one(job: PoisonTraining) -> PoisonTrainingResult:
     """Train, measure in every condition of the arm, write the result to `job.result` and return it."""
-    bags = {s: bag_of(job, s, is_poisoned(job.arm, job.label(s))) for s in (*job.fold.train, *job.fold.val)}
+    members = (*job.fold.train, *job.fold.val)
+    bags = {s: bag_of(job, s, is_poisoned(job.arm, job.is_positive(s))) for s in members}
     train = [bags[s] for s in job.fold.train]
     standardizer = Standardizer.fit(train) if job.spec.standardize else Standardizer.identity(train[0].dim)
     name = job.spec.aggregator or job.name
     spec = job.spec.model_copy(update={"seed": job.spec.seed + 1000 * job.number})
-    outputs = outputs_for(name, job.classes, spec.head)
-    model = build_aggregator(name, train[0].dim, outputs, spec.seed, spec.params)
+    outputs = outputs_for(name, job.task, spec.head)
+    model = build_aggregator(name, train[0].dim, outputs, spec.seed, spec.params, job.task)
     ready = {s: standardizer(bag) for s, bag in bags.items()}  # type: ignore[call-overload]
     fitted = fit(
         model,
         [ready[s] for s in job.fold.train],
         [ready[s] for s in job.fold.val],
         spec,
+        task=job.task,
         device=job.device,
         label=f"poison {job.name} {job.arm} {job.number}",
     )
@@ -67,13 +69,13 @@ def measure(job: PoisonTraining, model: Aggregator, standardizer: Standardizer, 
     """Return the metrics of a trained model on the test part, with the poison on the slides of `arm`."""
     probabilities, truths, values, matches, shares, tops, kind = [], [], [], [], [], [], ""
     for slide_id in job.fold.test:
-        poisoned = is_poisoned(arm, job.label(slide_id))
+        poisoned = is_poisoned(arm, job.is_positive(slide_id))
         bag = standardizer(bag_of(job, slide_id, poisoned))  # type: ignore[call-overload]
         slide = slide_truth(job, slide_id)
         probability, instances, kind = score_bag(model, bag)
         probabilities.append(float(1 - probability[0]))
         scores = _slide_scores(slide, slide_id, instances, kind, readable_tiles(job, slide_id, poisoned))
-        if poisoned and job.label(slide_id):
+        if poisoned and job.is_positive(slide_id):
             weight = np.nan_to_num(scores.tile_scores01().astype(np.float64))
             shares.append(weight[slide.poisoned].sum() / max(weight.sum(), 1e-12))
             tops.append(bool(slide.poisoned[np.nanargmax(scores.tile_scores)]))
@@ -99,7 +101,7 @@ def _froc(matches: list[Matches], spec: EvaluationSpec) -> float:
 
 
 def _auc(job: PoisonTraining, slides: tuple[str, ...], probabilities: list[float]) -> float:
-    return auc(np.array([job.label(s) > 0 for s in slides]), np.array(probabilities))
+    return auc(np.array([job.is_positive(s) for s in slides]), np.array(probabilities))
 
 
 def _slide_scores(

@@ -13,13 +13,15 @@ from wsi_mil.contracts.score_kinds import ScoreKind
 from wsi_mil.contracts.scores import Detection, SlideScores
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
-from wsi_mil.geojson import GRID_PX, Feature, Rectangle, feature, polygonal, stable_id
+from wsi_mil.geojson import GRID_PX, Colour, Feature, Rectangle, feature, polygonal, stable_id
+from wsi_mil.heatmaps.classes import class_colour
 from wsi_mil.heatmaps.raster import ScoreRaster
 from wsi_mil.raster import polygonize
 from wsi_mil.units import px2_to_mm2
 
 CHUNK = 65536
 TUMOUR, OTHER, POINT = (200, 0, 0), (70, 130, 180), (255, 200, 0)
+TUMOUR_CLASS, OTHER_CLASS = "Tumor", "Other"
 
 
 def shown_tiles(
@@ -59,27 +61,48 @@ def tile_features(
 ) -> Iterator[Feature]:
     """Yield one QuPath tile per scored tile, in whole pixels of the frame, clipped to it.
 
-    kept (N,): which tiles; by default those of `shown_tiles`. Tiles from `threshold` on get the class Tumor.
-    Measurements: `score`, as the model gave it, and score01 under the name that its kind has (`prob_tumor`
-    of a probability, `score01` of attention).
+    kept (N,): which tiles; by default those of `shown_tiles`. Tiles from `threshold` on get the class Tumor;
+    without a normal class (`threshold` infinite) each tile gets its most probable class.
+    Measurements: `score`, as the model gave it, score01 under the name that its kind has (`prob_tumor`
+    of a probability, `score01` of attention), and `p_<class>`, the probability of each class of the tile
+    alone.
     """
     values, measurement = scores.tile_scores01(), scores.kind.measurement
     if kept is None:
         kept, _ = shown_tiles(scores, table, frame)
+    classes = scores.tile_class_probabilities
+    if classes is None:
+        classes = np.empty((len(table), 0), np.float32)
     for start in range(0, len(table), CHUNK):
         rows = slice(start, start + CHUNK)
         columns = (table.coords[rows], np.hstack(_corners(table, frame, rows)), scores.tile_scores[rows])
-        lists = [column[kept[rows]].tolist() for column in (*columns, values[rows])]
-        for (x0_px, y0_px), box, score, score01 in zip(*lists, strict=True):
-            positive = score01 >= threshold
+        lists = [column[kept[rows]].tolist() for column in (*columns, values[rows], classes[rows])]
+        for (x0_px, y0_px), box, score, score01, of_classes in zip(*lists, strict=True):
+            class_name, colour = _class_of(score01, threshold, scores, of_classes)
             yield feature(
                 Rectangle(*box),
                 object_type="tile",
                 uid=stable_id(scores.slide_id, model, "tile", x0_px, y0_px),
-                class_name="Tumor" if positive else "Other",
-                colour=TUMOUR if positive else OTHER,
-                measurements={"score": score, measurement: score01},
+                class_name=class_name,
+                colour=colour,
+                measurements={
+                    "score": score,
+                    measurement: score01,
+                    **{f"p_{name}": p for name, p in zip(scores.class_names, of_classes, strict=True)},
+                },
             )
+
+
+def _class_of(
+    score01: float, threshold: float, scores: SlideScores, of_classes: Sequence[float]
+) -> tuple[str, Colour]:
+    """Return the QuPath class of a tile and its colour."""
+    if score01 >= threshold:
+        return TUMOUR_CLASS, TUMOUR
+    if scores.prediction is None or not of_classes:
+        return OTHER_CLASS, OTHER
+    name = scores.class_names[int(np.argmax(of_classes))]
+    return name, class_colour(scores, name)
 
 
 def contour_features(
@@ -91,9 +114,12 @@ def contour_features(
     min_region_um2: float = 0.0,
     *,
     kind: ScoreKind,
+    class_name: str = TUMOUR_CLASS,
+    colour: Colour = TUMOUR,
 ) -> Iterator[Feature]:
     """Yield one annotation per connected region at or above the threshold, of at least `min_region_um2`.
 
+    class_name, colour: the QuPath class of the regions, and its colour (red, green, blue).
     Measurements: `area_mm2`, and the largest score01 inside under the name that its kind has.
     """
     above = np.nan_to_num(raster.values, nan=-1.0) >= threshold
@@ -105,12 +131,13 @@ def contour_features(
             continue
         inside = polygonal(region)
         corners = (round(v) for v in inside.bounds)
+        what = "contour" if class_name == TUMOUR_CLASS else f"contour {class_name}"
         yield feature(
             outline,
             object_type="annotation",
-            uid=stable_id(info.slide_id, model, "contour", f"{threshold:.6g}", number, *corners),
-            class_name="Tumor",
-            colour=TUMOUR,
+            uid=stable_id(info.slide_id, model, what, f"{threshold:.6g}", number, *corners),
+            class_name=class_name,
+            colour=colour,
             name=f"{model} >= {threshold:.3g}",
             measurements={
                 "area_mm2": px2_to_mm2(outline.area, info.mpp_x, info.mpp_y),

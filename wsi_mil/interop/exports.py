@@ -24,17 +24,20 @@ from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.lock import locked
 from wsi_mil.run.outcomes import OutcomeTable
 from wsi_mil.scoring import read_tile_scores
+from wsi_mil.tasks import Detection
 
-LABEL_COLUMNS = ["slide_id", "bag", "case_id", "label"]
+LABEL_COLUMNS = ["slide_id", "bag", "case_id", "label", "is_positive"]
 
 
 @dataclass(frozen=True)
 class ExportJob:
-    """The export of one slide: picklable values only. label: index of its class, None if it has none."""
+    """The export of one slide: picklable values only. label: index of its class, None if
+    it has none. positive: whether the class is a positive one."""
 
     slide_id: str
     config: RunConfig
     label: int | None
+    positive: bool
     layout: str
     out: Path
 
@@ -43,8 +46,8 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
     """Write every slide that has features below `out`, labels.csv and outcomes.csv; return the outcomes.
 
     labels.csv has the columns slide_id, bag (the slide's name for tools that know no folders), case_id (the
-    patient) and label. Raises StoreError if there is no run, DataError if no slide has features of the run's
-    encoder.
+    patient), label, and is_positive: 1 or 0 as the run's labels say, empty without a normal class. Raises
+    StoreError if there is no run, DataError if no slide has features of the run's encoder.
     """
     load_export_layout(layout)  # an unknown name or a missing package is an error before any work
     if not (config.run / "config.yaml").is_file():
@@ -52,7 +55,12 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
     with locked(config.run):
         context = open_run(config)
     slide_ids = _with_features(context)
-    jobs = [ExportJob(name, config, _label(context.labels, name), layout, out) for name in slide_ids]
+    task = context.labels.task if context.labels else Detection()
+    jobs = [
+        ExportJob(name, config, label, task.is_positive(label), layout, out)
+        for name in slide_ids
+        for label in [_label(context.labels, name)]
+    ]
     outcomes = map_slides(export_one, jobs, stage="export", spec=config.execution, start_here=True)
     ledger = OutcomeTable(out / "outcomes.csv")
     for outcome in progress(outcomes, total=len(jobs), label=f"export {layout}"):
@@ -109,7 +117,7 @@ def _truth(job: ExportJob, info: SlideInfo, table: TileTable) -> NDArray[np.bool
     annotations = job.config.annotations
     if annotations is None or job.label is None:
         return None
-    if job.label == 0:
+    if not job.positive:
         return np.zeros(len(table), bool)
     path = annotations.find(job.slide_id)
     lesions = lesions_or_unknown(path, job.slide_id, info, annotations.rules, "the labels of tiles")
@@ -123,8 +131,12 @@ def _label(labels: LabelTable | None, slide_id: str) -> int | None:
     return row.label if row else None
 
 
-def _label_row(labels: LabelTable | None, slide_id: str) -> tuple[str, str, str, str]:
+def _label_row(labels: LabelTable | None, slide_id: str) -> tuple[str, str, str, str, str]:
     """Return the slide's row of labels.csv; the label is the name of its class, empty if it has none."""
     row = labels.rows.get(slide_id) if labels else None
-    label = labels.class_names[row.label] if labels and row and row.label is not None else ""
-    return slide_id, flat_name(slide_id), row.patient if row else slide_id, label
+    label, positive = "", ""
+    if labels and row and row.label is not None:
+        label = labels.class_names[row.label]
+        scheme = labels.scheme
+        positive = str(int(scheme.is_positive(row.label))) if scheme and scheme.has_negative else ""
+    return slide_id, flat_name(slide_id), row.patient if row else slide_id, label, positive

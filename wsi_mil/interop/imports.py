@@ -27,8 +27,11 @@ from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.lock import locked
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import find_slides, open_slide
+from wsi_mil.tasks import TaskSpec
 
 ENCODER_PREFIX = "imported:"
+ANY_CLASSES = TaskSpec(kind="classification")
+"""Only the scales of a label table are read here, so what its classes mean does not matter."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
     layout = load_import_layout(source.layout)
     found = find_files(layout, source.folder)
     slides = _slide_files(source, next(iter(found)), set(found))
-    labels = read_labels(source.labels) if source.labels else None
+    labels = read_labels(source.labels, spec=ANY_CLASSES) if source.labels else None
     config, encoder = _configuration(run_folder, source, _first_readable(layout, list(found.values())))
     jobs = [
         ImportJob(

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from wsi_mil.bags import Split, read_labels
-from wsi_mil.bags.labels import LabelTable, check_against_slides
+from wsi_mil.bags import Split
+from wsi_mil.bags.labels import LabelTable, check_against_slides, read_label_source
 from wsi_mil.config import RunConfig, load_config, save_config, write_provenance
 from wsi_mil.config.validation import refuse_other_features, refuse_unknown_names
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.io.remote import Location
+from wsi_mil.logs import logger
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.slides import find_slides
 from wsi_mil.synthetic import write_cohort
@@ -78,8 +79,9 @@ def open_run(config: RunConfig, keep_configuration: bool = False) -> RunContext:
     if config.synthetic is not None and config.slides.folder is None:
         write_cohort(config.run / "cohort", config.synthetic, config.execution)
     labels = None
-    if config.labels_path is not None:
-        labels = read_labels(config.labels_path, config.slides.class_names, config.task)
+    if (source := config.label_source) is not None:
+        labels = read_label_source(source, config.task)
+        logger().info("%s", labels.line)
     sources = tuple(
         SlideSource(slide_id, path, (labels.mpp_of(slide_id) if labels else None) or config.slides.mpp)
         for slide_id, path in _slide_files(run, config).items()

@@ -21,8 +21,8 @@ def scores_are_current(run: RunFolder, name: str, model: TrainedModel, slide_id:
     if header is None or features is None:
         return False
     # equal features may belong to another tile table: an edited outline changes the tissue fraction of tiles
-    made_from = (header.model_digest, header.features_digest, header.tiles_digest)
-    return made_from == (model.digest, features.digest, features.tiles_digest)
+    made_from = (header.model_digest, header.features_digest, header.tiles_digest, header.class_names)
+    return made_from == (model.digest, features.digest, features.tiles_digest, model.tile_classes)
 
 
 def check_scores(scores: SlideScores, table: TileTable) -> None:

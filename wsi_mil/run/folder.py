@@ -1,5 +1,6 @@
 """The paths of a run folder. docs/contracts.md describes the files."""
 
+import re
 from functools import cached_property
 from pathlib import Path
 
@@ -61,6 +62,11 @@ class RunFolder:
     def heatmap(self, name: str, slide_id: str, suffix: str) -> Path:
         """Return the path of a heatmap; `suffix`: png, ome.tif, geojson or geojson.gz."""
         return self.path / "heatmaps" / name / f"{slide_id}.{suffix}"
+
+    def class_heatmap(self, name: str, class_name: str, slide_id: str, suffix: str) -> Path:
+        """Return the path of the heatmap of one class; `suffix`: png or ome.tif."""
+        folder = re.sub(r"^\.|[^\w.\- ]", lambda char: f"%{ord(char[0]):02X}", class_name)
+        return self.path / "heatmaps" / name / "classes" / folder / f"{slide_id}.{suffix}"
 
     def refined(self, name: str, slide_id: str) -> Path:
         """Return the path of the pixel-level maps of a slide."""

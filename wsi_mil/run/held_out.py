@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsi_mil.bags import Split
+from wsi_mil.contracts.labels import LabelScheme
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.evaluation.annotations import AnnotationFolder, AnnotationRules, known_lesions
@@ -26,13 +27,15 @@ class HeldOut:
 
     rows: one of slides.parquet for each slide. truth_files: the annotation file of each slide; None where
     there is none, where the slide is negative, and for tasks other than detection. inputs_digest: of
-    everything that the metrics depend on. rules: how the annotation files are read.
+    everything that the metrics depend on. rules: how the annotation files are read. labels: what the classes
+    meant when the slides were scored; None in files of earlier versions and for tasks without classes.
     """
 
     rows: tuple[SlideScoreRow, ...]
     truth_files: dict[str, Path | None]
     inputs_digest: str
     rules: AnnotationRules
+    labels: LabelScheme | None = None
 
 
 def held_out(
@@ -63,7 +66,17 @@ def held_out(
     }
     if any(truth_files.values()):
         inputs["rules"] = [rules.lesion_classes, RULES_VERSION]
-    return HeldOut(tuple(rows), truth_files, digest_json(inputs), rules)
+    return HeldOut(tuple(rows), truth_files, digest_json(inputs), rules, header.scheme)
+
+
+def refuse_other_labels(model: str, scored: LabelScheme | None, now: LabelScheme | None) -> None:
+    """Raise DataError if the labels of the run mean something else than when model `model` scored slides."""
+    if scored is None or now is None or scored.same_meaning(now):
+        return
+    raise DataError(
+        f"scores of model {model!r} were made with {scored.line}, the run now has {now.line}: run "
+        "`wsi-mil train` and `wsi-mil score` again"
+    )
 
 
 def _measured(row: SlideScoreRow) -> list[object]:

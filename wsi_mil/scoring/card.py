@@ -17,8 +17,9 @@ from wsi_mil.tasks import Task, task_from_values, task_values
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import TrainSpec
 
-KIND, FORMAT = "wsi_mil model", 2
-"""Format 1 had no task: it is read as detection."""
+KIND, FORMAT = "wsi_mil model", 3
+"""Format 1 had no task: it is read as detection. Formats 1 and 2 do not say which classes are positive: of
+detection, all but the first."""
 WEIGHTS, CARD = "model.safetensors", "model.json"
 
 
@@ -157,9 +158,9 @@ def read_card(folder: Path) -> ModelCard:
         found: dict[str, Any] = read_json(path)
     except ValueError as error:
         raise ModelError(f"{path} is not JSON ({error}): train again, or copy it anew") from error
-    if found.get("kind") != KIND or found.get("format_version") not in (1, FORMAT):
+    if found.get("kind") != KIND or found.get("format_version") not in (1, 2, FORMAT):
         raise ModelError(
-            f"{path} has format {found.get('format_version')}, this version reads 1 and {FORMAT}: "
+            f"{path} has format {found.get('format_version')}, this version reads 1 to {FORMAT}: "
             f"train again, or use the version that made it ({found.get('producer', 'unknown')})"
         )
     try:

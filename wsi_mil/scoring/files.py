@@ -11,27 +11,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wsi_mil.contracts.record import Record, require_name
+from wsi_mil.contracts.labels import LabelScheme
+from wsi_mil.contracts.record import Record, require, require_name
 from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHeader
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.io.files import write_aside
 from wsi_mil.io.json import json_line, parse_json
 
-FORMAT = 1
-PREDICTIONS = 2
-"""The format of slide scores of tasks other than detection: predictions and targets in place of
-probabilities."""
+FORMAT = 3
+"""Formats 1 (detection) and 2 (other tasks) did not say which classes are positive; they are read as well."""
 DETECTION_ONLY = ("probability", "threshold", "predicted")
-PREDICTION_ONLY = ("prediction", "target", "class_probabilities")
+PREDICTION_ONLY = ("prediction", "target")
 META = b"wsi_mil"
+OF_CLASS = "p_"
+"""What the column of a class begins with."""
 
 
 def write_tile_scores(path: Path, scores: SlideScores) -> None:
     """Write x0_px, y0_px, score and score01 of each tile, in the order of the tile table.
 
     The column of score01 is called `probability` if it is one (format 1), else `score01` (format 2). Tasks
-    other than detection have no such column, and the slide's prediction in the header.
+    other than detection have no such column, and the slide's prediction in the header. Where tiles have class
+    probabilities, each class has a column `p_<class>`, and the header lists the classes.
     """
     kind = scores.kind
     table = pa.table(
@@ -53,15 +55,19 @@ def write_tile_scores(path: Path, scores: SlideScores) -> None:
         "features_digest": scores.features_digest,
         "model_digest": scores.model_digest,
         **({} if scores.prediction is None else {"prediction": scores.prediction}),
+        **({"class_names": list(scores.class_names)} if scores.class_names else {}),
     }
     if scores.prediction is not None:
         table = table.drop_columns([kind.column])
+    for name in scores.class_names:
+        table = table.append_column(f"{OF_CLASS}{name}", pa.array(scores.class_scores(name)))
     _write(path, table, header)
 
 
 def read_tile_scores(path: Path) -> SlideScores:
     """Return what `write_tile_scores` wrote."""
     table, header = _read(path, "tile scores", (1, 2))
+    names = tuple(header.get("class_names", ()))
     return SlideScores(
         slide_id=header["slide_id"],
         probability=math.nan if header["slide_probability"] is None else header["slide_probability"],
@@ -73,22 +79,32 @@ def read_tile_scores(path: Path) -> SlideScores:
         features_digest=header["features_digest"],
         model_digest=header["model_digest"],
         prediction=header.get("prediction"),
+        class_names=names,
+        tile_class_probabilities=np.stack([table[f"{OF_CLASS}{name}"].to_numpy() for name in names], 1)
+        if names
+        else None,
     )
 
 
 @dataclass(frozen=True)
 class TileScoresHeader(Record):
-    """What a file of tile scores belongs to: a slide, and the digests of its tiles, features and model."""
+    """What a file of tile scores belongs to: a slide, and the digests of its tiles, features and model.
+
+    class_names: the classes of which each tile has a probability.
+    """
 
     slide_id: str
     score_kind: str
     tiles_digest: str
     features_digest: str
     model_digest: str
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_name(self.slide_id, "tile scores", "slide_id")
         score_kind(self.score_kind)
+        names = self.class_names
+        require(len(set(names)) == len(names), "tile scores", "class_names", "different names", names)
 
 
 def tile_scores_header(path: Path) -> TileScoresHeader | None:
@@ -98,6 +114,7 @@ def tile_scores_header(path: Path) -> TileScoresHeader | None:
         return None
     try:
         found = parse_json(pq.read_schema(path).metadata[META])
+        found["class_names"] = tuple(found.get("class_names", ()))
         return TileScoresHeader(**{field.name: found[field.name] for field in fields(TileScoresHeader)})
     except (pa.ArrowInvalid, KeyError, TypeError, DataError):
         return None
@@ -106,17 +123,18 @@ def tile_scores_header(path: Path) -> TileScoresHeader | None:
 def write_slide_scores(path: Path, rows: Sequence[SlideScoreRow], header: SlideScoresHeader) -> None:
     """Write one row per slide, with the fields of `SlideScoreRow` that the task has as columns.
 
-    A file that already holds these rows is kept. Format 1 is that of detection, format 2 of the other
-    tasks.
+    A file that already holds these rows is kept.
     """
     if path.exists() and _same(path, rows, header):
         return
     detection = header.task == "detection"
-    left_out = PREDICTION_ONLY if detection else DETECTION_ONLY
+    left_out: tuple[str, ...] = PREDICTION_ONLY if detection else DETECTION_ONLY
+    if detection and not any(row.class_probabilities for row in rows):
+        left_out = (*left_out, "class_probabilities")  # of two classes they follow from the probability
+    if all(row.is_positive is None for row in rows):
+        left_out = (*left_out, "is_positive")
     columns = [{k: v for k, v in asdict(row).items() if k not in left_out} for row in rows]
-    head = {"kind": "slide scores", "format_version": FORMAT if detection else PREDICTIONS, **asdict(header)}
-    if detection:
-        del head["task"]
+    head = {"kind": "slide scores", "format_version": FORMAT, **asdict(header)}
     _write(path, pa.Table.from_pylist(columns), head)
 
 
@@ -132,9 +150,10 @@ def read_slide_scores(path: Path) -> tuple[list[SlideScoreRow], SlideScoresHeade
 
     Raises StoreError if there is no such file, if it is unreadable, or if a column or a value is wrong.
     """
-    table, header = _read(path, "slide scores", (FORMAT, PREDICTIONS))
+    table, header = _read(path, "slide scores", (1, 2, FORMAT))
     try:
-        known = {"task": "detection", **header}
+        known = {"task": "detection", "scheme": None, **header}
+        known["scheme"] = LabelScheme.from_json(known["scheme"])
         head = SlideScoresHeader(**{field.name: known[field.name] for field in fields(SlideScoresHeader)})
         return [_row(values) for values in table.to_pylist()], head
     except (KeyError, TypeError, DataError) as error:
@@ -144,10 +163,11 @@ def read_slide_scores(path: Path) -> tuple[list[SlideScoreRow], SlideScoresHeade
 
 
 def _row(values: dict[str, Any]) -> SlideScoreRow:
+    for key in ("target", "class_probabilities"):
+        values[key] = tuple(values.get(key) or ())
     if "prediction" not in values:
         return SlideScoreRow(**values)
-    lists = {key: tuple(values[key]) for key in ("target", "class_probabilities")}
-    return SlideScoreRow(**{**values, **lists}, probability=math.nan, threshold=math.nan, predicted=False)
+    return SlideScoreRow(**values, probability=math.nan, threshold=math.nan, predicted=False)
 
 
 def _write(path: Path, table: Any, header: dict[str, Any]) -> None:

@@ -55,6 +55,12 @@ class TrainedModel:
         """Whether the task is detection."""
         return self.task.kind == "detection"
 
+    @property
+    def tile_classes(self) -> tuple[str, ...]:
+        """The classes of which each tile has a probability: none of two classes of detection, where the tile
+        score says it."""
+        return self.class_names if not self.detects or len(self.class_names) > 2 else ()
+
     def check_features(self, table: FeatureTable) -> None:
         """Raise ModelError unless the features were made as this model expects."""
         if table.encoder_digest != self.encoder_digest:

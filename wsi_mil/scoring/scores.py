@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wsi_mil.aggregators import Aggregator
@@ -19,6 +20,8 @@ from wsi_mil.tasks import Task
 from wsi_mil.training.two_pass import score_in_chunks
 
 CHUNK_ROWS = 65536
+LONE_ROWS = 4096
+"""How many tiles go through the model at once, each as a bag of its own."""
 
 
 @torch.inference_mode()
@@ -69,30 +72,54 @@ def predict_slide(task: Task, logits: Tensor) -> Prediction:
     return Prediction(float(found.argmax()), tuple(found.tolist()))
 
 
+@torch.inference_mode()
+def lone_probabilities(model: TrainedModel, bag: BagSource) -> Tensor:
+    """Return the class probabilities (N, classes) float32 of each instance as a bag of its own.
+
+    This has the same meaning for every method: what the model would say of a slide that has this tile only.
+    For methods that take a maximum or a mean over instances, it is the instance classifier itself.
+    """
+    found = []
+    for rows in read_bag(bag).features.split(LONE_ROWS):
+        n = len(rows)
+        alone = PackedBags(rows, torch.arange(n + 1), torch.zeros(n, dtype=torch.int64), ("tile",) * n)
+        found.append(_class_probabilities(model, model.aggregator(alone).bag_logits.double()).float())
+    return torch.cat(found)
+
+
+def _class_probabilities(model: TrainedModel, logits: Tensor) -> Tensor:
+    """Return (B, classes) of bag logits (B, C) of a task with classes."""
+    return model.aggregator.probabilities(logits) if model.detects else model.task.predict(logits)
+
+
 def slide_probability(aggregator: Aggregator, bag: BagSource) -> float:
-    """Return the probability of being positive: of class 1, or with more classes one minus that of the
-    first."""
-    return float(1 - score_bag(aggregator, bag)[0][0])
+    """Return the probability of being positive: one minus that of the negative classes."""
+    return float(1 - score_bag(aggregator, bag)[0][: aggregator.negative_classes].sum())
 
 
 def score_features(model: TrainedModel, table: FeatureTable) -> SlideScores:
     """Return the scores of one slide. Raises ModelError if the features are not of the model's encoder.
 
-    The positive probability of detection is that of class 1, or with more classes one minus that of the
-    first. Other tasks have a prediction; their instance scores that are not attention have the kind "value".
+    The positive probability of detection is one minus that of the negative classes. Other tasks have a
+    prediction; their instance scores that are not attention have the kind "value".
     """
     model.check_features(table)
     bag = model.standardizer(load_bag(table, label=0))
     logits, scores, kind = bag_logits(model.aggregator, bag)
     if model.detects:
-        probabilities = model.aggregator.probabilities(logits)[0]
-        probability, classes, number = float(1 - probabilities[0]), tuple(probabilities.tolist()), None
+        probabilities = _class_probabilities(model, logits)[0]
+        negative = float(probabilities[: model.task.negative_classes].sum())
+        probability, classes, number = 1 - negative, tuple(probabilities.tolist()), None
     else:
         found = predict_slide(model.task, logits)
         probability, classes, number = math.nan, found.class_probabilities, found.number
         kind = score_kind(kind).of_predictions
     tiles = np.full(len(table.coords), np.nan, np.float32)
     tiles[table.readable] = scores.float().numpy()
+    of_classes: NDArray[np.float32] | None = None
+    if model.tile_classes:
+        of_classes = np.full((len(table.coords), len(model.tile_classes)), np.nan, np.float32)
+        of_classes[table.readable] = lone_probabilities(model, bag).numpy()
     return SlideScores(
         slide_id=table.slide_id,
         probability=probability,
@@ -104,4 +131,6 @@ def score_features(model: TrainedModel, table: FeatureTable) -> SlideScores:
         features_digest=table.digest,
         model_digest=model.digest,
         prediction=number,
+        class_names=model.tile_classes,
+        tile_class_probabilities=of_classes,
     )

@@ -21,7 +21,7 @@ from wsi_mil.evaluation.slide_level import observe_slides
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.io.json import without_nan, write_json
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.run.held_out import HeldOut, held_out, read_truth
+from wsi_mil.run.held_out import HeldOut, held_out, read_truth, refuse_other_labels
 from wsi_mil.tasks import Task, task_class
 
 FORMAT = 2  # 1: intervals from one shared random generator; undefined differences without reason
@@ -89,6 +89,7 @@ def run_compare(config: RunConfig, first: str, second: str) -> ModelComparison:
         raise StoreError(f"no split at {run.split}: run `wsi-mil train` first")
     split = Split.load(run.split)
     found = [held_out(run, name, split, config.annotations, spec) for name in models]
+    refuse_other_labels(second, found[1].labels, found[0].labels)
     rows = [{row.slide_id: row for row in model.rows} for model in found]
     shared = sorted(rows[0].keys() & rows[1].keys())
     if not shared:

@@ -7,6 +7,7 @@ from pathlib import Path
 from wsi_mil.bags import Split
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.evaluation import AnnotationFolder
+from wsi_mil.evaluation.class_level import classes_result
 from wsi_mil.evaluation.curves import LesionCurve, SlideCurves, lesion_curve, slide_curves
 from wsi_mil.evaluation.curves_file import ModelCurves, write_curves
 from wsi_mil.evaluation.detection_files import write_detections
@@ -31,7 +32,7 @@ from wsi_mil.logs import logger
 from wsi_mil.report.curves import DrawnModel, draw_curves
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.run.held_out import HeldOut, held_out, read_truth
+from wsi_mil.run.held_out import HeldOut, held_out, read_truth, refuse_other_labels
 from wsi_mil.tasks import Detection, Task
 
 LISTED = 200  # false positives that are listed, the most probable first
@@ -72,14 +73,23 @@ def run_evaluate(
     found = held_out(run, name, split, annotations, spec)
     folder = run.evaluation(name)
     last = folder / ("curves.png" if task.kind == "detection" else "predictions.csv")
-    if last.exists() and is_current(folder / "metrics.json", found.inputs_digest, task.kind):
+    refuse_other_labels(name, found.labels, task.labels)
+    if last.exists() and is_current(folder / "metrics.json", found.inputs_digest, task.kind, task.labels):
         return False
     measured = _evaluate_detection if task.kind == "detection" else _evaluate_predictions
     slide, annotated = measured(run, name, found, annotations, spec, task)
     write_metrics(
         folder / "metrics.json",
         MetricsFile(
-            name, found.inputs_digest, split.digest(), slide, annotated.patch, annotated.froc, task.kind
+            name,
+            found.inputs_digest,
+            split.digest(),
+            slide,
+            annotated.patch,
+            annotated.froc,
+            task.kind,
+            task.labels,
+            classes_result(found.rows, task.class_names, seed=spec.seed, model=name, draws=spec.bootstrap),
         ),
     )
     return True

@@ -2,14 +2,15 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.contracts.qupath import QuPathSpec, qupath_frame
+from wsi_mil.contracts.qupath import QuPathFrame, QuPathSpec, qupath_frame
 from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores
 from wsi_mil.contracts.slide import SlideInfo, SlideSource
@@ -28,6 +29,7 @@ from wsi_mil.heatmaps import (
     tile_features,
     write_score_pyramid,
 )
+from wsi_mil.heatmaps.classes import MAJORITY, class_colour, class_raster, mapped_classes
 from wsi_mil.heatmaps.raster import ScoreRaster
 from wsi_mil.heatmaps.refined import read_refined, refined_raster
 from wsi_mil.heatmaps.spec import HeatmapSpec
@@ -43,7 +45,8 @@ from wsi_mil.slides import open_slide, read_scaled
 from wsi_mil.tissue.files import read_outline, tissue_features
 
 OF_ANY_TASK = ("tissue", "tiles")
-"""Kinds of objects that a model of any task can have; contours and detections mark tumour."""
+"""Kinds of objects that a model of any task can have. Contours mark tumour, or regions of classes; detections
+mark tumour."""
 GEOJSON = {"0.3": "geojson", "0.4": "geojson.gz"}
 
 
@@ -51,7 +54,8 @@ GEOJSON = {"0.3": "geojson", "0.4": "geojson.gz"}
 class HeatmapJob:
     """What `heatmap_one` needs, in values that pickle. It needs no GPU.
 
-    drawn_from: digest of what the present files were drawn from; None if the slide was not drawn before.
+    classes: those that get a heatmap each. drawn_from: digest of what the present files were drawn from;
+    None if the slide was not drawn before.
     """
 
     slide_id: str
@@ -63,6 +67,7 @@ class HeatmapJob:
     spec: HeatmapSpec
     evaluation: EvaluationSpec
     qupath: QuPathSpec
+    classes: tuple[str, ...]
     drawn_from: str | None
 
     @property
@@ -74,7 +79,12 @@ class HeatmapJob:
         """The files that are drawn for this slide."""
         run = RunFolder(self.run)
         suffixes = ("png", "ome.tif", GEOJSON[self.qupath.version])
-        return [run.heatmap(self.name, self.slide_id, suffix) for suffix in suffixes]
+        of_slide = [run.heatmap(self.name, self.slide_id, suffix) for suffix in suffixes]
+        return of_slide + [
+            run.class_heatmap(self.name, class_name, self.slide_id, suffix)
+            for class_name in self.classes
+            for suffix in suffixes[:2]
+        ]
 
     def digest(self, refiner: str | None, format_version: int = 1) -> str:
         """Return the digest of everything that the heatmap is drawn from.
@@ -95,6 +105,7 @@ class HeatmapJob:
             made_from.append(self.evaluation.digest())
         if "tissue" in spec.objects:
             made_from.append(digest_file(RunFolder(self.run).tissue(self.slide_id)))
+        made_from += self.classes
         if format_version > 1:  # files of an earlier format are drawn again
             made_from.append(format_version)
         return digest_json(made_from)
@@ -110,10 +121,8 @@ def heatmap_one(job: HeatmapJob) -> Outcome:
     if job.drawn_from == digest and all(path.exists() for path in job.files()):
         return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
     slide = _read(run, job.name, job.slide_id, job.row.threshold, job.spec, refiner is not None)
-    _write_overlay(run, job.name, job.source, job.reader, job.spec, slide)
-    pyramid = run.heatmap(job.name, job.slide_id, "ome.tif")
-    write_score_pyramid(pyramid, slide.picture, slide.info, f"{job.slide_id} {job.name}")
-    counts = _write_geojson(run, job.name, slide, job.spec, job.evaluation, job.qupath)
+    _write_maps(run, job, slide)
+    counts = _write_geojson(run, job, slide)
     return Outcome(job.slide_id, job.stage, "done", "", counts, digest, time.perf_counter() - started)
 
 
@@ -127,7 +136,12 @@ def draw_model(context: RunContext, name: str) -> int:
     run, config = context.run, context.config
     rows, header = read_slide_scores(run.slide_scores(name))
     if header.task != "detection":
-        logger().info("heatmap %s: task %s marks no tumour: no contours, no detections", name, header.task)
+        logger().info(
+            "heatmap %s: task %s marks no tumour: no tumour contours, no detections", name, header.task
+        )
+    classes = mapped_classes(header.scheme)
+    if classes:
+        logger().info("heatmap %s: a map of each of the classes %s", name, ", ".join(classes))
     shown = sorted((row for row in rows if row.part in config.heatmaps.parts), key=lambda row: row.slide_id)
     without = [row.slide_id for row in shown if not run.tissue(row.slide_id).exists()]
     if "tissue" in config.heatmaps.objects and without:
@@ -147,6 +161,7 @@ def draw_model(context: RunContext, name: str) -> int:
             spec=config.heatmaps,
             evaluation=config.evaluation,
             qupath=config.qupath,
+            classes=classes,
             drawn_from=index.get(row.slide_id),
         )
         for row in shown
@@ -206,28 +221,52 @@ def _read(
     return ScoredSlide(info, table, scores, raster, picture, label, spec.thresholds or (own,))
 
 
-def _write_overlay(
-    run: RunFolder, name: str, source: SlideSource, reader: str, spec: HeatmapSpec, drawn: ScoredSlide
-) -> None:
-    info, scores = drawn.info, drawn.scores
-    longer = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
-    mpp = max(longer / spec.overlay_px, info.mpp)
-    if source.path is None:  # imported features: the scores are drawn on white
-        thumbnail = np.full(
-            (round(info.height_px * info.mpp_y / mpp), round(info.width_px * info.mpp_x / mpp), 3),
-            255,
-            np.uint8,
-        )
-    else:
-        with open_slide(source.path, slide_id=source.slide_id, reader=reader, mpp=source.mpp) as slide:
-            thumbnail = read_scaled(slide, mpp)
+def _write_maps(run: RunFolder, job: HeatmapJob, drawn: ScoredSlide) -> None:
+    """Write the picture and the pyramid of the slide, and those of each class in `job.classes`."""
+    scores, info = drawn.scores, drawn.info
+    thumbnail = _thumbnail(job.source, job.reader, info, job.spec.overlay_px)
     result = f"slide probability {scores.probability:.3f}"
     if scores.prediction is not None:
         result = f"prediction {scores.prediction:.4g}"
-    title = f"{scores.slide_id}   {name}: {result}"
-    picture = draw_overlay(thumbnail, drawn.picture, info, title=title, colour_label=drawn.picture_label)
-    with write_aside(run.heatmap(name, scores.slide_id, "png")) as aside:
+    files = [run.heatmap(job.name, job.slide_id, suffix) for suffix in ("png", "ome.tif")]
+    title = f"{scores.slide_id}   {job.name}: {result}"
+    _write_map(files, thumbnail, drawn.picture, info, title, drawn.picture_label, job.name)
+    for class_name in job.classes:
+        raster = class_raster(drawn.table, scores, class_name, job.spec.pixels_per_tile)
+        probability = scores.class_probabilities[scores.class_names.index(class_name)]
+        files = [
+            run.class_heatmap(job.name, class_name, job.slide_id, suffix) for suffix in ("png", "ome.tif")
+        ]
+        title = f"{scores.slide_id}   {job.name}: probability of {class_name} {probability:.3f}"
+        label = f"probability of {class_name}, each tile alone"
+        _write_map(files, thumbnail, raster, info, title, label, f"{job.name} {class_name}")
+
+
+def _write_map(
+    files: Sequence[Path],
+    thumbnail: RGB,
+    raster: ScoreRaster,
+    info: SlideInfo,
+    title: str,
+    label: str,
+    channel: str,
+) -> None:
+    """Write one map as the two `files`: a picture over the thumbnail, and a pyramid."""
+    picture = draw_overlay(thumbnail, raster, info, title=title, colour_label=label)
+    with write_aside(files[0]) as aside:
         aside.write_bytes(picture)
+    write_score_pyramid(files[1], raster, info, f"{info.slide_id} {channel}")
+
+
+def _thumbnail(source: SlideSource, reader: str, info: SlideInfo, longer_px: int) -> RGB:
+    """Return the slide, `longer_px` along its longer side; white if there is no file (imported features)."""
+    longer = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
+    mpp = max(longer / longer_px, info.mpp)
+    if source.path is None:
+        shape = (round(info.height_px * info.mpp_y / mpp), round(info.width_px * info.mpp_x / mpp), 3)
+        return np.full(shape, 255, np.uint8)
+    with open_slide(source.path, slide_id=source.slide_id, reader=reader, mpp=source.mpp) as slide:
+        return read_scaled(slide, mpp)
 
 
 def _slide_result(scores: SlideScores) -> dict[str, float]:
@@ -242,19 +281,14 @@ def _tumour_threshold(drawn: ScoredSlide) -> float:
     return min(drawn.thresholds) if drawn.scores.prediction is None else math.inf
 
 
-def _write_geojson(
-    run: RunFolder,
-    name: str,
-    drawn: ScoredSlide,
-    spec: HeatmapSpec,
-    evaluation: EvaluationSpec,
-    qupath: QuPathSpec,
-) -> dict[str, int]:
+def _write_geojson(run: RunFolder, job: HeatmapJob, drawn: ScoredSlide) -> dict[str, int]:
     """Write the objects that `spec` names; return their number, and how many tiles lie outside the frame of
     QuPath."""
+    name, spec, evaluation, qupath = job.name, job.spec, job.evaluation, job.qupath
     info, table, scores = drawn.info, drawn.table, drawn.scores
     frame = qupath_frame(info, qupath.bounds)
-    objects = [name for name in spec.objects if scores.prediction is None or name in OF_ANY_TASK]
+    allowed = OF_ANY_TASK if not scores.class_names else (*OF_ANY_TASK, "contours")
+    objects = [kind for kind in spec.objects if scores.prediction is None or kind in allowed]
     kept, outside = shown_tiles(scores, table, frame, spec.min_tile_probability, spec.top_tiles)
     header = {
         "kind": "heatmap",
@@ -274,11 +308,13 @@ def _write_geojson(
     def features() -> Iterator[Feature]:
         if "tissue" in objects:
             yield from tissue_features(read_outline(run.tissue(scores.slide_id), info, qupath), info, frame)
-        if "contours" in objects:
+        if "contours" in objects and scores.prediction is None:
             for threshold in drawn.thresholds:
                 yield from contour_features(
                     drawn.raster, info, frame, threshold, name, spec.min_region_um2, kind=scores.kind
                 )
+        elif "contours" in objects:
+            yield from _class_contours(job, drawn, frame)
         if "tiles" in objects:
             yield from tile_features(scores, table, frame, _tumour_threshold(drawn), name, kept)
         if "detections" in objects:
@@ -291,3 +327,20 @@ def _write_geojson(
             run.heatmap(name, scores.slide_id, suffix).unlink(missing_ok=True)
     path = run.heatmap(name, scores.slide_id, GEOJSON[qupath.version])
     return {"objects": write_features(path, features(), header, qupath.version), "outside_frame": outside}
+
+
+def _class_contours(job: HeatmapJob, drawn: ScoredSlide, frame: QuPathFrame) -> Iterator[Feature]:
+    """Yield the regions in which a class has the majority, of the class's own name and colour."""
+    spec, scores = job.spec, drawn.scores
+    for class_name in job.classes:
+        yield from contour_features(
+            class_raster(drawn.table, scores, class_name, spec.pixels_per_tile),
+            drawn.info,
+            frame,
+            MAJORITY,
+            job.name,
+            spec.min_region_um2,
+            kind=score_kind("probability"),
+            class_name=class_name,
+            colour=class_colour(scores, class_name),
+        )

@@ -4,6 +4,8 @@ folder."""
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from wsi_mil.bags import make_split
+from wsi_mil.bags.labels import LabelTable
 from wsi_mil.config import RunConfig
 from wsi_mil.config.validation import require_detection
 from wsi_mil.errors import DataError, StoreError
@@ -36,6 +38,8 @@ def _run(config: RunConfig, stages: Sequence[Stage]) -> RunSummary:
     RunFolder(config.run)  # raises for a folder of another format before anything is written into it
     with locked(config.run):
         context = open_run(config)
+        if len(stages) > 1 and context.labels is not None:
+            refuse_small_cohort(context, context.labels)
         work = {}
         for stage in stages:
             work[stage.name] = stage.run(context)
@@ -43,6 +47,12 @@ def _run(config: RunConfig, stages: Sequence[Stage]) -> RunSummary:
         return RunSummary(
             work, context.run.ledger.problems(), len(context.empty_labelled()), context.labelled_slides()
         )
+
+
+def refuse_small_cohort(context: RunContext, labels: LabelTable) -> None:
+    """Raise DataError, before any slide is tiled, if the labelled slides are too few for the split."""
+    rows = [labels.rows[slide_id] for slide_id in context.slide_ids if slide_id in labels.rows]
+    make_split(rows, context.config.split, labels.task)
 
 
 def log_work(context: RunContext, name: str, worked: int) -> None:

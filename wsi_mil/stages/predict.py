@@ -8,6 +8,7 @@ from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.base import pick_device
+from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.io.remote import Location
@@ -18,7 +19,7 @@ from wsi_mil.run.context import RunContext, RunSummary
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.lock import locked
 from wsi_mil.scoring import load_model, write_slide_scores
-from wsi_mil.scoring.model import fold_folder
+from wsi_mil.scoring.model import TrainedModel, fold_folder
 from wsi_mil.slides import find_slides
 from wsi_mil.stages.heatmap import draw_model
 from wsi_mil.stages.refine import refine_slides
@@ -40,17 +41,15 @@ def predict_slides(
     execution: ExecutionSpec | None = None,
     qupath: QuPathSpec | None = None,
 ) -> RunSummary:
-    """Write predictions.csv, scores, heatmaps, GeoJSON and report.html for the slides of a folder (or one
-    file).
+    """Write predictions.csv, scores, heatmaps, GeoJSON and report.html for a folder of slides or one slide.
 
     Tiles and features are made with the model's own settings; `weights`: where the encoder's checkpoint lies
     on this machine, if elsewhere than at training (its digest must be the same). Slides that were finished
     before are skipped.
     """
     execution, qupath = execution or ExecutionSpec(), qupath or QuPathSpec()
-    model = load_model(model_folder)
-    own = {} if weights is None else {"weights": weights}
-    encoder = model.encoder.model_copy(update={**own, "views": 0})  # views are for training
+    model = _announced(load_model(model_folder))
+    encoder = _encoder(model, weights)
     run = RunFolder(out)
     files = find_slides(slides)
     if not files:
@@ -77,7 +76,9 @@ def predict_slides(
         scored, work["score"] = score_slides(context, name, folder, model, context.slide_ids)
         rows = [score_row(context, name, model, 0, slide_id, "unlabelled") for slide_id in scored]
         write_slide_scores(
-            run.slide_scores(name), rows, SlideScoresHeader(name, "", 1, task_name(model.task))
+            run.slide_scores(name),
+            rows,
+            SlideScoresHeader(name, "", 1, task_name(model.task), model.task.labels),
         )
         _write_predictions(out / "predictions.csv", rows, name, model.task)
         device = pick_device(execution.device)
@@ -90,6 +91,19 @@ def predict_slides(
         for stage, count in work.items():
             logger().info("%-9s %s", stage, f"{count} worked on" if count else "up to date")
         return RunSummary(work, run.ledger.problems())
+
+
+def _encoder(model: TrainedModel, weights: str | None) -> EncoderSpec:
+    """Return the model's encoder without views, which are for training, and with its weights at `weights`."""
+    own = {} if weights is None else {"weights": weights}
+    return model.encoder.model_copy(update={**own, "views": 0})
+
+
+def _announced(model: TrainedModel) -> TrainedModel:
+    """Return the model after one line that says which of its classes is positive."""
+    if model.task.labels is not None:
+        logger().info("%s", model.task.labels.line)
+    return model
 
 
 def _write_predictions(path: Path, rows: list[SlideScoreRow], model: str, task: Task) -> None:

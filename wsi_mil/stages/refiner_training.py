@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from wsi_mil.bags import Fold
-from wsi_mil.contracts.labels import is_positive
 from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.evaluation import AnnotationFolder, AnnotationRules, lesions_or_unknown, read_annotations
@@ -94,7 +93,7 @@ def _training_slide(
     else:  # of several folds, each scores its own test slides only
         scores = score_features(model, store.read_features(model.encoder.key))
     check_scores(scores, table)
-    kind = TUMOUR if is_positive(label.label) else NORMAL
+    kind = TUMOUR if model.task.is_positive(label.label) else NORMAL
     lesions = _lesions(context, outline, info, kind)
     return TrainingSlide(source, info, table, kind, scores.suspicion(), lesions)
 

@@ -88,7 +88,7 @@ def _score_model(context: RunContext, name: str, split: Split) -> int:
         scored, count = score_slides(context, name, folder, model, sorted(members))
         worked += count
         rows += [score_row(context, name, model, number, slide_id, members[slide_id]) for slide_id in scored]
-    header = SlideScoresHeader(name, split.digest(), len(folds), context.config.task.kind)
+    header = SlideScoresHeader(name, split.digest(), len(folds), context.config.task.kind, model.task.labels)
     write_slide_scores(context.run.slide_scores(name), rows, header)
     return worked
 
@@ -146,8 +146,21 @@ def score_row(
         model_digest=scores.model_digest,
         prediction=scores.prediction,
         target=_target(label) if label is not None and not model.detects else (),
-        class_probabilities=() if model.detects else scores.class_probabilities,
+        class_probabilities=scores.class_probabilities if _lists_classes(model) else (),
+        is_positive=_is_positive(label, model),
     )
+
+
+def _lists_classes(model: TrainedModel) -> bool:
+    """Return whether rows hold the probability of each class: two of detection follow from `probability`."""
+    return not model.detects or len(model.class_names) > 2
+
+
+def _is_positive(label: SlideLabel | None, model: TrainedModel) -> bool | None:
+    """Return whether a slide is positive; None without label, or if the task has no positive class."""
+    if label is None or label.label is None or not model.detects:
+        return None
+    return model.task.is_positive(label.label)
 
 
 def _target(label: SlideLabel) -> tuple[float, ...]:

@@ -22,6 +22,7 @@ from wsi_mil.stages.training_set import (
     view_digests,
 )
 from wsi_mil.tasks import task_values
+from wsi_mil.tasks.names import labels_beyond_order
 from wsi_mil.training import TrainSpec
 
 
@@ -112,13 +113,14 @@ def _job(
         "features": [data.features_digests[slide_id] for slide_id in (*fold.train, *fold.val)],
         "labels": [data.target(slide_id) for slide_id in (*fold.train, *fold.val)],
         "class_names": data.class_names,
+        **labels_beyond_order(data.task),
         "made_with": [data.tissue.digest(), data.tiles.digest(), data.encoder.digest()],
         "outlines": [digest_file(path) for path in map(data.outline, annotated) if path],
     }
     if spec.views:
         inputs["views"] = [view_digests(run, data, slide_id) for slide_id in fold.train]
     if data.task.kind != "detection":  # models of detection keep the digest that they have always had
-        inputs["task"] = task_values(data.task)
+        inputs["task"] = {key: value for key, value in task_values(data.task).items() if key != "scheme"}
     return TrainingJob(
         run.path, name, spec, data, fold, number, split.digest(), annotated, digest_json(inputs), device
     )

@@ -128,7 +128,7 @@ def _measure_detection(
     """Return the threshold that validation slides choose, and the slide metrics of the test part at it."""
     fold = job.fold
     scored = {s: slide_probability(model, bags[s]) for s in (*fold.val, *fold.test)}
-    truth = {s: int((job.data.labels[s].label or 0) > 0) for s in scored}
+    truth = {s: int(job.data.task.is_positive(job.data.labels[s].label)) for s in scored}
     value = choose_threshold([scored[s] for s in fold.val], [truth[s] for s in fold.val])
     scores = np.array([scored[s] for s in fold.test])
     test = slide_metrics(np.array([truth[s] for s in fold.test]) > 0, scores, scores >= value, draws=0)

@@ -83,7 +83,7 @@ def training_set(
     usable = {slide_id: labels.rows[slide_id] for slide_id in digests}
     return TrainingSet(
         usable,
-        replace(labels.task, class_names=labels.class_names),
+        labels.task,
         digests,
         tissue,
         tiles,
@@ -120,7 +120,9 @@ def annotated_slides(name: str, spec: TrainSpec, data: TrainingSet, fold: Fold) 
         )
     if data.annotations is None:
         raise ConfigError(f"models.{name}.annotated_share needs outlines: give slides.annotations=FOLDER")
-    having = [s for s in fold.train if data.labels[s].label and data.outline(s) is not None]
+    having = [
+        s for s in fold.train if data.task.is_positive(data.labels[s].label) and data.outline(s) is not None
+    ]
     wanted = max(round(spec.annotated_share * len(fold.train)), 1)
     if len(having) < wanted:
         raise DataError(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from wsi_mil.contracts.labels import Target, TaskKind
+from wsi_mil.contracts.labels import LabelScheme, Target, TaskKind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,10 +41,22 @@ class Task(ABC):
     unit."""
     merit: ClassVar[str]
     """The measure that chooses the epoch to keep: the first one of `measures`. Larger is better."""
-    normal_class: ClassVar[bool] = False
-    """Whether the first class means that nothing was found."""
     compares_slides: ClassVar[bool] = False
     """Whether the loss of a slide depends on the other slides of the step (Cox)."""
+
+    @property
+    def labels(self) -> LabelScheme | None:
+        """Which classes are positive; None for a task without classes."""
+        return None
+
+    @property
+    def negative_classes(self) -> int:
+        """How many classes, the first ones, mean that nothing was found; 0 without a normal class."""
+        return 0
+
+    def is_positive(self, label: int | None) -> bool:
+        """Return whether a slide of this class index is positive; False without label or positive classes."""
+        return label is not None and self.labels is not None and self.labels.is_positive(label)
 
     @classmethod
     @abstractmethod

@@ -3,10 +3,10 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from wsi_mil.contracts.labels import Target
+from wsi_mil.contracts.labels import LabelScheme, Target
 from wsi_mil.errors import ConfigError
 from wsi_mil.tasks.base import Cells, ClassLoss, Head, Reading, Task
 
@@ -16,11 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassTask(Task):
-    """The column `label` holds class names or numbers; sorted, they are the indices 0, 1, ..."""
+    """The column `label` holds class names or numbers; sorted, they are the indices 0, 1, ...
+
+    scheme: which classes are positive, and how that was decided; see `wsi_mil.tasks.scheme`.
+    """
+
+    scheme: LabelScheme | None = field(default=None, repr=False)
 
     columns: ClassVar[tuple[str, ...]] = ("label",)
     reading: ClassVar[Reading] = "probability"
     merit: ClassVar[str] = "auc"
+
+    @property
+    def labels(self) -> LabelScheme:
+        """Which classes are positive; by default none."""
+        return self.scheme or LabelScheme(self.class_names, (), (), f"task {self.kind} has no normal class")
 
     @classmethod
     def of(cls, classes: int) -> Self:

@@ -3,6 +3,7 @@
 from dataclasses import asdict, fields
 from typing import Any
 
+from wsi_mil.contracts.labels import LabelScheme
 from wsi_mil.errors import ConfigError, ModelError
 from wsi_mil.registry import FolderRegistry
 from wsi_mil.tasks.base import Cells, Task
@@ -59,7 +60,21 @@ def task_values(task: Task) -> dict[str, Any]:
     >>> task_values(task_class("regression")())
     {'kind': 'regression', 'class_names': (), 'mean': 0.0, 'std': 1.0}
     """
-    return {"kind": task_name(task), **asdict(task)}
+    values = {"kind": task_name(task), **asdict(task)}
+    if values.get("scheme", "") is None:
+        del values["scheme"]
+    return values
+
+
+def labels_beyond_order(task: Task) -> dict[str, Any]:
+    """Return what a digest of inputs needs to know of the classes beside their order: nothing where only the
+    first one is negative, as in every run of earlier versions.
+
+    >>> from wsi_mil.tasks import Detection
+    >>> labels_beyond_order(Detection(("normal", "tumour")))
+    {}
+    """
+    return {"negative": list(task.labels.negative)} if task.labels and task.negative_classes > 1 else {}
 
 
 def task_name(task: Task) -> str:
@@ -86,6 +101,8 @@ def task_from_values(values: dict[str, Any]) -> Task:
         raise ModelError(f"the model was trained for the task {name!r}, which no installed package offers")
     found = task_class(name)
     known = {field.name for field in fields(found)}
+    if "scheme" in values:
+        values = {**values, "scheme": LabelScheme.from_json(values["scheme"])}
     return found(**{key: _as_tuple(value) for key, value in values.items() if key in known})
 
 

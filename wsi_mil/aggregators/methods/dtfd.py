@@ -98,7 +98,8 @@ class DTFD(Aggregator):
     def finding(self, probability: Tensor) -> Tensor:
         """Return (n,) how clearly each instance of class probabilities (n, C) shows a finding: the
         probability of any class but the normal one; without a normal class, that of its likeliest class."""
-        return probability[:, 1:].sum(1) if self.normal_class else probability.amax(1)
+        first = self.negative_classes
+        return probability[:, first:].sum(1) if first else probability.amax(1)
 
     def draw_order(self, count: int) -> Tensor:
         """Return a random permutation of `count` rows."""

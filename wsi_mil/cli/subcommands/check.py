@@ -79,10 +79,11 @@ def command(
     from wsi_mil.logs import progress
     from wsi_mil.slides import find_slides
     from wsi_mil.stages.check import check_slide, table
+    from wsi_mil.tasks import TaskSpec
 
     spec = checked(TileSpec, {"mpp": tile_mpp, "size_px": tile_px})
     files = find_slides(slides)
-    found = read_labels(labels) if labels else None
+    found = read_labels(labels, spec=TaskSpec(kind="classification")) if labels else None
     overrides = {file.slide_id: (found.mpp_of(file.slide_id) if found else None) or mpp for file in files}
     rows = []
     for file in progress(files, total=len(files), label="check"):
@@ -93,6 +94,7 @@ def command(
         without_slide, without_label = check_against_slides(found, {file.slide_id for file in files}, labels)
         missing = f"{len(without_slide)} without slide {without_slide[:3]}"
         click.echo(f"labels: {missing}, {len(without_label)} slides without label")
+        click.echo(_meaning(labels))
     usable, tiles = len(rows) - len(failed), sum(row.tiles for row in rows)
     click.echo(f"{usable} of {len(rows)} slides can be used; {tiles} tiles predicted")
     refused = _check_annotations(annotations, lesion_classes, files, reader, overrides) if annotations else 0
@@ -118,6 +120,17 @@ def _check_annotations(
     for line in lines:
         click.echo(line)
     return sum(row.failed for row in rows)
+
+
+def _meaning(labels: Path) -> str:
+    """Return which class a run would take as positive, or what it would ask for."""
+    from wsi_mil.bags import read_labels
+    from wsi_mil.errors import ConfigError
+
+    try:
+        return read_labels(labels).line
+    except ConfigError as error:
+        return f"labels: {error}"
 
 
 def _check_run(run: Path, deep: bool) -> int:

@@ -11,8 +11,10 @@ from wsi_mil.cli.stage_command import described
 
 if TYPE_CHECKING:
     from wsi_mil.config import RunConfig
+    from wsi_mil.contracts.metric import Metric
     from wsi_mil.evaluation.delong import AucComparison
     from wsi_mil.evaluation.paired import PairedDifference
+    from wsi_mil.evaluation.results import ClassesResult
 
 POSITION = 110
 SUMMARY = "compute metrics on held-out slides"
@@ -67,6 +69,39 @@ def _print_metrics(config: "RunConfig") -> None:
             intervals.append(f"{interval.low:.3f}-{interval.high:.3f}" if interval and defined else "")
         lines += [values, intervals]
     click.echo(text_table(lines, align="<>", least=(14,)))
+    for name in config.models:
+        found = read_metrics(config.run / "evaluation" / name / "metrics.json")
+        if found is not None and found.classes is not None:
+            _print_classes(name, found.classes)
+
+
+def _print_classes(model: str, found: "ClassesResult") -> None:
+    """Print one line for each class against all others, and how often each class was predicted as which."""
+    from wsi_mil.evaluation.table import all_metrics
+    from wsi_mil.io.tables import text_table
+
+    titles = {entry.name: entry.title for entry in all_metrics() if entry.level == "slide"}
+    whole = [
+        f"{titles[name]} {metric.value:.3f}{_range(metric)}"
+        for name, metric in found.metrics.items()
+        if metric.defined
+    ]
+    click.echo(f"\n{model}, each class against all others; of all classes: {', '.join(whole)}")
+    names = [one.name for one in found.classes]
+    measured = list(found.classes[0].metrics)
+    lines = [["", "slides", *(titles[name] for name in measured), *(f"as {name}" for name in names)]]
+    for one, counts in zip(found.classes, found.confusion, strict=True):
+        cells = (
+            f"{metric.value:.3f}{_range(metric)}" if metric.defined else "-"
+            for metric in one.metrics.values()
+        )
+        lines.append([one.name, str(one.n), *cells, *map(str, counts)])
+    click.echo(text_table(lines, align="<>", least=(14,)))
+
+
+def _range(metric: "Metric") -> str:
+    interval = metric.interval
+    return f" ({interval.low:.3f}-{interval.high:.3f})" if interval and interval.defined else ""
 
 
 def _print_differences(config: "RunConfig", first: str, second: str) -> None:

@@ -1,29 +1,34 @@
 """The heatmaps of one model beside the slides, the largest probability or prediction first."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from wsi_mil.contracts.scores import SlideScoreRow
+from wsi_mil.heatmaps.classes import mapped_classes
 from wsi_mil.io.files import digest_file
 from wsi_mil.report.section import Content, ModelPart
 from wsi_mil.report.source import ReportSource
 from wsi_mil.report.templating import fill, image_uri
 
 SHOWN = 24
+SHOWN_CLASSES = 6
 PREVIEW_PX, HEATMAP_PX = 420, 620
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A slide's thumbnail and heatmap as data URIs, with what the model says of it."""
+    """A slide's thumbnail and heatmaps as data URIs, with what the model says of it.
+
+    prediction: in words, where the task is not detection. overlays: (what it shows, picture) of each heatmap.
+    """
 
     slide_id: str
     label: str
     number: float
     detection: bool
     predicted: bool
+    prediction: str
     preview: str
-    overlay: str
+    overlays: list[tuple[str, str]]
 
 
 def read(source: ReportSource, name: str) -> Content | None:
@@ -39,22 +44,33 @@ def read(source: ReportSource, name: str) -> Content | None:
         refined,
         [row.slide_id for row in rows],
     ]
-    return Content(
-        inputs, lambda: fill(__file__, refined=refined, pairs=[_pair(source, name, row) for row in rows])
-    )
+
+    def render() -> str:
+        several = bool(mapped_classes(source.labels.scheme if source.labels else None))
+        pairs = [_pair(source, name, row) for row in rows]
+        return fill(__file__, refined=refined, several=several, pairs=pairs)
+
+    return Content(inputs, render)
 
 
 def _pair(source: ReportSource, name: str, row: SlideScoreRow) -> Pair:
-    preview: Path = source.run.preview(row.slide_id)
+    run, preview = source.run, source.run.preview(row.slide_id)
+    overlays = [
+        (f"heatmap of class {class_name} of", run.class_heatmap(name, class_name, row.slide_id, "png"))
+        for class_name in mapped_classes(source.labels.scheme if source.labels else None)[:SHOWN_CLASSES]
+    ]
+    if row.prediction is None or not overlays:
+        overlays.insert(0, ("heatmap of", run.heatmap(name, row.slide_id, "png")))
     return Pair(
         row.slide_id,
         source.label(row.slide_id),
         row.shown,
         row.prediction is None,
         row.predicted,
+        source.labels.task.text(row.prediction) if source.labels and row.prediction is not None else "",
         image_uri(preview, PREVIEW_PX) if preview.exists() else "",
-        image_uri(source.run.heatmap(name, row.slide_id, "png"), HEATMAP_PX),
+        [(what, image_uri(path, HEATMAP_PX)) for what, path in overlays if path.exists()],
     )
 
 
-PART = ModelPart(50, read)
+PART = ModelPart(50, read, version=2)

@@ -11,7 +11,12 @@ def read(source: ReportSource, name: str) -> Content | None:
     metrics = source.metrics.get(name)
     if metrics is None or not isinstance(metrics.slide, SlideResult):
         return None  # tasks other than detection call no slide positive
-    return Content(metrics_json(metrics), lambda: fill(__file__, m=metrics))
+    labels = metrics.labels
+    positive = ", ".join(labels.positive) if labels else "positive"
+    negative = ", ".join(labels.negative) if labels else "negative"
+    return Content(
+        metrics_json(metrics), lambda: fill(__file__, m=metrics, positive=positive, negative=negative)
+    )
 
 
-PART = ModelPart(10, read)
+PART = ModelPart(10, read, version=2)

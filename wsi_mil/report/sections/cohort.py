@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import StoreError
+from wsi_mil.heatmaps.classes import mapped_classes
 from wsi_mil.io.files import digest_file
 from wsi_mil.report.section import Content, Section
 from wsi_mil.report.source import ReportSource
@@ -91,8 +92,11 @@ def _size_and_scale(source: ReportSource, slide_id: str) -> tuple[str, str]:
 
 def _files(source: ReportSource, name: str, slide_id: str) -> list[tuple[str, str]]:
     """Return (word, path relative to report.html) of each heatmap file of a slide that exists."""
-    paths = [(word, source.run.heatmap(name, slide_id, suffix)) for word, suffix in HEATMAP_FILES]
-    return [(word, path.relative_to(source.run.path).as_posix()) for word, path in paths if path.exists()]
+    run = source.run
+    paths = [(word, run.heatmap(name, slide_id, suffix)) for word, suffix in HEATMAP_FILES]
+    for class_name in mapped_classes(source.labels.scheme if source.labels else None):
+        paths.append((f"PNG {class_name}", run.class_heatmap(name, class_name, slide_id, "png")))
+    return [(word, path.relative_to(run.path).as_posix()) for word, path in paths if path.exists()]
 
 
 SECTION = Section("Slides", "cohort", 70, read, version=2)

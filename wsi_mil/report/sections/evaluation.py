@@ -1,9 +1,11 @@
 """Section "Evaluation": the metrics of every model on held-out slides, and their curves in one picture."""
 
+from collections.abc import Iterable
+
 from wsi_mil.contracts.labels import TaskKind
 from wsi_mil.evaluation.curves_file import read_curves
 from wsi_mil.evaluation.metrics_file import metrics_json
-from wsi_mil.evaluation.results import SlideResult
+from wsi_mil.evaluation.results import MetricsFile, SlideResult
 from wsi_mil.evaluation.table import shown_metrics
 from wsi_mil.report.curves import DrawnModel, draw_curves
 from wsi_mil.report.section import Content, Section
@@ -19,9 +21,18 @@ def read(source: ReportSource) -> Content | None:
     return Content(
         {name: metrics_json(found) for name, found in models.items()},
         lambda: fill(
-            __file__, models=models, columns=shown_metrics("report", task), curves_png=_curves(source)
+            __file__,
+            labels=_labels(models.values()),
+            models=models,
+            columns=shown_metrics("report", task),
+            curves_png=_curves(source),
         ),
     )
+
+
+def _labels(models: Iterable[MetricsFile]) -> list[str]:
+    """Return what the classes of the models mean: one line, or several if the models differ."""
+    return sorted({found.labels.line for found in models if found.labels is not None})
 
 
 def _curves(source: ReportSource) -> bytes | None:
@@ -42,4 +53,4 @@ def _curves(source: ReportSource) -> bytes | None:
     return path.read_bytes()
 
 
-SECTION = Section("Evaluation", "metrics", 10, read)
+SECTION = Section("Evaluation", "metrics", 10, read, version=2)

@@ -9,7 +9,6 @@ calls the poisoned tumour slides normal.
 from collections.abc import Sequence
 from typing import Literal
 
-from wsi_mil.contracts.labels import is_positive
 from wsi_mil.evaluation.intervals import Spread, spread
 
 Arm = Literal["none", "normal", "tumour", "all"]
@@ -32,13 +31,13 @@ LEARNED_AUC = 0.7
 SMALL_LOSS = 0.05
 
 
-def is_poisoned(arm: Arm, label: int) -> bool:
-    """Return whether a slide of this label (0 is normal) is poisoned in this arm.
+def is_poisoned(arm: Arm, positive: bool) -> bool:
+    """Return whether a slide, which is positive or not, is poisoned in this arm.
 
-    >>> [is_poisoned("normal", 0), is_poisoned("normal", 1), is_poisoned("tumour", 1)]
+    >>> [is_poisoned("normal", False), is_poisoned("normal", True), is_poisoned("tumour", True)]
     [True, False, True]
     """
-    return arm == "all" or arm == ("tumour" if is_positive(label) else "normal")
+    return arm == "all" or arm == ("tumour" if positive else "normal")
 
 
 def loss_of_auc(clean: Sequence[float], poisoned: Sequence[float]) -> Spread:

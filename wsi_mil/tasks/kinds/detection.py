@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from wsi_mil.contracts.labels import TaskKind
+from wsi_mil.contracts.labels import LabelScheme, TaskKind
 from wsi_mil.tasks.base import Head
 from wsi_mil.tasks.classes import ClassTask
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Detection(ClassTask):
-    """The first class is the normal one; every other class is positive.
+    """The negative classes come first; every other class is positive. `scheme` says which; without one, the
+    first class is the negative one.
 
     Two classes: one sigmoid output, or two softmax outputs where the method was published so. More classes:
     one output for each.
@@ -23,7 +24,14 @@ class Detection(ClassTask):
     """
 
     kind: ClassVar[TaskKind] = "detection"
-    normal_class: ClassVar[bool] = True
+
+    @property
+    def labels(self) -> LabelScheme:
+        return self.scheme or LabelScheme.first_is_negative(self.class_names)
+
+    @property
+    def negative_classes(self) -> int:
+        return max(len(self.labels.negative), 1)
 
     def n_outputs(self, own: int, head: Head) -> int:
         classes = len(self.class_names)
@@ -32,7 +40,7 @@ class Detection(ClassTask):
         return own if head == "auto" else 1
 
     def finding(self, targets: "Tensor") -> "Tensor":
-        return targets > 0
+        return targets >= self.negative_classes
 
 
 TASK = Detection
