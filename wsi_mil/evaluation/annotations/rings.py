@@ -1,6 +1,7 @@
 """From the corners that a tool stored to the area that they enclose."""
 
 import math
+import re
 from collections.abc import Sequence
 
 import shapely
@@ -12,14 +13,25 @@ from wsi_mil.geojson import polygonal
 Corner = tuple[float, float]
 LARGEST_PX = 1e8  # no slide is larger than 10 million pixels along a side
 ELLIPSE_CORNERS = 128
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+MAY_BE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 
 def coordinate(text: object, where: str) -> float:
     """Return a coordinate. Raises DataError, which says `where`, for anything but a finite number.
 
-    >>> coordinate("12.5", "point 1")
-    12.5
+    A decimal comma is read, unless it may also separate thousands ("12,345").
+
+    >>> coordinate("12.5", "point 1"), coordinate("12,5", "point 1"), coordinate("1234,567", "point 1")
+    (12.5, 12.5, 1234.567)
     """
+    if isinstance(text, str) and DECIMAL_COMMA.fullmatch(text.strip()):
+        if MAY_BE_THOUSANDS.fullmatch(text.strip()):
+            raise DataError(
+                f"{where}: {text!r} is no finite number without doubt, its comma may separate thousands or "
+                "decimals: write the decimals after a point"
+            )
+        text = text.replace(",", ".")
     try:
         value = float(text) if isinstance(text, str | int | float) else math.nan
     except (ValueError, OverflowError):
