@@ -1,9 +1,8 @@
 """Whatever happens to the bytes of a slide, only our own error comes out, and it names the slide.
 
-WSI_MIL_DAMAGED_FILES=20000 runs so many inputs instead of the default 1,400.
+tests/damage.py says how many inputs are tried.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +10,12 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.damage import inputs, show
+from tests.slides.dicom_files import write_dicom
 from tests.slides.test_readers import pyramid, smooth_image, write
 from wsi_mil.errors import SlideError
-from wsi_mil.slides import open_slide
+from wsi_mil.slides import find_slides, open_slide
 
-INPUTS = int(os.environ.get("WSI_MIL_DAMAGED_FILES", "1400"))
 LEVELS = pyramid(smooth_image(288, 192), (1, 2, 4))
 OME = (
     '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image><Pixels SizeX="288" SizeY="192" '
@@ -30,6 +30,12 @@ def ome(path: Path) -> Path:
             text = {"description": OME.encode(), "subifds": 2} if number == 0 else {"subfiletype": 1}
             tiff.write(level, **options, **text)
     return path
+
+
+def dicom(path: Path, jpeg: bool) -> Path:
+    """A series of two levels. The second file stays whole."""
+    write_dicom(path.with_name("level_1.dcm"), LEVELS[1], 1, jpeg)
+    return write_dicom(path.with_suffix(".dcm"), LEVELS[0], 0, jpeg)
 
 
 FORMS: dict[str, Callable[[Path], Path]] = {
@@ -49,11 +55,15 @@ FORMS: dict[str, Callable[[Path], Path]] = {
         path, [np.dstack([LEVELS[0], LEVELS[0][..., :1]])], photometric="separated", compression="zlib"
     ),
     "ome": ome,
+    "DICOM": lambda path: dicom(path, jpeg=False),
+    "DICOM of JPEG": lambda path: dicom(path, jpeg=True),
 }
 
 
 def headers(path: Path) -> np.ndarray:
     """Return the positions of the bytes in which a file describes itself."""
+    if path.suffix == ".dcm":  # all that comes before the pixels
+        return np.arange(path.read_bytes().index(b"\xe0\x7f\x10\x00") + 64)
     places = [np.arange(16)]
     with tifffile.TiffFile(path) as tiff:
         for page in [*tiff.pages, *(tiff.pages[0].pages or [])]:
@@ -100,12 +110,19 @@ def test_only_our_own_error_comes_out(form: str, tmp_path: Path) -> None:
     whole = FORMS[form](tmp_path / "whole.tiff")
     assert read_a_little(whole, "auto") == "read"
     data, where = whole.read_bytes(), headers(whole)
+    whole.unlink()
+    readers = (
+        ("auto", "openslide")
+        if whole.suffix == ".dcm"
+        else ("auto", "auto", "tiff", "openslide", "tiffslide")
+    )
     rng = np.random.default_rng(19)
     outcomes = []
-    for number in range(INPUTS // len(FORMS)):
-        path = tmp_path / "damaged_slide.tiff"
+    for number in range(inputs("slides", len(FORMS))):
+        path = tmp_path / f"damaged_slide{whole.suffix}"
         path.write_bytes(damage(data, where, rng))
-        reader = ("auto", "auto", "tiff", "openslide", "tiffslide")[number % 5]
-        outcomes.append(read_a_little(path, reader))
+        assert len(find_slides(tmp_path)) in (1, 2)  # 2: the damage has taken it out of its series
+        outcomes.append(read_a_little(path, readers[number % len(readers)]))
+    show("slides", form, outcomes)
     assert set(outcomes) == {"refused", "read"}
     assert min(outcomes.count("refused"), outcomes.count("read")) > len(outcomes) / 12

@@ -8,8 +8,9 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from tests.slides.dicom_files import write_dicom
 from tests.slides.test_readers import LEVELS, write
-from wsi_mil.errors import DataError
+from wsi_mil.errors import DataError, SlideError
 from wsi_mil.slides import find_slides, open_slide
 from wsi_mil.slides.ids import existing_file
 
@@ -167,3 +168,32 @@ def test_a_file_is_found_by_a_name_in_another_unicode_form(tmp_path: Path) -> No
         DataError, match=r"'Lung\\xe9.xml', 'Lunge\\u0301.xml'|'Lunge\\u0301.xml', 'Lung\\xe9"
     ):
         existing_file(tmp_path, f"{COMPOSED}/{COMPOSED}.xml")
+
+
+@pytest.mark.parametrize("damaged", ["a", "b"])
+def test_a_dicom_series_whose_frames_lie_outside_the_file_is_refused(tmp_path: Path, damaged: str) -> None:
+    """OpenSlide ends its process there, also for another file of the series."""
+    for level, name in enumerate("ab"):
+        write_dicom(tmp_path / f"{name}.dcm", LEVELS[level], level, jpeg=True)
+    with open_slide(tmp_path / "a.dcm") as slide:
+        assert len(slide.info.level_sizes_px) == 2
+    path = tmp_path / f"{damaged}.dcm"
+    data = bytearray(path.read_bytes())
+    table = data.index(b"\xe0\x7f\x10\x00") + 12 + 8
+    for place, value in ((table, 16), (table + 8, 0), (table + 7, 255)):
+        path.write_bytes(data[: place + 3] + bytes([value ^ 1]) + data[place + 4 :])
+        with pytest.raises(SlideError, match=rf"'a'.*{damaged}\.dcm states frames outside its .* bytes"):
+            open_slide(tmp_path / "a.dcm")
+    path.write_bytes(data)
+    with open_slide(tmp_path / "a.dcm") as slide:
+        assert slide.read_region(0, 0, 1, 224, 160).shape == (160, 224, 3)
+
+
+def test_values_against_the_standard_of_dicom_are_not_printed(tmp_path: Path) -> None:
+    """A warning of pydicom would be an error here."""
+    write_dicom(tmp_path / "a.dcm", LEVELS[0])
+    data = (tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(data.replace(b"1.2.3.4\0", b"1.2.3.x\0"))
+    assert [slide.slide_id for slide in find_slides(tmp_path)] == ["a"]
+    with open_slide(tmp_path / "a.dcm") as slide:
+        assert slide.info.vendor == "dicom"

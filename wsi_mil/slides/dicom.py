@@ -1,5 +1,6 @@
 """Which files of DICOM belong to one slide: a series has one for each level, and for label and overview."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,13 +60,15 @@ def _read(path: Path) -> DicomImage | None:
     import pydicom
 
     try:
-        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
-        return DicomImage(
-            path,
-            str(data.SeriesInstanceUID),
-            str(data.SOPInstanceUID),
-            int(data.get("TotalPixelMatrixColumns") or 0) * int(data.get("TotalPixelMatrixRows") or 0),
-            "VOLUME" in [str(word) for word in data.get("ImageType") or ()],
-        )
+        with warnings.catch_warnings():  # of values against the standard; what matters, OpenSlide refuses
+            warnings.simplefilter("ignore")
+            data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+            return DicomImage(
+                path,
+                str(data.SeriesInstanceUID),
+                str(data.SOPInstanceUID),
+                int(data.get("TotalPixelMatrixColumns") or 0) * int(data.get("TotalPixelMatrixRows") or 0),
+                "VOLUME" in [str(word) for word in data.get("ImageType") or ()],
+            )
     except Exception:  # pydicom raises what struct, codecs and numbers raise; OpenSlide says it better
         return None

@@ -8,6 +8,7 @@ from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.errors import SlideError
 from wsi_mil.io.remote import is_url
 from wsi_mil.slides.base import SlideReader
+from wsi_mil.slides.dicom_frames import check_series
 from wsi_mil.slides.inspection import Inspection, inspect
 from wsi_mil.slides.mpp import find_scale
 from wsi_mil.slides.usable import usable_levels
@@ -33,6 +34,8 @@ class FileReader(SlideReader, ABC):
         self.inspection = None if is_url(path) else inspect(path, slide_id)
         if self.inspection is not None:
             self._check_inspection(self.inspection, slide_id)
+        elif not is_url(path):
+            check_series(path, slide_id)
         try:
             handle = self._open_handle()
         except SlideError:

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.damage import inputs, show
 from tests.evaluation.annotations import files
 from tests.evaluation.annotations.files import BOX, INFO
 from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.evaluation.annotations import AnnotationFolder, read_annotation_file
 from wsi_mil.evaluation.annotations.formats import ndpa
 
-EACH = 220  # damaged files of each kind in the default tier; seven kinds
-MANY = 3000
 NM = [(500 * x, 500 * y) for x, y in BOX]
 
 
@@ -93,10 +92,12 @@ def ours_or_fine(path: Path) -> bool:
     return False
 
 
+TO_PX = ndpa.NanometresToPixels((0.0, 0.0), (500.0, 500.0), (4096, 2048))
+
+
 @pytest.fixture(autouse=True)
 def _slide_of_ndpa(monkeypatch: pytest.MonkeyPatch) -> None:
-    to_px = ndpa.NanometresToPixels((0.0, 0.0), (500.0, 500.0), (4096, 2048))
-    monkeypatch.setattr(ndpa, "nanometres_to_pixels", lambda info: to_px)
+    monkeypatch.setattr(ndpa, "nanometres_to_pixels", lambda info: TO_PX)
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -117,13 +118,10 @@ def damage(name: str, count: int, folder: Path) -> int:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_only_our_own_errors_come_out_of_damaged_files(name: str, tmp_path: Path) -> None:
-    assert 0 < damage(name, EACH, tmp_path) < EACH  # some are refused, some are still read
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", WHOLE)
-def test_only_our_own_errors_come_out_of_many_damaged_files(name: str, tmp_path: Path) -> None:
-    assert damage(name, MANY, tmp_path) > 0
+    count = inputs("annotations", len(WHOLE))
+    refused = damage(name, count, tmp_path)
+    show("annotations", name, ["refused"] * refused + ["read"] * (count - refused))
+    assert 0 < refused < count  # some are refused, some are still read
 
 
 @pytest.mark.parametrize("name", WHOLE)

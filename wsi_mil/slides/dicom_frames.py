@@ -1,0 +1,82 @@
+"""Check where the frames of DICOM files lie before OpenSlide reads them: a wrong place ends its process."""
+
+import os
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from wsi_mil.slides.inspection import PixelError
+from wsi_mil.slides.tiff_pages import MOST_TILE_PX
+
+PREFIX, PREFIX_AT = b"DICM", 128
+PIXEL_DATA, ITEM = b"\xe0\x7f\x10\x00", b"\xfe\xff\x00\xe0"
+OF_UNKNOWN_LENGTH = b"\xff\xff\xff\xff"
+TAGS = ["SeriesInstanceUID", "Rows", "Columns", "ExtendedOffsetTable"]
+
+
+def check_series(path: str, slide_id: str) -> None:
+    """Raise PixelError if a DICOM file, or another one of its series, states frames outside the file.
+
+    OpenSlide reads all files of the series in a folder. A file that is no DICOM passes.
+    """
+    series, problem = _inspected(path)
+    others = sorted(str(other) for other in Path(path).parent.iterdir() if other.is_file()) if series else []
+    for other in others:
+        found = _inspected(other)
+        if found[0] == series and found[1]:
+            path, problem = other, found[1]
+    if problem:
+        raise PixelError(f"slide {slide_id!r}: the DICOM file {path} {problem}: copy it again")
+
+
+def _inspected(path: str) -> tuple[str, str]:
+    """Return the series of a DICOM file, "" without; and what is wrong with it, "" where nothing is."""
+    try:
+        state = os.stat(path)
+        return _inspect(path, state.st_size, state.st_mtime_ns)
+    except OSError:
+        return "", ""
+
+
+@lru_cache(maxsize=1 << 16)
+def _inspect(path: str, size: int, _mtime: int) -> tuple[str, str]:
+    import pydicom
+
+    with open(path, "rb") as file:
+        if file.read(PREFIX_AT + len(PREFIX))[PREFIX_AT:] != PREFIX:
+            return "", ""
+        file.seek(0)
+        try:
+            with warnings.catch_warnings():  # of values against the standard, which do no harm here
+                warnings.simplefilter("ignore")
+                data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS)
+                series = str(data.get("SeriesInstanceUID") or "")
+                return series, _problem(data, file, size)
+        except Exception as error:  # pydicom raises what struct, codecs and numbers raise
+            return "", f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+
+
+def _problem(data: Any, file: BinaryIO, size: int) -> str:
+    """Return why the frames cannot be where the file states them; `file` stands at its pixels."""
+    rows, columns = int(data.get("Rows") or 0), int(data.get("Columns") or 0)
+    if rows * columns > MOST_TILE_PX:
+        return f"states frames of {columns} x {rows} px, expected at most {MOST_TILE_PX} px"
+    head = file.read(12)
+    if head[:4] != PIXEL_DATA:
+        return "holds no pixels"
+    if head[8:] != OF_UNKNOWN_LENGTH:
+        return ""
+    table = file.read(8)
+    length = int.from_bytes(table[4:], "little")
+    if table[:4] != ITEM or length % 4 or file.tell() + length + 8 > size:
+        return "has no readable table of its frames"
+    places = np.frombuffer(file.read(length), "<u4").astype(np.int64)
+    if not len(places):
+        places = np.frombuffer(data.get("ExtendedOffsetTable") or b"", "<u8").astype(np.int64)
+    first = file.tell()
+    if len(places) and (places[0] != 0 or (np.diff(places) < 8).any() or first + places[-1] + 8 > size):
+        return f"states frames outside its {size} bytes, or in no order"
+    return ""
