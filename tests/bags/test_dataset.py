@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from tests.training.test_two_pass import write_features
-from wsi_mil.bags import StoredBag, read_bag
+from wsi_mil.bags import StoredBag, load_bag, read_bag
 from wsi_mil.bags.dataset import CACHED_ROWS
+from wsi_mil.contracts.features import FeatureTable
+from wsi_mil.errors import DataError
 from wsi_mil.features import MappedFeatures
 
 ROWS, DIM = 3 * CACHED_ROWS + 40, 16
@@ -46,3 +48,16 @@ def test_a_bag_in_memory_keeps_what_the_stored_one_says(stored: tuple[MappedFeat
     torch.testing.assert_close(found.features, expected)
     assert found.features.dtype == torch.float32
     assert read_bag(found) is found, "a bag in memory is not copied"
+
+
+def test_a_bag_of_a_table_has_its_readable_tiles_label_and_patient() -> None:
+    values = np.arange(8, dtype=np.float16).reshape(4, 2)
+    readable = np.array([True, False, True, True])
+    coords = np.array([[0, 0], [5, 0], [0, 5], [5, 5]], np.int32)
+    table = FeatureTable("s", "texture", "enc", "tiles", 0.5, values, coords, readable, "features")
+    found = load_bag(table, 3, "p7")
+    assert (found.slide_id, found.label, found.patient) == ("s", 3, "p7")
+    assert found.features.tolist() == [[0, 1], [4, 5], [6, 7]]
+    none = FeatureTable("s", "texture", "enc", "tiles", 0.5, values, coords, readable & False, "features")
+    with pytest.raises(DataError, match="slide 's' has no readable tile"):
+        load_bag(none, 3)

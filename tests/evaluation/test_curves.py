@@ -205,3 +205,12 @@ def test_a_normal_slide_has_only_false_positives() -> None:
     matches, found = match_slide(detections, INFO, [], EvaluationSpec())
     assert found == ()
     assert matches.false_positive_rows == (0, 1)
+
+
+def test_a_curve_without_lesions_still_counts_false_positives() -> None:
+    curve = froc_curve([Matches((0.9, 0.2), (), 0, ()), Matches((0.6,), (), 0, ())], "corrected")
+    assert curve.thresholds.tolist() == [0.2, 0.6, 0.9]
+    assert curve.false_positives.tolist() == [1.5, 1.0, 0.5, 0.0]  # of two slides
+    assert (curve.n_lesions, curve.n_slides, curve.reason) == (0, 2, "no lesion to find")
+    assert np.isnan(curve.sensitivity).all()
+    assert np.isnan(curve.score)

@@ -155,6 +155,11 @@ def test_a_file_is_current_only_for_its_inputs_task_and_metrics(found: MetricsFi
         path, "inputs", "detection", LabelScheme(("normal", "tumour"), (), (), "by the user")
     )
     assert not is_current(path, "inputs", "classification", LABELS)
+    for level in ("slide", "patch", "froc"):
+        whole = metrics_json(found)
+        whole[level]["metrics"] = whole[level]["metrics"][1:]
+        path.write_text(json.dumps(whole))
+        assert not is_current(path, "inputs", "detection", LABELS), level
 
 
 def test_old_files_count_as_absent_and_damaged_ones_are_named(found: MetricsFile, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from wsi_mil.tasks import (
     TaskLoss,
     TaskSpec,
     build_task,
+    task_class,
     task_from_values,
     task_values,
 )
@@ -85,3 +86,10 @@ def test_a_new_task_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         build_task(TaskSpec(kind="no_task"))
     with pytest.raises(ConfigError, match="No task named 'regresion'"):
         build_task(TaskSpec(kind="regresion"))
+
+
+def test_two_subtypes_have_two_outputs_and_no_sigmoid() -> None:
+    pair = task_class("classification")(("luad", "lusc"))
+    assert pair.n_outputs(1, "auto") == pair.n_outputs(1, "softmax") == 2
+    with pytest.raises(ConfigError, match="classification has one output per class"):
+        pair.n_outputs(1, "sigmoid")

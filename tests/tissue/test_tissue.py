@@ -13,7 +13,7 @@ from wsi_mil.raster import rasterize
 from wsi_mil.slides import ArrayReader, open_slide, read_scaled
 from wsi_mil.synthetic import Scanner, draw_anatomy, paint
 from wsi_mil.tissue import TissueSpec, draw_preview, find_tissue, read_tissue, write_tissue
-from wsi_mil.tissue.segmentation import drop_small
+from wsi_mil.tissue.segmentation import drop_small, segment
 
 PINK, GLASS = (225, 150, 190), (243, 242, 244)
 
@@ -160,3 +160,14 @@ def test_polygons_of_another_slide_are_refused_with_both_extents(tmp_path: Path)
     )
     with pytest.raises(DataError, match=r"9000.*1600 x 1100"):
         read_tissue(path, disc_slide().info, TissueSpec())
+
+
+@pytest.mark.parametrize("method", ["auto", "otsu", "threshold"])
+def test_images_of_a_few_pixels_have_a_mask_of_their_size(method: str) -> None:
+    """A slide of 16 px is one pixel at the scale of tissue."""
+    rng = np.random.default_rng(0)
+    for height in range(1, 6):
+        for width in range(1, 6):
+            for image in (np.full((height, width, 3), 255), rng.integers(0, 256, (height, width, 3))):
+                mask, _ = segment(image.astype(np.uint8), TissueSpec(method=method), mpp=8.0)
+                assert (mask.shape, mask.dtype) == ((height, width), bool)

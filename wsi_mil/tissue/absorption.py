@@ -157,10 +157,16 @@ def evidence(image: RGB, glass: tuple[float, float, float]) -> Evidence:
     >>> round(float(evidence(np.full((1, 1, 3), 120, np.uint8), (240, 240, 240))[0, 0]), 3)
     0.3
     """
-    passed = [cv2.min(image[..., c].astype(np.float32) / np.float32(glass[c]), 1.03) for c in range(3)]
+    passed = [_at_most(image[..., c].astype(np.float32) / np.float32(glass[c]), 1.03) for c in range(3)]
     most = cv2.max(cv2.max(passed[0], passed[1]), passed[2])
     least = cv2.min(cv2.min(passed[0], passed[1]), passed[2])
     return np.asarray(most - least + np.maximum(1 - DARK - most, 0), np.float32)
+
+
+def _at_most(values: Evidence, limit: float) -> Evidence:
+    """Return the smaller of each value (H, W) and the limit. `cv2.min` takes an image of one pixel for a
+    colour."""
+    return np.asarray(cv2.threshold(values, limit, 0, cv2.THRESH_TRUNC)[1], np.float32)
 
 
 def find_threshold(values: Evidence, glass: bool) -> float:
