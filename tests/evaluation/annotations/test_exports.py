@@ -114,3 +114,12 @@ def test_negative_regions_of_imagescope_are_holes(
     found = read_annotation_file(tmp_path / "s.xml", "s", INFO)
     assert area(found) == pytest.approx(BOX_AREA - removed, rel=1e-3)
     assert (found.objects, found.used, found.excluded) == (2, 1, int(removed > 0))
+
+
+def test_negative_regions_are_holes_of_their_own_layer_only(tmp_path: Path) -> None:
+    other = files.imagescope('Name="Stroma"', files.region(BOX, 0, 'Text="" NegativeROA="1"'))
+    tumour = files.imagescope('Name="Tumor"', files.region(BOX))
+    both = other.removesuffix("</Annotations>") + tumour.partition(">")[2]
+    (tmp_path / "s.xml").write_text(both)
+    found = read_annotation_file(tmp_path / "s.xml", "s", INFO)
+    assert (area(found), found.used, found.excluded) == (BOX_AREA, 1, 1)

@@ -164,7 +164,7 @@ def _understood(
         if reason or area is None or area.is_empty:
             skipped[item.kind, item.names, reason or "it encloses no area"] += 1
         elif item.excluded or what == "excluded":
-            minus.append(area)
+            minus.append(MultiPolygon() if item.cut else area)
         else:
             plus.append(area)
             named.append(item.names[0] if item.names else "none")

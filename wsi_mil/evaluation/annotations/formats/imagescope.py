@@ -4,24 +4,43 @@ A layer (`Annotation`) holds regions. The class is the text of the region or the
 also be written as an attribute.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from xml.etree.ElementTree import Element
+
+import shapely
 
 from wsi_mil.evaluation.annotations.drawn import Drawn
 from wsi_mil.evaluation.annotations.formats.base import AnnotationFormat, FileToRead
 from wsi_mil.evaluation.annotations.rings import coordinate, ellipse, enclosed, rectangle
 from wsi_mil.evaluation.annotations.xml import inside, read_xml, tag
+from wsi_mil.geojson import polygonal
 
 KINDS = {"0": "freehand", "1": "rectangle", "2": "ellipse", "3": "arrow", "4": "ruler", "5": "counter"}
 SHAPES = {"freehand": enclosed, "rectangle": rectangle, "ellipse": ellipse}
 
 
 def read(file: FileToRead) -> list[Drawn]:
-    """Return every region of every layer. A region that analysis leaves out (`NegativeROA`) is cut out."""
-    return [
-        _drawn(region, layer, number)
+    """Return every region of every layer. A region that analysis leaves out (`NegativeROA`) is cut out of
+    the regions of its own layer, and of no others.
+    """
+    layers = (
+        [_drawn(region, layer, number) for number, region in enumerate(inside(layer, "Region"), 1)]
         for layer in inside(read_xml(file.path), "Annotation")
-        for number, region in enumerate(inside(layer, "Region"), 1)
-    ]
+    )
+    return [item for drawn in layers for item in _cut(drawn)]
+
+
+def _cut(drawn: Sequence[Drawn]) -> Iterator[Drawn]:
+    """Yield the regions of one layer without what its negative regions cover."""
+    holes = shapely.union_all([item.area for item in drawn if item.excluded and item.area is not None])
+    for item in drawn:
+        if item.excluded:
+            yield replace(item, cut=True)
+        elif item.area is not None:
+            yield replace(item, area=polygonal(shapely.difference(item.area, holes)))
+        else:
+            yield item
 
 
 def _drawn(region: Element, layer: Element, number: int) -> Drawn:
