@@ -6,6 +6,7 @@ import pytest
 
 from wsi_mil.bags.labels import LabelSource, LabelTable, read_label_source, read_labels
 from wsi_mil.errors import ConfigError, DataError
+from wsi_mil.slides import find_slides
 from wsi_mil.tasks import TaskSpec
 
 ROWS = [("s1", "tumor", "p1"), ("s2", "normal", "p1"), ("s3", "tumor", "p2")]
@@ -174,3 +175,14 @@ def test_ids_of_slides_are_in_one_unicode_form(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("slide,label\nLunge\u0301.svs,tumor\nx,normal\n", encoding="utf-8")
     assert set(read_labels(path).rows) == {"Lung\u00e9", "x"}
+
+
+def test_a_file_name_in_a_table_is_the_id_that_the_folder_gives(tmp_path: Path) -> None:
+    names = ["a.svs", "b.ome.tiff", "c.tif", "d.ndpi", "e.x.tiff"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "filename,label\n" + "".join(f"{n},{('tumor', 'normal')[i % 2]}\n" for i, n in enumerate(names))
+    )
+    assert set(read_labels(path).rows) == {file.slide_id for file in find_slides(tmp_path)}

@@ -197,7 +197,7 @@ def _warn_of_similar(
 
 
 ENDINGS = re.compile(
-    r"\.(ome\.tiff?|svs|tiff?|ndpi|vms|vmu|scn|mrxs|svslide|bif|czi|dcm|isyntax|qptiff|btf|jpe?g|png|h5|hdf5|pt|"
+    r"\.(svs|tiff?|ndpi|vms|vmu|scn|mrxs|svslide|bif|czi|dcm|isyntax|qptiff|btf|jpe?g|png|h5|hdf5|pt|"
     r"npy|npz|zarr)$",
     re.IGNORECASE,
 )
