@@ -58,6 +58,7 @@ bench: setup
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/tissue.py
 	$(BIN)/python benchmarks/stains.py
+	$(BIN)/python benchmarks/stains_peers.py
 	$(BIN)/python benchmarks/stores.py
 	$(BIN)/python benchmarks/spatial.py
 

@@ -35,6 +35,15 @@ def test_stains() -> None:
     assert len(rest) == 17
 
 
+def test_stains_peers() -> None:
+    header, _, first, *_, last = run("stains_peers", "--seeds", "1")
+    assert header[1:4] == [f"{rule}: least, mean" for rule in ("auto", "CLAM's rule", "HistomicsTK's rule")]
+    assert first[0] == "he"
+    assert float(first[1].split(", ")[0]) > 0.8
+    assert last[0] == "slides below 0.9"
+    assert int(last[1]) <= min(map(int, last[2:]))
+
+
 def test_geojson() -> None:
     _, _, packed, plain = run("geojson", "--tiles", "1500")
     assert (packed[1], plain[1], plain[-1]) == ("1,500", "1,500", "1500")

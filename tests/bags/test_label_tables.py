@@ -186,3 +186,41 @@ def test_a_file_name_in_a_table_is_the_id_that_the_folder_gives(tmp_path: Path) 
         "filename,label\n" + "".join(f"{n},{('tumor', 'normal')[i % 2]}\n" for i, n in enumerate(names))
     )
     assert set(read_labels(path).rows) == {file.slide_id for file in find_slides(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("clini", "slides", "message"),
+    [
+        ("PATIENT,label\np1,tumor\n", None, "no table of slides at"),
+        ("PATIENT,label\np1,tumor\n", "FILENAME\ns1.svs\n", "needs a column of patients: name it with"),
+        (
+            "id,label\np1,tumor\n",
+            "FILENAME,PATIENT\ns1.svs,p1\n",
+            "needs a column of patients, found id, label",
+        ),
+        ("", "FILENAME,PATIENT\ns1.svs,p1\n", "is empty: expected one row for each patient"),
+        (
+            "PATIENT,label\np1,tumor\np1,normal\n",
+            "FILENAME,PATIENT\ns1.svs,p1\n",
+            "line 3: patient 'p1' has two rows, expected one",
+        ),
+    ],
+)
+def test_two_tables_that_do_not_fit_are_refused(
+    tmp_path: Path, clini: str, slides: str | None, message: str
+) -> None:
+    (tmp_path / "clini.csv").write_text(clini)
+    if slides is not None:
+        (tmp_path / "slide.csv").write_text(slides)
+    source = LabelSource(tmp_path / "clini.csv", slide_table=tmp_path / "slide.csv")
+    with pytest.raises(DataError, match=message):
+        read_label_source(source)
+
+
+def test_patients_without_slides_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "clini.csv").write_text("PATIENT,label\np1,tumor\np2,normal\np3,normal\n")
+    (tmp_path / "slide.csv").write_text("FILENAME,PATIENT\ns1.svs,p1\ns2.svs,p2\n")
+    table = read_label_source(LabelSource(tmp_path / "clini.csv", slide_table=tmp_path / "slide.csv"))
+    assert set(table.rows) == {"s1", "s2"}
+    assert "1 of 3 patients have no slide" in caplog.text
+    assert "the first is p3" in caplog.text
