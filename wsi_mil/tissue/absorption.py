@@ -141,14 +141,17 @@ def find_glass(image: RGB, valid: Mask) -> tuple[float, float, float] | None:
 def flatness(image: RGB, glass: tuple[float, float, float], valid: Mask) -> float:
     """Return the part of the pixels of this colour or brighter whose 5 x 5 surroundings are so, too.
 
+    Pixels beside an area that was left out are not counted, since blurring mixes them with it.
     Glass is flat (0.8 and more on real and drawn slides). The brightest pixels of a frame full of pale tissue
     are scattered (0.4 and less).
     """
     colour = np.array(glass)
     low, high = colour - SAME_GLASS, np.full(3, 255.0)
     near = (cv2.inRange(image, low, high) > 0) & valid
-    inner = cv2.erode(near.astype(np.uint8), np.ones((5, 5), np.uint8))
-    return float(inner.sum() / max(int(near.sum()), 1))
+    around = np.ones((5, 5), np.uint8)
+    counted = cv2.erode(valid.astype(np.uint8), around) > 0
+    inner = cv2.erode(near.astype(np.uint8), around) > 0
+    return float((inner & counted).sum() / max(int((near & counted).sum()), 1))
 
 
 def evidence(image: RGB, glass: tuple[float, float, float]) -> Evidence:

@@ -22,6 +22,8 @@ ON_GLASS = 0.3
 FEWEST_PIXELS = 12
 MOST = 0.5
 """Marks that are more than this fraction of what is coloured are stained tissue, unless they are smooth."""
+MANY = 4
+"""Black that has more than so many pieces in tissue for each mark is a deposit, such as silver or pigment."""
 SMOOTH = 3.5
 """The largest standard deviation of luminance, between neighbouring pixels, inside marks of ink."""
 
@@ -50,7 +52,8 @@ def find_pen(image: RGB, evidence: NDArray[np.float32], valid: Mask, tissue_from
         of_kind = ink & kind
         marks = _marks_on_glass(of_kind, strong & kind, no_glass & ~of_kind, valid)
         most = marks.sum() > MOST * no_glass.sum() and not _smooth(image, marks)
-        if marks.sum() >= (of_kind & ~marks).sum() and not most:
+        deposit = kind is black and _pieces(of_kind & ~marks) > MANY * _pieces(marks)
+        if marks.sum() >= (of_kind & ~marks).sum() and not most and not deposit:
             found |= marks
     return np.asarray(cv2.dilate(found.astype(np.uint8), np.ones((5, 5), np.uint8)), np.bool_) & valid
 
@@ -70,6 +73,11 @@ def _marks_on_glass(ink: Mask, strong: Mask, tissue: Mask, valid: Mask) -> Mask:
     marks &= beside <= (1 - ON_GLASS) * around
     marks[0] = False
     return np.asarray(marks[labels], np.bool_)
+
+
+def _pieces(mask: Mask) -> int:
+    """Return the number of connected pieces."""
+    return cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1
 
 
 def _smooth(image: RGB, marks: Mask) -> bool:
