@@ -28,6 +28,8 @@ pytestmark = pytest.mark.slow
 WORDS = {0: "normal", 1: "cancer"}  # sorted, cancer comes first
 LINE = "labels: positive class cancer, negative class normal (by known words)"
 NAME = "focus_mil"
+TWO: dict[str, Any] = {NAME: {}, "abmil_gated": {}}
+SHORT = {"epochs": 3, "lr": 0.001}
 FOLDS = {"kind": "kfold", "folds": 3, "val_share": 0.5}
 
 
@@ -133,9 +135,7 @@ def test_two_cancers_and_normal_are_measured_class_by_class(
         seen[label] += 1
         return kinds[label][seen[label] % 2]
 
-    config = with_labels(
-        tmp_path, small_run, quick_config, word, split=FOLDS, models={NAME: {}, "abmil_gated": {}}
-    )
+    config = with_labels(tmp_path, small_run, quick_config, word, split=FOLDS, models=TWO, train=SHORT)
     said = call("run", config)
     assert "labels: positive classes LUAD, LUSC, negative class normal (normal is a known word" in said
     run = RunFolder(tmp_path / "run")

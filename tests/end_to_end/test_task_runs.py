@@ -132,7 +132,7 @@ def test_a_run_of_every_task(
             **({"class_names": GRADES} if name == "ordinal" else {}),
         },
         "models": {"abmil_gated": {}, "mi_net": {}},
-        "train": {"epochs": 6, "lr": 0.001, "bags_per_batch": 8},
+        "train": {"epochs": 3, "lr": 0.001, "bags_per_batch": 8},
     }
     config = parse_config(settings)
     summary = run_pipeline(config)

@@ -89,10 +89,10 @@ def test_the_papers_ramps() -> None:
     assert rates[40][2] == 0.99
 
 
-def test_every_pooling_learns_colours_and_points_somewhere(zips: tuple[Path, Path]) -> None:
+def test_every_pooling_trains_and_points_somewhere(zips: tuple[Path, Path]) -> None:
     training, test = read_tiny_imagenet(zips[1])
     for pooling in POOLINGS:
-        model = train(pooling, training, 4, 0, "cpu", cal_views=True)
+        model = train(pooling, training, 1, 0, "cpu", cal_views=True)
         with torch.no_grad():
             logits, maps = model(torch.rand(2, 3, 64, 64))
         assert logits.shape == (2, 2)
