@@ -77,7 +77,8 @@ def _marks_on_glass(ink: Mask, strong: Mask, tissue: Mask, valid: Mask) -> Mask:
 
 def _pieces(mask: Mask) -> int:
     """Return the number of connected pieces."""
-    return cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1
+    count, _ = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    return int(count) - 1
 
 
 def _smooth(image: RGB, marks: Mask) -> bool:
