@@ -1,6 +1,6 @@
 """Which image of a TIFF file is the slide, and which are its levels, where no scanner is known that says it.
 
-The slide is the largest image, unless the file itself tells that a smaller one is: photographs of the whole
+The slide is the largest image, unless the file itself says that a smaller one is: photographs of the whole
 glass (macro, overview, label) may have no name, and be larger than a small scan.
 """
 
@@ -59,7 +59,7 @@ def find_slide(pages: Sequence[TiffPage]) -> SlideImage:
 
 
 def _evidence(page: TiffPage, larger: TiffPage, pages: list[TiffPage]) -> int:
-    """Return a number above 0 if `page` rather than the `larger` image is the slide, 0 if nothing tells."""
+    """Return a number above 0 if `page` rather than the `larger` image is the slide, 0 if nothing decides."""
     mpp, mpp_larger = _mpp(page), _mpp(larger)
     if mpp and mpp_larger:
         if mpp_larger > FINER * mpp and PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]:
