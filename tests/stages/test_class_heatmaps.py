@@ -16,6 +16,8 @@ from tests.stages import handmade
 from wsi_mil.contracts.labels import LabelScheme
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHeader
 from wsi_mil.heatmaps.classes import mapped_classes
+from wsi_mil.report.model_parts import heatmaps
+from wsi_mil.report.source import ReportSource
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import write_slide_scores, write_tile_scores
 from wsi_mil.stages.heatmap import draw_model
@@ -85,7 +87,7 @@ def test_subtypes_have_a_map_each_with_the_probability_of_each_tile(tmp_path: Pa
             x, y = left + number % 6 * per_tile, top + number // 6 * per_tile
             assert (pixels[y : y + per_tile, x : x + per_tile] == 1 + round(254 * float(value))).all()
         assert run.class_heatmap("m", class_name, "s0", "png").stat().st_size > 1000
-    folders = {path.name for path in (run.path / "heatmaps" / "m" / "classes").iterdir()}
+    folders = {path.name for path in (run.path / "class_heatmaps" / "m").iterdir()}
     assert folders == {"luad", "lusc %2F sq"}  # no class name leaves its folder
 
 
@@ -111,7 +113,7 @@ def test_detection_with_two_cancers_keeps_its_tumour_map_and_gets_one_of_each(tm
     objects = objects_of(run)
     assert names_of(objects, "tile") == {"Tumor": 3, "Other": 21}
     assert names_of(objects, "annotation") == {"Tumor": 1}
-    found = {path.name for path in (run.path / "heatmaps" / "m" / "classes").iterdir()}
+    found = {path.name for path in (run.path / "class_heatmaps" / "m").iterdir()}
     assert found == {"luad", "lusc %2F sq"}
     assert run.heatmap("m", "s0", "png").exists()
 
@@ -122,6 +124,28 @@ def test_a_class_map_that_is_gone_is_drawn_again(tmp_path: Path) -> None:
     context = handmade.context(tmp_path, (handmade.source(tmp_path / "slides"),))
     assert draw_model(context, "m") == 1
     assert run.class_heatmap("m", "luad", "s0", "png").exists()
+
+
+def test_maps_of_classes_that_are_no_more_are_removed(tmp_path: Path) -> None:
+    run = drawn(tmp_path, subtype_scores(), subtype_row(), SUBTYPES, "classification")
+    old = run.class_heatmap("m", "large cell", "s0", "png")
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"old")
+    draw_model(handmade.context(tmp_path, (handmade.source(tmp_path / "slides"),)), "m")
+    assert not old.parent.exists()
+    assert run.class_heatmap("m", "luad", "s0", "png").exists()
+
+
+def test_the_report_shows_a_map_of_each_class_and_the_name_of_the_predicted_one(tmp_path: Path) -> None:
+    """Also without a table of labels, as in a folder of predictions."""
+    run = drawn(tmp_path, subtype_scores(), subtype_row(), SUBTYPES, "classification")
+    content = heatmaps.read(ReportSource(run, (), "auto", None, ("m",)), "m")
+    assert content is not None
+    html = content.render()
+    assert 'alt="heatmap of class luad of s0"' in html
+    assert 'alt="heatmap of class lusc / sq of s0"' in html
+    assert 'alt="heatmap of s0"' not in html
+    assert "prediction\nlusc / sq" in html
 
 
 def test_which_classes_are_drawn() -> None:

@@ -21,8 +21,8 @@ ROUNDING = 1e-4
 class SlideScores(Record):
     """What one model says about one slide and its tiles.
 
-    probability: of the positive class; with more than two classes, of any class but the first. NaN for tasks
-    other than detection, which have a prediction instead.
+    probability: of the positive classes together. NaN for tasks other than detection, which have a prediction
+    instead.
     prediction: the index of the most probable class, a value or a risk; None for detection.
     tile_scores (N,) float32: NaN where a tile could not be read.
     score_kind: the name of what they are, see `wsi_mil.contracts.score_kinds`.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from wsi_mil.bags.labels import LabelTable
-from wsi_mil.contracts.labels import TaskKind
-from wsi_mil.contracts.scores import SlideScoreRow
+from wsi_mil.contracts.labels import LabelScheme, TaskKind
+from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.evaluation.metrics_file import read_metrics
 from wsi_mil.evaluation.results import MetricsFile
@@ -33,12 +33,18 @@ class ReportSource:
         return sorted({*(slide.slide_id for slide in self.slides), *(row.slide_id for row in rows)})
 
     @cached_property
+    def slide_scores(self) -> dict[str, tuple[list[SlideScoreRow], SlideScoresHeader]]:
+        """Model -> rows and header of slides.parquet."""
+        return {name: read_slide_scores(self.run.slide_scores(name)) for name in self.models}
+
+    @cached_property
     def scores(self) -> dict[str, dict[str, SlideScoreRow]]:
         """Model -> slide id -> row of slides.parquet."""
-        return {
-            name: {row.slide_id: row for row in read_slide_scores(self.run.slide_scores(name))[0]}
-            for name in self.models
-        }
+        return {name: {row.slide_id: row for row in rows} for name, (rows, _) in self.slide_scores.items()}
+
+    def scheme(self, name: str) -> LabelScheme | None:
+        """Return what the classes of a model's scores mean; None without classes, or in earlier files."""
+        return self.slide_scores[name][1].scheme
 
     @cached_property
     def metrics(self) -> dict[str, MetricsFile]:

@@ -1,6 +1,8 @@
 """The paths of a run folder. docs/contracts.md describes the files."""
 
 import re
+import shutil
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -65,8 +67,14 @@ class RunFolder:
 
     def class_heatmap(self, name: str, class_name: str, slide_id: str, suffix: str) -> Path:
         """Return the path of the heatmap of one class; `suffix`: png or ome.tif."""
-        folder = re.sub(r"^\.|[^\w.\- ]", lambda char: f"%{ord(char[0]):02X}", class_name)
-        return self.path / "heatmaps" / name / "classes" / folder / f"{slide_id}.{suffix}"
+        return self.path / "class_heatmaps" / name / _folder_name(class_name) / f"{slide_id}.{suffix}"
+
+    def remove_other_classes(self, name: str, classes: Sequence[str]) -> None:
+        """Remove the heatmaps of classes that the model does not have any more."""
+        kept = set(map(_folder_name, classes))
+        for folder in (self.path / "class_heatmaps" / name).glob("*"):
+            if folder.is_dir() and folder.name not in kept:
+                shutil.rmtree(folder)
 
     def refined(self, name: str, slide_id: str) -> Path:
         """Return the path of the pixel-level maps of a slide."""
@@ -94,3 +102,8 @@ class RunFolder:
     def write_index(self, name: str, index: dict[str, str]) -> None:
         """Write heatmaps/<name>/index.json."""
         write_json(self.path / "heatmaps" / name / "index.json", index)
+
+
+def _folder_name(class_name: str) -> str:
+    """Return a class name as the name of a folder: other characters are written as % and their code."""
+    return re.sub(r"^\.|[^\w.\- ]", lambda char: f"%{ord(char[0]):02X}", class_name)

@@ -80,8 +80,10 @@ def lone_probabilities(model: TrainedModel, bag: BagSource) -> Tensor:
     For methods that take a maximum or a mean over instances, it is the instance classifier itself.
     """
     found = []
-    for rows in read_bag(bag).features.split(LONE_ROWS):
-        n = len(rows)
+    for start in range(0, len(bag), LONE_ROWS):
+        n = min(LONE_ROWS, len(bag) - start)
+        rows = torch.empty(n, bag.dim)
+        bag.read_into(rows, start)
         alone = PackedBags(rows, torch.arange(n + 1), torch.zeros(n, dtype=torch.int64), ("tile",) * n)
         found.append(_class_probabilities(model, model.aggregator(alone).bag_logits.double()).float())
     return torch.cat(found)

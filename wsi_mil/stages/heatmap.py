@@ -140,6 +140,7 @@ def draw_model(context: RunContext, name: str) -> int:
             "heatmap %s: task %s marks no tumour: no tumour contours, no detections", name, header.task
         )
     classes = mapped_classes(header.scheme)
+    run.remove_other_classes(name, classes)
     if classes:
         logger().info("heatmap %s: a map of each of the classes %s", name, ", ".join(classes))
     shown = sorted((row for row in rows if row.part in config.heatmaps.parts), key=lambda row: row.slide_id)

@@ -46,7 +46,7 @@ def read(source: ReportSource, name: str) -> Content | None:
     ]
 
     def render() -> str:
-        several = bool(mapped_classes(source.labels.scheme if source.labels else None))
+        several = bool(mapped_classes(source.scheme(name)))
         pairs = [_pair(source, name, row) for row in rows]
         return fill(__file__, refined=refined, several=several, pairs=pairs)
 
@@ -54,10 +54,10 @@ def read(source: ReportSource, name: str) -> Content | None:
 
 
 def _pair(source: ReportSource, name: str, row: SlideScoreRow) -> Pair:
-    run, preview = source.run, source.run.preview(row.slide_id)
+    run, preview, scheme = source.run, source.run.preview(row.slide_id), source.scheme(name)
     overlays = [
         (f"heatmap of class {class_name} of", run.class_heatmap(name, class_name, row.slide_id, "png"))
-        for class_name in mapped_classes(source.labels.scheme if source.labels else None)[:SHOWN_CLASSES]
+        for class_name in mapped_classes(scheme)[:SHOWN_CLASSES]
     ]
     if row.prediction is None or not overlays:
         overlays.insert(0, ("heatmap of", run.heatmap(name, row.slide_id, "png")))
@@ -67,7 +67,7 @@ def _pair(source: ReportSource, name: str, row: SlideScoreRow) -> Pair:
         row.shown,
         row.prediction is None,
         row.predicted,
-        source.labels.task.text(row.prediction) if source.labels and row.prediction is not None else "",
+        scheme.class_names[int(row.prediction)] if scheme and row.prediction is not None else "",
         image_uri(preview, PREVIEW_PX) if preview.exists() else "",
         [(what, image_uri(path, HEATMAP_PX)) for what, path in overlays if path.exists()],
     )

@@ -94,7 +94,7 @@ def _files(source: ReportSource, name: str, slide_id: str) -> list[tuple[str, st
     """Return (word, path relative to report.html) of each heatmap file of a slide that exists."""
     run = source.run
     paths = [(word, run.heatmap(name, slide_id, suffix)) for word, suffix in HEATMAP_FILES]
-    for class_name in mapped_classes(source.labels.scheme if source.labels else None):
+    for class_name in mapped_classes(source.scheme(name)):
         paths.append((f"PNG {class_name}", run.class_heatmap(name, class_name, slide_id, "png")))
     return [(word, path.relative_to(run.path).as_posix()) for word, path in paths if path.exists()]
 
