@@ -128,7 +128,10 @@ def _by_words(names: Sequence[str]) -> tuple[list[str], str]:
     if not unknown:
         side = "tumour" if found == {"positive"} else "normal"
         raise _undecided(names, f"all are known words for {side}")
-    raise _undecided(names, f"{', '.join(map(repr, unknown))} is no known word for tumour or normal")
+    which = ", ".join(map(repr, unknown)) + (
+        " is no known word" if len(unknown) == 1 else " are no known words"
+    )
+    raise _undecided(names, f"{which} for tumour or normal")
 
 
 def _sides(folded: Sequence[str]) -> list[Side | None]:
