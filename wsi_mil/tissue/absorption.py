@@ -36,10 +36,12 @@ GLASS_LEAST = 185
 """Glass is at least as bright in its darkest colour."""
 GLASS_TINT = 22
 """The largest difference between two colours of glass."""
-SAME_GLASS = 4
-"""Grey levels by which glass may differ from its colour, where its flatness is measured."""
-FLAT, FLAT_WHITE = 0.6, 0.3
-"""The least flatness of glass (see `flatness`), and that of bright, neutral glass, such as lumens."""
+SAME_GLASS, LEAST_LIGHT = 0.012, 0.85
+"""Where the extent of glass is measured, glass has at most this evidence, and passes at least this light."""
+GLASS_RADIUS_UM = 60.0
+"""Glass is wide: discs of this radius fit between pieces of tissue, but not between the nuclei of tissue."""
+LEAST_WIDE = 0.5
+"""The least part of what has the colour of glass that lies in such discs (see `wide_part`)."""
 MOST_PIXELS = 200_000
 """The colour of glass is found in an evenly spaced sample of about this many pixels."""
 WHITE = (244.0, 244.0, 244.0)
@@ -75,7 +77,7 @@ def segment_by_absorption(image: RGB, mpp: float, blur_um: float, drop_pen: bool
     """Return the tissue of an RGB image (H, W, 3) at `mpp` µm/px, before small pieces are dropped."""
     smooth = cv2.GaussianBlur(cv2.medianBlur(image, 3), (0, 0), max(um_to_px(blur_um, mpp) / 2, 0.1))
     black = find_black(image, mpp)
-    glass = find_glass(smooth, ~black)
+    glass = find_glass(smooth, ~black, mpp)
     colour = WHITE if glass is None else glass
     sharp = evidence(image, colour)
     pen = np.zeros(black.shape, bool)
@@ -115,7 +117,7 @@ def find_black(image: RGB, mpp: float) -> Mask:
     return np.asarray(black | (next_to & (luminance < RIM)) | (around & grey), np.bool_)
 
 
-def find_glass(image: RGB, valid: Mask) -> tuple[float, float, float] | None:
+def find_glass(image: RGB, valid: Mask, mpp: float) -> tuple[float, float, float] | None:
     """Return the colour of glass in a smooth image: the brightest frequent colour; None if it is no glass."""
     pixels = image[valid]
     pixels = pixels[:: max(len(pixels) // MOST_PIXELS, 1)]
@@ -132,26 +134,27 @@ def find_glass(image: RGB, valid: Mask) -> tuple[float, float, float] | None:
     mode = int(window[np.argmax(counts[window])])
     near = candidates[np.abs(candidates.min(1).astype(int) - mode) <= 1]
     red, green, blue = np.median(near, 0).tolist()
-    white = min(red, green, blue) >= 225 and max(red, green, blue) - min(red, green, blue) <= 6
-    if flatness(image, (red, green, blue), valid) < (FLAT_WHITE if white else FLAT):
+    if wide_part(image, (red, green, blue), valid, mpp) < LEAST_WIDE:
         return None
     return (red, green, blue)
 
 
-def flatness(image: RGB, glass: tuple[float, float, float], valid: Mask) -> float:
-    """Return the part of the pixels of this colour or brighter whose 5 x 5 surroundings are so, too.
+def wide_part(image: RGB, glass: tuple[float, float, float], valid: Mask, mpp: float) -> float:
+    """Return the part of the pixels with the colour of glass that discs of GLASS_RADIUS_UM among them cover.
 
-    Pixels beside an area that was left out are not counted, since blurring mixes them with it.
-    Glass is flat (0.8 and more on real and drawn slides). The brightest pixels of a frame full of pale tissue
-    are scattered (0.4 and less).
+    The brightness may fall slowly over the frame: a pixel has the colour of glass if all colours lose the
+    same. Glass has 0.59 and more on drawn slides, and pale tissue that fills the frame 0.44 and less, since
+    nuclei lie everywhere in it. Areas that were left out count as glass. Pixels beside them are not counted,
+    since blurring mixes the two.
     """
-    colour = np.array(glass)
-    low, high = colour - SAME_GLASS, np.full(3, 255.0)
-    near = (cv2.inRange(image, low, high) > 0) & valid
-    around = np.ones((5, 5), np.uint8)
-    counted = cv2.erode(valid.astype(np.uint8), around) > 0
-    inner = cv2.erode(near.astype(np.uint8), around) > 0
-    return float((inner & counted).sum() / max(int((near & counted).sum()), 1))
+    passed = image.max(2) >= LEAST_LIGHT * max(glass)
+    near = (evidence(image, glass) < SAME_GLASS) & passed & valid
+    radius = max(round(um_to_px(GLASS_RADIUS_UM, mpp)), 1)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    padded = cv2.copyMakeBorder((near | ~valid).astype(np.uint8), *[radius] * 4, cv2.BORDER_REPLICATE)
+    wide = cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc)[radius:-radius, radius:-radius] > 0
+    counted = near & (cv2.erode(valid.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
+    return float((wide & counted).sum() / max(int(counted.sum()), 1))
 
 
 def evidence(image: RGB, glass: tuple[float, float, float]) -> Evidence:
