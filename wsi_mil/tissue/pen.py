@@ -20,8 +20,11 @@ STRONG = 0.2
 ON_GLASS = 0.3
 """The least fraction of the surroundings of a mark that is glass."""
 FEWEST_PIXELS = 12
+LEAST_RADIUS = 2.5
+"""A disc of this radius in pixels fits into a mark; deposits in tissue are narrower."""
 MOST = 0.5
-"""Marks that are more than this fraction of what is coloured are stained tissue, unless they are smooth."""
+"""If more than this fraction of what is coloured has a colour of ink, that is the stain of the tissue, unless
+the marks are smooth."""
 MANY = 4
 """Black that has more than so many pieces in tissue for each mark is a deposit, such as silver or pigment."""
 SMOOTH = 3.5
@@ -51,7 +54,7 @@ def find_pen(image: RGB, evidence: NDArray[np.float32], valid: Mask, tissue_from
     for kind in (black, cool, red):
         of_kind = ink & kind
         marks = _marks_on_glass(of_kind, strong & kind, no_glass & ~of_kind, valid)
-        most = marks.sum() > MOST * no_glass.sum() and not _smooth(image, marks)
+        most = of_kind.sum() > MOST * no_glass.sum() and not _smooth(image, marks & strong)
         deposit = kind is black and _pieces(of_kind & ~marks) > MANY * _pieces(marks)
         if marks.sum() >= (of_kind & ~marks).sum() and not most and not deposit:
             found |= marks
@@ -59,9 +62,10 @@ def find_pen(image: RGB, evidence: NDArray[np.float32], valid: Mask, tissue_from
 
 
 def _marks_on_glass(ink: Mask, strong: Mask, tissue: Mask, valid: Mask) -> Mask:
-    """Return the connected pieces of `ink` that are strong enough and whose surroundings are mostly glass.
+    """Return the connected pieces of `ink` that are strong, wide, and on glass.
 
-    The surroundings are 3 to 5 pixels away: closer, pixels are mixtures.
+    A narrow piece beside an area without data counts, too: it is the rim of the scanned region. The surroundings
+    are 3 to 5 pixels away: closer, pixels are mixtures.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)
     near = cv2.dilate(ink.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
@@ -71,6 +75,11 @@ def _marks_on_glass(ink: Mask, strong: Mask, tissue: Mask, valid: Mask) -> Mask:
     area = stats[:, cv2.CC_STAT_AREA]
     marks = (np.bincount(labels[strong], minlength=count) >= STRONG * area) & (area >= FEWEST_PIXELS)
     marks &= beside <= (1 - ON_GLASS) * around
+    by_frame = cv2.dilate((~valid).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    depth = cv2.distanceTransform(np.pad(ink, 1, "edge").astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    wide = np.zeros(count, bool)
+    wide[np.unique(labels[(depth >= LEAST_RADIUS) | by_frame])] = True
+    marks &= wide
     marks[0] = False
     return np.asarray(marks[labels], np.bool_)
 
