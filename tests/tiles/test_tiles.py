@@ -1,11 +1,13 @@
 """Grid, plan and coverage against cases computed by hand and by brute force; pixels against truth."""
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import shapely
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -15,9 +17,10 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.errors import DataError, SlideError
-from wsi_mil.slides import ArrayReader
+from wsi_mil.slides import ArrayReader, open_slide
+from wsi_mil.synthetic.stained import draw_stained
 from wsi_mil.tiles import TileReader, plan_reading, tile_grid, tile_slide, tissue_fractions
-from wsi_mil.tissue import mask_from_polygons
+from wsi_mil.tissue import TissueSpec, find_tissue, mask_from_polygons
 
 
 def info(
@@ -195,3 +198,32 @@ def test_batches_come_in_order_and_count_what_cannot_be_read() -> None:
         x, y = table.coords[row]
         np.testing.assert_array_equal(pixels[row], image[y : y + 50, x : x + 50])
     assert math.isclose(table.plan.tile_width0_px, 50)
+
+
+def test_levels_that_were_filled_up_give_the_same_tiles(tmp_path: Path) -> None:
+    """Levels stored as whole tiles, white or a copy of the edge beyond the slide, as some scanners write."""
+    slide = draw_stained("he", 3, (1500, 1100))
+    levels = [slide.image, *(cv2.resize(slide.image, (1500 // d, 1100 // d)) for d in (2, 4))]
+    tables = {}
+    for fill in ("none", "white", "edge"):
+        path = tmp_path / f"{fill}.tif"
+        with tifffile.TiffWriter(path) as writer:
+            for number, level in enumerate(levels):
+                right, bottom = (-level.shape[1] % 256, -level.shape[0] % 256) if number else (0, 0)
+                if fill != "none":
+                    mode = {"mode": "edge"} if fill == "edge" else {"constant_values": 255}
+                    level = np.pad(level, ((0, bottom), (0, right), (0, 0)), **mode)  # type: ignore[call-overload]
+                writer.write(
+                    level,
+                    tile=(256, 256),
+                    photometric="rgb",
+                    subfiletype=int(number > 0),
+                    resolution=(10_000, 10_000),
+                    resolutionunit="CENTIMETER",
+                    metadata=None,
+                )
+        reader = open_slide(path)
+        tables[fill] = tile_slide(reader.info, find_tissue(reader, TissueSpec()), TileSpec(mpp=2, size_px=32))
+    assert len(tables["none"]) > 50
+    for fill in ("white", "edge"):
+        np.testing.assert_array_equal(tables[fill].coords, tables["none"].coords)

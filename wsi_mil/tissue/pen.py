@@ -64,8 +64,8 @@ def find_pen(image: RGB, evidence: NDArray[np.float32], valid: Mask, tissue_from
 def _marks_on_glass(ink: Mask, strong: Mask, tissue: Mask, valid: Mask) -> Mask:
     """Return the connected pieces of `ink` that are strong, wide, and on glass.
 
-    A narrow piece beside an area without data counts, too: it is the rim of the scanned region. The surroundings
-    are 3 to 5 pixels away: closer, pixels are mixtures.
+    A narrow piece beside an area without data counts, too: it is the rim of the scanned region. The
+    surroundings are 3 to 5 pixels away: closer, pixels are mixtures.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)
     near = cv2.dilate(ink.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
