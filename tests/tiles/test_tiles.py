@@ -211,8 +211,12 @@ def test_levels_that_were_filled_up_give_the_same_tiles(tmp_path: Path) -> None:
             for number, level in enumerate(levels):
                 right, bottom = (-level.shape[1] % 256, -level.shape[0] % 256) if number else (0, 0)
                 if fill != "none":
-                    mode = {"mode": "edge"} if fill == "edge" else {"constant_values": 255}
-                    level = np.pad(level, ((0, bottom), (0, right), (0, 0)), **mode)  # type: ignore[call-overload]
+                    white = (0, 0) if fill == "edge" else (bottom, right)
+                    level = cv2.copyMakeBorder(
+                        level, 0, white[0], 0, white[1], cv2.BORDER_CONSTANT, value=(255, 255, 255)
+                    )
+                    edge = (bottom - white[0], right - white[1])
+                    level = cv2.copyMakeBorder(level, 0, edge[0], 0, edge[1], cv2.BORDER_REPLICATE)
                 writer.write(
                     level,
                     tile=(256, 256),

@@ -1,8 +1,8 @@
 """Find tissue of any stain by the light that it absorbs, in comparison to the glass of the same slide.
 
 1. Pixels that are almost black and lie together (outside the scanned region, black pen) are left out.
-2. The glass is the brightest frequent colour, if that is bright, almost neutral and wide. If there is none, the
-   frame is full of tissue, and white is taken as the colour of glass.
+2. The glass is the brightest frequent colour, if that is bright, almost neutral and wide. If there is none,
+   the frame is full of tissue, and white is taken as the colour of glass.
 3. Pen is what has the colour of pen, forms a stroke on glass, and is not most of the coloured area.
 4. The evidence of a pixel is the part of the light that one colour loses more than another (grey shadows of
    dust and cover slips have none of it), plus what all colours lose beyond DARK.
