@@ -21,6 +21,20 @@ def test_every_slide_overlaps_with_its_truth(kind: str) -> None:
     assert min(overlap_of(kind, seed, "auto") for seed in (3000, 3001, 3002)) >= 0.9
 
 
+@pytest.mark.parametrize(
+    ("kind", "seed"),
+    [("trichrome_muscle", 5055), ("dark_border", 5003), ("pen_red", 5052), ("full_frame_ihc", 5046)],
+)
+def test_glass_is_recognised_by_its_width(kind: str, seed: int) -> None:
+    """Uneven light over glass, and pale tissue that fills the frame and is as even as glass."""
+    assert overlap_of(kind, seed, "auto") >= 0.9
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("alcian_blue", 133), ("trichrome", 328), ("silver", 137)])
+def test_a_stain_with_the_colour_of_ink_is_no_pen(kind: str, seed: int) -> None:
+    assert overlap_of(kind, seed, "auto") >= 0.9
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_most_slides_of_every_kind_overlap_with_their_truth(kind: str) -> None:
