@@ -4,7 +4,8 @@ python benchmarks/stains.py [--seeds N] [--workers N]
 
 The slides are those of `wsi_mil.synthetic.stained`, whose outlines are known. The constants of `auto` were
 set by hand; slides up to seed 5059 were looked at. The seeds here start at 6000. Pieces of tissue below
-`tissue.min_area_mm2` do not count, since every method drops them. The time is a ratio to `otsu` on the same images.
+`tissue.min_area_mm2` do not count, since every method drops them. The time is a ratio to `otsu` on the same
+images.
 """
 
 import argparse
