@@ -188,6 +188,25 @@ def test_every_form_that_qupath_exports(text: str, tmp_path: Path) -> None:
         assert shape.bounds == (100, 50, 104, 53)  # Q34
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_encodings_of_editors(encoding: str, tmp_path: Path) -> None:
+    """Windows editors save text as UTF-16; the name of the class is read as it was written."""
+    feature = {"type": "Feature", "geometry": GEOMETRY, "properties": {"classification": "Läsion"}}
+    data = json.dumps(feature, ensure_ascii=False).encode(encoding)
+    (tmp_path / "x.geojson").write_bytes(data)
+    (tmp_path / "x.geojson.gz").write_bytes(gzip.compress(data))
+    for name in ("x.geojson", "x.geojson.gz"):
+        [found], _ = read_features(tmp_path / name)
+        assert found["properties"]["classification"] == "Läsion"
+
+
+def test_text_of_an_older_code_page_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "x.geojson"
+    path.write_bytes('{"type": "Feature", "name": "Läsion"}'.encode("cp1252"))
+    with pytest.raises(DataError, match=r"x\.geojson is not GeoJSON \(UnicodeDecodeError"):
+        read_features(path)
+
+
 @pytest.mark.parametrize(
     ("classification", "name"),
     [

@@ -26,7 +26,7 @@ from shapely.geometry.base import BaseGeometry
 from wsi_mil.contracts.qupath import QuPathVersion
 from wsi_mil.errors import DataError
 from wsi_mil.io.files import write_aside
-from wsi_mil.io.json import compact_json, json_line, parse_json
+from wsi_mil.io.json import compact_json, decode_json, json_line, parse_json
 
 GRID_PX = 0.01
 NAMESPACE = uuid.UUID("5f0c8d1e-2b34-5a67-9c80-77736d696c00")
@@ -200,10 +200,13 @@ def _dump(item: Any) -> bytes:
 
 
 def read_features(path: Path) -> tuple[list[Feature], dict[str, Any]]:
-    """Return the features of a QuPath export (collection, list, single feature or bare geometry; gzip; BOM;
-    Q1, Q48 to Q52) and the "wsi_mil" member if it has one. Raises DataError that names the file."""
+    """Return the features of a QuPath export and the "wsi_mil" member if it has one.
+
+    Read are a collection, a list, a single feature or a bare geometry; packed with gzip or not; in UTF-8,
+    UTF-16 or UTF-32 (Q1, Q48 to Q52). Raises DataError that names the file.
+    """
     try:
-        value = parse_json(_unpacked(path).decode("utf-8-sig"))
+        value = parse_json(decode_json(_unpacked(path)))
     except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise DataError(f"{path} is not GeoJSON ({type(error).__name__}: {error})") from error
     header = value.get("wsi_mil", {}) if isinstance(value, dict) else {}

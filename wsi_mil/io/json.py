@@ -49,6 +49,17 @@ def parse_json(text: str | bytes) -> Any:
     return json.loads(text)
 
 
+def decode_json(data: bytes) -> str:
+    """Return the text of a JSON file in UTF-8, UTF-16 or UTF-32, without its byte-order mark.
+
+    Raises UnicodeDecodeError, a ValueError, for bytes that are not text of the encoding that they begin with.
+
+    >>> decode_json('{"name": "Läsion"}'.encode("utf-16"))
+    '{"name": "Läsion"}'
+    """
+    return data.decode(json.detect_encoding(data))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as `json_text` gives it, in UTF-8, whole or not at all."""
     write_text(path, json_text(value) + "\n")
