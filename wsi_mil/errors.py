@@ -10,6 +10,10 @@ class ConfigError(WsiMilError):
     """A key or value of the configuration is wrong."""
 
 
+class TrustError(WsiMilError):
+    """A file names code that the user has not said to trust."""
+
+
 class SlideError(WsiMilError):
     """A slide cannot be opened, read or measured."""
 

@@ -8,6 +8,7 @@ import wsi_mil
 from wsi_mil.cli.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from wsi_mil.cli.subcommands import list_subcommands, load_subcommand, subcommand_names
 from wsi_mil.errors import WsiMilError, nearest
+from wsi_mil.trust import safe_path, trusted
 
 INTERRUPTED = "interrupted: finished slides are kept, run the same command to continue"
 
@@ -38,7 +39,8 @@ class SubcommandGroup(click.Group):
 @click.version_option(wsi_mil.__version__, prog_name="wsi_mil")
 @click.option("-v", "--verbose", count=True, help="Also print tracebacks of slides that failed.")
 @click.option("-q", "--quiet", is_flag=True, help="Warnings only.")
-def cli(verbose: int, quiet: bool) -> None:
+@click.pass_context
+def cli(context: click.Context, verbose: int, quiet: bool) -> None:
     """From a folder of whole-slide images and one label per slide to checked tumour heatmaps.
 
     Exit codes: 0 all done; 1 a mistake that you can correct; 3 finished, but some slides failed (a table says
@@ -46,6 +48,8 @@ def cli(verbose: int, quiet: bool) -> None:
     """
     from wsi_mil.logs import setup_console
 
+    context.with_resource(safe_path())
+    context.with_resource(trusted())  # what this command line trusts ends with it
     setup_console(-1 if quiet else verbose)
 
 

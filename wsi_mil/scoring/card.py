@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from wsi_mil.contracts.record import Record, require, require_name
 from wsi_mil.contracts.tiles import TileSpec
+from wsi_mil.encoders.names import is_family
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ModelError, WsiMilError
 from wsi_mil.io.json import read_json, write_json
@@ -16,6 +17,7 @@ from wsi_mil.scoring.thresholds import Threshold
 from wsi_mil.tasks import Task, task_from_values, task_values
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import TrainSpec
+from wsi_mil.trust import refuse_untrusted
 
 KIND, FORMAT = "wsi_mil model", 3
 """Format 1 had no task: it is read as detection. Formats 1 and 2 do not say which classes are positive: of
@@ -148,7 +150,8 @@ class ModelCard(Record):
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Return the card in a model's folder. Raises ModelError if there is none, or if it cannot be read."""
+    """Return the card in a model's folder. Raises ModelError if there is none, or if it cannot be
+    read, and TrustError if it names code that the user does not trust."""
     path = folder / CARD
     if not path.is_file():
         raise ModelError(
@@ -163,11 +166,30 @@ def read_card(folder: Path) -> ModelCard:
             f"{path} has format {found.get('format_version')}, this version reads 1 to {FORMAT}: "
             f"train again, or use the version that made it ({found.get('producer', 'unknown')})"
         )
+    _refuse_untrusted(path, found)
     try:
         return _card(found)
     except (KeyError, TypeError, ValidationError, WsiMilError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise ModelError(f"{path} is no valid model card: {what}: train again, or copy it anew") from error
+
+
+def _refuse_untrusted(path: Path, found: Mapping[str, Any]) -> None:
+    """Raise TrustError if the card names code that is not trusted. Its values may have any form."""
+
+    def value(*keys: str) -> Any:
+        at: Any = found
+        for key in keys:
+            at = at.get(key) if isinstance(at, Mapping) else None
+        return at
+
+    encoder = value("encoder", "name")
+    names = {
+        "training.spec.aggregator": value("training", "spec", "aggregator") or value("name"),
+        "task.kind": value("task", "kind"),
+        "encoder.name": None if is_family(str(encoder)) else encoder,
+    }
+    refuse_untrusted(str(path), names)
 
 
 def _card(found: Mapping[str, Any]) -> ModelCard:
