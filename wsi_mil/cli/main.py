@@ -7,7 +7,7 @@ import click
 import wsi_mil
 from wsi_mil.cli.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from wsi_mil.cli.subcommands import list_subcommands, load_subcommand, subcommand_names
-from wsi_mil.errors import WsiMilError, nearest
+from wsi_mil.errors import WsiMilError, nearest, one_line
 from wsi_mil.trust import safe_path, trusted
 
 INTERRUPTED = "interrupted: finished slides are kept, run the same command to continue"
@@ -66,9 +66,9 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         code = EXIT_USER_ERROR
     except WsiMilError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {one_line(str(error))}", err=True)
         code = EXIT_USER_ERROR
     except OSError as error:
-        click.echo(f"error: {error.strerror or error}: {error.filename or ''}", err=True)
+        click.echo(one_line(f"error: {error.strerror or error}: {error.filename or ''}"), err=True)
         code = EXIT_USER_ERROR
     sys.exit(code if isinstance(code, int) else 0)
