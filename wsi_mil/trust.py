@@ -62,7 +62,7 @@ def trust(*names: str) -> None:
         if not (is_reference(name) or is_reference(f"{name}:Name")):
             raise ConfigError(f"{name!r} cannot be trusted: expected package.module or package.module:Name")
     if names:
-        os.environ[VARIABLE] = ",".join(sorted({*trusted_names(), *names}))
+        os.environ[VARIABLE] = ", ".join(sorted({*trusted_names(), *names}))
 
 
 @contextmanager

@@ -156,7 +156,7 @@ def test_a_card_of_regression_has_no_threshold(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"in_features": None}, "no valid model card"),
-        ({"in_features": 0}, "in_features must be 1 or more, got 0"),
+        ({"in_features": 0}, "in_features must be a whole number from 1 to 100,000, got 0"),
         ({"tiles": {"mpp": -1}}, "no valid model card"),
         ({"training": {}}, "it lacks 'spec'"),
         ({"training": {"spec": {}, "colour": 1}}, "colour"),

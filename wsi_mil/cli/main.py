@@ -9,7 +9,7 @@ import wsi_mil
 from wsi_mil.cli.exit_codes import EXIT_USER_ERROR
 from wsi_mil.cli.signals import Received, ending_like_ctrl_c
 from wsi_mil.cli.subcommands import list_subcommands, load_subcommand, subcommand_names
-from wsi_mil.errors import WsiMilError, nearest
+from wsi_mil.errors import WsiMilError, nearest, one_line
 from wsi_mil.trust import safe_path, trusted
 
 INTERRUPTED = "interrupted: finished slides are kept, run the same command to continue"
@@ -73,12 +73,12 @@ def _exit_code(arguments: list[str] | None, received: Received) -> int:
         error.show()
         code = EXIT_USER_ERROR
     except WsiMilError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {one_line(str(error))}", err=True)
         code = EXIT_USER_ERROR
     except OSError as error:
         if received.number:  # stderr of a terminal that was closed
             return _interrupted(received)
-        click.echo(f"error: {error.strerror or error}: {error.filename or ''}", err=True)
+        click.echo(one_line(f"error: {error.strerror or error}: {error.filename or ''}"), err=True)
         code = EXIT_USER_ERROR
     return code if isinstance(code, int) else 0
 

@@ -22,6 +22,8 @@ from wsi_mil.trust import refuse_untrusted
 KIND, FORMAT = "wsi_mil model", 3
 """Format 1 had no task: it is read as detection. Formats 1 and 2 do not say which classes are positive: of
 detection, all but the first."""
+MOST_FEATURES, MOST_OUTPUTS = 100_000, 10_000
+"""A card from outside that asks for more would only fill the memory: encoders have up to 5,000 features."""
 WEIGHTS, CARD = "model.safetensors", "model.json"
 
 
@@ -120,8 +122,10 @@ class ModelCard(Record):
     def __post_init__(self) -> None:
         where = f"card of model {self.name!r}"
         require_name(self.name, where, "name", ModelError)
-        require(self.in_features >= 1, where, "in_features", "1 or more", self.in_features, ModelError)
-        require(self.n_outputs >= 1, where, "n_outputs", "1 or more", self.n_outputs, ModelError)
+        for name, most in (("in_features", MOST_FEATURES), ("n_outputs", MOST_OUTPUTS)):
+            value = getattr(self, name)
+            valid = type(value) is int and 1 <= value <= most
+            require(valid, where, name, f"a whole number from 1 to {most:,}", value, ModelError)
         valid = (self.threshold is not None) == (self.task.kind == "detection")
         expected = "given for detection, and only for detection"
         require(valid, where, "threshold", expected, self.threshold, ModelError)
@@ -161,6 +165,8 @@ def read_card(folder: Path) -> ModelCard:
         found: dict[str, Any] = read_json(path)
     except ValueError as error:
         raise ModelError(f"{path} is not JSON ({error}): train again, or copy it anew") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} is no valid model card: it has no keys: train again, or copy it anew")
     if found.get("kind") != KIND or found.get("format_version") not in (1, 2, FORMAT):
         raise ModelError(
             f"{path} has format {found.get('format_version')}, this version reads 1 to {FORMAT}: "
