@@ -26,7 +26,7 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.encoders.names import ENCODERS, FAMILIES
 from wsi_mil.errors import ConfigError, TrustError
 from wsi_mil.evaluation.annotations.formats import FORMATS
-from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.execution import ExecutionSpec, map_slides, run_jobs
 from wsi_mil.interop.layouts import LAYOUTS
 from wsi_mil.registry import OpenRegistry
 from wsi_mil.report.section import MODEL_PARTS, SECTIONS
@@ -167,7 +167,7 @@ def test_no_key_of_a_configuration_imports_code(
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(with_value(key)))
     given = tmp_path if as_run_folder else path
-    named = rf"^{path}: {key.replace('/', '.')}={EVIL} is code.*--trust {EVIL} .*WSI_MIL_TRUST={EVIL}\)$"
+    named = rf"^{path}: {key.replace('/', '.')}={EVIL} is code.*--trust {EVIL} .*WSI_MIL_TRUST='{EVIL}'\)$"
     with pytest.raises(TrustError, match=named):
         load_config(given)
     refused = call("run", given, "--dry-run")
@@ -175,6 +175,15 @@ def test_no_key_of_a_configuration_imports_code(
     assert not mark.exists()
     with trusted("not_trusted_module"):
         load_config(given)
+
+
+def test_one_message_names_all_that_is_missing() -> None:
+    values: dict[str, Any] = {"models": {"a": {"aggregator": "lab:A"}, "b": {"aggregator": "lab:B"}}}
+    expected = (
+        r"models.a.aggregator=lab:A, models.b.aggregator=lab:B is code.*add --trust lab:A --trust lab:B "
+    )
+    with pytest.raises(TrustError, match=expected):
+        parse_config({**values, "run": "r"})
 
 
 def test_the_name_of_a_model_is_a_name_of_code_too(tmp_path: Path, mark: Path) -> None:
@@ -394,3 +403,25 @@ def test_worker_processes_trust_what_this_one_trusts(lab_jobs: list[Any]) -> Non
     found = list(map_slides(run_lab_job, lab_jobs, stage="test", spec=ExecutionSpec(workers=2)))
     assert [(one.status, one.reason) for one in found] == [("done", "lab_job more:Name")] * 2
     assert sorted(one.slide_id for one in found) == ["a", "b"]
+
+
+@pytest.mark.slow
+def test_dask_workers_trust_what_the_client_trusts(
+    lab_jobs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers are started before, without the variable."""
+    from distributed import LocalCluster
+
+    names = os.environ.pop("WSI_MIL_TRUST")
+    monkeypatch.setenv("PYTHONPATH", str(PACKAGE.parent))
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        os.environ["WSI_MIL_TRUST"] = names
+        spec = ExecutionSpec(backend="dask", scheduler=cluster.scheduler_address)
+        found = list(map_slides(run_lab_job, lab_jobs, stage="test", spec=spec))
+        assert [(one.status, one.reason) for one in found] == [("done", "lab_job more:Name")] * 2
+        names_there = run_jobs(class_name_of, lab_jobs, spec=spec)
+        assert list(names_there) == ["lab_job.Job"] * 2
+
+
+def class_name_of(job: Any) -> str:
+    return f"{type(job).__module__}.{type(job).__name__}"

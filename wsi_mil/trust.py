@@ -99,15 +99,18 @@ def refuse_untrusted(source: str, names: Mapping[str, object]) -> None:
 
     source: the file that holds them. names: key of the file -> its value.
     """
-    for key, name in names.items():
-        if isinstance(name, str) and is_reference(name) and not is_trusted(name):
-            raise _untrusted(f"{source}: {key}={name}", name)
+    missing = {key: str(name) for key, name in names.items() if is_reference(name)}
+    missing = {key: name for key, name in missing.items() if not is_trusted(name)}
+    if missing:
+        raise _untrusted(f"{source}: " + ", ".join(map("=".join, missing.items())), *missing.values())
 
 
-def _untrusted(what: str, reference: str) -> TrustError:
+def _untrusted(what: str, *names: str) -> TrustError:
+    unique = sorted(set(names))
     return TrustError(
         f"{what} is code, which runs when it is imported, so a file alone cannot name it: if you trust it, "
-        f"add --trust {reference} to the command line (or set {VARIABLE}={reference})"
+        f"add {' '.join(f'--trust {name}' for name in unique)} to the command line "
+        f"(or set {VARIABLE}={' '.join(unique)!r})"
     )
 
 
