@@ -9,7 +9,7 @@ What is trusted holds for the whole process and for the processes that it starts
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import update_wrapper
 from importlib import import_module, invalidate_caches
@@ -109,9 +109,14 @@ def _untrusted(what: str, *names: str) -> TrustError:
     unique = sorted(set(names))
     return TrustError(
         f"{what} is code, which runs when it is imported, so a file alone cannot name it: if you trust it, "
-        f"add {' '.join(f'--trust {name}' for name in unique)} to the command line "
-        f"(or set {VARIABLE}={' '.join(unique)!r})"
+        f"{trust_options(unique)}"
     )
+
+
+def trust_options(names: Sequence[str]) -> str:
+    """Return in words what makes these names trusted."""
+    options = " ".join(f"--trust {name}" for name in names)
+    return f"add {options} to the command line (or set {VARIABLE}={' '.join(names)!r})"
 
 
 def import_reference(reference: str, what: str) -> Any:
