@@ -62,10 +62,10 @@ def one_line(text: str, longest: int = 2000) -> str:
 
 
 def printable(text: str) -> str:
-    """Return `text` with escapes in place of characters that a terminal would act upon.
+    r"""Return `text` with escapes in place of characters that a terminal would act upon.
 
-    >>> printable("a\x1b[2Jb")
-    'a\\x1b[2Jb'
+    >>> print(printable("a\x1b[2Jb"))
+    a\x1b[2Jb
     """
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
