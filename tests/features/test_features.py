@@ -272,7 +272,8 @@ def test_changed_bytes_are_found(tmp_path: Path) -> None:
 
 def test_another_format_is_refused_by_name(tmp_path: Path) -> None:
     store = store_with_tiles(tmp_path, reader())
-    zarr.open_group(str(store.path / "tiles"), mode="r+").attrs["format_version"] = 99
+    group = zarr.open_group(str(store.path / "tiles"), mode="r+")
+    group.attrs.update(sealed({**group.attrs, "format_version": 99}))
     with pytest.raises(StoreError, match="format 99, this version reads 1"):
         store.tiles_digest()
 
