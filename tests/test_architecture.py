@@ -15,8 +15,9 @@ PACKAGE = ROOT / "wsi_mil"
 ORDER = [
     "units",
     "errors",
-    "registry",
     "logs",
+    "trust",
+    "registry",
     "randomness",
     "io",
     "contracts",

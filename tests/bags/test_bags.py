@@ -22,7 +22,7 @@ from wsi_mil.bags.segments import (
 )
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.contracts.labels import SlideLabel
-from wsi_mil.errors import ConfigError, DataError
+from wsi_mil.errors import ConfigError, DataError, StoreError
 from wsi_mil.tasks import TaskSpec
 
 
@@ -68,7 +68,7 @@ def test_numbers_sort_as_numbers(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_told_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(StoreError, match=rf"(?s)labels\.csv.*{message}"):
+    with pytest.raises(DataError, match=rf"(?s)labels\.csv.*{message}"):
         read_labels(write(tmp_path / "labels.csv", text))
 
 
@@ -116,7 +116,7 @@ def test_saved_splits_read_back_and_refuse_edits(tmp_path: Path) -> None:
     text = (tmp_path / "s.json").read_text()
     assert text.count('"s0_0"') == 5
     (tmp_path / "s.json").write_text(text.replace('"s0_0"', '"s0_9"', 1))
-    with pytest.raises(DataError, match=r"s\.json is damaged: expected content of digest"):
+    with pytest.raises(StoreError, match=r"s\.json is damaged: expected content of digest"):
         Split.load(tmp_path / "s.json")
 
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from tests.conftest import BuildOnce
 from wsi_mil.cli.main import cli
 from wsi_mil.config import load_config
-from wsi_mil.errors import ConfigError, DataError, WsiMilError
+from wsi_mil.errors import ConfigError, DataError, TrustError, WsiMilError
 from wsi_mil.experiments.poison import run_poison
 from wsi_mil.experiments.poison_store import poison_folder, poisoned_store
 from wsi_mil.geojson import geometry_of, read_features
@@ -304,6 +304,7 @@ def test_the_how_tos_own_aggregator_passes(tmp_path: Path, monkeypatch: pytest.M
     assert len([line for line in code[1].splitlines() if line.strip()]) <= 30
     (tmp_path / "my_mil.py").write_text(code[1])
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WSI_MIL_TRUST", "my_mil")
     found = run_bag_test(BagTestJob("my_mil:NoisyOr", "single_concept", 0))
     assert bag_verdict("single_concept", found.train_auc, found.test_auc) == "pass", found
 
@@ -313,7 +314,10 @@ def test_an_own_aggregator_trains_like_any_other(run: Path, tmp_path: Path) -> N
     printed = call("train", tmp_path / "r", "--aggregator", CHEAT, "train.epochs=2")
     assert printed.exit_code == 0, printed.output
     assert (tmp_path / "r" / "models" / "MeanOfAll" / "fold0" / "model.json").is_file()
-    assert call("score", tmp_path / "r").exit_code == 0
+    refused = call("score", tmp_path / "r")
+    assert isinstance(refused.exception, TrustError), "what the run saved is no trust"
+    assert f"config.yaml: models.MeanOfAll.aggregator={CHEAT} is code" in str(refused.exception)
+    assert call("score", tmp_path / "r", "--trust", CHEAT).exit_code == 0
     assert (tmp_path / "r" / "scores" / "MeanOfAll" / "slides.parquet").is_file()
 
 

@@ -18,6 +18,7 @@ from wsi_mil.encoders.base import Encoder
 from wsi_mil.errors import SlideError, StoreError
 from wsi_mil.features import SlideStore, encode_tiles, extract_features
 from wsi_mil.features import store as store_module
+from wsi_mil.io.seals import sealed
 from wsi_mil.slides import ArrayReader
 from wsi_mil.tiles import TileReader, tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue

@@ -27,11 +27,9 @@ def test_every_flipped_bit_of_a_json_file_is_noticed_or_changes_nothing(tmp_path
         for bit in range(8):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
             try:
-                found = read_json(path, "write it again")
-            except DamagedFileError as error:
+                found = read_json(path)
+            except DamagedFileError:
                 noticed += 1
-                assert str(path) in str(error)
-                assert str(error).endswith("write it again")
                 continue
             # the name of the digest's own key is the one text that a flip can change unnoticed
             assert {key: found[key] for key in value} == value

@@ -16,6 +16,7 @@ from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHead
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders import EncoderSpec
 from wsi_mil.errors import DataError, ModelError
+from wsi_mil.io.json import read_json
 from wsi_mil.scoring import (
     Threshold,
     TrainedModel,

@@ -21,6 +21,7 @@ from wsi_mil.encoders import EncoderSpec
 from wsi_mil.errors import DataError, ModelError, StoreError
 from wsi_mil.evaluation.detections import find_detections
 from wsi_mil.io.files import digest_bytes
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.scoring import (
     Threshold,
     TrainedModel,
@@ -151,10 +152,10 @@ def test_model_folders_that_cannot_be_used(tmp_path: Path) -> None:
     raw = bytearray(weights.read_bytes())
     raw[-1] ^= 1
     weights.write_bytes(bytes(raw))
-    with pytest.raises(ModelError, match=r"not the file that model.json describes"):
+    with pytest.raises(ModelError, match=r"not the file that model\.json describes"):
         load_model(tmp_path / "fold0")
     weights.write_bytes(b"\x80\x04pickle")
-    with pytest.raises(ModelError, match="not the file that model.json describes"):
+    with pytest.raises(ModelError, match=r"not the file that model\.json describes"):
         load_model(tmp_path / "fold0")
 
 
@@ -258,14 +259,13 @@ def test_a_slide_scores_file_has_one_column_per_field_and_keeps_its_bytes(tmp_pa
     header = {"kind": "slide scores", "format_version": 3, "model": "m", "split_digest": "d", "folds": 1}
     header |= {"task": "detection", "scheme": None}
     (written,) = (json.loads(text) for text in table.schema.metadata.values())
-    assert written.items() - {**header, "scheme": None}.items() == {
-        (key, written[key]) for key in ("content_digest", "values_digest")
-    }
-    written = path.stat().st_mtime_ns
+    assert [len(written.pop(key)) for key in ("content_digest", "values_digest")] == [16, 16]
+    assert written == header
+    changed = path.stat().st_mtime_ns
     write_slide_scores(path, [row_of("a", 0, 0.5)], SlideScoresHeader("m", "d", 1))
-    assert path.stat().st_mtime_ns == written
+    assert path.stat().st_mtime_ns == changed
     pq.write_table(table.drop_columns(["threshold"]).replace_schema_metadata(table.schema.metadata), path)
-    with pytest.raises(StoreError, match="threshold"):
+    with pytest.raises(StoreError, match=r"s\.parquet is damaged"):
         read_slide_scores(path)
 
 

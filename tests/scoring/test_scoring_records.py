@@ -11,6 +11,7 @@ import pytest
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders import EncoderSpec
 from wsi_mil.errors import ModelError
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.scoring import Threshold
 from wsi_mil.scoring.card import ModelCard, TrainingRecord, read_card
 from wsi_mil.scoring.files import TileScoresHeader
@@ -156,7 +157,7 @@ def test_a_card_of_regression_has_no_threshold(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"in_features": None}, "no valid model card"),
-        ({"in_features": 0}, "in_features must be 1 or more, got 0"),
+        ({"in_features": 0}, "in_features must be a whole number from 1 to 100,000, got 0"),
         ({"tiles": {"mpp": -1}}, "no valid model card"),
         ({"training": {}}, "it lacks 'spec'"),
         ({"training": {"spec": {}, "colour": 1}}, "colour"),

@@ -9,11 +9,13 @@ from pydantic import ValidationError
 
 from wsi_mil.config.messages import explain, problems_in
 from wsi_mil.config.overrides import SEEDED, apply_overrides
+from wsi_mil.config.references import references_in
 from wsi_mil.config.schema import RunConfig
 from wsi_mil.config.yaml_values import Values, read_values
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError
 from wsi_mil.io.files import write_text
+from wsi_mil.trust import refuse_untrusted
 
 S = TypeVar("S", bound=Spec)
 
@@ -21,7 +23,8 @@ S = TypeVar("S", bound=Spec)
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     """Return the configuration in a YAML file (or in a run folder), with `key.sub=value` overrides on top.
 
-    Raises ConfigError that names every wrong key or value, with what was expected and the nearest known key.
+    Raises ConfigError that names every wrong key or value, with what was expected and the nearest known key,
+    and TrustError for a value that names code (`package.module:Name`) which the user does not trust.
     """
     path = Path(path)
     folder = path if path.is_dir() else None
@@ -44,6 +47,7 @@ def parse_config(values: Values, source: str = "configuration") -> RunConfig:
     >>> parse_config({"run": "runs/x", "seed": 3}).split.seed
     3
     """
+    refuse_untrusted(source, references_in(values))
     seed = values.get("seed")
     for name in SEEDED:
         block = values.setdefault(name, {}) if isinstance(seed, int) else None

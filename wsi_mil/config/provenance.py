@@ -9,6 +9,7 @@ import wsi_mil
 from wsi_mil.config.schema import RunConfig
 from wsi_mil.errors import StoreError
 from wsi_mil.io.json import read_json, write_json
+from wsi_mil.trust import trusted_names
 
 FILE, KIND, FORMAT = "provenance.json", "wsi_mil run", 1
 PACKAGES = [
@@ -31,17 +32,19 @@ PACKAGES = [
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made a run. packages: name -> version, or "not installed"."""
+    """What made a run. packages: name -> version, or "not installed". trusted: the code of others that was
+    trusted; a record, which gives no trust."""
 
     producer: str
     python: str
     platform: str
     packages: dict[str, str]
     config_digest: str
+    trusted: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """Return the content of provenance.json."""
-        return {"kind": KIND, "format_version": FORMAT, **asdict(self)}
+        return {"kind": KIND, "format_version": FORMAT, **asdict(self), "trusted": list(self.trusted)}
 
 
 def provenance(config: RunConfig) -> Provenance:
@@ -53,6 +56,7 @@ def provenance(config: RunConfig) -> Provenance:
         platform=f"{platform.system()} {platform.machine()}",
         packages={name: _version(name) for name in PACKAGES},
         config_digest=config.digest(),
+        trusted=tuple(sorted(trusted_names())),
     )
 
 

@@ -21,12 +21,12 @@ from wsi_mil.execution import ExecutionSpec
 from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.io.remote import Location, as_location
 from wsi_mil.refine.spec import RefineSpec
-from wsi_mil.registry import is_path
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.synthetic.cohort import SynthSpec
 from wsi_mil.tasks.spec import TaskSpec
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training.spec import TrainSpec
+from wsi_mil.trust import is_reference
 
 
 def _location(value: object) -> Location:
@@ -198,7 +198,7 @@ def with_aggregators(config: RunConfig, patterns: Sequence[str]) -> RunConfig:
 
     models = {}
     for name in matching_aggregators(patterns):
-        own = {"aggregator": name} if is_path(name) else {}
-        key = name.partition(":")[2] if is_path(name) else name
+        own = {"aggregator": name} if is_reference(name) else {}
+        key = name.partition(":")[2] if is_reference(name) else name
         models[key] = {**config.models.get(key, {}), **own}
     return config.model_copy(update={"models": models}) if models else config

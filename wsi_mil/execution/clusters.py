@@ -1,6 +1,8 @@
 """Dask clusters as `execution.cluster` describes them: SLURM, PBS, LSF (dask-jobqueue), Kubernetes
 (dask-kubernetes)."""
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -71,7 +73,8 @@ def make_cluster(spec: ClusterSpec) -> Any:
         )
         return KubeCluster(custom_cluster_spec=found, namespace=spec.namespace)
     try:
-        import dask_jobqueue
+        with _own_ctrl_c():
+            import dask_jobqueue
     except ImportError as error:
         raise ConfigError(
             f"execution.cluster.kind={spec.kind} needs: pip install 'wsi-mil[cluster]'"
@@ -90,6 +93,20 @@ def make_cluster(spec: ClusterSpec) -> Any:
         scheduler_options={"dashboard_address": ":0"},  # another run on this host may use the default port
         **({"account": spec.account} if spec.account else {}),
     )
+
+
+@contextmanager
+def _own_ctrl_c() -> Iterator[None]:
+    """Keep this program's handling of Ctrl-C: importing dask_jobqueue sets one that ends it with exit code
+    0."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # the import fails in another thread, since it cannot set its handler there
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _directives(spec: ClusterSpec) -> list[str]:

@@ -10,6 +10,7 @@ from wsi_mil.errors import WsiMilError
 from wsi_mil.execution.guard import reason_of
 from wsi_mil.execution.mapping import Job
 from wsi_mil.logs import logger
+from wsi_mil.trust import with_trust
 
 J = TypeVar("J", bound=Job)
 OnDevice = Callable[[Iterator[J], str], Iterator[Outcome]]
@@ -32,7 +33,7 @@ def map_on_devices(
     try:
         for device in devices:
             here, there = context.Pipe()
-            process = context.Process(target=_work, args=(function, device, there), daemon=True)
+            process = context.Process(target=_work, args=(with_trust(function), device, there), daemon=True)
             process.start()
             there.close()
             processes.append(process)

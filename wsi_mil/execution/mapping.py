@@ -13,6 +13,7 @@ from wsi_mil.execution.dask_backend import map_on_dask
 from wsi_mil.execution.guard import outcome_of
 from wsi_mil.execution.spec import ExecutionSpec
 from wsi_mil.logs import logger, set_level
+from wsi_mil.trust import with_trust
 
 WORKERS_PAY_SECONDS = 20.0
 """Worker processes are started if the remaining work would take longer than this: they import torch and more
@@ -54,6 +55,7 @@ def map_slides(
     start_here: for quick functions. The first jobs run in this process and are timed; worker processes are
     started only if the remaining jobs would take longer than starting them does.
     """
+    function = with_trust(function)
     guarded = partial(outcome_of, function, stage)
     if start_here:
         finished = 0

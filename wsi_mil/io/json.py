@@ -47,7 +47,10 @@ def parse_json(text: str | bytes) -> Any:
     >>> parse_json('{"a": [1, null]}')
     {'a': [1, None]}
     """
-    return json.loads(text)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its lists and objects are nested too deeply") from error
 
 
 def decode_json(data: bytes) -> str:

@@ -1,7 +1,6 @@
 """Scores as Parquet files: one of all slides, and one of tiles for each slide. Digests are in the
 metadata."""
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from wsi_mil.contracts.record import Record, require, require_name
 from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHeader
 from wsi_mil.errors import DataError, StoreError, WsiMilError
-from wsi_mil.io.files import digest_bytes, write_aside
+from wsi_mil.io.files import digest_bytes, digest_json, write_aside
 from wsi_mil.io.json import json_line, parse_json
 from wsi_mil.io.seals import DamagedFileError, require_digest, sealed, unsealed
 from wsi_mil.logs import logger
@@ -225,6 +224,6 @@ def _values_digest(table: Any) -> str:
         column = table[name]
         numbers = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
         plain = numbers and column.null_count == 0
-        values = column.to_numpy().tobytes() if plain else json.dumps(column.to_pylist()).encode()
+        values = column.to_numpy().tobytes() if plain else digest_json(column.to_pylist()).encode()
         parts += [name.encode(), values]
     return digest_bytes(*parts)

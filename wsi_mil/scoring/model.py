@@ -11,7 +11,7 @@ from wsi_mil.aggregators import Aggregator, build_aggregator
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
-from wsi_mil.errors import ModelError
+from wsi_mil.errors import ModelError, one_line
 from wsi_mil.io.files import digest_file, write_aside
 from wsi_mil.io.seals import current_digest
 from wsi_mil.scoring.card import CARD, WEIGHTS, ModelCard, TrainingRecord, read_card
@@ -136,19 +136,23 @@ def load_model(folder: str | Path) -> TrainedModel:
     card = read_card(folder)
     tensors = _read_weights(folder, card)
     spec, name = card.training.spec, card.training.aggregator
-    aggregator = build_aggregator(name, card.in_features, card.n_outputs, spec.seed, spec.params, card.task)
     prefix = "aggregator/"
     weights = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     try:
+        aggregator = build_aggregator(
+            name, card.in_features, card.n_outputs, spec.seed, spec.params, card.task
+        )
         aggregator.load_state_dict(weights)
-    except RuntimeError as error:
+        standardizer = Standardizer(tensors["standardizer/mean"], tensors["standardizer/std"])
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ModelError(
-            f"weights in {folder} do not fit aggregator {name!r}: {str(error).splitlines()[0]}"
+            f"weights in {folder} do not fit aggregator {name!r} with the settings in {CARD}: "
+            f"{one_line(str(error), 300)}: train again, or copy both anew"
         ) from error
     return TrainedModel(
         name=card.name,
         aggregator=aggregator.eval(),
-        standardizer=Standardizer(tensors["standardizer/mean"], tensors["standardizer/std"]),
+        standardizer=standardizer,
         task=card.task,
         tissue=card.tissue,
         tiles=card.tiles,

@@ -42,7 +42,7 @@ class Checkpoint:
         }
         # One key: safetensors writes several in an order that differs from process to process. Not io.json: a
         # merit may be infinite before the first epoch.
-        metadata = {META: json.dumps(sealed(head), sort_keys=True)}
+        metadata = {META: json.dumps(sealed(head))}
         with write_aside(path) as aside:
             save_file(flat, aside, metadata=metadata)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsi_mil.cli.exit_codes import EXIT_VERDICT
-from wsi_mil.cli.parameters import overrides_argument
+from wsi_mil.cli.parameters import TYPED_NAME, overrides_argument
 
 if TYPE_CHECKING:
     from wsi_mil.robustness.audit.model_audit import ModelAudit
@@ -24,6 +24,7 @@ SUMMARY = "does a method, or a trained model, see tumour or a shortcut?"
 @overrides_argument
 @click.option(
     "--aggregator",
+    type=TYPED_NAME,
     multiple=True,
     metavar="NAME",
     help="Test a method on bags with a known shortcut: a name, a pattern, all, or package.module:Class. "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsi_mil.cli.exit_codes import EXIT_SOME_FAILED
-from wsi_mil.cli.parameters import PATH_OR_URL
+from wsi_mil.cli.parameters import PATH_OR_URL, TYPED_NAME
 from wsi_mil.io.remote import Location
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ SUMMARY = "open every slide, print what is known of it and what is wrong"
     help="As slides.lesion_classes: a class (name or pattern) that is a lesion. May be repeated.",
 )
 @click.option("--mpp", type=float, help="µm/px for slides that do not state theirs.")
-@click.option("--reader", default="auto", show_default=True)
+@click.option("--reader", type=TYPED_NAME, default="auto", show_default=True)
 @click.option("--tile-mpp", default=0.5, show_default=True, help="µm/px of the tiles to predict.")
 @click.option("--tile-px", default=256, show_default=True, help="Side of the tiles to predict.")
 @click.option(
