@@ -115,7 +115,7 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: changed_card(folder, "training", "spec", "aggregator", value="os:system"),
         "aggregator=os:system is code",
     ),
-    "pickle": (pickled_weights, "model.safetensors is not the file that"),
+    "pickle": (pickled_weights, "model.safetensors cannot be read"),
     "no standardizer": (weights_without_standardizer, "do not fit aggregator.*standardizer/mean"),
     "endless header": (sparse_tensor_header, "model.safetensors is not the file that"),
     "huge": (lambda folder: changed_card(folder, "in_features", value=10**12), "in_features must be a whole"),
