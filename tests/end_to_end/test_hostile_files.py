@@ -16,14 +16,13 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
+from tests.marking_module import EVIL, NAME, write_marking_module
 from wsi_mil.cli import main
 from wsi_mil.errors import ModelError, WsiMilError, one_line
 from wsi_mil.io.files import digest_file
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.io.seals import sealed
 from wsi_mil.scoring import load_model
-
-EVIL = "not_trusted_module:Mine"
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     here, home = tmp_path / "home" / "here", tmp_path / "home"
     here.mkdir(parents=True)
     (home / "thesis.tex").write_text("years of work")
-    for name in ("not_trusted_module", "json", "pickle"):
-        (here / f"{name}.py").write_text(f"open({str(home / 'imported')!r}, 'w').close()\nclass Mine: pass\n")
+    write_marking_module(here, home / "imported", NAME, "json", "pickle")
     monkeypatch.chdir(here)
     monkeypatch.delenv("WSI_MIL_TRUST", raising=False)
     return Place(here, home)

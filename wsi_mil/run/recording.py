@@ -48,7 +48,7 @@ def stopped_at_the_end(outcomes: Iterable[Outcome]) -> AbstractContextManager[ob
     """Return a context that stops the workers of these outcomes when it is left.
 
     Their generator stops them when it is closed. An exception elsewhere does not close it: its traceback
-    keeps the generator alive, and the workers would go on after the lock of the run is released.
+    keeps the generator alive, and the workers would continue after the lock of the run is released.
     """
     return closing(outcomes) if isinstance(outcomes, Generator) else nullcontext()
 
