@@ -93,8 +93,8 @@ class MachineWatch:
         assert self.last is not None
         raise MachineError(
             f"{self.stage}: {self.machine + self.memory} of {self.worked} slides failed because of this "
-            f"machine, not of the slides; the last, {self.last.slide_id}: {self.last.reason}; no later stage was "
-            "started: mend this and run the same command again"
+            f"machine, not of the slides; the last, {self.last.slide_id}: {self.last.reason}; no later stage "
+            "was started: mend this and run the same command again"
         )
 
 
