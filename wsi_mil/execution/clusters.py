@@ -14,9 +14,17 @@ from wsi_mil.errors import ConfigError
 from wsi_mil.logs import logger
 
 JOBQUEUE = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
+LOOK = {
+    "slurm": "squeue --me",
+    "pbs": "qstat -u $USER",
+    "lsf": "bjobs -w",
+    "kubernetes": "kubectl get pods -n {namespace}",
+}
 PLAIN = r"^[A-Za-z0-9_.@+,:-]+$"
 """These values become lines of a job script: none may end its line or start a command. `directives`,
 `prologue` and `image` are free text and need trust (`wsi_mil.config.references`)."""
+TRIES = 3
+"""A slide fails after so many workers have died with it."""
 GPU = "GPU"
 """The Dask resource of workers with a GPU; jobs that need a GPU ask for it."""
 
@@ -40,6 +48,11 @@ class ClusterSpec(Spec):
     )
     image: str = Field(default="wsi-mil", description="kubernetes: the container that workers run in")
     namespace: str = Field(default="default", pattern=PLAIN, description="kubernetes")
+
+    @property
+    def look(self) -> str:
+        """The command that shows the user's jobs in the queue."""
+        return LOOK[self.kind].format(namespace=self.namespace)
 
     def describe(self) -> str:
         """Return in words which jobs would be started.
@@ -73,6 +86,7 @@ def make_cluster(spec: ClusterSpec) -> Any:
             n_workers=0,
             resources={"limits": limits},
             worker_command=["dask-worker", "--nthreads", str(spec.cores), *resources],
+            env={"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(TRIES - 1)},
         )
         return KubeCluster(custom_cluster_spec=found, namespace=spec.namespace)
     try:
@@ -93,7 +107,8 @@ def make_cluster(spec: ClusterSpec) -> Any:
         job_extra_directives=_directives(spec),
         job_script_prologue=spec.prologue,
         worker_extra_args=["--nthreads", "1", *resources],
-        scheduler_options={"dashboard_address": ":0"},  # another run on this host may use the default port
+        # another run on this host may use the default port of the dashboard
+        scheduler_options={"dashboard_address": ":0", "allowed_failures": TRIES - 1},
         **({"account": spec.account} if spec.account else {}),
     )
 

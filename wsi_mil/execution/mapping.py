@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.execution.dask_backend import map_on_dask
@@ -26,14 +26,6 @@ class Job(Protocol):
 
     @property
     def slide_id(self) -> str: ...
-
-
-@runtime_checkable
-class GpuJob(Protocol):
-    """A job that says whether it needs a worker with a GPU. Other jobs need none."""
-
-    @property
-    def needs_gpu(self) -> bool: ...
 
 
 J = TypeVar("J", bound=Job)
@@ -67,15 +59,11 @@ def map_slides(
     if not jobs and start_here:
         return
     if spec.backend == "dask":
-        yield from map_on_dask(function, jobs, stage, spec, gpu=_needs_gpu)
+        yield from map_on_dask(function, jobs, stage, spec)
     elif workers <= 1:
         yield from map(guarded, jobs)
     else:
         yield from _in_processes(guarded, jobs, stage, workers)
-
-
-def _needs_gpu(job: Job) -> bool:
-    return isinstance(job, GpuJob) and job.needs_gpu
 
 
 def _while_workers_do_not_pay(guarded: Callable[[J], Outcome], jobs: Sequence[J]) -> Iterator[Outcome]:

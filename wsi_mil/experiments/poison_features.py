@@ -46,6 +46,7 @@ class PoisonJob:
     device: str
     threads: int
     preview: bool
+    needs_gpu: bool = False
 
 
 def poison_one(job: PoisonJob) -> Outcome:
