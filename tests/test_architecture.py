@@ -15,9 +15,9 @@ PACKAGE = ROOT / "wsi_mil"
 ORDER = [
     "units",
     "errors",
+    "logs",
     "trust",
     "registry",
-    "logs",
     "randomness",
     "io",
     "contracts",

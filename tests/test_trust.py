@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -14,16 +15,18 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-import wsi_mil
+import wsi_mil.trust
 from wsi_mil.aggregators.names import AGGREGATORS, METHODS, WRAPPERS
 from wsi_mil.cli.main import cli
 from wsi_mil.cli.subcommands import load_subcommand, subcommand_names
 from wsi_mil.config import load_config
 from wsi_mil.config.loading import parse_config
 from wsi_mil.config.references import KEYS, references_in
+from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.encoders.names import ENCODERS, FAMILIES
 from wsi_mil.errors import ConfigError, TrustError
 from wsi_mil.evaluation.annotations.formats import FORMATS
+from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.interop.layouts import LAYOUTS
 from wsi_mil.registry import OpenRegistry
 from wsi_mil.report.section import MODEL_PARTS, SECTIONS
@@ -34,7 +37,7 @@ from wsi_mil.robustness.poison.study import read_poison_study
 from wsi_mil.scoring import load_model
 from wsi_mil.slides.opening import READERS
 from wsi_mil.tasks import TASKS
-from wsi_mil.trust import import_reference, trust, trusted, trusted_names
+from wsi_mil.trust import import_reference, trust, trusted, trusted_names, with_trust
 
 REGISTRIES = [
     AGGREGATORS, METHODS, WRAPPERS, ENCODERS, FAMILIES, FORMATS, LAYOUTS, SECTIONS, MODEL_PARTS, BAG_TESTS,
@@ -54,6 +57,7 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (here / "not_trusted_module.py").write_text(code)
     monkeypatch.chdir(here)
     monkeypatch.delenv("WSI_MIL_TRUST", raising=False)
+    monkeypatch.setattr(wsi_mil.trust, "_FROM_WORKING_FOLDER", set())
     yield found
     sys.modules.pop("not_trusted_module", None)
 
@@ -336,3 +340,57 @@ def test_worker_processes_do_not_import_modules_from_the_working_folder(mark: Pa
     )
     assert "done\nexit 0" in done.stdout, done.stderr
     assert not mark.exists()
+
+
+LAB_JOB = """
+from dataclasses import dataclass
+
+from wsi_mil.contracts.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Job:
+    slide_id: str
+
+    def outcome(self) -> Outcome:
+        from wsi_mil.trust import trusted_names
+
+        return Outcome(self.slide_id, "test", "done", " ".join(sorted(trusted_names())))
+"""
+
+
+def run_lab_job(job: Any) -> Outcome:
+    found = job.outcome()
+    assert isinstance(found, Outcome)
+    return found
+
+
+@pytest.fixture
+def lab_jobs(mark: Path) -> Iterator[list[Any]]:
+    """Jobs of a class that lies in the working folder."""
+    (mark.parent / "lab_job.py").write_text(LAB_JOB)
+    wsi_mil.trust._FROM_WORKING_FOLDER.add("lab_absent")  # a worker that does not need it continues
+    with trusted("lab_job", "more:Name"):
+        kind = import_reference("lab_job:Job", "job")
+        yield [kind("a"), kind("b")]
+    sys.modules.pop("lab_job")
+
+
+def test_a_function_takes_trust_and_modules_to_another_process(lab_jobs: list[Any], tmp_path: Path) -> None:
+    """As to a Dask worker, which starts without the variable, in the same folder."""
+    path = tmp_path / "work.pickle"
+    path.write_bytes(pickle.dumps((with_trust(Outcome.__str__), lab_jobs[0])))
+    code = "import pickle, sys; _, job = pickle.loads(open(sys.argv[1], 'rb').read()); print(job.outcome())"
+    environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(PACKAGE.parent)}
+    del environment["WSI_MIL_TRUST"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, env=environment, check=False
+    )
+    assert "reason='lab_job more:Name'" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_worker_processes_trust_what_this_one_trusts(lab_jobs: list[Any]) -> None:
+    found = list(map_slides(run_lab_job, lab_jobs, stage="test", spec=ExecutionSpec(workers=2)))
+    assert [(one.status, one.reason) for one in found] == [("done", "lab_job more:Name")] * 2
+    assert sorted(one.slide_id for one in found) == ["a", "b"]

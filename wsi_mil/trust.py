@@ -9,16 +9,21 @@ What is trusted holds for the whole process and for the processes that it starts
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import update_wrapper
 from importlib import import_module, invalidate_caches
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from wsi_mil.errors import ConfigError, TrustError
+from wsi_mil.logs import logger
 
+R = TypeVar("R")
 VARIABLE = "WSI_MIL_TRUST"
 """Modules and `module:Name`, with commas between them. An environment variable reaches child processes."""
+_FROM_WORKING_FOLDER: set[str] = set()
+"""The modules that this process has imported from there: a worker needs them before it unpickles a job."""
 SAFE_PATH = "PYTHONSAFEPATH"
 """Python's own variable. Where it is set, a new process does not look into the working folder first."""
 
@@ -124,7 +129,9 @@ def imported(module: str, attribute: str, what: str, *, from_working_folder: boo
     try:
         if from_working_folder and not _is_installed(module):
             with _working_folder_on_path():
-                return getattr(import_module(module), attribute)
+                found = import_module(module)
+            _FROM_WORKING_FOLDER.add(module)
+            return getattr(found, attribute)
         return getattr(import_module(module), attribute)
     except ImportError as error:
         raise ConfigError(
@@ -150,3 +157,34 @@ def _working_folder_on_path() -> Iterator[None]:
         yield
     finally:
         del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
+
+
+def with_trust(function: Callable[..., R]) -> Callable[..., R]:
+    """Return the function, which takes along what is trusted here when it is pickled for another process.
+
+    Modules from the working folder are imported there before the function's argument is unpickled: it may
+    hold an object of theirs.
+    """
+    return _WithTrust(function)
+
+
+class _WithTrust(Generic[R]):
+    def __init__(self, function: Callable[..., R]) -> None:
+        self._function = function
+        update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> R:
+        return self._function(*arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self._function, sorted(trusted_names()), sorted(_FROM_WORKING_FOLDER))
+
+
+def _unpickled(function: Callable[..., R], names: list[str], modules: list[str]) -> Callable[..., R]:
+    trust(*names)
+    for module in modules:
+        try:
+            imported(module, "__name__", "code for a worker", from_working_folder=True)
+        except ConfigError:  # the job may not need it; if it does, unpickling it names the module
+            logger().debug("%s is not in the working folder of this worker", module, exc_info=True)
+    return with_trust(function)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from wsi_mil.errors import ExecutionError
 from wsi_mil.execution.dask_backend import dask_client
 from wsi_mil.execution.spec import ExecutionSpec
+from wsi_mil.trust import with_trust
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -21,6 +22,7 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], *, spec: ExecutionSp
     job is raised in the place of its result, and the jobs after it are cancelled. Raises ExecutionError if a
     worker process was killed.
     """
+    function = with_trust(function)
     workers = min(spec.resolved_workers(), len(jobs))
     if spec.backend == "dask":
         with dask_client(spec) as client:

@@ -10,6 +10,7 @@ from wsi_mil.execution.dask_backend import map_on_dask
 from wsi_mil.execution.guard import outcome_of
 from wsi_mil.execution.spec import ExecutionSpec
 from wsi_mil.execution.supervision import Death, supervise
+from wsi_mil.trust import with_trust
 
 
 class Job(Protocol):
@@ -46,7 +47,7 @@ def map_slides(
     """
     guarded = partial(outcome_of, function, stage)
     if spec.backend == "dask":
-        yield from map_on_dask(function, jobs, stage, spec, gpu=_needs_gpu)
+        yield from map_on_dask(with_trust(function), jobs, stage, spec, gpu=_needs_gpu)
     elif _works_here():
         yield from map(guarded, jobs)
     else:

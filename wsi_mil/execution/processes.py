@@ -26,6 +26,7 @@ from wsi_mil.errors import WsiMilError
 from wsi_mil.execution.activity import report_to
 from wsi_mil.execution.guard import reason_of
 from wsi_mil.logs import logger
+from wsi_mil.trust import with_trust
 
 J = TypeVar("J")
 OnWorker = Callable[[Iterator[Any], str], Iterator[Any]]
@@ -130,7 +131,7 @@ def start_worker(function: OnWorker, place: str, only: J | None, own_main: bool)
     context = process_context(_module_of(function))
     here, there = context.Pipe()
     setup = Setup(dict(os.environ), logger().getEffectiveLevel())
-    process = context.Process(target=_work, args=(function, place, there, setup), daemon=True)
+    process = context.Process(target=_work, args=(with_trust(function), place, there, setup), daemon=True)
     with _main_module(kept=own_main):
         process.start()
     there.close()
