@@ -61,7 +61,7 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
         for name in slide_ids
         for label in [_label(context.labels, name)]
     ]
-    outcomes = map_slides(export_one, jobs, stage="export", spec=config.execution, start_here=True)
+    outcomes = map_slides(export_one, jobs, stage="export", spec=config.execution)
     ledger = OutcomeTable(out / "outcomes.csv")
     for outcome in progress(outcomes, total=len(jobs), label=f"export {layout}"):
         ledger.put(outcome)
