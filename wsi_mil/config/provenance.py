@@ -54,7 +54,7 @@ def provenance(config: RunConfig) -> Provenance:
         producer=f"wsi_mil {wsi_mil.__version__}",
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        packages={name: _version(name) for name in PACKAGES},
+        packages=package_versions(),
         config_digest=config.digest(),
         trusted=tuple(sorted(trusted_names())),
     )
@@ -78,6 +78,11 @@ def refuse_other_format(folder: Path) -> None:
             f"{found.get('format_version')}), this version reads format {FORMAT}: "
             "choose another run folder, or use the version that made it"
         )
+
+
+def package_versions() -> dict[str, str]:
+    """Return the version of each of PACKAGES, or "not installed"."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _version(name: str) -> str:
