@@ -80,7 +80,9 @@ def config(lab: Lab, quick_config: dict[str, Any], workers: int) -> Path:
     path = lab.folder / "c.yaml"
     execution = {"workers": workers, "threads": 1}
     values = {"run": str(lab.folder / "r"), "slides": {"folder": str(lab.slides)}, "execution": execution}
-    path.write_text(yaml.safe_dump({"tiles": quick_config["tiles"], "encoder": {"name": "texture"}, **values}))
+    path.write_text(
+        yaml.safe_dump({"tiles": quick_config["tiles"], "encoder": {"name": "texture"}, **values})
+    )
     return path
 
 
