@@ -23,7 +23,7 @@ URL = "memory://bucket/slides"
 
 @pytest.fixture
 def bucket(work_here: None, cohort: Path) -> Iterator[Any]:
-    """Two slides of the cohort, one in a folder, and a file that is no slide, in the memory of this process."""
+    """Two slides of the cohort, one in a folder, and a file that is no slide, in memory."""
     files = fsspec.filesystem("memory")
     first, second = sorted((cohort / "slides").glob("*.tif*"))[:2]
     files.pipe_file(f"/bucket/slides/{first.name}", first.read_bytes())
