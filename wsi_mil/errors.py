@@ -42,6 +42,21 @@ class ExecutionError(WsiMilError):
     """A worker was lost, or cannot be had."""
 
 
+def one_line(text: str, longest: int = 2000) -> str:
+    """Return a message in one line: names from files may hold line breaks, escape sequences of a terminal, or
+    megabytes. Of a longer text the middle is left out, since its end says what to do.
+
+    >>> one_line("no slide 'a\\nb\\x1b[2J'"), one_line("from here to there: go", longest=15)
+    ("no slide 'a b\\\\x1b[2J'", 'from  ... e: go')
+    """
+    words = " ".join(text.split())
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
+    if len(line) <= longest:
+        return line
+    end = longest // 3
+    return f"{line[: longest - end - 5]} ... {line[-end:]}"
+
+
 def nearest(name: str, known: list[str], count: int = 3) -> str:
     """Return the `count` known names most like `name`, quoted, for an error message.
 

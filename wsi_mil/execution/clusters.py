@@ -1,6 +1,8 @@
 """Dask clusters as `execution.cluster` describes them: SLURM, PBS, LSF (dask-jobqueue), Kubernetes
 (dask-kubernetes)."""
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -12,6 +14,9 @@ from wsi_mil.errors import ConfigError
 from wsi_mil.logs import logger
 
 JOBQUEUE = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
+PLAIN = r"^[A-Za-z0-9_.@+,:-]+$"
+"""These values become lines of a job script: none may end its line or start a command. `directives`,
+`prologue` and `image` are free text and need trust (`wsi_mil.config.references`)."""
 GPU = "GPU"
 """The Dask resource of workers with a GPU; jobs that need a GPU ask for it."""
 
@@ -22,11 +27,11 @@ class ClusterSpec(Spec):
     kind: Literal["slurm", "pbs", "lsf", "kubernetes"]
     jobs: int = Field(default=1, ge=1, description="workers to start")
     cores: int = Field(default=4, ge=1)
-    memory: str = Field(default="32GB", description="of one worker")
+    memory: str = Field(default="32GB", pattern=r"^[0-9.]+ ?[kKmMgGtT]?i?[bB]?$", description="of one worker")
     gpus: int = Field(default=0, ge=0, description="of one worker")
-    walltime: str = "24:00:00"
-    queue: str | None = None
-    account: str | None = None
+    walltime: str = Field(default="24:00:00", pattern=r"^[0-9:-]+$")
+    queue: str | None = Field(default=None, pattern=PLAIN)
+    account: str | None = Field(default=None, pattern=PLAIN)
     directives: list[str] = Field(
         default=[], description="more lines for the job's head, e.g. '--gres=gpu:1'"
     )
@@ -34,7 +39,7 @@ class ClusterSpec(Spec):
         default=[], description="shell lines before the worker, e.g. 'module load cuda'"
     )
     image: str = Field(default="wsi-mil", description="kubernetes: the container that workers run in")
-    namespace: str = Field(default="default", description="kubernetes")
+    namespace: str = Field(default="default", pattern=PLAIN, description="kubernetes")
 
     def describe(self) -> str:
         """Return in words which jobs would be started.
@@ -71,7 +76,8 @@ def make_cluster(spec: ClusterSpec) -> Any:
         )
         return KubeCluster(custom_cluster_spec=found, namespace=spec.namespace)
     try:
-        import dask_jobqueue
+        with _own_ctrl_c():
+            import dask_jobqueue
     except ImportError as error:
         raise ConfigError(
             f"execution.cluster.kind={spec.kind} needs: pip install 'wsi-mil[cluster]'"
@@ -90,6 +96,20 @@ def make_cluster(spec: ClusterSpec) -> Any:
         scheduler_options={"dashboard_address": ":0"},  # another run on this host may use the default port
         **({"account": spec.account} if spec.account else {}),
     )
+
+
+@contextmanager
+def _own_ctrl_c() -> Iterator[None]:
+    """Keep this program's handling of Ctrl-C: importing dask_jobqueue sets one that ends it with exit code
+    0."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # the import fails in another thread, since it cannot set its handler there
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _directives(spec: ClusterSpec) -> list[str]:

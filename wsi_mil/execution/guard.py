@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.errors import WsiMilError
+from wsi_mil.errors import WsiMilError, one_line
 from wsi_mil.logs import logger
 
 
@@ -36,4 +36,4 @@ def reason_of(error: Exception) -> str:
         reason = f"{error.strerror or type(error).__name__}: {error.filename or error}"
     else:
         reason = f"unexpected {type(error).__name__}: {error}"
-    return " ".join(reason.split())
+    return one_line(reason)

@@ -2,7 +2,8 @@
 most."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, closing, nullcontext
 from types import TracebackType
 
 from wsi_mil.contracts.outcome import Outcome
@@ -43,10 +44,22 @@ class PacedSave:
         self.save()
 
 
+def stopped_at_the_end(outcomes: Iterable[Outcome]) -> AbstractContextManager[object]:
+    """Return a context that stops the workers of these outcomes when it is left.
+
+    Their generator stops them when it is closed. An exception elsewhere does not close it: its traceback
+    keeps the generator alive, and the workers would continue after the lock of the run is released.
+    """
+    return closing(outcomes) if isinstance(outcomes, Generator) else nullcontext()
+
+
 def record_outcomes(run: RunFolder, stage: str, outcomes: Iterable[Outcome], total: int) -> int:
-    """Write outcomes into outcomes.csv while they arrive; return how many slides needed work."""
+    """Write outcomes into outcomes.csv while they arrive; return how many slides needed work.
+
+    After an exception or a signal, worker processes stop first, and then the table is saved.
+    """
     worked = 0
-    with PacedSave(run.ledger.save, SAVE_SECONDS) as saving:
+    with PacedSave(run.ledger.save, SAVE_SECONDS) as saving, stopped_at_the_end(outcomes):
         for outcome in progress(outcomes, total=total, label=stage):
             known = run.ledger.get(outcome.slide_id, stage)
             if outcome.reused and known is not None and known.digest == outcome.digest:

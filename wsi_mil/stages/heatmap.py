@@ -38,7 +38,7 @@ from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.current import check_scores, current_refined
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.run.recording import PacedSave, record_outcomes
+from wsi_mil.run.recording import PacedSave, record_outcomes, stopped_at_the_end
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.scoring.files import tile_scores_header
 from wsi_mil.slides import open_slide, read_scaled
@@ -181,7 +181,7 @@ def _indexed(
         if index != run.read_index(name):
             run.write_index(name, index)
 
-    with PacedSave(save) as saving:
+    with PacedSave(save) as saving, stopped_at_the_end(outcomes):
         for outcome in outcomes:
             if outcome.status == "done" and not outcome.reused:
                 index[outcome.slide_id] = outcome.digest
