@@ -67,7 +67,7 @@ def _one_by_one(function: Callable[[J], Outcome], jobs: Iterator[J], place: str)
 
 
 def _lost(stage: str, job: Job, death: Death) -> Outcome:
-    return Outcome(job.slide_id, stage, "failed", death.reason, death.counts)
+    return Outcome(job.slide_id, stage, "failed", death.reason, death.counts, cause=death.cause)
 
 
 def _needs_gpu(job: Job) -> bool:

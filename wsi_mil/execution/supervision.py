@@ -9,6 +9,7 @@ from multiprocessing import connection as connections
 from multiprocessing import current_process
 from typing import Any, Protocol, TypeVar
 
+from wsi_mil.contracts.outcome import Cause
 from wsi_mil.errors import ExecutionError
 from wsi_mil.execution.activity import OPENING
 from wsi_mil.execution.processes import (
@@ -54,6 +55,12 @@ class Death:
     exit_code: int
     doing: str
     limit_s: float = 0.0
+
+    @property
+    def cause(self) -> Cause:
+        """Return what is at fault: the system kills a process that needs too much memory with SIGKILL."""
+        causes: dict[int, Cause] = {signal.SIGKILL: "memory", signal.SIGTERM: "machine"}
+        return causes.get(self.signal, "slide")
 
     @property
     def counts(self) -> dict[str, int]:
