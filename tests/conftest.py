@@ -106,7 +106,7 @@ def work_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Without it worker processes do the work, as for a user, and do not see the replacement.
     """
-    monkeypatch.setattr("wsi_mil.execution.mapping.work_in_this_process", True)
+    monkeypatch.setattr("wsi_mil.execution.supervision.work_in_this_process", True)
 
 
 @pytest.fixture

@@ -2,10 +2,6 @@
 
 import ast
 import json
-import os
-import pickle
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,17 +12,17 @@ import yaml
 from click.testing import CliRunner, Result
 
 import wsi_mil.trust
+from tests.marking_module import EVIL, write_marking_module
 from wsi_mil.aggregators.names import AGGREGATORS, METHODS, WRAPPERS
 from wsi_mil.cli.main import cli
 from wsi_mil.cli.subcommands import load_subcommand, subcommand_names
 from wsi_mil.config import load_config
 from wsi_mil.config.loading import parse_config
-from wsi_mil.config.references import KEYS, references_in
-from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.config.references import KEYS, commands_in, references_in
 from wsi_mil.encoders.names import ENCODERS, FAMILIES
 from wsi_mil.errors import ConfigError, TrustError
 from wsi_mil.evaluation.annotations.formats import FORMATS
-from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.execution.clusters import ClusterSpec
 from wsi_mil.interop.layouts import LAYOUTS
 from wsi_mil.registry import OpenRegistry
 from wsi_mil.report.section import MODEL_PARTS, SECTIONS
@@ -37,13 +33,12 @@ from wsi_mil.robustness.poison.study import read_poison_study
 from wsi_mil.scoring import load_model
 from wsi_mil.slides.opening import READERS
 from wsi_mil.tasks import TASKS
-from wsi_mil.trust import import_reference, trust, trusted, trusted_names, with_trust
+from wsi_mil.trust import import_reference, trust, trusted, trusted_names
 
 REGISTRIES = [
     AGGREGATORS, METHODS, WRAPPERS, ENCODERS, FAMILIES, FORMATS, LAYOUTS, SECTIONS, MODEL_PARTS, BAG_TESTS,
     POISONS, READERS, TASKS,
 ]  # fmt: skip
-EVIL = "not_trusted_module:Mine"
 PACKAGE = Path(wsi_mil.__file__).parent
 
 
@@ -53,8 +48,7 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     here = tmp_path / "here"
     here.mkdir()
     found = here / "imported"
-    code = f"open({str(found)!r}, 'w').close()\nclass Mine: pass\n"
-    (here / "not_trusted_module.py").write_text(code)
+    write_marking_module(here, found)
     monkeypatch.chdir(here)
     monkeypatch.delenv("WSI_MIL_TRUST", raising=False)
     monkeypatch.setattr(wsi_mil.trust, "_FROM_WORKING_FOLDER", set())
@@ -167,7 +161,7 @@ def test_no_key_of_a_configuration_imports_code(
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(with_value(key)))
     given = tmp_path if as_run_folder else path
-    named = rf"^{path}: {key.replace('/', '.')}={EVIL} is code.*--trust {EVIL} .*WSI_MIL_TRUST={EVIL}\)$"
+    named = rf"^{path}: {key.replace('/', '.')}={EVIL} is code.*--trust {EVIL} .*WSI_MIL_TRUST='{EVIL}'\)$"
     with pytest.raises(TrustError, match=named):
         load_config(given)
     refused = call("run", given, "--dry-run")
@@ -175,6 +169,55 @@ def test_no_key_of_a_configuration_imports_code(
     assert not mark.exists()
     with trusted("not_trusted_module"):
         load_config(given)
+
+
+COMMANDS = {
+    "execution.scheduler": {"backend": "dask", "scheduler": "tcp://stranger:8786"},
+    "execution.cluster.prologue": {"backend": "dask", "cluster": {"kind": "slurm", "prologue": ["rm -r ~"]}},
+    "execution.cluster.directives": {"backend": "dask", "cluster": {"kind": "pbs", "directives": ["-o ~"]}},
+    "execution.cluster.image": {"backend": "dask", "cluster": {"kind": "kubernetes", "image": "stranger"}},
+}
+
+
+@pytest.mark.parametrize("key", COMMANDS)
+def test_no_file_says_what_other_machines_run(key: str, tmp_path: Path) -> None:
+    path, values = tmp_path / "config.yaml", {"run": "run", "execution": COMMANDS[key]}
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(TrustError, match=f"{path}: {key} decides which code runs.*add --trust {key} to"):
+        load_config(path)
+    with trusted(key):
+        saved = load_config(path).model_dump(mode="json")
+        assert commands_in(saved) == [key], "defaults need no trust"
+    assert "is code" not in call("run", path, "--dry-run", "--trust", key).output
+    typed = f"execution={json.dumps(COMMANDS[key])}"
+    assert not isinstance(call("run", path, "--dry-run", typed).exception, TrustError)
+
+
+@pytest.mark.parametrize("key", ["memory", "walltime", "queue", "account", "namespace"])
+@pytest.mark.parametrize("text", ["1\nrm -r ~", "1; rm", "$(rm)", "1 --wrap=rm", "1\n"])
+def test_no_text_of_a_cluster_adds_a_line_to_the_job_script(key: str, text: str) -> None:
+    values = {"run": "r", "execution": {"backend": "dask", "cluster": {"kind": "slurm", key: text}}}
+    with pytest.raises(ConfigError, match=f"execution.cluster.{key}"):
+        parse_config(values)
+
+
+def test_every_text_of_a_cluster_has_a_pattern_or_needs_trust() -> None:
+    free = {
+        name
+        for name, field in ClusterSpec.model_fields.items()
+        if "str" in str(field.annotation)
+        if not any(getattr(rule, "pattern", None) for rule in field.metadata)
+    }
+    assert {f"execution.cluster.{name}" for name in free} == {key for key in COMMANDS if "cluster" in key}
+
+
+def test_one_message_names_all_that_is_missing() -> None:
+    values: dict[str, Any] = {"models": {"a": {"aggregator": "lab:A"}, "b": {"aggregator": "lab:B"}}}
+    expected = (
+        r"models.a.aggregator=lab:A, models.b.aggregator=lab:B is code.*add --trust lab:A --trust lab:B "
+    )
+    with pytest.raises(TrustError, match=expected):
+        parse_config({**values, "run": "r"})
 
 
 def test_the_name_of_a_model_is_a_name_of_code_too(tmp_path: Path, mark: Path) -> None:
@@ -267,130 +310,3 @@ def test_subcommands_that_read_names_have_the_option(name: str) -> None:
     """Those without it read neither a configuration nor a model."""
     options = {option for parameter in load_subcommand(name).params for option in parameter.opts}
     assert ("--trust" in options) == (name not in {"check", "import", "ls", "pull", "push", "synth"})
-
-
-def test_the_working_folder_is_on_the_path_during_the_import_only(mark: Path) -> None:
-    here = mark.parent
-    (here / "lab_part.py").write_text("value = 3\n")
-    (here / "lab_main.py").write_text(
-        "import sys, json\nfrom lab_part import value\npath, Mine = list(sys.path), json\n"
-    )
-    (here / "lab_broken.py").write_text("raise RuntimeError('broken')\n")
-    (here / "json.py").write_text((here / "not_trusted_module.py").read_text())
-    (here / "decimal.py").write_text((here / "not_trusted_module.py").read_text())
-    before = list(sys.path)
-    with trusted("lab_main", "lab_broken", "decimal", "lab_absent"):
-        assert import_reference("lab_main:path", "reader")[-1] == str(here)
-        assert import_reference("lab_main:Mine", "reader") is json, "not the file in the working folder"
-        assert import_reference("decimal:Decimal", "reader").__module__ == "decimal"
-        assert sys.path == before
-        with pytest.raises(RuntimeError, match="broken"):
-            import_reference("lab_broken:Mine", "reader")
-        with pytest.raises(ConfigError, match="'lab_absent' cannot be imported"):
-            import_reference("lab_absent:Mine", "reader")
-    assert sys.path == before
-    assert not mark.exists()
-
-
-def test_an_installed_package_does_not_see_the_working_folder(
-    mark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It may try to import what is optional; a file of that name in the working folder is not it."""
-    package = tmp_path / "site-packages" / "lab_installed.py"
-    package.parent.mkdir()
-    package.write_text("try:\n    import not_trusted_module\nexcept ImportError:\n    Mine = 5\n")
-    monkeypatch.syspath_prepend(str(package.parent))
-    with trusted("lab_installed"):
-        assert import_reference("lab_installed:Mine", "reader") == 5
-    assert not mark.exists()
-
-
-SCRIPT = """
-import sys
-from multiprocessing import get_context
-
-import click
-
-from wsi_mil.cli import main
-
-
-def work():
-    process = get_context("spawn").Process(target=print, args=("done",))
-    process.start()
-    process.join()
-    print("exit", process.exitcode)
-
-
-if __name__ == "__main__":
-    sys.modules["wsi_mil.cli.main"].load_subcommand = lambda name: click.Command("ls", callback=work)
-    main(["ls"])
-"""
-
-
-def test_worker_processes_do_not_import_modules_from_the_working_folder(mark: Path, tmp_path: Path) -> None:
-    """Python itself puts the working folder first for `-c`, with which multiprocessing starts a worker."""
-    for name in ("json", "pickle", "tempfile", "runpy"):
-        shutil.copy(mark.parent / "not_trusted_module.py", mark.parent / f"{name}.py")
-    script = tmp_path / "bin" / "wsi-mil.py"
-    script.parent.mkdir()
-    script.write_text(SCRIPT)
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
-    done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, env=environment, check=False
-    )
-    assert "done\nexit 0" in done.stdout, done.stderr
-    assert not mark.exists()
-
-
-LAB_JOB = """
-from dataclasses import dataclass
-
-from wsi_mil.contracts.outcome import Outcome
-
-
-@dataclass(frozen=True)
-class Job:
-    slide_id: str
-
-    def outcome(self) -> Outcome:
-        from wsi_mil.trust import trusted_names
-
-        return Outcome(self.slide_id, "test", "done", " ".join(sorted(trusted_names())))
-"""
-
-
-def run_lab_job(job: Any) -> Outcome:
-    found = job.outcome()
-    assert isinstance(found, Outcome)
-    return found
-
-
-@pytest.fixture
-def lab_jobs(mark: Path) -> Iterator[list[Any]]:
-    """Jobs of a class that lies in the working folder."""
-    (mark.parent / "lab_job.py").write_text(LAB_JOB)
-    wsi_mil.trust._FROM_WORKING_FOLDER.add("lab_absent")  # a worker that does not need it continues
-    with trusted("lab_job", "more:Name"):
-        kind = import_reference("lab_job:Job", "job")
-        yield [kind("a"), kind("b")]
-    sys.modules.pop("lab_job")
-
-
-def test_a_function_takes_trust_and_modules_to_another_process(lab_jobs: list[Any], tmp_path: Path) -> None:
-    """As to a Dask worker, which starts without the variable, in the same folder."""
-    path = tmp_path / "work.pickle"
-    path.write_bytes(pickle.dumps((with_trust(Outcome.__str__), lab_jobs[0])))
-    code = "import pickle, sys; _, job = pickle.loads(open(sys.argv[1], 'rb').read()); print(job.outcome())"
-    environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(PACKAGE.parent)}
-    del environment["WSI_MIL_TRUST"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, path], capture_output=True, text=True, env=environment, check=False
-    )
-    assert "reason='lab_job more:Name'" in done.stdout, done.stderr
-
-
-@pytest.mark.slow
-def test_worker_processes_trust_what_this_one_trusts(lab_jobs: list[Any]) -> None:
-    found = list(map_slides(run_lab_job, lab_jobs, stage="test", spec=ExecutionSpec(workers=2)))
-    assert [(one.status, one.reason) for one in found] == [("done", "lab_job more:Name")] * 2
-    assert sorted(one.slide_id for one in found) == ["a", "b"]

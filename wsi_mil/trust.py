@@ -9,7 +9,7 @@ What is trusted holds for the whole process and for the processes that it starts
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import update_wrapper
 from importlib import import_module, invalidate_caches
@@ -99,16 +99,24 @@ def refuse_untrusted(source: str, names: Mapping[str, object]) -> None:
 
     source: the file that holds them. names: key of the file -> its value.
     """
-    for key, name in names.items():
-        if isinstance(name, str) and is_reference(name) and not is_trusted(name):
-            raise _untrusted(f"{source}: {key}={name}", name)
+    missing = {key: str(name) for key, name in names.items() if is_reference(name)}
+    missing = {key: name for key, name in missing.items() if not is_trusted(name)}
+    if missing:
+        raise _untrusted(f"{source}: " + ", ".join(map("=".join, missing.items())), *missing.values())
 
 
-def _untrusted(what: str, reference: str) -> TrustError:
+def _untrusted(what: str, *names: str) -> TrustError:
+    unique = sorted(set(names))
     return TrustError(
         f"{what} is code, which runs when it is imported, so a file alone cannot name it: if you trust it, "
-        f"add --trust {reference} to the command line (or set {VARIABLE}={reference})"
+        f"{trust_options(unique)}"
     )
+
+
+def trust_options(names: Sequence[str]) -> str:
+    """Return in words what makes these names trusted."""
+    options = " ".join(f"--trust {name}" for name in names)
+    return f"add {options} to the command line (or set {VARIABLE}={' '.join(names)!r})"
 
 
 def import_reference(reference: str, what: str) -> Any:

@@ -89,14 +89,14 @@ def _trust_overrides(
     context: click.Context, argument: click.Parameter, overrides: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Trust the code that is named on the command line. The values are checked later, with the file's."""
-    if any(":" in override for override in overrides):
+    if overrides:
         from wsi_mil.config.overrides import apply_overrides
-        from wsi_mil.config.references import references_in
+        from wsi_mil.config.references import commands_in, references_in
         from wsi_mil.config.yaml_values import Values
 
         typed: Values = {}
         apply_overrides(typed, overrides)
-        trust(*references_in(typed).values())
+        trust(*references_in(typed).values(), *commands_in(typed))
     return overrides
 
 

@@ -9,13 +9,12 @@ from pydantic import ValidationError
 
 from wsi_mil.config.messages import explain, problems_in
 from wsi_mil.config.overrides import SEEDED, apply_overrides
-from wsi_mil.config.references import references_in
+from wsi_mil.config.references import refuse_untrusted_values
 from wsi_mil.config.schema import RunConfig
 from wsi_mil.config.yaml_values import Values, read_values
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError
 from wsi_mil.io.files import write_text
-from wsi_mil.trust import refuse_untrusted
 
 S = TypeVar("S", bound=Spec)
 
@@ -24,7 +23,8 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     """Return the configuration in a YAML file (or in a run folder), with `key.sub=value` overrides on top.
 
     Raises ConfigError that names every wrong key or value, with what was expected and the nearest known key,
-    and TrustError for a value that names code (`package.module:Name`) which the user does not trust.
+    and TrustError for a value that decides which code runs (`package.module:Name`, commands of cluster jobs)
+    and is not trusted.
     """
     path = Path(path)
     folder = path if path.is_dir() else None
@@ -47,7 +47,7 @@ def parse_config(values: Values, source: str = "configuration") -> RunConfig:
     >>> parse_config({"run": "runs/x", "seed": 3}).split.seed
     3
     """
-    refuse_untrusted(source, references_in(values))
+    refuse_untrusted_values(source, values)
     seed = values.get("seed")
     for name in SEEDED:
         block = values.setdefault(name, {}) if isinstance(seed, int) else None

@@ -2,6 +2,7 @@
 
 import platform
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def provenance(config: RunConfig) -> Provenance:
 def write_provenance(folder: Path, config: RunConfig) -> None:
     """Write provenance.json into a run folder; a file with equal content is kept."""
     path, found = folder / FILE, provenance(config).as_json()
-    if not path.exists() or read_json(path) != found:
+    if not path.exists() or _read(path) != found:
         write_json(path, found)
 
 
@@ -71,7 +72,7 @@ def refuse_other_format(folder: Path) -> None:
     """Raise StoreError if a run folder was made by a version with another format, or by another program."""
     if not (folder / FILE).exists():
         return
-    found = read_json(folder / FILE)
+    found = _read(folder / FILE)
     if found.get("kind") != KIND or found.get("format_version") != FORMAT:
         raise StoreError(
             f"{folder} was made by {found.get('producer', 'another program')} (format "
@@ -80,11 +81,24 @@ def refuse_other_format(folder: Path) -> None:
         )
 
 
+<<<<<<< HEAD
 def package_versions() -> dict[str, str]:
     """Return the version of each of PACKAGES, or "not installed"."""
     return {name: _version(name) for name in PACKAGES}
 
 
+=======
+@cache
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that results depend on, "not installed" for those that are not."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _read(path: Path) -> dict[str, object]:
+    return read_json(path, "remove it: the next run writes it again")
+
+
+>>>>>>> main
 def _version(name: str) -> str:
     try:
         return version(name)

@@ -14,6 +14,9 @@ from wsi_mil.errors import ConfigError
 from wsi_mil.logs import logger
 
 JOBQUEUE = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
+PLAIN = r"^[A-Za-z0-9_.@+,:-]+$"
+"""These values become lines of a job script: none may end its line or start a command. `directives`,
+`prologue` and `image` are free text and need trust (`wsi_mil.config.references`)."""
 GPU = "GPU"
 """The Dask resource of workers with a GPU; jobs that need a GPU ask for it."""
 
@@ -24,11 +27,11 @@ class ClusterSpec(Spec):
     kind: Literal["slurm", "pbs", "lsf", "kubernetes"]
     jobs: int = Field(default=1, ge=1, description="workers to start")
     cores: int = Field(default=4, ge=1)
-    memory: str = Field(default="32GB", description="of one worker")
+    memory: str = Field(default="32GB", pattern=r"^[0-9.]+ ?[kKmMgGtT]?i?[bB]?$", description="of one worker")
     gpus: int = Field(default=0, ge=0, description="of one worker")
-    walltime: str = "24:00:00"
-    queue: str | None = None
-    account: str | None = None
+    walltime: str = Field(default="24:00:00", pattern=r"^[0-9:-]+$")
+    queue: str | None = Field(default=None, pattern=PLAIN)
+    account: str | None = Field(default=None, pattern=PLAIN)
     directives: list[str] = Field(
         default=[], description="more lines for the job's head, e.g. '--gres=gpu:1'"
     )
@@ -36,7 +39,7 @@ class ClusterSpec(Spec):
         default=[], description="shell lines before the worker, e.g. 'module load cuda'"
     )
     image: str = Field(default="wsi-mil", description="kubernetes: the container that workers run in")
-    namespace: str = Field(default="default", description="kubernetes")
+    namespace: str = Field(default="default", pattern=PLAIN, description="kubernetes")
 
     def describe(self) -> str:
         """Return in words which jobs would be started.

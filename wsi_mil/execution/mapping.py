@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from multiprocessing import current_process
 from typing import Protocol, TypeVar, runtime_checkable
 
 from wsi_mil.contracts.outcome import Outcome
@@ -32,9 +31,6 @@ J = TypeVar("J", bound=Job)
 OnDevice = Callable[[Iterator[J], str], Iterator[Outcome]]
 """(iterator of jobs, device) -> outcomes; a module-level function, or a partial of one."""
 
-work_in_this_process = False
-"""For tests that replace code: functions run here, where the replacement is, and nothing survives a crash."""
-
 
 def map_slides(
     function: Callable[[J], Outcome], jobs: Sequence[J], *, stage: str, spec: ExecutionSpec
@@ -48,8 +44,6 @@ def map_slides(
     guarded = partial(outcome_of, function, stage)
     if spec.backend == "dask":
         yield from map_on_dask(with_trust(function), jobs, stage, spec, gpu=_needs_gpu)
-    elif _works_here():
-        yield from map(guarded, jobs)
     else:
         places = [""] * min(spec.resolved_workers(), len(jobs))
         lost = partial(_lost, stage)
@@ -65,15 +59,7 @@ def map_on_devices(
     several jobs at a time. Raises WsiMilError for an error that stops a whole device, for example missing
     weights of the encoder.
     """
-    if _works_here():
-        yield from function(iter(jobs), devices[0])
-    else:
-        yield from supervise(function, jobs, devices[: len(jobs)], partial(_lost, stage), open_limit_s)
-
-
-def _works_here() -> bool:
-    # a worker is a daemon, which may not start processes
-    return work_in_this_process or current_process().daemon
+    yield from supervise(function, jobs, devices[: len(jobs)], partial(_lost, stage), open_limit_s)
 
 
 def _one_by_one(function: Callable[[J], Outcome], jobs: Iterator[J], place: str) -> Iterator[Outcome]:
@@ -81,7 +67,7 @@ def _one_by_one(function: Callable[[J], Outcome], jobs: Iterator[J], place: str)
 
 
 def _lost(stage: str, job: Job, death: Death) -> Outcome:
-    return Outcome(job.slide_id, stage, "failed", death.reason, death.counts)
+    return Outcome(job.slide_id, stage, "failed", death.reason, death.counts, cause=death.cause)
 
 
 def _needs_gpu(job: Job) -> bool:

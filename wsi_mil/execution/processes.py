@@ -6,6 +6,7 @@ are forked from a server process (multiprocessing's forkserver), which imports t
 
 import logging
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -131,7 +132,9 @@ def start_worker(function: OnWorker, place: str, only: J | None, own_main: bool)
     context = process_context(_module_of(function))
     here, there = context.Pipe()
     setup = Setup(dict(os.environ), logger().getEffectiveLevel())
-    process = context.Process(target=_work, args=(with_trust(function), place, there, setup), daemon=True)
+    process = context.Process(
+        target=_work, args=(pickle.dumps(with_trust(function)), place, there, setup), daemon=True
+    )
     with _main_module(kept=own_main):
         process.start()
     there.close()
@@ -241,7 +244,7 @@ class _Sending(QueueHandler):
         self.send(Said(record))
 
 
-def _work(function: OnWorker, place: str, connection: Connection, setup: Setup) -> None:
+def _work(pickled: bytes, place: str, connection: Connection, setup: Setup) -> None:
     lock = threading.Lock()  # threads of a worker log and open slides
 
     def send(message: Message) -> None:
@@ -256,8 +259,9 @@ def _work(function: OnWorker, place: str, connection: Connection, setup: Setup) 
                 return
             yield job
 
-    setup.apply(send)
     try:
+        setup.apply(send)
+        function: OnWorker = pickle.loads(pickled)  # here, so that an error of its import reaches the parent
         for result in function(received_jobs(), place):
             send(Done(result))
         send(Ended())

@@ -6,8 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection as connections
+from multiprocessing import current_process
 from typing import Any, Protocol, TypeVar
 
+from wsi_mil.contracts.outcome import Cause
 from wsi_mil.errors import ExecutionError
 from wsi_mil.execution.activity import OPENING
 from wsi_mil.execution.processes import (
@@ -27,6 +29,10 @@ from wsi_mil.logs import logger
 
 MOST_EARLY_DEATHS = 3
 """So many workers in a row may die before they have taken a job: then the machine is at fault."""
+
+
+work_in_this_process = False
+"""For tests that replace code: functions run here, where the replacement is, and nothing survives a crash."""
 
 
 class HasSlide(Protocol):
@@ -49,6 +55,12 @@ class Death:
     exit_code: int
     doing: str
     limit_s: float = 0.0
+
+    @property
+    def cause(self) -> Cause:
+        """Return what is at fault: the system kills a process that needs too much memory with SIGKILL."""
+        causes: dict[int, Cause] = {signal.SIGKILL: "memory", signal.SIGTERM: "machine"}
+        return causes.get(self.signal, "slide")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -91,6 +103,8 @@ def supervise(
 
     Raises ExecutionError if workers die before they take a job, and the error of a worker that cannot go on.
     """
+    if work_in_this_process or current_process().daemon:  # a worker itself may not start processes
+        return function(iter(jobs), places[0]) if jobs else iter(())
     return _Supervision(function, jobs, places, failed, open_limit_s).results()
 
 
