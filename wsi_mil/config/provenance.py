@@ -81,13 +81,6 @@ def refuse_other_format(folder: Path) -> None:
         )
 
 
-<<<<<<< HEAD
-def package_versions() -> dict[str, str]:
-    """Return the version of each of PACKAGES, or "not installed"."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-=======
 @cache
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that results depend on, "not installed" for those that are not."""
@@ -98,7 +91,6 @@ def _read(path: Path) -> dict[str, object]:
     return read_json(path, "remove it: the next run writes it again")
 
 
->>>>>>> main
 def _version(name: str) -> str:
     try:
         return version(name)
