@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,18 +33,21 @@ def small_files(limit: int = 500_000) -> Iterator[None]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk() -> Iterator[Path]:
     """A file system of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+    folder = Path(
+        tempfile.mkdtemp()
+    )  # not below pytest's folder, which it could not remove if this is killed
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode:
+        folder.rmdir()
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
     try:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)  # torch keeps a file open
+        folder.rmdir()
 
 
 def safetensors_file(path: Path) -> None:
