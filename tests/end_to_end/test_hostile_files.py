@@ -20,6 +20,8 @@ from tests.marking_module import EVIL, NAME, write_marking_module
 from wsi_mil.cli import main
 from wsi_mil.errors import ModelError, WsiMilError, one_line
 from wsi_mil.io.files import digest_file
+from wsi_mil.io.json import read_json, write_json
+from wsi_mil.io.seals import sealed
 from wsi_mil.scoring import load_model
 
 
@@ -72,12 +74,12 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def changed_card(folder: Path, *keys: str, value: object) -> None:
-    card = json.loads((folder / "model.json").read_text())
+    card = read_json(folder / "model.json")
     block = card
     for key in keys[:-1]:
         block = block[key]
     block[keys[-1]] = value
-    (folder / "model.json").write_text(json.dumps(card))
+    (folder / "model.json").write_text(json.dumps(sealed(card)))
 
 
 def pickled_weights(folder: Path) -> None:
@@ -113,14 +115,14 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "pickle": (pickled_weights, "model.safetensors cannot be read"),
     "no standardizer": (weights_without_standardizer, "do not fit aggregator.*standardizer/mean"),
-    "endless header": (sparse_tensor_header, "model.safetensors cannot be read"),
+    "endless header": (sparse_tensor_header, "model.safetensors is not the file that"),
     "huge": (lambda folder: changed_card(folder, "in_features", value=10**12), "in_features must be a whole"),
     "huge layers": (
         lambda folder: changed_card(folder, "training", "spec", "params", value={"hidden": [10**13]}),
         "do not fit aggregator 'focus_mil' with the settings in model.json",
     ),
     "nested": (lambda folder: (folder / "model.json").write_text("[" * 100_000), "nested too deeply"),
-    "list": (lambda folder: (folder / "model.json").write_text("[]"), "no valid model card: it has no keys"),
+    "list": (lambda folder: (folder / "model.json").write_text("[]"), "expected a JSON object, found list"),
     "terminal": (
         lambda folder: changed_card(folder, "format_version", value="\x1b[2J\n" * 10_000),
         r"has format \\x1b\[2J ",
@@ -217,8 +219,8 @@ def test_a_run_folder_of_somebody_else_is_refused_whatever_it_says_of_trust(
     values = yaml.safe_load((run / "config.yaml").read_text())
     values["models"]["focus_mil"]["aggregator"] = EVIL
     (run / "config.yaml").write_text(yaml.safe_dump(values))
-    provenance = json.loads((run / "provenance.json").read_text())
-    (run / "provenance.json").write_text(json.dumps({**provenance, "trusted": [EVIL]}))
+    provenance = read_json(run / "provenance.json")
+    write_json(run / "provenance.json", {**provenance, "trusted": [EVIL]})
     before = place.contents()
     for subcommand in ("run", "score", "evaluate", "report", "poison"):
         assert_matches(f"config.yaml: models.focus_mil.aggregator={EVIL}", refused(capsys, subcommand, run))

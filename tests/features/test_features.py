@@ -18,6 +18,7 @@ from wsi_mil.encoders.base import Encoder
 from wsi_mil.errors import SlideError, StoreError
 from wsi_mil.features import SlideStore, encode_tiles, extract_features
 from wsi_mil.features import store as store_module
+from wsi_mil.io.seals import sealed
 from wsi_mil.slides import ArrayReader
 from wsi_mil.tiles import TileReader, tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue
@@ -272,7 +273,8 @@ def test_changed_bytes_are_found(tmp_path: Path) -> None:
 
 def test_another_format_is_refused_by_name(tmp_path: Path) -> None:
     store = store_with_tiles(tmp_path, reader())
-    zarr.open_group(str(store.path / "tiles"), mode="r+").attrs["format_version"] = 99
+    group = zarr.open_group(str(store.path / "tiles"), mode="r+")
+    group.attrs.update(sealed({**group.attrs, "format_version": 99}))
     with pytest.raises(StoreError, match="format 99, this version reads 1"):
         store.tiles_digest()
 

@@ -63,7 +63,7 @@ def provenance(config: RunConfig) -> Provenance:
 def write_provenance(folder: Path, config: RunConfig) -> None:
     """Write provenance.json into a run folder; a file with equal content is kept."""
     path, found = folder / FILE, provenance(config).as_json()
-    if not path.exists() or read_json(path) != found:
+    if not path.exists() or _read(path) != found:
         write_json(path, found)
 
 
@@ -71,13 +71,17 @@ def refuse_other_format(folder: Path) -> None:
     """Raise StoreError if a run folder was made by a version with another format, or by another program."""
     if not (folder / FILE).exists():
         return
-    found = read_json(folder / FILE)
+    found = _read(folder / FILE)
     if found.get("kind") != KIND or found.get("format_version") != FORMAT:
         raise StoreError(
             f"{folder} was made by {found.get('producer', 'another program')} (format "
             f"{found.get('format_version')}), this version reads format {FORMAT}: "
             "choose another run folder, or use the version that made it"
         )
+
+
+def _read(path: Path) -> dict[str, object]:
+    return read_json(path, "remove it: the next run writes it again")
 
 
 def _version(name: str) -> str:

@@ -63,6 +63,7 @@ from wsi_mil.evaluation.results import (
 )
 from wsi_mil.evaluation.table import Level, listed_metrics
 from wsi_mil.io.json import read_json, without_nan, write_json
+from wsi_mil.io.seals import DamagedFileError
 
 FORMAT = 3
 
@@ -80,8 +81,8 @@ def read_metrics(path: Path) -> MetricsFile | None:
     if not path.exists():
         return None
     try:
-        found = read_json(path)
-        if not isinstance(found, dict) or found.get("format_version") != FORMAT:
+        found = read_json(path, "remove it and run `wsi-mil evaluate` again")
+        if found.get("format_version") != FORMAT:
             return None
         return MetricsFile(
             model=found["model"],
@@ -96,7 +97,9 @@ def read_metrics(path: Path) -> MetricsFile | None:
             labels=LabelScheme.from_json(found.get("labels")),
             classes=_read_classes(found.get("classes")),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except DamagedFileError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(
             f"{path} is damaged ({type(error).__name__}: {error}): remove it and run `wsi-mil evaluate` again"
         ) from error

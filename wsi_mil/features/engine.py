@@ -19,9 +19,10 @@ from wsi_mil.encoders import Encoder, EncoderSpec
 from wsi_mil.encoders.base import to_device
 from wsi_mil.encoders.views import Colours
 from wsi_mil.errors import SlideError
-from wsi_mil.features.store import FeatureWriter, SlideStore
+from wsi_mil.features.store import SlideStore
 from wsi_mil.features.stored import FeatureOrigin
 from wsi_mil.features.stream import Piece, SlideFeed, find_colours, stream_batches
+from wsi_mil.features.writing import FeatureWriter
 from wsi_mil.io.files import digest_bytes
 from wsi_mil.slides import SlideReader
 from wsi_mil.tiles import TileReader

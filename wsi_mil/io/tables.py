@@ -102,10 +102,14 @@ def write_csv(
 def read_csv(path: Path) -> list[Row]:
     """Return the rows below the header; a byte-order mark and blank lines are ignored.
 
-    Cells missing at the end of a row are empty; cells beyond the header are ignored.
+    Cells missing at the end of a row are empty; cells beyond the header are ignored. Raises DataError for a
+    file that is no CSV in UTF-8.
     """
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        return _rows(handle, path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            return _rows(handle, path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is no CSV in UTF-8: {error}") from error
 
 
 def parse_csv(text: str, source: Path) -> list[Row]:

@@ -5,14 +5,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from wsi_mil.contracts.record import Record, require, require_name
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.names import is_family
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ModelError, WsiMilError
 from wsi_mil.io.json import read_json, write_json
+from wsi_mil.io.seals import DamagedFileError
 from wsi_mil.scoring.thresholds import Threshold
 from wsi_mil.tasks import Task, task_from_values, task_values
 from wsi_mil.tissue import TissueSpec
@@ -162,11 +161,9 @@ def read_card(folder: Path) -> ModelCard:
             f"no model in {folder}: expected {CARD} and {WEIGHTS}, as `wsi-mil train` writes them"
         )
     try:
-        found: dict[str, Any] = read_json(path)
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON ({error}): train again, or copy it anew") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} is no valid model card: it has no keys: train again, or copy it anew")
+        found = read_json(path, f"remove it and run `wsi-mil train`, or copy it anew together with {WEIGHTS}")
+    except DamagedFileError as error:
+        raise ModelError(str(error)) from error
     if found.get("kind") != KIND or found.get("format_version") not in (1, 2, FORMAT):
         raise ModelError(
             f"{path} has format {found.get('format_version')}, this version reads 1 to {FORMAT}: "
@@ -175,7 +172,7 @@ def read_card(folder: Path) -> ModelCard:
     _refuse_untrusted(path, found)
     try:
         return _card(found)
-    except (KeyError, TypeError, ValidationError, WsiMilError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, WsiMilError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise ModelError(f"{path} is no valid model card: {what}: train again, or copy it anew") from error
 

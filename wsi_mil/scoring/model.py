@@ -13,6 +13,7 @@ from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ModelError, one_line
 from wsi_mil.io.files import digest_file, write_aside
+from wsi_mil.io.seals import current_digest
 from wsi_mil.scoring.card import CARD, WEIGHTS, ModelCard, TrainingRecord, read_card
 from wsi_mil.scoring.thresholds import Threshold
 from wsi_mil.tasks import Task
@@ -167,11 +168,22 @@ def _read_weights(folder: Path, card: ModelCard) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    check_weights(folder, card)
     path = folder / WEIGHTS
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} cannot be read ({error}): train again") from error
-    if digest_file(path) != card.weights_digest:
-        raise ModelError(f"{path} is not the file that {CARD} describes: train again, or copy both anew")
     return tensors
+
+
+def check_weights(folder: Path, card: ModelCard) -> None:
+    """Raise ModelError unless model.safetensors in a folder is the file that its card describes."""
+    path, found = folder / WEIGHTS, current_digest(folder / WEIGHTS)
+    if found is None:
+        raise ModelError(f"{path} is missing: run `wsi-mil train`, or copy it anew together with {CARD}")
+    if found != card.weights_digest:
+        raise ModelError(
+            f"{path} is not the file that {CARD} describes, expected digest {card.weights_digest}, found "
+            f"{found}: remove both and run `wsi-mil train`, or copy both anew"
+        )

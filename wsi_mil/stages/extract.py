@@ -16,7 +16,10 @@ from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.execution.devices import map_on_devices
 from wsi_mil.execution.guard import reason_of
 from wsi_mil.features import SlideStore
+from wsi_mil.features.stored import StoredFeatures
 from wsi_mil.io.files import fingerprint
+from wsi_mil.io.seals import DamagedFileError
+from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import open_slide
@@ -123,7 +126,7 @@ def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
     tiles = store.read_tiles()
     if len(tiles) == 0:
         return Outcome(job.slide_id, job.stage, "empty", "no tiles", {"tiles": 0}, reused=True)
-    found = store.stored_features(job.encoder.key)
+    found = _stored(store, job.encoder.key)
     if found and (found.encoder_digest, found.tiles_digest) == (encoder.digest, tiles.digest()):
         counts = {"tiles": len(tiles), "unreadable": found.unreadable_rows}
         return Outcome(job.slide_id, job.stage, "done", "", counts, found.digest, reused=True)
@@ -135,6 +138,15 @@ def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
         open_slide, job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp
     )
     return SlideToExtract(SlideFeed(tiles, opening, view=encoder.view), store)
+
+
+def _stored(store: SlideStore, key: str) -> StoredFeatures | None:
+    """Return the description of a slide's features; None if there are none, or damaged ones."""
+    try:
+        return store.stored_features(key)
+    except DamagedFileError as error:
+        logger().warning("extract: features of slide %s are made again: %s", store.slide_id, error)
+        return None
 
 
 def run(context: RunContext) -> int:

@@ -12,7 +12,8 @@ from wsi_mil.logs import logger, progress
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.trainings import write_comparison
-from wsi_mil.scoring.card import read_card
+from wsi_mil.scoring.card import CARD, read_card
+from wsi_mil.scoring.model import check_weights
 from wsi_mil.stages.train_one import TrainingJob, train_one
 from wsi_mil.stages.training_set import (
     TrainingSet,
@@ -24,6 +25,7 @@ from wsi_mil.stages.training_set import (
 from wsi_mil.tasks import task_values
 from wsi_mil.tasks.names import labels_beyond_order
 from wsi_mil.training import TrainSpec
+from wsi_mil.training.loop import HISTORY, has_checkpoint
 
 
 def run(context: RunContext) -> int:
@@ -79,9 +81,25 @@ def run_train(
 
 
 def is_trained(run: RunFolder, job: TrainingJob) -> bool:
-    """Return whether the folder of this job holds the model, made from the same inputs."""
+    """Return whether the folder of this job holds the model, made from the same inputs.
+
+    A damaged model is made again if the checkpoint of its last epoch is there. Raises ModelError if it is
+    not: another training costs time, and is the user's decision.
+    """
     folder = run.model(job.name, job.number)
-    return (folder / "model.json").exists() and read_card(folder).inputs_digest == job.inputs
+    if not (folder / CARD).exists():
+        return False
+    try:
+        card = read_card(folder)
+        if card.inputs_digest != job.inputs:
+            return False
+        check_weights(folder, card)
+        return (folder / HISTORY).exists() or not has_checkpoint(folder, job.inputs)
+    except ModelError as error:
+        if not has_checkpoint(folder, job.inputs):
+            raise
+        logger().warning("train: %s is made again from its checkpoint: %s", job.title, error)
+        return False
 
 
 def side_by_side(execution: ExecutionSpec, trainings: int, device: str) -> ExecutionSpec:
