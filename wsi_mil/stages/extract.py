@@ -14,7 +14,7 @@ from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.execution.devices import map_on_devices
-from wsi_mil.execution.guard import reason_of
+from wsi_mil.execution.guard import failed
 from wsi_mil.features import SlideStore
 from wsi_mil.features.stored import StoredFeatures
 from wsi_mil.io.files import fingerprint
@@ -64,7 +64,7 @@ def extract_many(jobs: Iterable[ExtractJob], stage: str = "extract") -> Iterator
     All jobs have the same encoder and device. A slide that fails gets a failed outcome; the others continue.
     """
     for slide_id, found in _extract(jobs):
-        yield Outcome(slide_id, stage, "failed", reason_of(found)) if isinstance(found, Exception) else found
+        yield failed(slide_id, stage, found) if isinstance(found, Exception) else found
 
 
 def extract_on(stage: str, jobs: Iterator[ExtractJob], device: str) -> Iterator[Outcome]:
