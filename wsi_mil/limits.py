@@ -25,7 +25,7 @@ class Limit:
         """Raise `error` in one line, with `where` (file or slide), figure, limit and remedy, if `found` is
         larger.
 
-        >>> JSON_DEPTH.check(3, "a.json")
+        >>> LEVELS.check(3, "a.svs")
         """
         if not found <= self.most:  # also for NaN
             raise error(f"{where}: {found:,} {self.what}, at most {self.most:,} are read: {self.remedy}")
