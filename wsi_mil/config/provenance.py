@@ -2,6 +2,7 @@
 
 import platform
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def provenance(config: RunConfig) -> Provenance:
         producer=f"wsi_mil {wsi_mil.__version__}",
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        packages={name: _version(name) for name in PACKAGES},
+        packages=package_versions(),
         config_digest=config.digest(),
         trusted=tuple(sorted(trusted_names())),
     )
@@ -78,6 +79,12 @@ def refuse_other_format(folder: Path) -> None:
             f"{found.get('format_version')}), this version reads format {FORMAT}: "
             "choose another run folder, or use the version that made it"
         )
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that results depend on, "not installed" for those that are not."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -50,6 +50,10 @@ class RunFolder:
         """Return the path of the picture of tissue and tiles."""
         return self.path / "previews" / f"{slide_id}.jpg"
 
+    def error_file(self, slide_id: str) -> Path:
+        """Return the path of the tracebacks of a slide that failed."""
+        return existing_file(self.path / "errors", f"{slide_id}.txt")
+
     def model(self, name: str, fold: int) -> Path:
         """Return the folder of the model that was trained on a fold."""
         return self.path / "models" / name / f"fold{fold}"

@@ -12,9 +12,8 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
-from wsi_mil.execution import ExecutionSpec, map_slides
-from wsi_mil.execution.devices import map_on_devices
-from wsi_mil.execution.guard import reason_of
+from wsi_mil.execution import ExecutionSpec, map_on_devices, map_slides
+from wsi_mil.execution.guard import failed
 from wsi_mil.features import SlideStore
 from wsi_mil.features.stored import StoredFeatures
 from wsi_mil.io.files import fingerprint
@@ -64,7 +63,7 @@ def extract_many(jobs: Iterable[ExtractJob], stage: str = "extract") -> Iterator
     All jobs have the same encoder and device. A slide that fails gets a failed outcome; the others continue.
     """
     for slide_id, found in _extract(jobs):
-        yield Outcome(slide_id, stage, "failed", reason_of(found)) if isinstance(found, Exception) else found
+        yield failed(slide_id, stage, found) if isinstance(found, Exception) else found
 
 
 def extract_on(stage: str, jobs: Iterator[ExtractJob], device: str) -> Iterator[Outcome]:
@@ -155,21 +154,14 @@ def run(context: RunContext) -> int:
     Returns how many slides needed work, counted once per view. On this machine one process per device
     computes while threads read: a second copy of the network in another process would not be faster.
     """
-    import torch
-
     from wsi_mil.encoders.base import pick_devices
-    from wsi_mil.encoders.shared import shared_encoder
 
     config, execution = context.config, context.config.execution
     if config.imported:
         return 0
     devices = pick_devices(execution.devices)
     threads = max(execution.resolved_threads() // max(len(devices), 1), 1)
-    torch.set_num_threads(threads)
     tiled = [s for s in context.slides if context.run.store(s.slide_id).tiles_digest() is not None]
-    if tiled and execution.backend == "local" and not devices:
-        # an encoder that cannot be built is an error of the run, not of each slide
-        shared_encoder(config.encoder, execution.device)
     worked = 0
     for encoder in (config.encoder, *config.encoder.augmented):
         jobs = [_job(context, source, encoder, threads) for source in tiled]
@@ -199,6 +191,5 @@ def _extract_jobs(
     stage = jobs[0].stage
     if execution.backend == "dask":
         return map_slides(extract_one, jobs, stage=stage, spec=execution)
-    if devices:
-        return map_on_devices(partial(extract_on, stage), jobs, devices, stage)
-    return extract_many(jobs, stage)
+    places = devices or [execution.device]
+    return map_on_devices(partial(extract_on, stage), jobs, places, stage, execution.open_timeout_s)

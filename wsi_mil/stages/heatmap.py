@@ -181,7 +181,7 @@ def draw_model(context: RunContext, name: str) -> int:
         for job in jobs
     ]
     stage = f"heatmap {name}"
-    outcomes = map_slides(heatmap_one, jobs, stage=stage, spec=config.execution, start_here=True)
+    outcomes = map_slides(heatmap_one, jobs, stage=stage, spec=config.execution)
     return record_outcomes(run, stage, _indexed(run, name, index, files, outcomes), len(jobs))
 
 

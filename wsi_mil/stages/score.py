@@ -36,7 +36,6 @@ class ScoreJob:
     name: str
     model: Path
     model_digest: str
-    threads: int
 
     @property
     def stage(self) -> str:
@@ -52,7 +51,8 @@ def _loaded(folder: Path, digest: str) -> TrainedModel:
 def score_one(job: ScoreJob) -> Outcome:
     """Score one slide unless its scores are of this model and these features already."""
     started = time.perf_counter()
-    torch.set_num_threads(job.threads)  # the last digits of a score depend on the number of threads
+    # the last digits of a score depend on the number of threads: one, for any number of workers and cores
+    torch.set_num_threads(1)
     run, model = RunFolder(job.run), _loaded(job.model, job.model_digest)
     store = run.store(job.slide_id)
     stored = store.stored_features(model.encoder.key)
@@ -107,13 +107,8 @@ def score_slides(
     """
     run, execution = context.run, context.config.execution
     having = [s for s in slide_ids if run.store(s).stored_features(model.encoder.key) is not None]
-    jobs = [
-        ScoreJob(slide_id, run.path, name, folder, model.digest, execution.resolved_threads())
-        for slide_id in having
-    ]
-    # a model uses all threads: a second process on this machine would gain nothing
-    one_process = execution.model_copy(update={"workers": 1})
-    outcomes = map_slides(score_one, jobs, stage=f"score {name}", spec=one_process, start_here=True)
+    jobs = [ScoreJob(slide_id, run.path, name, folder, model.digest) for slide_id in having]
+    outcomes = map_slides(score_one, jobs, stage=f"score {name}", spec=execution)
     worked = record_outcomes(run, f"score {name}", outcomes, len(jobs))
     return [s for s in having if scores_are_current(run, name, model, s)], worked
 
