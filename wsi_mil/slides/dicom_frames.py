@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from wsi_mil.logs import logger
 from wsi_mil.slides.inspection import PixelError
 from wsi_mil.slides.tiff_pages import MOST_TILE_PX
 
@@ -56,6 +57,7 @@ def _inspect(path: str, size: int, _mtime: int) -> tuple[str, str]:
                 series = str(data.get("SeriesInstanceUID") or "")
                 return series, _problem(data, file, size)
         except Exception as error:  # pydicom raises what struct, codecs and numbers raise
+            logger().debug("%s", path, exc_info=True)
             return "", f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
 
 
