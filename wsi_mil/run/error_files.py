@@ -45,7 +45,7 @@ def keeping_traceback(folder: Path) -> Iterator[None]:
 def update_error_file(run: RunFolder, outcome: Outcome) -> None:
     """Write the section of a failed outcome, or remove that of a stage which succeeded.
 
-    A file that cannot be written is a warning: the outcome has the reason, and the other slides go on.
+    A file that cannot be written is a warning: the outcome has the reason, and the other slides continue.
     """
     if outcome.status != "failed" and not (run.path / "errors").is_dir():
         return
