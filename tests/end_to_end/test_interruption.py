@@ -24,6 +24,8 @@ def slow(self, pixels):
     time.sleep(0.05)
     return encode(self, pixels)
 texture.TextureEncoder.encode = slow
+import wsi_mil.execution.supervision as supervision
+supervision.work_in_this_process = True  # where the slow encoder is
 from wsi_mil.cli import main
 main(sys.argv[1:])
 """

@@ -22,8 +22,8 @@ URL = "memory://bucket/slides"
 
 
 @pytest.fixture
-def bucket(cohort: Path) -> Iterator[Any]:
-    """Two slides of the cohort, one of them in a folder, and a file that is no slide."""
+def bucket(work_here: None, cohort: Path) -> Iterator[Any]:
+    """Two slides of the cohort, one in a folder, and a file that is no slide, in memory."""
     files = fsspec.filesystem("memory")
     first, second = sorted((cohort / "slides").glob("*.tif*"))[:2]
     files.pipe_file(f"/bucket/slides/{first.name}", first.read_bytes())

@@ -7,9 +7,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.errors import ConfigError, ExecutionError, WsiMilError, one_line
+from wsi_mil.errors import ConfigError, ExecutionError, MachineError, WsiMilError, one_line
 from wsi_mil.execution.clusters import GPU, cluster_client
-from wsi_mil.execution.guard import outcome_of
+from wsi_mil.execution.guard import outcome_of, traceback_of
 from wsi_mil.execution.missing_workers import MissingWorkers
 from wsi_mil.logs import logger
 
@@ -73,8 +73,8 @@ class WorkerResult:
 def run_on_worker(function: Callable[[Any], Outcome], stage: str, job: Any) -> WorkerResult:
     """Run a slide's function in a Dask worker.
 
-    A WsiMilError is a problem of the slide or of the settings. Any other exception (a full scratch disk, a
-    driver) may be a problem of this node.
+    A WsiMilError is a problem of the slide or of the settings. A MachineError (a full scratch disk) and any
+    other exception (of a driver) may be a problem of this node.
     """
     from distributed import get_worker
 
@@ -88,7 +88,8 @@ def run_on_worker(function: Callable[[Any], Outcome], stage: str, job: Any) -> W
             raise
 
     outcome = outcome_of(remembering, stage, job)
-    at_fault = bool(raised) and not isinstance(raised[0], WsiMilError)
+    own = raised and isinstance(raised[0], WsiMilError) and not isinstance(raised[0], MachineError)
+    at_fault = bool(raised) and not own
     return WorkerResult(outcome, at_fault, str(get_worker().address))
 
 
@@ -206,16 +207,16 @@ class _Queue:
         try:
             result: WorkerResult = future.result()
         except KilledWorker as error:
-            logger().debug("%s: %s: its Dask workers died", self.stage, job.slide_id, exc_info=True)
             if not self.alone:
+                logger().debug("%s: %s: its Dask workers died", self.stage, job.slide_id, exc_info=True)
                 self.suspects.append(job)
                 return None
-            counts = {"killed_workers": error.allowed_failures + 1}
-            return Outcome(job.slide_id, self.stage, "failed", killed(error), counts)
+            counts, found = {"killed_workers": error.allowed_failures + 1}, traceback_of(error)
+            return Outcome(job.slide_id, self.stage, "failed", killed(error), counts, traceback=found)
         except Exception as error:  # `run_on_worker` never raises: the scheduler or the connection was lost
-            logger().debug("%s: %s: lost on Dask", self.stage, job.slide_id, exc_info=True)
-            reason = f"lost on Dask ({type(error).__name__}: {error}); run again to resume"
-            return Outcome(job.slide_id, self.stage, "failed", one_line(reason), cause="machine")
+            reason = one_line(f"lost on Dask ({type(error).__name__}: {error}); run again to resume")
+            found = traceback_of(error)
+            return Outcome(job.slide_id, self.stage, "failed", reason, cause="machine", traceback=found)
         finally:
             future.release()
         if not result.node_may_be_at_fault:
@@ -233,4 +234,5 @@ class _Queue:
             result.address,
             result.outcome.reason,
         )
+        logger().debug("%s", result.outcome.traceback)
         return self.submit(job, workers=others)

@@ -61,7 +61,7 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
         for name in slide_ids
         for label in [_label(context.labels, name)]
     ]
-    outcomes = map_slides(export_one, jobs, stage="export", spec=config.execution, start_here=True)
+    outcomes = map_slides(export_one, jobs, stage="export", spec=config.execution)
     exported = RunFolder(out)  # outcomes.csv and errors/ are those of a run folder
     record_outcomes(exported, "export", outcomes, len(jobs))
     ledger = exported.ledger

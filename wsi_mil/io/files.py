@@ -7,10 +7,11 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from wsi_mil.io.disk import writing
 from wsi_mil.io.remote import Location, remote_version
 
 TEMPORARY = ".tmp"
@@ -19,24 +20,27 @@ PIECES, PIECE_BYTES = 64, 4096
 
 
 @contextmanager
-def write_aside(path: Path) -> Iterator[Path]:
+def write_aside(path: Path, needs: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is renamed to `path`, on any error removed.
 
-    An error from the operating system (a full disk, a read-only folder) keeps its type and gains the path.
+    needs: how many bytes will be written, if that is known. Raises MachineError, with the path, where the
+    operating system or a library cannot write (a full disk, a read-only folder).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{TEMPORARY}")
-    remove(aside)
     try:
-        yield aside
-        _flush(aside)
-        if path.is_dir() and not path.is_symlink():
-            # A folder cannot be replaced in one step. The old one is removed first: a kill in between leaves
-            # no folder, never an incomplete one.
-            shutil.rmtree(path)
-        os.replace(aside, path)
+        with writing(path, aside, needs):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove(aside)
+            yield aside
+            _flush(aside)
+            if path.is_dir() and not path.is_symlink():
+                # A folder cannot be replaced in one step. The old one is removed first: a kill in between
+                # leaves no folder, never an incomplete one.
+                shutil.rmtree(path)
+            os.replace(aside, path)
     except BaseException:
-        remove(aside)
+        with suppress(OSError):  # the error above says what is wrong with the folder
+            remove(aside)
         raise
 
 
@@ -110,8 +114,13 @@ def fingerprint(path: Location) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
-    with write_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content`, whole or not at all."""
+    with write_aside(path, len(content)) as aside:
+        aside.write_bytes(content)
 
 
 def digest_bytes(*parts: bytes) -> str:
