@@ -23,6 +23,7 @@ ORDER = [
     "io",
     "contracts",
     "raster",
+    "outlines",
     "geojson",
     "stains",
     "execution",
