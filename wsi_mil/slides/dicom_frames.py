@@ -10,6 +10,7 @@ import numpy as np
 
 from wsi_mil import limits
 from wsi_mil.errors import SlideError
+from wsi_mil.logs import logger
 from wsi_mil.slides.inspection import PixelError
 
 PREFIX, PREFIX_AT = b"DICM", 128
@@ -67,6 +68,7 @@ def _inspect(path: str, size: int, _mtime: int) -> tuple[str, str]:
                 series = str(data.get("SeriesInstanceUID") or "")
                 return series, _problem(data, file, size)
         except Exception as error:  # pydicom raises what struct, codecs and numbers raise
+            logger().debug("%s", path, exc_info=True)
             return "", f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
 
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.current import check_scores, current_refined
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.killed import without_killers
 from wsi_mil.run.recording import PacedSave, record_outcomes, stopped_at_the_end
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.scoring.files import tile_scores_header
@@ -181,7 +183,8 @@ def draw_model(context: RunContext, name: str) -> int:
         for job in jobs
     ]
     stage = f"heatmap {name}"
-    outcomes = map_slides(heatmap_one, jobs, stage=stage, spec=config.execution)
+    work = partial(map_slides, heatmap_one, stage=stage, spec=config.execution)
+    outcomes = without_killers(run, stage, jobs, work)
     return record_outcomes(run, stage, _indexed(run, name, index, files, outcomes), len(jobs))
 
 
