@@ -25,6 +25,14 @@ def test_crossings_are_those_of_all_pairs_of_segments() -> None:
     assert crossings(Polygon(corners), 10**6) == expected > 100
 
 
+@pytest.mark.parametrize(
+    "corners", [[(0, 0)] * 4, [(0, 0), (0, 0), (3, 3)], [(0, 0), (3, 3), (3, 3), (0, 0)]]
+)
+def test_an_outline_without_area_crosses_nothing(corners: list[tuple[int, int]]) -> None:
+    assert crossings(Polygon(corners), 10) == 0
+    check_outline(Polygon(corners), "a ring")
+
+
 @pytest.mark.parametrize("points", [3_000, 100_000])
 def test_a_scribble_is_refused_in_time_and_one_below_the_limit_is_read(points: int) -> None:
     corners = scribble(points)

@@ -12,7 +12,7 @@ PAIRS = 1 << 21
 
 def check_outline(geometry: BaseGeometry, where: str) -> None:
     """Raise DataError, which says `where`, if an outline has too many points, or crosses itself too often."""
-    limits.OUTLINE_POINTS.check(shapely.get_num_coordinates(geometry), where)
+    limits.OUTLINE_POINTS.check(int(shapely.get_num_coordinates(geometry)), where)
     if not geometry.is_valid:
         limits.CROSSINGS.check(crossings(geometry, limits.CROSSINGS.most), where)
 
@@ -25,9 +25,10 @@ def crossings(geometry: BaseGeometry, enough: int) -> int:
     >>> crossings(shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)]), 10)
     1
     """
-    plain = shapely.remove_repeated_points(geometry)
-    corners, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(plain)), return_index=True)
-    ends = np.stack([corners[:-1], corners[1:]], axis=1)[ring[:-1] == ring[1:]]
+    rings = shapely.get_rings(shapely.get_parts(geometry))
+    corners, ring = shapely.get_coordinates(rings, return_index=True)
+    moves = (ring[:-1] == ring[1:]) & (corners[:-1] != corners[1:]).any(axis=1)  # a point may be repeated
+    ends = np.stack([corners[:-1], corners[1:]], axis=1)[moves]
     if not len(ends):
         return 0
     segments = shapely.linestrings(ends)
