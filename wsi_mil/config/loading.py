@@ -15,6 +15,7 @@ from wsi_mil.config.yaml_values import Values, read_values
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError
 from wsi_mil.io.files import write_text
+from wsi_mil.paths import child
 
 S = TypeVar("S", bound=Spec)
 
@@ -75,7 +76,7 @@ def with_trained(config: RunConfig) -> RunConfig:
     before = {
         name: own
         for name, own in load_config(saved).models.items()
-        if (config.run / "models" / name).is_dir()
+        if child(config.run / "models", name, "model name").is_dir()
     }
     return config.model_copy(update={"models": {**before, **config.models}})
 

@@ -29,6 +29,7 @@ from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
 from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger
+from wsi_mil.paths import below
 from wsi_mil.report.curves import DrawnModel, draw_curves
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
@@ -161,7 +162,7 @@ def _write_tables(folder: Path, slides: list[HeldOutSlide]) -> None:
     write_csv(folder / "lesions.csv", *csv_table(LesionRow, lesions, slides))
     write_csv(folder / "false_positives.csv", *csv_table(FalsePositiveRow, wrong, slides))
     for slide in slides:
-        write_detections(folder / "detections" / f"{slide.slide_id}.csv", slide.detections)
+        write_detections(below(folder / "detections", f"{slide.slide_id}.csv", "slide id"), slide.detections)
 
 
 def _write_predictions(path: Path, rows: Sequence[SlideScoreRow], task: Task) -> None:
