@@ -143,3 +143,26 @@ def test_no_other_code_joins_names_from_outside() -> None:
 def test_the_rule_sees_a_joined_name(line: str, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(f"x = {line}\n")
     assert len(joined_names(tmp_path / "a.py")) == 1
+
+
+# ---- nothing else removes files
+
+REMOVES = {"unlink", "rmtree", "rmdir", "remove", "removedirs"}
+OWN_FILES = {"io/files.py": "the one place", "run/lock.py": "the lock, which it has made"}
+
+
+def removals(path: Path) -> list[int]:
+    """Return the lines that remove a file or a folder by a function of the standard library."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in REMOVES:
+            of_module = isinstance(node.func.value, ast.Name) and node.func.value.id in ("os", "shutil")
+            if node.func.attr in ("unlink", "rmtree", "rmdir", "removedirs") or of_module:
+                found.append(node.lineno)
+    return found
+
+
+def test_no_other_code_removes_files() -> None:
+    package = Path(wsi_mil.__file__).parent
+    found = {p.relative_to(package).as_posix(): removals(p) for p in package.rglob("*.py")}
+    assert {place for place, lines in found.items() if lines} == set(OWN_FILES), "use wsi_mil.io.files.remove"

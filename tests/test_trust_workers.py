@@ -92,12 +92,34 @@ if __name__ == "__main__":
 """
 
 
-def test_worker_processes_do_not_import_modules_from_the_working_folder(mark: Path, tmp_path: Path) -> None:
+OF_A_LIBRARY_USER = """
+from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.slide import SlideSource
+from wsi_mil.execution import ExecutionSpec, map_slides, run_jobs
+
+
+def outcome(job):
+    return Outcome(job.slide_id, "test", "done")
+
+
+if __name__ == "__main__":
+    jobs = [SlideSource(name, None, None) for name in "ab"]
+    found = list(map_slides(outcome, jobs, stage="test", spec=ExecutionSpec(workers=2)))
+    assert [one.status for one in found] == ["done"] * 2, found
+    assert list(run_jobs(abs, [1, -2], spec=ExecutionSpec(workers=2))) == [1, 2]
+    print("done\\nexit 0")
+"""
+
+
+@pytest.mark.parametrize("code", [SCRIPT, pytest.param(OF_A_LIBRARY_USER, marks=pytest.mark.slow)])
+def test_worker_processes_do_not_import_modules_from_the_working_folder(
+    code: str, mark: Path, tmp_path: Path
+) -> None:
     """Python itself puts the working folder first for `-c`, with which multiprocessing starts a worker."""
     write_marking_module(mark.parent, mark, "json", "pickle", "tempfile", "runpy")
     script = tmp_path / "bin" / "wsi-mil.py"
     script.parent.mkdir()
-    script.write_text(SCRIPT)
+    script.write_text(code)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, env=environment, check=False

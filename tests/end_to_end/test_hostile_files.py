@@ -253,6 +253,39 @@ def test_a_label_table_is_refused_in_one_line(
     assert {name: data for name, data in place.contents().items() if "here/out" not in name} == before
 
 
+def test_ids_and_classes_that_are_paths_or_formulas_touch_nothing_outside(
+    place: Place, cohort: Path, quick_config: dict[str, Any]
+) -> None:
+    slides = place.home / "slides"
+    slides.mkdir()
+    for file in sorted((cohort / "slides").iterdir())[:2]:
+        shutil.copy(file, slides)
+    one, other = sorted(path.stem for path in slides.iterdir())
+    hostile = [
+        "../../thesis",
+        str(place.home / "thesis"),
+        "..",
+        ".",
+        "=cmd|'/c calc'!A1",
+        "a\x1b[2J",
+        "b/" * 999,
+    ]
+    labels = place.home / "labels.csv"
+    rows = [f"{one},../../thesis.tex", f"{other},normal", *(f"{name},normal" for name in hostile)]
+    labels.write_text("slide,label\n" + "\n".join(rows) + "\n")
+    config = place.home / "config.yaml"
+    given = {"folder": str(slides), "labels": str(labels)}
+    values = {**quick_config, "slides": given, "run": str(place.here / "run")}
+    config.write_text(yaml.safe_dump(values))
+    before = place.contents()
+    with pytest.raises(SystemExit) as stop:
+        main(["tile", str(config)])
+    assert stop.value.code == 3, "labels without slide are failed rows"
+    after = place.contents()
+    assert {name: data for name, data in after.items() if not name.startswith("here/run/")} == before
+    assert len([name for name in after if name.endswith("tiles/zarr.json")]) == 2
+
+
 def test_a_message_is_one_line_without_escape_sequences() -> None:
     error = ModelError("a\nb\x1b[2J\u202e" + "x" * 10_000 + ": train again")
     line = one_line(str(error))

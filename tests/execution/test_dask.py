@@ -180,7 +180,7 @@ def test_what_a_cluster_is_asked_for(kind: str, lines: list[str]) -> None:
     )
     with make_cluster(spec) as cluster:
         script = cluster.job_script()
-    for line in [*lines, "module load cuda"]:
+    for line in [*lines, "export PYTHONSAFEPATH=1", "module load cuda"]:
         assert line in script, script
     assert "--nthreads 1" in script
     assert "--resources GPU=1" in script

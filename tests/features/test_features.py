@@ -15,7 +15,7 @@ import zarr
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders import EncoderSpec, build_encoder
 from wsi_mil.encoders.base import Encoder
-from wsi_mil.errors import SlideError, StoreError
+from wsi_mil.errors import MachineError, SlideError, StoreError
 from wsi_mil.features import SlideStore, encode_tiles, extract_features
 from wsi_mil.features import store as store_module
 from wsi_mil.io.seals import sealed
@@ -182,7 +182,7 @@ def test_a_full_disk_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store_module.FeatureWriter, "append", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(MachineError, match="No space left"):
         extract_features(slide, store, MeanEncoder(), SPEC)
     assert store.encoders() == []
 

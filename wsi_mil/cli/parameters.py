@@ -80,24 +80,8 @@ def trust_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def overrides_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """[KEY=VALUE]... and --trust: settings that replace those of the configuration, and are trusted."""
-    overrides = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", callback=_trust_overrides)
-    return overrides(trust_option(function))
-
-
-def _trust_overrides(
-    context: click.Context, argument: click.Parameter, overrides: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Trust the code that is named on the command line. The values are checked later, with the file's."""
-    if overrides:
-        from wsi_mil.config.overrides import apply_overrides
-        from wsi_mil.config.references import commands_in, references_in
-        from wsi_mil.config.yaml_values import Values
-
-        typed: Values = {}
-        apply_overrides(typed, overrides)
-        trust(*references_in(typed).values(), *commands_in(typed))
-    return overrides
+    """[KEY=VALUE]... and --trust: settings that replace those of the configuration."""
+    return click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(trust_option(function))
 
 
 def config_arguments(function: Callable[..., Any]) -> Callable[..., Any]:

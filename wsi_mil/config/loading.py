@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from wsi_mil.config.messages import explain, problems_in
 from wsi_mil.config.overrides import SEEDED, apply_overrides
-from wsi_mil.config.references import refuse_untrusted_values
+from wsi_mil.config.references import refuse_untrusted_values, trust_values
 from wsi_mil.config.schema import RunConfig
 from wsi_mil.config.yaml_values import Values, read_values
 from wsi_mil.contracts.spec import Spec
@@ -23,6 +23,7 @@ S = TypeVar("S", bound=Spec)
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     """Return the configuration in a YAML file (or in a run folder), with `key.sub=value` overrides on top.
 
+    Code that an override names is trusted from then on in this process: no file has said it, but the caller.
     Raises ConfigError that names every wrong key or value, with what was expected and the nearest known key,
     and TrustError for a value that decides which code runs (`package.module:Name`, commands of cluster jobs)
     and is not trusted.
@@ -36,6 +37,9 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     values = read_values(path)
     if folder is not None:
         values["run"] = str(folder)  # a run folder may have been moved, or be called from elsewhere
+    typed: Values = {}
+    apply_overrides(typed, overrides)
+    trust_values(typed)
     apply_overrides(values, overrides)
     return parse_config(values, str(path))
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from wsi_mil.encoders.names import is_family
 from wsi_mil.errors import TrustError
-from wsi_mil.trust import is_reference, is_trusted, refuse_untrusted, trust_options
+from wsi_mil.trust import is_reference, is_trusted, refuse_untrusted, trust, trust_options
 
 KEYS = (
     ("slides", "reader"),
@@ -28,6 +28,11 @@ def refuse_untrusted_values(source: str, values: Mapping[str, object]) -> None:
             f"{source}: {', '.join(missing)} decides which code runs, so a file alone cannot set it: "
             f"if you trust it, {trust_options(missing)}"
         )
+
+
+def trust_values(values: Mapping[str, object]) -> None:
+    """Trust the code and commands in plain values that the user typed."""
+    trust(*references_in(values).values(), *commands_in(values))
 
 
 def commands_in(values: Mapping[str, object]) -> list[str]:

@@ -12,6 +12,7 @@ from pydantic import Field
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError
 from wsi_mil.logs import logger
+from wsi_mil.trust import SAFE_PATH
 
 JOBQUEUE = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
 PLAIN = r"^[A-Za-z0-9_.@+,:-]+$"
@@ -91,7 +92,8 @@ def make_cluster(spec: ClusterSpec) -> Any:
         walltime=spec.walltime,
         queue=spec.queue,
         job_extra_directives=_directives(spec),
-        job_script_prologue=spec.prologue,
+        # the job starts in the working folder, whose json.py would come before Python's
+        job_script_prologue=[f"export {SAFE_PATH}=1", *spec.prologue],
         worker_extra_args=["--nthreads", "1", *resources],
         scheduler_options={"dashboard_address": ":0"},  # another run on this host may use the default port
         **({"account": spec.account} if spec.account else {}),

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.errors import ConfigError, WsiMilError
+from wsi_mil.errors import ConfigError, MachineError, WsiMilError
 from wsi_mil.execution.guard import outcome_of
 from wsi_mil.logs import logger
 
@@ -53,8 +53,8 @@ class WorkerResult:
 def run_on_worker(function: Callable[[Any], Outcome], stage: str, job: Any) -> WorkerResult:
     """Run a slide's function in a Dask worker.
 
-    A WsiMilError is a problem of the slide or of the settings. Any other exception (a full scratch disk, a
-    driver) may be a problem of this node.
+    A WsiMilError is a problem of the slide or of the settings. A MachineError (a full scratch disk) and any
+    other exception (of a driver) may be a problem of this node.
     """
     from distributed import get_worker
 
@@ -68,7 +68,8 @@ def run_on_worker(function: Callable[[Any], Outcome], stage: str, job: Any) -> W
             raise
 
     outcome = outcome_of(remembering, stage, job)
-    at_fault = bool(raised) and not isinstance(raised[0], WsiMilError)
+    own = raised and isinstance(raised[0], WsiMilError) and not isinstance(raised[0], MachineError)
+    at_fault = bool(raised) and not own
     return WorkerResult(outcome, at_fault, str(get_worker().address))
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from wsi_mil.errors import ExecutionError
 from wsi_mil.execution.dask_backend import dask_client
 from wsi_mil.execution.spec import ExecutionSpec
-from wsi_mil.trust import with_trust
+from wsi_mil.trust import safe_path, with_trust
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -36,7 +36,8 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], *, spec: ExecutionSp
         pool = ProcessPoolExecutor(
             workers, mp_context=get_context("spawn"), initializer=_use_threads, initargs=(threads,)
         )
-        yield from _in_order(pool, function, jobs, queued=2 * workers)
+        with safe_path():
+            yield from _in_order(pool, function, jobs, queued=2 * workers)
 
 
 def _in_order(pool: Executor, function: Callable[[J], R], jobs: Sequence[J], queued: int) -> Iterator[R]:

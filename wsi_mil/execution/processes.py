@@ -27,7 +27,7 @@ from wsi_mil.errors import WsiMilError
 from wsi_mil.execution.activity import report_to
 from wsi_mil.execution.guard import reason_of
 from wsi_mil.logs import logger
-from wsi_mil.trust import with_trust
+from wsi_mil.trust import safe_path, with_trust
 
 J = TypeVar("J")
 OnWorker = Callable[[Iterator[Any], str], Iterator[Any]]
@@ -135,7 +135,7 @@ def start_worker(function: OnWorker, place: str, only: J | None, own_main: bool)
     process = context.Process(
         target=_work, args=(pickle.dumps(with_trust(function)), place, there, setup), daemon=True
     )
-    with _main_module(kept=own_main):
+    with _main_module(kept=own_main), safe_path():
         process.start()
     there.close()
     return Worker(place, process, here, only)

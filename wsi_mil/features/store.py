@@ -22,7 +22,8 @@ from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
 from wsi_mil.errors import StoreError, WsiMilError
 from wsi_mil.features.mapped import MappedFeatures
 from wsi_mil.features.stored import FeatureOrigin, StoredFeatures
-from wsi_mil.features.writing import SHARD_ROWS, FeatureWriter, digest_blocks
+from wsi_mil.features.writing import SHARD_ROWS, FeatureWriter, digest_blocks, feature_bytes
+from wsi_mil.io.disk import writing
 from wsi_mil.io.files import digest_bytes, remove, sweep_temporaries, write_aside
 from wsi_mil.io.json import read_plain_json
 from wsi_mil.io.seals import DamagedFileError, sealed, unsealed
@@ -197,11 +198,12 @@ class SlideStore:
         """
         table = self.read_tiles()
         folder = self.path / "features"
-        folder.mkdir(exist_ok=True)
-        sweep_temporaries(folder)
-        if not (folder / "zarr.json").exists():
-            zarr.create_group(store=str(folder), overwrite=False)
-        with write_aside(child(folder, key, "encoder name")) as aside:
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+            sweep_temporaries(folder)
+            if not (folder / "zarr.json").exists():
+                zarr.create_group(store=str(folder), overwrite=False)
+        with write_aside(child(folder, key, "encoder name"), feature_bytes(len(table), dim)) as aside:
             group = zarr.create_group(store=str(aside))
             writer = FeatureWriter(group, len(table), dim)
             yield writer

@@ -27,6 +27,11 @@ def digest_blocks(blocks: Iterable[NDArray[np.float16]], nbytes: int, readable: 
     return found.hexdigest()[:16]
 
 
+def feature_bytes(rows: int, dim: int) -> int:
+    """Return how many bytes the arrays of (rows, dim) features take on disk."""
+    return rows * (2 * dim + 1)
+
+
 @final
 class FeatureWriter:
     """Writes feature rows in order, shard by shard: at most one shard of rows is in memory."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import wsi_mil
 from wsi_mil.config.provenance import package_versions
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.io.files import write_text
+from wsi_mil.io.files import remove, write_text
 from wsi_mil.logs import logger
 from wsi_mil.run.folder import RunFolder
 
@@ -18,7 +18,7 @@ INDENT = "    "
 def update_error_file(run: RunFolder, outcome: Outcome) -> None:
     """Write the section of a failed outcome, or remove that of a stage which succeeded.
 
-    A file that cannot be written is a warning: the outcome has the reason, and the other slides go on.
+    A file that cannot be written is a warning: the outcome has the reason, and the other slides continue.
     """
     if outcome.status != "failed" and not (run.path / "errors").is_dir():
         return
@@ -33,7 +33,7 @@ def update_error_file(run: RunFolder, outcome: Outcome) -> None:
             if text != before:
                 write_text(path, text)
         else:
-            path.unlink(missing_ok=True)
+            remove(path)
     except (OSError, UnicodeDecodeError) as error:
         logger().warning("%s: the error file %s cannot be written: %s", outcome.slide_id, path, error)
         logger().debug("error file of %s", outcome.slide_id, exc_info=True)

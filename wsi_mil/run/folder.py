@@ -1,13 +1,13 @@
 """The paths of a run folder. docs/contracts.md describes the files."""
 
 import re
-import shutil
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 from wsi_mil.config.provenance import refuse_other_format
 from wsi_mil.features import SlideStore
+from wsi_mil.io.files import remove_made_files
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.paths import below, child
 from wsi_mil.run.outcomes import OutcomeTable
@@ -84,7 +84,7 @@ class RunFolder:
         kept = set(map(_folder_name, classes))
         for folder in self._class_maps(name).glob("*"):
             if folder.is_dir() and folder.name not in kept:
-                shutil.rmtree(folder)
+                remove_made_files(folder, (".png", ".ome.tif"))
 
     def refined(self, name: str, slide_id: str) -> Path:
         """Return the path of the pixel-level maps of a slide."""

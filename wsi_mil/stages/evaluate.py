@@ -27,6 +27,7 @@ from wsi_mil.evaluation.results import FrocResult, MetricsFile, PatchResult, Pre
 from wsi_mil.evaluation.slide_level import observe_slides, slide_result
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
+from wsi_mil.io.files import remove
 from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger
 from wsi_mil.paths import below
@@ -187,5 +188,5 @@ def _write_curves(
 ) -> None:
     found = ModelCurves(curves, froc)
     write_curves(folder / "curves.json", found)
-    (folder / "curves.png").unlink(missing_ok=True)
+    remove(folder / "curves.png")
     draw_curves({name: DrawnModel.of(found, slide)}, folder / "curves.png")

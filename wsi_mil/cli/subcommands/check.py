@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsi_mil.cli.exit_codes import EXIT_SOME_FAILED
-from wsi_mil.cli.parameters import PATH_OR_URL, TYPED_NAME
+from wsi_mil.cli.parameters import PATH_OR_URL, TYPED_NAME, trust_option
 from wsi_mil.io.remote import Location
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ SUMMARY = "open every slide, print what is known of it and what is wrong"
     is_flag=True,
     help="For a run folder: read every byte of the features and compare it with its digest.",
 )
+@trust_option
 @click.pass_context
 def command(
     context: click.Context,
