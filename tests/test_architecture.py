@@ -16,6 +16,7 @@ ORDER = [
     "units",
     "errors",
     "paths",
+    "limits",
     "logs",
     "trust",
     "registry",

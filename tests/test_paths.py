@@ -78,6 +78,7 @@ FOLDERS = {"path", "folder", "root", "run", "out", "base", "aside", "whole", "pa
 ALLOWED = {
     ("paths.py", "name"): "the function itself",
     ("config/loading.py", "f-string"): "names of configurations that ship with the package",
+    ("evaluation/metrics_file.py", "changed[0]"): "text of a message",
     ("features/mapped.py", "str"): "numbers of shards",
     ("features/store.py", "name"): "a loop over two literals",
     ("interop/layouts/torchmil.py", "name"): "a loop over literals",
@@ -88,6 +89,7 @@ ALLOWED = {
     ("run/folder.py", "_folder_name"): "escapes all but word characters",
     ("slides/ids.py", "name"): "entries that the system lists",
     ("stages/evaluate.py", "'curves.png' if task.kind == 'detection' else 'predictions.csv'"): "literals",
+    ("stages/heatmap.py", "path"): "files that this stage has drawn",
     ("synthetic/cohort.py", "f-string"): "ids that the program makes",
 }
 """(file, what is joined): why it is no name from outside."""

@@ -1,4 +1,4 @@
-"""File names that are no UTF-8, hold control characters or are very long: such slides are done like others."""
+"""File names that are no UTF-8, hold control characters or are very long: their slides are done, too."""
 
 import os
 import shutil

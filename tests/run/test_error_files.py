@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from wsi_mil.cli.main import main
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import MachineError, SlideError
 from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.execution.guard import LONGEST_TRACEBACK, cause_of, outcome_of, traceback_of
 from wsi_mil.run import recording
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.lock import locked
 from wsi_mil.run.outcomes import OutcomeTable
 from wsi_mil.run.recording import record_outcomes
 
@@ -148,3 +150,32 @@ def test_a_full_disk_ends_a_stage_early(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="10 of 11 slides"):
         record_outcomes(RunFolder(tmp_path), "tile", outcomes(), 101)
     assert len(tried) == recording.STOPS_AFTER
+
+
+def test_an_unexpected_error_of_a_command_leaves_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), locked(tmp_path):
+        _ = 1 / 0
+    assert "ZeroDivisionError" in (tmp_path / "error.txt").read_text()
+    with pytest.raises(SlideError), locked(tmp_path):
+        raise SlideError("a message for the user")
+    assert "ZeroDivisionError" in (tmp_path / "error.txt").read_text()
+    with locked(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_the_command_line_ends_in_one_line_and_shows_the_traceback_on_request(
+    verbose: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: object, **options: object) -> None:
+        raise KeyError("a fault of the program")
+
+    monkeypatch.setattr("wsi_mil.config.load_config", fails)
+    with pytest.raises(SystemExit) as stop:
+        main([*(["-v"] if verbose else []), "demo"])
+    shown = capsys.readouterr().err
+    assert stop.value.code == 1
+    assert "error: unexpected KeyError: 'a fault of the program': `wsi-mil -v` shows the traceback" in shown
+    assert ("in fails" in shown) is verbose
+    assert verbose or len(shown.splitlines()) == 1

@@ -252,8 +252,8 @@ def _override(row: Row, decimal_comma: bool) -> float | tuple[float, float] | No
         if not says_no_label(row.get(name, "")):
             try:
                 values[name] = float(row[name].replace(",", ".") if decimal_comma else row[name])
-            except ValueError:
-                raise ValueError(f"{name} must be a number in µm per pixel, got {row[name]!r}") from None
+            except ValueError as error:
+                raise ValueError(f"{name} must be a number in µm per pixel, got {row[name]!r}") from error
             if not 0 < values[name] < 1000:
                 raise ValueError(f"{name} must be a positive number of µm per pixel, got {row[name]!r}")
     if "mpp_x" in values or "mpp_y" in values:

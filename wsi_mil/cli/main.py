@@ -73,14 +73,24 @@ def _exit_code(arguments: list[str] | None, received: Received) -> int:
         error.show()
         code = EXIT_USER_ERROR
     except WsiMilError as error:
-        click.echo(f"error: {one_line(str(error))}", err=True)
-        code = EXIT_USER_ERROR
+        code = _failed(error, str(error))
     except OSError as error:
         if received.number:  # stderr of a terminal that was closed
             return _interrupted(received)
-        click.echo(one_line(f"error: {error.strerror or error}: {error.filename or ''}"), err=True)
-        code = EXIT_USER_ERROR
+        code = _failed(error, f"{error.strerror or error}: {error.filename or ''}")
+    except Exception as error:
+        what = f"unexpected {type(error).__name__}: {error}"
+        code = _failed(error, f"{what}: `wsi-mil -v` shows the traceback")
     return code if isinstance(code, int) else 0
+
+
+def _failed(error: Exception, reason: str) -> int:
+    """Print an error in one line, with -v also its traceback."""
+    from wsi_mil.logs import logger
+
+    logger().debug("the traceback of the error:", exc_info=error)
+    click.echo(f"error: {one_line(reason)}", err=True)
+    return EXIT_USER_ERROR
 
 
 def _interrupted(received: Received) -> int:

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.errors import ConfigError, MachineError, WsiMilError
-from wsi_mil.execution.guard import outcome_of
+from wsi_mil.errors import ConfigError, MachineError, WsiMilError, one_line
+from wsi_mil.execution.guard import outcome_of, traceback_of
 from wsi_mil.logs import logger
 
 if TYPE_CHECKING:
@@ -131,9 +131,11 @@ class _Queue:
         try:
             result: WorkerResult = future.result()
         except Exception as error:  # `run_on_worker` never raises: the worker or the connection was lost
-            logger().debug("%s: %s: a Dask worker was lost", self.stage, job.slide_id, exc_info=True)
-            reason = f"a Dask worker was lost ({type(error).__name__}: {error}); run again to resume"
-            return Outcome(job.slide_id, self.stage, "failed", " ".join(reason.split()))
+            reason = one_line(
+                f"a Dask worker was lost ({type(error).__name__}: {error}); run again to resume"
+            )
+            found = traceback_of(error)
+            return Outcome(job.slide_id, self.stage, "failed", reason, cause="memory", traceback=found)
         finally:
             future.release()
         if not result.node_may_be_at_fault:
@@ -151,4 +153,5 @@ class _Queue:
             result.address,
             result.outcome.reason,
         )
+        logger().debug("%s", result.outcome.traceback)
         return self.submit(job, workers=others)

@@ -34,10 +34,10 @@ class Row(Mapping[str, str]):
     def __getitem__(self, column: str) -> str:
         try:
             return self.cells[column]
-        except KeyError:
+        except KeyError as error:
             raise MissingColumnError(
                 f"{self.path} has no column {column!r}, it has {', '.join(self.cells) or 'none'}"
-            ) from None
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.cells)
@@ -50,15 +50,15 @@ class Row(Mapping[str, str]):
         text = self[column].strip()
         try:
             return float(text or "nan")
-        except ValueError:
-            raise self._wrong(column, "a number") from None
+        except ValueError as error:
+            raise self._wrong(column, "a number") from error
 
     def flag(self, column: str) -> bool:
         """Return the cell as a bool: True, true or 1; False, false or 0. Raises DataError for other text."""
         try:
             return FLAGS[self[column].strip()]
-        except KeyError:
-            raise self._wrong(column, "True or False") from None
+        except KeyError as error:
+            raise self._wrong(column, "True or False") from error
 
     def _wrong(self, column: str, expected: str) -> DataError:
         return DataError(

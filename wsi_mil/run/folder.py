@@ -4,16 +4,21 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from wsi_mil.config.provenance import refuse_other_format
 from wsi_mil.features import SlideStore
 from wsi_mil.io.files import remove_made_files
 from wsi_mil.io.json import read_json, write_json
+from wsi_mil.io.seals import DamagedFileError
+from wsi_mil.logs import logger
 from wsi_mil.paths import below, child
 from wsi_mil.run.outcomes import OutcomeTable
 from wsi_mil.slides.ids import existing_file, slide_id_text
 
 MODEL = "model name"
+INDEX_FORMAT = 2
+"""Of heatmaps/<name>/index.json. Format 1 had no digests of files and no number."""
 
 
 class RunFolder:
@@ -100,18 +105,42 @@ class RunFolder:
         return self.path / "evaluation" / "comparison.csv"
 
     @property
+    def curves(self) -> Path:
+        """The path of the picture with the curves of all models."""
+        return self.path / "evaluation" / "curves.png"
+
+    @property
     def report(self) -> Path:
         """The path of the report."""
         return self.path / "report.html"
 
     def read_index(self, name: str) -> dict[str, str]:
         """Return heatmaps/<name>/index.json: slide id -> digest of what its heatmap was made from."""
-        path = child(self.path / "heatmaps", name, MODEL) / "index.json"
-        return dict(read_json(path)) if path.exists() else {}
+        found = self._index(name)
+        return dict(found["slides"] if found.get("format_version") == INDEX_FORMAT else found)
 
-    def write_index(self, name: str, index: dict[str, str]) -> None:
+    def heatmap_digests(self, name: str) -> dict[str, str]:
+        """Return the digests of the heatmaps' files as index.json holds them, by path in the run folder."""
+        found = self._index(name)
+        return dict(found["files"]) if found.get("format_version") == INDEX_FORMAT else {}
+
+    def heatmap_index(self, name: str) -> Path:
+        """Return the path of the digests of a model's heatmaps and of what they were drawn from."""
+        return child(self.path / "heatmaps", name, MODEL) / "index.json"
+
+    def _index(self, name: str) -> dict[str, Any]:
+        try:
+            return read_json(self.heatmap_index(name))
+        except FileNotFoundError:
+            return {}
+        except DamagedFileError as error:
+            logger().warning("the heatmaps of model %s are drawn again: %s", name, error)
+            return {}
+
+    def write_index(self, name: str, index: dict[str, str], files: dict[str, str]) -> None:
         """Write heatmaps/<name>/index.json."""
-        write_json(child(self.path / "heatmaps", name, MODEL) / "index.json", index)
+        found = {"format_version": INDEX_FORMAT, "slides": index, "files": files}
+        write_json(self.heatmap_index(name), found)
 
 
 def _folder_name(class_name: str) -> str:

@@ -15,6 +15,7 @@ from wsi_mil.errors import StoreError
 from wsi_mil.io.disk import writing
 from wsi_mil.io.json import json_line, parse_json
 from wsi_mil.logs import logger
+from wsi_mil.run.error_files import keeping_traceback
 
 NAME = ".lock"
 REFRESH_SECONDS = 15.0
@@ -76,7 +77,8 @@ def locked(folder: Path) -> Iterator[None]:
     refreshing = threading.Thread(target=_refresh, args=(path, owner, stop), name="lock", daemon=True)
     refreshing.start()
     try:
-        yield
+        with keeping_traceback(folder):
+            yield
     finally:
         stop.set()
         refreshing.join()

@@ -21,6 +21,7 @@ class OutcomeTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.damaged: list[str] = []
         self._rows: dict[tuple[str, str], Outcome] = {}
         if path.exists():
             self._read()
@@ -30,7 +31,7 @@ class OutcomeTable:
         try:
             rows = read_csv(self.path)
         except WsiMilError as error:
-            logger().warning("%s is damaged (%s): the stages write it again", self.path, error)
+            self._note(f"{self.path} is damaged ({error}): the stages write it again")
             return
         for row in rows:
             values = dict(row)
@@ -39,8 +40,11 @@ class OutcomeTable:
                     raise ValueError("the row does not match its digest")
                 self.put(Outcome.from_row(values))
             except (KeyError, ValueError, WsiMilError) as error:
-                text = f"{self.path}, line {row.line}"
-                logger().warning("%s is damaged (%s): the stage writes it again", text, error)
+                self._note(f"{self.path}, line {row.line}, is damaged ({error}): its stage writes it again")
+
+    def _note(self, problem: str) -> None:
+        self.damaged.append(problem)
+        logger().warning("%s", problem)
 
     def put(self, outcome: Outcome) -> None:
         """Add an outcome, or replace the older one of the same slide and stage."""

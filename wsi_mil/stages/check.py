@@ -9,6 +9,7 @@ from wsi_mil.errors import WsiMilError
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.execution.supervision import Death, supervise
 from wsi_mil.io.tables import text_table
+from wsi_mil.logs import logger
 from wsi_mil.slides import SlideFile, open_slide
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue
@@ -47,6 +48,7 @@ def check_slide(
     try:
         return _check_slide(file, reader, mpp, spec, tissue or TissueSpec())
     except Exception as error:
+        logger().debug("%s", file.path, exc_info=True)
         problem = f"cannot be checked ({type(error).__name__}: {error}): {file.path}"
         return CheckRow(file.slide_id, problems=_one_line(problem), failed=True)
 
@@ -93,6 +95,7 @@ def _check_slide(
     try:
         slide = open_slide(file.path, slide_id=file.slide_id, reader=reader, mpp=mpp)
     except WsiMilError as error:
+        logger().debug("%s", file.path, exc_info=True)
         return CheckRow(file.slide_id, problems=_one_line(str(error)), failed=True)
     with slide:
         info = slide.info
@@ -113,6 +116,7 @@ def _check_slide(
             found = find_tissue(slide, tissue)
             tiles = len(tile_slide(info, found, spec))
         except WsiMilError as error:
+            logger().debug("%s", file.path, exc_info=True)
             return replace(known, problems=_one_line("; ".join([*problems, str(error)])), failed=True)
         if tiles == 0:
             problems.append(f"no tissue found by {found.how}")

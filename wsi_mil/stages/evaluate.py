@@ -28,6 +28,7 @@ from wsi_mil.evaluation.slide_level import observe_slides, slide_result
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
 from wsi_mil.io.files import remove
+from wsi_mil.io.seals import file_digests
 from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger
 from wsi_mil.paths import below
@@ -38,6 +39,15 @@ from wsi_mil.run.held_out import HeldOut, held_out, read_truth, refuse_other_lab
 from wsi_mil.tasks import Detection, Task
 
 LISTED = 200  # false positives that are listed, the most probable first
+FILES = (
+    "curves.json",
+    "curves.png",
+    "lesions.csv",
+    "false_positives.csv",
+    "predictions.csv",
+    "detections/**/*.csv",
+)
+"""What an evaluation consists of beside metrics.json, which holds the digests."""
 DETECTION = Detection()
 
 
@@ -92,6 +102,7 @@ def run_evaluate(
             task.kind,
             task.labels,
             classes_result(found.rows, task.class_names, seed=spec.seed, model=name, draws=spec.bootstrap),
+            file_digests(folder, FILES),
         ),
     )
     return True

@@ -20,6 +20,7 @@ from wsi_mil.io.files import fingerprint
 from wsi_mil.io.seals import DamagedFileError
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
+from wsi_mil.run.killed import without_killers
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import open_slide
 
@@ -166,8 +167,10 @@ def run(context: RunContext) -> int:
     for encoder in (config.encoder, *config.encoder.augmented):
         jobs = [_job(context, source, encoder, threads) for source in tiled]
         if jobs:
-            outcomes = _extract_jobs(jobs, execution, devices)
-            worked += record_outcomes(context.run, jobs[0].stage, outcomes, len(jobs))
+            stage = jobs[0].stage
+            work = partial(_extract_jobs, stage, execution, devices)
+            outcomes = without_killers(context.run, stage, jobs, work)
+            worked += record_outcomes(context.run, stage, outcomes, len(jobs))
     return worked
 
 
@@ -186,9 +189,8 @@ def _job(context: RunContext, source: SlideSource, encoder: EncoderSpec, threads
 
 
 def _extract_jobs(
-    jobs: Sequence[ExtractJob], execution: ExecutionSpec, devices: Sequence[str]
+    stage: str, execution: ExecutionSpec, devices: Sequence[str], jobs: Sequence[ExtractJob]
 ) -> Iterator[Outcome]:
-    stage = jobs[0].stage
     if execution.backend == "dask":
         return map_slides(extract_one, jobs, stage=stage, spec=execution)
     places = devices or [execution.device]

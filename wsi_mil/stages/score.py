@@ -17,12 +17,13 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.execution import map_slides
 from wsi_mil.io.files import digest_json
+from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.current import scores_are_current
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.scoring import TrainedModel, load_model, score_features, write_slide_scores, write_tile_scores
-from wsi_mil.scoring.files import read_tile_scores
+from wsi_mil.scoring.files import read_tile_scores, tile_scores_header
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ def score_one(job: ScoreJob) -> Outcome:
     digest = digest_json([model.digest, stored.digest, stored.tiles_digest])
     if scores_are_current(run, job.name, model, job.slide_id):
         return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
+    path = run.tile_scores(job.name, job.slide_id)
+    if path.exists() and tile_scores_header(path) is None:
+        logger().warning("score: %s is damaged: slide %s is scored again", path, job.slide_id)
     table: FeatureTable = store.read_features(model.encoder.key)
     model.check_tiles(store.read_tiles().spec, job.slide_id)
     write_tile_scores(run.tile_scores(job.name, job.slide_id), score_features(model, table))

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from wsi_mil.contracts.outcome import Outcome
@@ -18,6 +19,7 @@ from wsi_mil.io.seals import DamagedFileError, current_digest
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.killed import without_killers
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import SlideReader, open_slide, read_scaled
 from wsi_mil.tiles import tile_slide
@@ -137,7 +139,8 @@ def run(context: RunContext) -> int:
         )
         for source in context.slides
     ]
-    outcomes = map_slides(tile_one, jobs, stage="tile", spec=config.execution)
+    work = partial(map_slides, tile_one, stage="tile", spec=config.execution)
+    outcomes = without_killers(context.run, "tile", jobs, work)
     worked = record_outcomes(context.run, "tile", outcomes, len(jobs))
     for row in context.empty_labelled():
         logger().warning("tile: labelled slide %s has no tiles: %s", row.slide_id, row.reason)

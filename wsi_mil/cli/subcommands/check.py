@@ -46,7 +46,7 @@ SUMMARY = "open every slide, print what is known of it and what is wrong"
 @click.option(
     "--deep",
     is_flag=True,
-    help="For a run folder: read every byte of the features and compare it with its digest.",
+    help="For a run folder: read every byte of its features and files and compare it with its digest.",
 )
 @trust_option
 @click.pass_context
@@ -149,4 +149,12 @@ def _check_run(run: Path, deep: bool) -> int:
     damaged = sum(bool(row.problem) for row in rows)
     how = "every byte compared with its digest" if deep else "features not read; --deep reads them"
     click.echo(f"{len(rows) - damaged} of {len(rows)} stores are whole ({how})")
+    if deep:
+        from wsi_mil.run.file_checks import check_files
+
+        found = check_files(run)
+        for problem in found.problems:
+            click.echo(problem)
+        click.echo(f"{found.files - len(found.problems)} of {found.files} other files are what was written")
+        damaged += len(found.problems)
     return EXIT_SOME_FAILED if damaged else 0
