@@ -19,7 +19,7 @@ import wsi_mil
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
-from wsi_mil.errors import StoreError, WsiMilError
+from wsi_mil.errors import StoreError
 from wsi_mil.features.mapped import MappedFeatures
 from wsi_mil.features.stored import FeatureOrigin, StoredFeatures
 from wsi_mil.features.writing import SHARD_ROWS, FeatureWriter, digest_blocks, feature_bytes
@@ -366,7 +366,7 @@ def named_damage(path: Path, remedy: str) -> Iterator[None]:
     read."""
     try:
         yield
-    except (WsiMilError, MemoryError):
+    except (DamagedFileError, MemoryError):
         raise
     except Exception as error:
         what = f"it cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
