@@ -39,7 +39,7 @@ def keeping_traceback(folder: Path) -> Iterator[None]:
         except (WsiMilError, OSError):
             logger().debug("%s cannot be written", path, exc_info=True)
         raise
-    path.unlink(missing_ok=True)
+    remove(path)
 
 
 def update_error_file(run: RunFolder, outcome: Outcome) -> None:
