@@ -15,6 +15,7 @@ PACKAGE = ROOT / "wsi_mil"
 ORDER = [
     "units",
     "errors",
+    "paths",
     "limits",
     "logs",
     "trust",
