@@ -15,6 +15,7 @@ PACKAGE = ROOT / "wsi_mil"
 ORDER = [
     "units",
     "errors",
+    "paths",
     "limits",
     "logs",
     "trust",
@@ -23,6 +24,7 @@ ORDER = [
     "io",
     "contracts",
     "raster",
+    "outlines",
     "geojson",
     "stains",
     "execution",

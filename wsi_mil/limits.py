@@ -91,3 +91,15 @@ TEXT_BYTES = Limit(
 FRAMES = Limit(
     "frames of a DICOM file", 1 << 24, "as for the tiles of an image", "the file is damaged: copy it again"
 )
+OUTLINE_POINTS = Limit(
+    "points in one outline",
+    2_000_000,
+    "outlines of whole slides have up to 100,000; checking one takes time that grows with it",
+    "simplify it or divide it into parts",
+)
+CROSSINGS = Limit(
+    "crossings of one outline with itself",
+    2_000,
+    "repairing grows with the square: 1,200 take 0.5 s, 10,000 take 25 s",
+    "draw the outline again, or simplify it",
+)

@@ -16,6 +16,7 @@ from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError
 from wsi_mil.io.files import digest_bytes, write_text
 from wsi_mil.logs import logger
+from wsi_mil.paths import child
 
 S = TypeVar("S", bound=Spec)
 DIGEST = "# content_digest: "
@@ -92,7 +93,7 @@ def with_trained(config: RunConfig) -> RunConfig:
     before = {
         name: own
         for name, own in load_config(saved).models.items()
-        if (config.run / "models" / name).is_dir()
+        if child(config.run / "models", name, "model name").is_dir()
     }
     return config.model_copy(update={"models": {**before, **config.models}})
 

@@ -20,6 +20,7 @@ from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.io.remote import Location, as_location
+from wsi_mil.paths import problem_of
 from wsi_mil.refine.spec import RefineSpec
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.synthetic.cohort import SynthSpec
@@ -128,6 +129,15 @@ class RunConfig(Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     poison: PoisonSpec = PoisonSpec()
     execution: ExecutionSpec = ExecutionSpec()
+
+    @field_validator("models")
+    @classmethod
+    def _names_are_file_names(cls, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in models:
+            problem = problem_of(name) or ("holds '/'" if "/" in name else "")
+            if problem:
+                raise ValueError(f"the model name {name!r} {problem}: expected a name for its folder")
+        return models
 
     @field_validator("encoder")
     @classmethod

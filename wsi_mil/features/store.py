@@ -27,6 +27,7 @@ from wsi_mil.io.disk import writing
 from wsi_mil.io.files import digest_bytes, remove, sweep_temporaries, write_aside
 from wsi_mil.io.json import read_plain_json
 from wsi_mil.io.seals import DamagedFileError, sealed, unsealed
+from wsi_mil.paths import below, child
 
 FORMAT = 1
 DAMAGED = "damaged"
@@ -184,7 +185,9 @@ class SlideStore:
         except (KeyError, TypeError, ValueError, StoreError) as error:
             what = f"features {key!r} of slide {self.slide_id!r} have a damaged description "
             raise DamagedFileError(
-                self.path / "features" / key, f"{what}({type(error).__name__}: {error})", EXTRACT_AGAIN
+                self._features(key),
+                f"{what}({type(error).__name__}: {error})",
+                EXTRACT_AGAIN,
             ) from error
 
     @contextmanager
@@ -200,7 +203,7 @@ class SlideStore:
             sweep_temporaries(folder)
             if not (folder / "zarr.json").exists():
                 zarr.create_group(store=str(folder), overwrite=False)
-        with write_aside(folder / key, feature_bytes(len(table), dim)) as aside:
+        with write_aside(child(folder, key, "encoder name"), feature_bytes(len(table), dim)) as aside:
             group = zarr.create_group(store=str(aside))
             writer = FeatureWriter(group, len(table), dim)
             yield writer
@@ -262,7 +265,7 @@ class SlideStore:
         """
         stored = self._require_features(key)
         readable = self.read_readable(key)
-        array = self.path / "features" / key / "features"
+        array = self._features(key) / "features"
         with self._reading_features(key):
             if check:
                 whole = MappedFeatures(array, np.ones_like(readable))
@@ -283,7 +286,7 @@ class SlideStore:
 
         Finding out there would mean to read all features at every start.
         """
-        folder = self.path / "features" / key
+        folder = self._features(key)
         try:
             with named_damage(folder, EXTRACT_AGAIN):
                 yield
@@ -298,7 +301,7 @@ class SlideStore:
                 f"features {key!r} of slide {self.slide_id!r} do not match their digest {stored.digest}, "
                 f"found {found}"
             )
-            raise DamagedFileError(self.path / "features" / key, what, EXTRACT_AGAIN)
+            raise DamagedFileError(self._features(key), what, EXTRACT_AGAIN)
 
     def _root_attributes(self, info: SlideInfo) -> dict[str, Any]:
         return {
@@ -309,14 +312,14 @@ class SlideStore:
         }
 
     def _group(self, name: str) -> Any:
-        return zarr.open_group(str(self.path / name), mode="r")
+        return zarr.open_group(str(below(self.path, name)), mode="r", zarr_format=3)
 
     def _attributes(self, name: str) -> dict[str, Any] | None:
         """Return the attributes of a complete group; None for one that has to be made (again).
 
         Raises StoreError for a damaged group, and for one of another format version.
         """
-        path = self.path / name / "zarr.json"
+        path = below(self.path, name) / "zarr.json"
         if not path.exists():
             return None
         remedy = TILE_AGAIN if name == "tiles" else EXTRACT_AGAIN
@@ -333,6 +336,9 @@ class SlideStore:
                 "use the version that made it, or another run folder"
             )
         return attributes if attributes.get("complete") else None
+
+    def _features(self, key: str) -> Path:
+        return child(self.path / "features", key, "encoder name")
 
     def _require(self, name: str, remedy: str) -> dict[str, Any]:
         attributes = self._attributes(name)

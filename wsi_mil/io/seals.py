@@ -15,6 +15,7 @@ from typing import Any
 from wsi_mil.errors import StoreError
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger
+from wsi_mil.paths import below
 
 KEY = "content_digest"
 AGAIN = "remove it, and run again what wrote it"
@@ -96,4 +97,4 @@ def file_digests(folder: Path, patterns: Iterable[str]) -> dict[str, str]:
 
 def changed_files(folder: Path, digests: Mapping[str, str]) -> list[str]:
     """Return the files of `file_digests` that are gone or have another content, sorted."""
-    return sorted(name for name, digest in digests.items() if current_digest(folder / name) != digest)
+    return sorted(name for name, digest in digests.items() if current_digest(below(folder, name)) != digest)

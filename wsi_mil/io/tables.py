@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 from wsi_mil.errors import DataError
 from wsi_mil.io.files import write_text
 
+FORMULA = re.compile(r"(^|[;\t\n\r])('*)(?=[ \"']*[=+\-@\t\r])")
+"""Where a spreadsheet would take text as a formula: at the start of a cell, and behind what separates cells
+in some languages' settings. Apostrophes that stand there already are kept apart from ours by their number."""
 FLAGS = {"True": True, "true": True, "1": True, "False": False, "false": False, "0": False}
 
 
@@ -69,12 +73,15 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object] | Seque
     a mapping lacks become an empty cell; a key that is no column, or a wrong number of values, raises
     ValueError.
 
+    A text that a spreadsheet would run as a formula (= + - @ at its start) gets an apostrophe, which
+    `read_csv` takes away again; a number does not.
+
+    >>> csv_text(["slide"], [["=1+1"], ["-0.5"]])
+    "slide\\n'=1+1\\n-0.5\\n"
     >>> csv_text(["slide", "auc"], [{"slide": "a", "auc": 0.5}, ("b", None)])
     'slide,auc\\na,0.5\\nb,\\n'
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    lines = [_line(columns)]
     for row in rows:
         if isinstance(row, Mapping):
             if unknown := row.keys() - set(columns):
@@ -86,8 +93,39 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object] | Seque
             raise ValueError(
                 f"a row has {len(row)} values, the table has {len(columns)} columns: {list(row)}"
             )
-        writer.writerow(row)
-    return text.getvalue()
+        lines.append(_line(row))
+    return "".join(lines)
+
+
+def _line(cells: Sequence[object]) -> str:
+    text = io.StringIO()
+    # with this end of line, cells that hold one of its two characters are quoted
+    csv.writer(text, lineterminator="\r\n").writerow([safe_cell(cell) for cell in cells])
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def safe_cell(value: object) -> object:
+    """Return a value as it is written into a CSV: text that begins like a formula with an apostrophe.
+
+    >>> safe_cell("@SUM(A1)"), safe_cell("a;=1"), safe_cell(-1.5), safe_cell("s-1")
+    ("'@SUM(A1)", "a;'=1", -1.5, 's-1')
+    """
+    if not isinstance(value, str) or _is_number(value):
+        return value
+    return FORMULA.sub(r"\1\2'", value)
+
+
+def _own_cell(text: str) -> str:
+    """Return what `safe_cell` was given."""
+    return FORMULA.sub(lambda found: found[1] + found[2][1:], text) if "'" in text else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def write_csv(
@@ -123,9 +161,13 @@ def parse_csv(text: str, source: Path) -> list[Row]:
 
 def _rows(lines: Iterable[str], path: Path) -> list[Row]:
     reader = csv.reader(lines)
-    header: list[str] = next((cells for cells in reader if cells), [])
+    header = [_own_cell(cell) for cell in next((cells for cells in reader if cells), [])]
     return [
-        Row(path, reader.line_num, dict(zip(header, [*cells, *[""] * len(header)], strict=False)))
+        Row(
+            path,
+            reader.line_num,
+            dict(zip(header, [*map(_own_cell, cells), *[""] * len(header)], strict=False)),
+        )
         for cells in reader
         if cells
     ]

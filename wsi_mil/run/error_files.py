@@ -11,7 +11,7 @@ from wsi_mil.config.provenance import package_versions
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import WsiMilError
 from wsi_mil.execution.guard import traceback_of
-from wsi_mil.io.files import write_text
+from wsi_mil.io.files import remove, write_text
 from wsi_mil.logs import logger
 from wsi_mil.run.folder import RunFolder
 
@@ -39,7 +39,7 @@ def keeping_traceback(folder: Path) -> Iterator[None]:
         except (WsiMilError, OSError):
             logger().debug("%s cannot be written", path, exc_info=True)
         raise
-    path.unlink(missing_ok=True)
+    remove(path)
 
 
 def update_error_file(run: RunFolder, outcome: Outcome) -> None:
@@ -60,7 +60,7 @@ def update_error_file(run: RunFolder, outcome: Outcome) -> None:
             if text != before:
                 write_text(path, text)
         else:
-            path.unlink(missing_ok=True)
+            remove(path)
     except (WsiMilError, OSError, UnicodeDecodeError) as error:
         logger().warning("%s: the error file %s cannot be written: %s", outcome.slide_id, path, error)
         logger().debug("error file of %s", outcome.slide_id, exc_info=True)

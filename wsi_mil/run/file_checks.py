@@ -17,6 +17,7 @@ from wsi_mil.io.files import digest_bytes
 from wsi_mil.io.json import read_json
 from wsi_mil.io.seals import DamagedFileError, changed_files, current_digest, require_digest
 from wsi_mil.logs import logger, progress
+from wsi_mil.paths import below
 from wsi_mil.refine.refiner import WEIGHTS as REFINER_WEIGHTS
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
@@ -96,7 +97,7 @@ def _check_evaluation(path: Path) -> None:
 
 
 def _check_heatmaps(run: RunFolder, name: str) -> None:
-    read_json(run.path / "heatmaps" / name / "index.json", "remove it and run `wsi-mil heatmap`")
+    read_json(run.heatmap_index(name), "remove it and run `wsi-mil heatmap`")
     changed = changed_files(run.path, run.heatmap_digests(name))
     _refuse_changed(run.path, changed, "remove it and run `wsi-mil heatmap`")
 
@@ -105,7 +106,7 @@ def _refuse_changed(folder: Path, changed: Sequence[str], remedy: str) -> None:
     if changed:
         more = f" (and {', '.join(changed[1:])})" if len(changed) > 1 else ""
         what = f"it{more} is gone or not what was written"
-        raise DamagedFileError(folder / changed[0], what, remedy)
+        raise DamagedFileError(below(folder, changed[0]), what, remedy)
 
 
 def _check_preview(run: RunFolder, slide_id: str, path: Path) -> None:

@@ -1,7 +1,6 @@
 """The paths of a run folder. docs/contracts.md describes the files."""
 
 import re
-import shutil
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -9,12 +8,15 @@ from typing import Any
 
 from wsi_mil.config.provenance import refuse_other_format
 from wsi_mil.features import SlideStore
+from wsi_mil.io.files import remove_made_files
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.io.seals import DamagedFileError
 from wsi_mil.logs import logger
+from wsi_mil.paths import below, child
 from wsi_mil.run.outcomes import OutcomeTable
 from wsi_mil.slides.ids import existing_file, slide_id_text
 
+MODEL = "model name"
 INDEX_FORMAT = 2
 """Of heatmaps/<name>/index.json. Format 1 had no digests of files and no number."""
 
@@ -48,7 +50,7 @@ class RunFolder:
 
     def preview(self, slide_id: str) -> Path:
         """Return the path of the picture of tissue and tiles."""
-        return self.path / "previews" / f"{slide_id}.jpg"
+        return below(self.path / "previews", f"{slide_id}.jpg", "slide id")
 
     def error_file(self, slide_id: str) -> Path:
         """Return the path of the tracebacks of a slide that failed."""
@@ -56,7 +58,7 @@ class RunFolder:
 
     def model(self, name: str, fold: int) -> Path:
         """Return the folder of the model that was trained on a fold."""
-        return self.path / "models" / name / f"fold{fold}"
+        return child(self.path / "models", name, MODEL) / f"fold{fold}"
 
     @property
     def split(self) -> Path:
@@ -65,34 +67,37 @@ class RunFolder:
 
     def slide_scores(self, name: str) -> Path:
         """Return the path of the table with one row per slide that model `name` scored."""
-        return self.path / "scores" / name / "slides.parquet"
+        return child(self.path / "scores", name, MODEL) / "slides.parquet"
 
     def tile_scores(self, name: str, slide_id: str) -> Path:
         """Return the path of the table with one row per tile of a slide."""
-        return self.path / "scores" / name / "tiles" / f"{slide_id}.parquet"
+        return below(child(self.path / "scores", name, MODEL) / "tiles", f"{slide_id}.parquet", "slide id")
 
     def heatmap(self, name: str, slide_id: str, suffix: str) -> Path:
         """Return the path of a heatmap; `suffix`: png, ome.tif, geojson or geojson.gz."""
-        return self.path / "heatmaps" / name / f"{slide_id}.{suffix}"
+        return below(child(self.path / "heatmaps", name, MODEL), f"{slide_id}.{suffix}", "slide id")
 
     def class_heatmap(self, name: str, class_name: str, slide_id: str, suffix: str) -> Path:
         """Return the path of the heatmap of one class; `suffix`: png or ome.tif."""
-        return self.path / "class_heatmaps" / name / _folder_name(class_name) / f"{slide_id}.{suffix}"
+        return below(self._class_maps(name) / _folder_name(class_name), f"{slide_id}.{suffix}", "slide id")
+
+    def _class_maps(self, name: str) -> Path:
+        return child(self.path / "class_heatmaps", name, MODEL)
 
     def remove_other_classes(self, name: str, classes: Sequence[str]) -> None:
         """Remove the heatmaps of classes that the model does not have any more."""
         kept = set(map(_folder_name, classes))
-        for folder in (self.path / "class_heatmaps" / name).glob("*"):
+        for folder in self._class_maps(name).glob("*"):
             if folder.is_dir() and folder.name not in kept:
-                shutil.rmtree(folder)
+                remove_made_files(folder, (".png", ".ome.tif"))
 
     def refined(self, name: str, slide_id: str) -> Path:
         """Return the path of the pixel-level maps of a slide."""
-        return self.path / "refined" / name / f"{slide_id}.npz"
+        return below(child(self.path / "refined", name, MODEL), f"{slide_id}.npz", "slide id")
 
     def evaluation(self, name: str) -> Path:
         """Return the folder of a model's metrics, curves and tables."""
-        return self.path / "evaluation" / name
+        return child(self.path / "evaluation", name, MODEL)
 
     @property
     def comparison(self) -> Path:
@@ -119,10 +124,13 @@ class RunFolder:
         found = self._index(name)
         return dict(found["files"]) if found.get("format_version") == INDEX_FORMAT else {}
 
+    def heatmap_index(self, name: str) -> Path:
+        """Return the path of the digests of a model's heatmaps and of what they were drawn from."""
+        return child(self.path / "heatmaps", name, MODEL) / "index.json"
+
     def _index(self, name: str) -> dict[str, Any]:
-        path = self.path / "heatmaps" / name / "index.json"
         try:
-            return read_json(path)
+            return read_json(self.heatmap_index(name))
         except FileNotFoundError:
             return {}
         except DamagedFileError as error:
@@ -132,7 +140,7 @@ class RunFolder:
     def write_index(self, name: str, index: dict[str, str], files: dict[str, str]) -> None:
         """Write heatmaps/<name>/index.json."""
         found = {"format_version": INDEX_FORMAT, "slides": index, "files": files}
-        write_json(self.path / "heatmaps" / name / "index.json", found)
+        write_json(self.heatmap_index(name), found)
 
 
 def _folder_name(class_name: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsi_mil.contracts.record import Record, require, require_name
+from wsi_mil.contracts.record import Record, require, require_file_name
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.names import is_family
 from wsi_mil.encoders.spec import EncoderSpec
@@ -120,7 +120,7 @@ class ModelCard(Record):
 
     def __post_init__(self) -> None:
         where = f"card of model {self.name!r}"
-        require_name(self.name, where, "name", ModelError)
+        require_file_name(self.name, where, "name", ModelError)
         for name, most in (("in_features", MOST_FEATURES), ("n_outputs", MOST_OUTPUTS)):
             value = getattr(self, name)
             valid = type(value) is int and 1 <= value <= most

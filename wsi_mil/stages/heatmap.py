@@ -34,7 +34,7 @@ from wsi_mil.heatmaps.classes import MAJORITY, class_colour, class_raster, mappe
 from wsi_mil.heatmaps.raster import ScoreRaster
 from wsi_mil.heatmaps.refined import read_refined, refined_raster
 from wsi_mil.heatmaps.spec import HeatmapSpec
-from wsi_mil.io.files import digest_file, digest_json, write_bytes
+from wsi_mil.io.files import digest_file, digest_json, remove, write_bytes
 from wsi_mil.io.seals import changed_files
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
@@ -351,7 +351,7 @@ def _write_geojson(run: RunFolder, job: HeatmapJob, drawn: ScoredSlide) -> dict[
 
     for version, suffix in GEOJSON.items():
         if version != qupath.version:  # a file of the other version would be out of date
-            run.heatmap(name, scores.slide_id, suffix).unlink(missing_ok=True)
+            remove(run.heatmap(name, scores.slide_id, suffix))
     path = run.heatmap(name, scores.slide_id, GEOJSON[qupath.version])
     return {"objects": write_features(path, features(), header, qupath.version), "outside_frame": outside}
 

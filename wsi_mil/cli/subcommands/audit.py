@@ -7,6 +7,7 @@ import click
 
 from wsi_mil.cli.exit_codes import EXIT_VERDICT
 from wsi_mil.cli.parameters import TYPED_NAME, overrides_argument
+from wsi_mil.paths import child
 
 if TYPE_CHECKING:
     from wsi_mil.robustness.audit.model_audit import ModelAudit
@@ -134,7 +135,7 @@ def _audit_model(
     if out is None:
         run_stage(config, "report")
     _print_model(found)
-    folder = out or config.run / "audit" / found.model
+    folder = out or child(config.run / "audit", found.model, "model name")
     report = "" if out else f"; report: {config.run / 'report.html'}"
     click.echo(f"{folder}/audit.json{report}")
     return found.verdict
