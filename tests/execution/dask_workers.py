@@ -20,7 +20,7 @@ def scheduler_and_workers() -> Iterator[tuple[ExecutionSpec, StartWorker]]:
     from distributed import LocalCluster
 
     started = []
-    with LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=0, dashboard_address=":0") as cluster:
         address = cluster.scheduler_address
 
         def start(*options: str, **variables: str) -> "subprocess.Popen[bytes]":
