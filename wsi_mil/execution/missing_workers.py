@@ -58,7 +58,7 @@ class MissingWorkers:
                 way_out = self._way_out(gpu, len(workers))
                 logger().warning("%s", missing(self.stage, waiting, gpu, len(workers), way_out))
             elif absence.ended:
-                logger().info("%s: a worker has come, it goes on", self.stage)
+                logger().info("%s: a worker has come, it continues", self.stage)
 
     def _way_out(self, gpu: bool, workers: int) -> str:
         cluster = self.spec.cluster
