@@ -13,7 +13,7 @@ from torch import nn
 from wsi_mil.bags import StoredBag
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.features.mapped import MappedFeatures
-from wsi_mil.features.store import FeatureWriter
+from wsi_mil.features.writing import FeatureWriter
 from wsi_mil.io.tables import markdown_table
 from wsi_mil.testing.aggregators import detection_loss
 

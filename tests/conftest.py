@@ -101,6 +101,15 @@ def real_slide(data_folder: Path) -> Path:
 
 
 @pytest.fixture
+def work_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slides are worked on in the process of the test: for tests that replace code with monkeypatch.
+
+    Without it worker processes do the work, as for a user, and do not see the replacement.
+    """
+    monkeypatch.setattr("wsi_mil.execution.supervision.work_in_this_process", True)
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 

@@ -27,6 +27,7 @@ from wsi_mil.contracts.qupath import QuPathVersion
 from wsi_mil.errors import DataError
 from wsi_mil.io.files import write_aside
 from wsi_mil.io.json import compact_json, decode_json, json_line, parse_json
+from wsi_mil.outlines import check_outline
 
 GRID_PX = 0.01
 NAMESPACE = uuid.UUID("5f0c8d1e-2b34-5a67-9c80-77736d696c00")
@@ -58,6 +59,7 @@ def polygonal(geometry: BaseGeometry, grid_px: float = 0.0) -> MultiPolygon:
     """Return the polygonal part of `geometry`, valid; on a grid of `grid_px` if not 0 (Q27 to Q31). May be
     empty."""
     if not geometry.is_valid:
+        check_outline(geometry, "an outline")
         geometry = shapely.make_valid(geometry)
     if grid_px > 0:
         geometry = shapely.set_precision(geometry, grid_px)
@@ -337,6 +339,8 @@ def geometry_of(item: Feature, offset_px: tuple[float, float] = (0.0, 0.0)) -> M
     corners = shapely.get_coordinates(shapes)
     if not (np.abs(corners) <= LARGEST_PX).all():  # false for NaN
         raise DataError(f"{where} has a coordinate that is no finite number of at most {LARGEST_PX:g} px")
+    for shape in shapes:
+        check_outline(shape, where)
     moved = [polygonal(shapely.transform(shape, lambda xy: xy + list(offset_px))) for shape in shapes]
     return moved[0] if len(moved) == 1 else polygonal(shapely.union_all(moved))
 

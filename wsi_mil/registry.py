@@ -1,7 +1,5 @@
 """Registries: from a name to an object whose module is imported only when it is used."""
 
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -9,6 +7,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from wsi_mil.errors import ConfigError, nearest
+from wsi_mil.trust import import_reference, imported, is_reference
 
 
 class Registry(Mapping[str, str]):
@@ -52,10 +51,13 @@ class OpenRegistry(Registry):
     """A registry that also finds what other packages offer as entry points of `group`, and any
     `package.module:Name`.
 
-    A module that is not installed is looked for in the working folder. Raises ConfigError for a module or a
-    name that does not exist.
+    `package.module:Name` is imported if it is trusted (`wsi_mil.trust`); the packages that are installed are.
+    Raises TrustError for a name that is not trusted, and ConfigError for a module or a name that does not
+    exist.
 
-    >>> OpenRegistry("method", {}, "some.group").load("fractions:Fraction").__name__
+    >>> from wsi_mil.trust import trusted
+    >>> with trusted("fractions"):
+    ...     OpenRegistry("method", {}, "some.group").load("fractions:Fraction").__name__
     'Fraction'
     """
 
@@ -73,7 +75,7 @@ class OpenRegistry(Registry):
         return self._offered
 
     def __getitem__(self, name: str) -> str:
-        if is_path(name):
+        if is_reference(name):
             return name
         if name not in self.own and name in self.offered:
             return self.offered[name]
@@ -86,21 +88,13 @@ class OpenRegistry(Registry):
         return len(self.own) + len(self.offered)
 
     def load(self, name: str) -> Any:
+        if is_reference(name):
+            return import_reference(name, self.kind)
         place = self[name]
         if place == self.own.get(name):
             return super().load(name)
         module, attribute = place.split(":")
-        if os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())
-        try:
-            return getattr(import_module(module), attribute)
-        except ImportError as error:
-            raise ConfigError(
-                f"{self.kind} {name!r}: module {module!r} cannot be imported ({error}): "
-                "install it, or call from the folder that holds it"
-            ) from error
-        except AttributeError as error:
-            raise ConfigError(f"{self.kind} {name!r}: module {module!r} has no {attribute!r}") from error
+        return imported(module, attribute, f"{self.kind} {name!r}")
 
 
 class FolderRegistry(OpenRegistry):
@@ -126,19 +120,9 @@ class FolderRegistry(OpenRegistry):
         return {name: f"{self.package}.{name}:{self.attribute}" for name in names}
 
     def __getitem__(self, name: str) -> str:
-        if name in self or is_path(name):
+        if name in self or is_reference(name):
             return super().__getitem__(name)
         raise ConfigError(f"No {self.kind} named {name!r}. Known: {', '.join(self)}.")
 
     def __contains__(self, name: object) -> bool:
         return name in self.own or name in self.offered
-
-
-def is_path(name: str) -> bool:
-    """Return whether a name is a path to an object: package.module:Name.
-
-    >>> is_path("my_mil.models:Mine"), is_path("counterfactual(abmil)"), is_path("timm:")
-    (True, False, False)
-    """
-    module, colon, attribute = name.partition(":")
-    return bool(colon) and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))

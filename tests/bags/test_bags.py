@@ -22,7 +22,7 @@ from wsi_mil.bags.segments import (
 )
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.contracts.labels import SlideLabel
-from wsi_mil.errors import ConfigError, DataError
+from wsi_mil.errors import ConfigError, DataError, StoreError
 from wsi_mil.tasks import TaskSpec
 
 
@@ -116,7 +116,7 @@ def test_saved_splits_read_back_and_refuse_edits(tmp_path: Path) -> None:
     text = (tmp_path / "s.json").read_text()
     assert text.count('"s0_0"') == 5
     (tmp_path / "s.json").write_text(text.replace('"s0_0"', '"s0_9"', 1))
-    with pytest.raises(DataError, match="changed after it was made"):
+    with pytest.raises(StoreError, match=r"s\.json is damaged: expected content of digest"):
         Split.load(tmp_path / "s.json")
 
 

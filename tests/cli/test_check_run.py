@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from wsi_mil.cli.main import cli
 from wsi_mil.features import SlideStore
+from wsi_mil.io.seals import sealed
 from wsi_mil.run.integrity import check_store
 
 
@@ -88,7 +89,7 @@ def test_features_of_other_tiles(run: Path) -> None:
     store = first(run)
     meta = store / "features" / "texture" / "zarr.json"
     value = json.loads(meta.read_text())
-    value["attributes"]["tiles_digest"] = "0" * 16
+    value["attributes"] = sealed({**value["attributes"], "tiles_digest": "0" * 16})
     meta.write_text(json.dumps(value))
     row = check_store(SlideStore(store, store.stem), deep=False)
     assert row.problem == "features texture are of other tiles: run `wsi-mil extract`"

@@ -211,10 +211,11 @@ def test_ls_lists(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("work_here")
 def test_a_full_disk_is_reported_and_leaves_no_half_file(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from wsi_mil.features.store import FeatureWriter
+    from wsi_mil.features.writing import FeatureWriter
 
     append, calls = FeatureWriter.append, []
 

@@ -238,7 +238,7 @@ class TestMetric(RecordSuite[Metric]):
 
 
 class TestOutcome(RecordSuite[Outcome]):
-    unchecked = frozenset({"digest", "reused"})
+    unchecked = frozenset({"digest", "reused", "traceback"})
 
     def make(self) -> Outcome:
         return Outcome("a", "tile", "failed", "no pixels", {"tiles": 3}, "d", 1.5, False)
@@ -253,6 +253,8 @@ class TestOutcome(RecordSuite[Outcome]):
             "counts": {"tiles": 4},
             "seconds": 2.0,
             "reused": True,
+            "cause": "machine",
+            "traceback": "Traceback",
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
@@ -261,6 +263,7 @@ class TestOutcome(RecordSuite[Outcome]):
             "stage": [""],
             "status": ["finished"],
             "reason": [""],
+            "cause": ["weather"],
             "counts": [{"tiles": 1.5}, {"tiles": -1}],
             "seconds": [-1.0, math.nan],
         }

@@ -262,6 +262,14 @@ def test_unknown_names_are_refused() -> None:
         build_encoder(EncoderSpec(name="timm:resnet18x"), "cpu")
     with pytest.raises(ConfigError, match="squeezenet1_0"):
         build_encoder(EncoderSpec(name="torchvision:squeezenet"), "cpu")
+    for name in (
+        "hf-hub:stranger/resnet18",
+        "hf_hub:stranger/resnet18",
+        "local-dir:here",
+        "resnet18.a:/here",
+    ):
+        with pytest.raises(ConfigError, match="timm has no model"):
+            build_encoder(EncoderSpec(name=f"timm:{name}"), "cpu")
     with pytest.raises(ConfigError, match="hundred times slower"):
         build_encoder(EncoderSpec(name="timm:resnet10t", weights="random", precision="fp16"), "cpu")
     assert "texture" in list_encoders()

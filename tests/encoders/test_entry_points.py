@@ -10,7 +10,7 @@ import torch
 from tests.slides.test_readers import LEVELS, write
 from wsi_mil.encoders import EncoderSpec, build_encoder
 from wsi_mil.encoders.names import ENCODERS, FAMILIES, check_encoder
-from wsi_mil.errors import EncoderError
+from wsi_mil.errors import EncoderError, TrustError
 from wsi_mil.slides import open_slide
 from wsi_mil.slides.opening import READERS, check_reader
 
@@ -78,12 +78,17 @@ def test_a_reader_of_another_package_opens(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_an_encoder_of_another_package_encodes() -> None:
+def test_an_encoder_of_another_package_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "lab-mean" in list(ENCODERS)
     check_encoder("lab-mean")
     check_encoder("labs:small")
     assert MODULE not in sys.modules, "listing and checking names imports nothing"
     tiles = torch.full((2, 16, 16, 3), 90, dtype=torch.uint8)
+    with pytest.raises(TrustError, match=f"encoder '{MODULE}:LabEncoder' is code.*add --trust {MODULE}"):
+        build_encoder(
+            EncoderSpec(name=f"{MODULE}:LabEncoder"), "cpu"
+        )  # the entry points are trusted, no more
+    monkeypatch.setenv("WSI_MIL_TRUST", MODULE)
     for name in ("lab-mean", "labs:small", f"{MODULE}:LabEncoder"):
         encoder = build_encoder(EncoderSpec(name=name), "cpu")
         assert encoder.identity == {"name": name}

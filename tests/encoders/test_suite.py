@@ -277,6 +277,7 @@ def test_an_encoder_from_outside_builds(tmp_path: Path, monkeypatch: pytest.Monk
     )
     (tmp_path / "ours_of_lab.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("WSI_MIL_TRUST", "ours_of_lab")
     check_encoder("ours_of_lab:Ours")
     assert build_encoder(EncoderSpec(name="ours_of_lab:Ours"), "cpu").dim == 106
     monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])

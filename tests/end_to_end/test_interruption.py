@@ -24,6 +24,8 @@ def slow(self, pixels):
     time.sleep(0.05)
     return encode(self, pixels)
 texture.TextureEncoder.encode = slow
+import wsi_mil.execution.supervision as supervision
+supervision.work_in_this_process = True  # where the slow encoder is
 from wsi_mil.cli import main
 main(sys.argv[1:])
 """
@@ -91,8 +93,18 @@ def test_stopped_in_the_middle_of_extraction(
     assert found == uninterrupted
 
 
-def test_ctrl_c_while_a_whole_run_works(quick_config: dict[str, Any], tmp_path: Path) -> None:
-    """Wherever it strikes: exit 130, one line, no traceback, no lock and no half file left."""
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_while_a_whole_run_works(
+    kind: signal.Signals, code: int, quick_config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Wherever it strikes: its exit code, one line, no traceback, no lock and no half file left."""
     config = tmp_path / "c.yaml"
     config.write_text(yaml.safe_dump({**values(tmp_path / "r", quick_config), "execution": {"workers": 2}}))
     process = subprocess.Popen(
@@ -107,9 +119,10 @@ def test_ctrl_c_while_a_whole_run_works(quick_config: dict[str, Any], tmp_path: 
     while not lock.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(1.0)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, kind)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130, error
+    assert process.returncode == code, error
     assert "interrupted" in error
+    assert "Traceback" not in error
     assert not lock.exists()
     assert not [p for p in (tmp_path / "r").rglob("*") if p.name.endswith(".tmp")]

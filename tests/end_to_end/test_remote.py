@@ -1,6 +1,7 @@
 """Slides behind URLs, and runs copied to an object store and back: fsspec's in-memory store
 is used in place of S3."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,8 @@ URL = "memory://bucket/slides"
 
 
 @pytest.fixture
-def bucket(cohort: Path) -> Iterator[Any]:
-    """Two slides of the cohort, one of them in a folder, and a file that is no slide."""
+def bucket(work_here: None, cohort: Path) -> Iterator[Any]:
+    """Two slides of the cohort, one in a folder, and a file that is no slide, in memory."""
     files = fsspec.filesystem("memory")
     first, second = sorted((cohort / "slides").glob("*.tif*"))[:2]
     files.pipe_file(f"/bucket/slides/{first.name}", first.read_bytes())
@@ -90,7 +91,7 @@ def test_mistakes_with_urls_are_explained(bucket: Any, cohort: Path) -> None:
         SlideError, match=r"slides.reader=openslide reads local files; behind URLs only tiffslide"
     ):
         open_slide(str(find_slides(URL)[0].path), reader="openslide")
-    with pytest.raises(ConfigError, match=r"fsspec knows no protocol 'nowhere'"):
+    with pytest.raises(ConfigError, match=r"URLs of the protocol 'nowhere' are not read"):
         find_slides("nowhere://a/b")
     with pytest.raises(ConfigError, match=r"reading gs:// needs another package: pip install gcsfs"):
         open_slide("gs://bucket/a.svs")
@@ -140,6 +141,47 @@ def test_a_run_goes_to_an_object_store_and_back(small_run: Path, tmp_path: Path,
     bucket.pipe_file(f"/bucket/runs/one/{unit}{MANIFEST}", b'{"../../outside": "x"}')
     with pytest.raises(DataError, match=r"names a file outside of its unit: '../../outside'"):
         pull(url, back)
+
+
+@pytest.mark.parametrize(
+    ("unit", "manifest", "expected"),
+    [
+        ("run", {"../outside": "x"}, "outside of its unit"),
+        ("run", {"/etc/x": "x"}, "absolute path"),
+        ("run", {".ssh/keys": "x"}, "no hidden file"),
+        ("run", {"slides/a.zarr/zarr.json": "x"}, "no store of a slide"),
+        ("outside", {"x": "x"}, "holds 'outside'"),
+        ("slides/../outside.zarr", {"x": "x"}, r"has the part '\.\.'"),
+        ("slides/link/a.zarr", {"x": "x"}, "is a link to"),
+    ],
+)
+def test_a_hostile_object_store_writes_nothing(
+    bucket: Any, tmp_path: Path, unit: str, manifest: dict[str, str], expected: str
+) -> None:
+    url, run = "memory://bucket/hostile", tmp_path / "run"
+    (run / "slides").mkdir(parents=True)
+    (run / "slides" / "link").symlink_to(tmp_path)
+    bucket.pipe_file(f"/bucket/hostile/run{MANIFEST}", b"{}")
+    bucket.pipe_file(f"/bucket/hostile/{unit}/x", b"x")
+    bucket.pipe_file(f"/bucket/hostile/{unit}{MANIFEST}", json.dumps(manifest).encode())
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match=expected):
+        pull(url, run)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_is_no_run_is_not_pulled_into(bucket: Any, tmp_path: Path) -> None:
+    bucket.pipe_file(f"/bucket/hostile/run{MANIFEST}", b"{}")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").touch()
+    with pytest.raises(DataError, match=r"holds thesis\.tex and is no run"):
+        pull("memory://bucket/hostile", tmp_path / "home")
+
+
+@pytest.mark.parametrize("url", ["reference://x", "dask://x", "s3://a::file:///etc/x", "memory://a::b"])
+def test_urls_that_name_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="not read"):
+        find_slides(url)
 
 
 def test_a_push_that_is_cut_short_leaves_no_half_unit(

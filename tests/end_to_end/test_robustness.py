@@ -15,10 +15,11 @@ from click.testing import CliRunner, Result
 from tests.conftest import BuildOnce
 from wsi_mil.cli.main import cli
 from wsi_mil.config import load_config
-from wsi_mil.errors import ConfigError, DataError, WsiMilError
+from wsi_mil.errors import ConfigError, DataError, TrustError, WsiMilError
 from wsi_mil.experiments.poison import run_poison
 from wsi_mil.experiments.poison_store import poison_folder, poisoned_store
 from wsi_mil.geojson import geometry_of, read_features
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.robustness import PoisonSpec
 from wsi_mil.robustness.poison.kinds import POISONS
 from wsi_mil.run.folder import RunFolder
@@ -227,7 +228,7 @@ def test_the_report_shows_audit_and_poison(audited: Changed, poisoned: Changed) 
 def test_an_audit_of_an_earlier_model_is_not_shown(audited: Changed, tmp_path: Path) -> None:
     shutil.copytree(audited.run, tmp_path / "r")
     path = tmp_path / "r" / "audit" / "focus_mil" / "audit.json"
-    path.write_text(path.read_text().replace(json.loads(path.read_text())["model_digests"][0], "0" * 16))
+    write_json(path, {**read_json(path), "model_digests": ["0" * 16]})
     assert call("report", tmp_path / "r").exit_code == 0
     assert 'id="audit"' not in (tmp_path / "r" / "report.html").read_text()
 
@@ -304,6 +305,7 @@ def test_the_how_tos_own_aggregator_passes(tmp_path: Path, monkeypatch: pytest.M
     assert len([line for line in code[1].splitlines() if line.strip()]) <= 30
     (tmp_path / "my_mil.py").write_text(code[1])
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WSI_MIL_TRUST", "my_mil")
     found = run_bag_test(BagTestJob("my_mil:NoisyOr", "single_concept", 0))
     assert bag_verdict("single_concept", found.train_auc, found.test_auc) == "pass", found
 
@@ -313,7 +315,10 @@ def test_an_own_aggregator_trains_like_any_other(run: Path, tmp_path: Path) -> N
     printed = call("train", tmp_path / "r", "--aggregator", CHEAT, "train.epochs=2")
     assert printed.exit_code == 0, printed.output
     assert (tmp_path / "r" / "models" / "MeanOfAll" / "fold0" / "model.json").is_file()
-    assert call("score", tmp_path / "r").exit_code == 0
+    refused = call("score", tmp_path / "r")
+    assert isinstance(refused.exception, TrustError), "what the run saved is no trust"
+    assert f"config.yaml: models.MeanOfAll.aggregator={CHEAT} is code" in str(refused.exception)
+    assert call("score", tmp_path / "r", "--trust", CHEAT).exit_code == 0
     assert (tmp_path / "r" / "scores" / "MeanOfAll" / "slides.parquet").is_file()
 
 

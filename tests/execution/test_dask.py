@@ -38,7 +38,7 @@ def scheduler() -> Iterator[str]:
 
     # one thread a worker, as on a cluster; both offer a GPU, so that tasks that ask for one run as well
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, resources={"GPU": 1}
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", resources={"GPU": 1}
     ) as cluster:
         yield cluster.scheduler_address
 
@@ -180,7 +180,7 @@ def test_what_a_cluster_is_asked_for(kind: str, lines: list[str]) -> None:
     )
     with make_cluster(spec) as cluster:
         script = cluster.job_script()
-    for line in [*lines, "module load cuda"]:
+    for line in [*lines, "export PYTHONSAFEPATH=1", "module load cuda"]:
         assert line in script, script
     assert "--nthreads 1" in script
     assert "--resources GPU=1" in script

@@ -15,9 +15,10 @@ import zarr
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders import EncoderSpec, build_encoder
 from wsi_mil.encoders.base import Encoder
-from wsi_mil.errors import SlideError, StoreError
+from wsi_mil.errors import MachineError, SlideError, StoreError
 from wsi_mil.features import SlideStore, encode_tiles, extract_features
 from wsi_mil.features import store as store_module
+from wsi_mil.io.seals import sealed
 from wsi_mil.slides import ArrayReader
 from wsi_mil.tiles import TileReader, tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue
@@ -49,6 +50,14 @@ def store_with_tiles(path: Path, slide: ArrayReader, size: int = 40) -> SlideSto
     store = SlideStore(path / "s.zarr", "a/b")
     store.write_tiles(tile_slide(slide.info, tissue, TileSpec(mpp=1.0, size_px=size)), slide.info, "made")
     return store
+
+
+def test_a_store_of_zarr_format_2_is_refused_by_name(tmp_path: Path) -> None:
+    """Its metadata may name filters that run code."""
+    store = SlideStore(tmp_path / "s.zarr", "s")
+    zarr.create_group(store=str(tmp_path / "s.zarr" / "tiles"), zarr_format=2)
+    with pytest.raises(StoreError, match=r"s\.zarr/tiles is of Zarr format 2, expected 3"):
+        store.tiles_digest()
 
 
 def test_row_i_is_tile_i(tmp_path: Path) -> None:
@@ -181,7 +190,7 @@ def test_a_full_disk_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store_module.FeatureWriter, "append", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(MachineError, match="No space left"):
         extract_features(slide, store, MeanEncoder(), SPEC)
     assert store.encoders() == []
 
@@ -272,7 +281,8 @@ def test_changed_bytes_are_found(tmp_path: Path) -> None:
 
 def test_another_format_is_refused_by_name(tmp_path: Path) -> None:
     store = store_with_tiles(tmp_path, reader())
-    zarr.open_group(str(store.path / "tiles"), mode="r+").attrs["format_version"] = 99
+    group = zarr.open_group(str(store.path / "tiles"), mode="r+")
+    group.attrs.update(sealed({**group.attrs, "format_version": 99}))
     with pytest.raises(StoreError, match="format 99, this version reads 1"):
         store.tiles_digest()
 

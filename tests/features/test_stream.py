@@ -13,7 +13,7 @@ import torch
 from tests.features.test_features import MeanEncoder
 from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.encoders import EncoderSpec, build_encoder
-from wsi_mil.errors import SlideError
+from wsi_mil.errors import MachineError, SlideError
 from wsi_mil.features import SlideStore, encode_tiles, extract_features, extract_slides
 from wsi_mil.features import store as store_module
 from wsi_mil.features.engine import SlideToExtract
@@ -140,7 +140,7 @@ def test_slides_that_cannot_be_opened_or_stored_do_not_stop_the_others(
 
     monkeypatch.setattr(store_module.FeatureWriter, "append", full)
     found = dict(extract_slides(sources, MeanEncoder(), EncoderSpec(batch_size=8), threads=2))
-    assert isinstance(found["a"], OSError)
+    assert isinstance(found["a"], MachineError)  # names the file and what it needs
     assert "cannot be opened" in str(found["b"])
     assert [found[name].tiles for name in "cd"] == [35, 1]  # type: ignore[union-attr]
     assert [source.store.encoders() for source in sources] == [[], [], ["texture"], ["texture"]]

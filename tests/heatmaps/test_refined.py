@@ -87,7 +87,7 @@ def test_round_trip_and_broken_files(tmp_path: Path) -> None:
     middle = len(data) // 2
     data[middle : middle + 20] = bytes(20)
     path.write_bytes(data)
-    with pytest.raises(StoreError, match=r"s\.npz cannot be read.*run `wsi-mil refine` again"):
+    with pytest.raises(StoreError, match=r"s\.npz is damaged: it cannot be read.*run `wsi-mil refine` again"):
         read_refined(path)
     path.write_bytes(b"")
     with pytest.raises(StoreError, match="cannot be read"):

@@ -19,6 +19,7 @@ from wsi_mil.interop.layouts import (
 )
 from wsi_mil.interop.layouts.base import ExportedSlide, ExportLayout, ImportLayout
 from wsi_mil.testing.layouts import ExportLayoutSuite, ImportLayoutSuite, example_slide
+from wsi_mil.trust import trusted
 
 
 class TestTridentExport(ExportLayoutSuite):
@@ -126,10 +127,11 @@ def test_a_wrong_layout_fails_the_suite(tmp_path: Path) -> None:
 
 def test_a_layout_of_another_package_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    found = load_export_layout("test_layouts:EVERY_ROW")
-    assert type(found).__name__ == "EveryRow"
-    with pytest.raises(ConfigError, match="cannot be imported: expected one of clam, trident"):
-        load_import_layout("test_layouts:EVERY_ROW")
+    with trusted("test_layouts"):
+        found = load_export_layout("test_layouts:EVERY_ROW")
+        assert type(found).__name__ == "EveryRow"
+        with pytest.raises(ConfigError, match="cannot be imported: expected one of clam, trident"):
+            load_import_layout("test_layouts:EVERY_ROW")
     with pytest.raises(ConfigError, match=r"No layout named 'tridnt'.*trident"):
         _ = LAYOUTS["tridnt"]
 

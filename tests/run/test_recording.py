@@ -38,6 +38,31 @@ def test_a_stop_in_the_middle_keeps_what_was_finished(tmp_path: Path) -> None:
     assert [row.slide_id for row in OutcomeTable(tmp_path / "outcomes.csv").rows()] == ["a"]
 
 
+def test_workers_stop_before_the_table_is_saved_the_last_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+
+    def outcomes() -> Iterator[Outcome]:
+        try:
+            yield Outcome("a", "tile", "done")
+            yield Outcome("b", "tile", "done")
+        finally:
+            happened.append("stopped")
+
+    def interrupted(self: PacedSave) -> None:
+        raise KeyboardInterrupt  # between two outcomes
+
+    run, kept = RunFolder(tmp_path), outcomes()
+    # the bar of a terminal does not close what it iterates; without a bar tqdm does
+    monkeypatch.setattr(recording, "progress", lambda items, **options: iter(items))
+    monkeypatch.setattr(PacedSave, "changed", interrupted)
+    monkeypatch.setattr(run.ledger, "save", lambda: happened.append("saved"))
+    with pytest.raises(KeyboardInterrupt):
+        record_outcomes(run, "tile", kept, 2)
+    assert happened == ["stopped", "saved"]
+
+
 def test_a_reused_outcome_keeps_the_row_of_the_work(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.ledger.put(Outcome("a", "tile", "done", "", {"tiles": 4}, "d", 2.0))

@@ -16,6 +16,7 @@ from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHead
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders import EncoderSpec
 from wsi_mil.errors import DataError, ModelError
+from wsi_mil.io.json import read_json
 from wsi_mil.scoring import (
     Threshold,
     TrainedModel,
@@ -150,7 +151,7 @@ def test_a_model_of_format_1_is_one_of_detection(tmp_path: Path) -> None:
     task = Detection(("normal", "tumour"))
     model(task, threshold=Threshold(0.4, "youden", "val", "abc")).save(tmp_path / "m", "inputs")
     path = tmp_path / "m" / "model.json"
-    card = json.loads(path.read_text())
+    card = read_json(path)
     assert card.pop("task") == {"kind": "detection", "class_names": ["normal", "tumour"]}
     path.write_text(json.dumps({**card, "format_version": 1}))
     found = load_model(tmp_path / "m")

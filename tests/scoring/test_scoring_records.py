@@ -11,6 +11,7 @@ import pytest
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders import EncoderSpec
 from wsi_mil.errors import ModelError
+from wsi_mil.io.json import read_json, write_json
 from wsi_mil.scoring import Threshold
 from wsi_mil.scoring.card import ModelCard, TrainingRecord, read_card
 from wsi_mil.scoring.files import TileScoresHeader
@@ -156,7 +157,7 @@ def test_a_card_of_regression_has_no_threshold(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"in_features": None}, "no valid model card"),
-        ({"in_features": 0}, "in_features must be 1 or more, got 0"),
+        ({"in_features": 0}, "in_features must be a whole number from 1 to 100,000, got 0"),
         ({"tiles": {"mpp": -1}}, "no valid model card"),
         ({"training": {}}, "it lacks 'spec'"),
         ({"training": {"spec": {}, "colour": 1}}, "colour"),
@@ -166,7 +167,7 @@ def test_a_card_of_regression_has_no_threshold(tmp_path: Path) -> None:
 def test_a_wrong_card_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     card().write(tmp_path)
     path = tmp_path / "model.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    write_json(path, {**read_json(path), **change})
     with pytest.raises(ModelError, match=message) as caught:
         read_card(tmp_path)
     assert "\n" not in str(caught.value)
@@ -175,5 +176,5 @@ def test_a_wrong_card_is_refused_in_one_line(tmp_path: Path, change: dict[str, A
 
 def test_a_card_that_is_no_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{")
-    with pytest.raises(ModelError, match="is not JSON"):
+    with pytest.raises(ModelError, match="is damaged: expected JSON"):
         read_card(tmp_path)

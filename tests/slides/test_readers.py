@@ -152,6 +152,7 @@ def test_a_reader_from_outside_opens(lossless: Path, tmp_path: Path, monkeypatch
     )
     (tmp_path / "mine_of_ours.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("WSI_MIL_TRUST", "mine_of_ours:Mine,no_reader")
     with open_slide(lossless, reader="mine_of_ours:Mine") as slide:
         assert slide.info.reader == "mine_of_ours"
     monkeypatch.setattr("wsi_mil.slides.readers.__path__", [*readers.__path__, str(tmp_path)])

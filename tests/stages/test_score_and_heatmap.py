@@ -36,7 +36,7 @@ def config_of(run: RunFolder) -> RunConfig:
 
 def score_job(run: RunFolder, slide_id: str) -> ScoreJob:
     folder = run.model(NAME, 0)
-    job = ScoreJob(slide_id, run.path, NAME, folder, load_model(folder).digest, threads=1)
+    job = ScoreJob(slide_id, run.path, NAME, folder, load_model(folder).digest)
     assert pickle.loads(pickle.dumps(job)) == job
     return job
 
@@ -106,6 +106,7 @@ def test_a_heatmap_is_drawn_when_a_file_or_its_index_is_missing(run: RunFolder) 
     assert drawn.digest != job.drawn_from
 
 
+@pytest.mark.usefixtures("work_here")
 def test_a_kill_among_the_heatmaps_redraws_only_what_is_missing(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,12 +133,10 @@ def test_a_kill_among_the_heatmaps_redraws_only_what_is_missing(
     assert index.read_bytes() == whole
 
 
-@pytest.mark.slow
-def test_the_number_of_workers_changes_no_byte(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_workers_changes_no_byte(run: RunFolder) -> None:
     folder = run.path / "heatmaps" / NAME
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     shutil.rmtree(folder)
-    monkeypatch.setattr("wsi_mil.execution.mapping.WORKERS_PAY_SECONDS", 0.0)
     config = config_of(run)
     two = config.model_copy(update={"execution": config.execution.model_copy(update={"workers": 2})})
     draw_model(replace(context_of(run), config=two), NAME)

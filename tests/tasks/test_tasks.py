@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import wsi_mil.tasks.kinds as kinds
 from wsi_mil.aggregators import AGGREGATORS, outputs_for
-from wsi_mil.errors import ConfigError, ModelError
+from wsi_mil.errors import ConfigError, ModelError, TrustError
 from wsi_mil.tasks import (
     TASKS,
     Detection,
@@ -54,6 +54,8 @@ def test_a_task_survives_a_pickle_and_a_file(kind: str) -> None:
 
 def test_a_model_file_names_no_code() -> None:
     with pytest.raises(ModelError, match="no installed package offers"):
+        task_from_values({"kind": "os"})
+    with pytest.raises(TrustError, match="add --trust os:system"):
         task_from_values({"kind": "os:system"})
 
 

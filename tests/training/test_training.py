@@ -259,3 +259,23 @@ def test_a_bag_shows_each_of_its_views(tmp_path: Path) -> None:
         writer.append(np.zeros((6, 4), np.float16), np.ones(6, bool))
     with pytest.raises(DataError, match="a view holds 6 x 4 features, the plain ones are 6 x 3"):
         StoredBag("s", plain, 1, views=(store.map_features("wide"),))
+
+
+def test_checkpoints_are_equal_whatever_torch_drew_before(tmp_path: Path) -> None:
+    spec = TrainSpec(epochs=2, lr=0.003, seed=5)
+    for name, seed in (("first", 1), ("second", 2)):
+        torch.manual_seed(seed)
+        torch.rand(seed)
+        fit(model("transmil"), bags(4, 1), bags(4, 2), spec, folder=tmp_path / name, identity="x")
+    one, other = ((tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("first", "second"))
+    assert one == other
+
+
+def test_every_flipped_byte_of_a_checkpoint_is_named(tmp_path: Path) -> None:
+    fit(model("mi_net"), bags(4, 1), bags(4, 2), TrainSpec(epochs=1, seed=5), folder=tmp_path, identity="x")
+    path = tmp_path / "checkpoint.safetensors"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), max(len(whole) // 97, 1)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(ModelError, match=r"checkpoint\.safetensors is .*remove it to start"):
+            Checkpoint.load(path)

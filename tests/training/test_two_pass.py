@@ -15,7 +15,7 @@ from wsi_mil.bags import BagSource, StoredBag, read_bag
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.errors import ConfigError, StoreError
 from wsi_mil.features.mapped import MappedFeatures
-from wsi_mil.features.store import FeatureWriter
+from wsi_mil.features.writing import FeatureWriter
 from wsi_mil.testing.aggregators import detection_loss
 from wsi_mil.training import Standardizer, TrainSpec, fit
 from wsi_mil.training.loading import Buffer, chunks_of, overlapped, packed_batches

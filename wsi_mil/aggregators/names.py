@@ -28,7 +28,7 @@ class AggregatorRegistry(OpenRegistry):
     def own(self) -> dict[str, str]:
         """Name -> `module:attribute`; a wrapped method has the place of its wrapper."""
         methods = METHODS.own
-        inner = [name for name in methods if _exposes_attention(methods[name])]
+        inner = [name for name in methods if _exposes_attention(name)]
         wrapped = {f"{w}({name})": place for w, place in WRAPPERS.own.items() for name in inner}
         return {**methods, **wrapped}
 
@@ -40,10 +40,10 @@ AGGREGATORS = AggregatorRegistry()
 
 
 @cache
-def _exposes_attention(place: str) -> bool:
+def _exposes_attention(name: str) -> bool:
     from wsi_mil.aggregators.attention import AttentionAggregator
 
-    return issubclass(METHODS.load(place), AttentionAggregator)
+    return issubclass(METHODS.load(name), AttentionAggregator)
 
 
 def wrapped_method(name: str) -> str | None:

@@ -210,4 +210,4 @@ def slide_id_of(cell: str) -> str:
     >>> slide_id_of("p01\\\\s1.svs"), slide_id_of("s1.h5"), slide_id_of("TCGA-05.4244")
     ('p01/s1', 's1', 'TCGA-05.4244')
     """
-    return ENDINGS.sub("", slide_id_text(cell).replace("\\", "/"))
+    return slide_id_text(ENDINGS.sub("", cell.replace("\\", "/")))

@@ -12,6 +12,8 @@ from wsi_mil.contracts.labels import LabelScheme, SlideLabel
 from wsi_mil.errors import ConfigError, DataError, nearest
 from wsi_mil.io.user_tables import UserTable, read_user_table
 from wsi_mil.logs import logger
+from wsi_mil.paths import problem_of
+from wsi_mil.slides.ids import slide_id_text
 from wsi_mil.tasks import Detection, Task, TaskSpec, build_task, task_class
 from wsi_mil.tasks.base import Cells
 from wsi_mil.tasks.classes import ClassTask, class_index
@@ -205,7 +207,7 @@ def _slide_ids(cells: Sequence[str]) -> list[str]:
     count = Counter(zip(short, cells, strict=True))
     shared = Counter(name for name, _ in count)
     return [
-        name if shared[name] == 1 else cell.replace("\\", "/")
+        name if shared[name] == 1 else slide_id_text(cell.replace("\\", "/"))
         for name, cell in zip(short, cells, strict=True)
     ]
 
@@ -219,6 +221,11 @@ def _identity_problems(read: ReadTable, ids: Sequence[str]) -> list[str]:
     return [
         *repeated,
         *(f"line {line}: no slide id" for line, name in zip(numbers, ids, strict=True) if not name),
+        *(
+            f"line {line}: slide id {name!r} {problem_of(name)}, expected a path below the slide folder"
+            for line, name in zip(numbers, ids, strict=True)
+            if name and problem_of(name)
+        ),
     ]
 
 
@@ -245,8 +252,8 @@ def _override(row: Row, decimal_comma: bool) -> float | tuple[float, float] | No
         if not says_no_label(row.get(name, "")):
             try:
                 values[name] = float(row[name].replace(",", ".") if decimal_comma else row[name])
-            except ValueError:
-                raise ValueError(f"{name} must be a number in µm per pixel, got {row[name]!r}") from None
+            except ValueError as error:
+                raise ValueError(f"{name} must be a number in µm per pixel, got {row[name]!r}") from error
             if not 0 < values[name] < 1000:
                 raise ValueError(f"{name} must be a positive number of µm per pixel, got {row[name]!r}")
     if "mpp_x" in values or "mpp_y" in values:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -15,6 +15,7 @@ from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError, DataError
 from wsi_mil.io.files import digest_json
 from wsi_mil.io.json import read_json, write_json
+from wsi_mil.io.seals import DamagedFileError, require_digest
 from wsi_mil.logs import logger
 from wsi_mil.tasks import Detection, Task
 from wsi_mil.tasks.classes import ClassTask
@@ -90,24 +91,27 @@ class Split:
 
     @classmethod
     def load(cls, path: Path) -> "Split":
-        """Return a saved split; raises DataError if its digest does not match (edited by hand)."""
-        value: dict[str, Any] = read_json(path)
-        folds = tuple(
-            Fold(
-                tuple(fold["train"]),
-                tuple(fold["val"]),
-                tuple(fold["test"]),
-                fold.get("repeat", 0),
-                fold.get("seed_number", 0),
+        """Return a saved split; raises DamagedFileError if its digest does not match (edited by hand)."""
+        remedy = "remove it and run `wsi-mil train`, or use split.kind=column for a split of yours"
+        value = read_json(path, remedy)
+        try:
+            folds = tuple(
+                Fold(
+                    tuple(fold["train"]),
+                    tuple(fold["val"]),
+                    tuple(fold["test"]),
+                    fold.get("repeat", 0),
+                    fold.get("seed_number", 0),
+                )
+                for fold in value["folds"]
             )
-            for fold in value["folds"]
-        )
-        split = cls(SplitSpec(**value["spec"]), folds)
-        if split.digest() != value["digest"]:
-            raise DataError(
-                f"{path} was changed after it was made: remove it, or use split.kind=column for a split of "
-                "yours"
-            )
+            split = cls(SplitSpec(**value["spec"]), folds)
+            require_digest(path, value["digest"], split.digest(), remedy)
+        except DamagedFileError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+            raise DamagedFileError(path, what, remedy) from error
         return split
 
 

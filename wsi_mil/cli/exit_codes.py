@@ -6,5 +6,5 @@ EXIT_SOME_FAILED = 3
 """Finished, but some slides failed."""
 EXIT_VERDICT = 4
 """An audit's verdict is not the required one."""
-EXIT_INTERRUPTED = 130
-"""Interrupted with Ctrl-C."""
+SIGNAL = 128
+"""Ended by a signal: this and its number, so 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""

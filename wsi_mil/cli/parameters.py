@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from wsi_mil.io.remote import Location, as_location, is_url
+from wsi_mil.trust import is_reference, trust
 
 
 class PathOrUrl(click.ParamType):  # type: ignore[type-arg]
@@ -30,8 +31,19 @@ class Url(click.ParamType):  # type: ignore[type-arg]
         return value
 
 
-class NameFrom(click.ParamType):  # type: ignore[type-arg]
-    """One of the names that `names()` returns, or `package.module:Name`.
+class TypedName(click.ParamType):  # type: ignore[type-arg]
+    """A name that the user typed: `package.module:Name` is trusted."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if is_reference(value):
+            trust(value)
+        return value
+
+
+class NameFrom(TypedName):
+    """One of the names that `names()` returns, or `package.module:Name`, which is trusted.
 
     `names` is called only when a value or the subcommand's help needs it.
     """
@@ -48,15 +60,28 @@ class NameFrom(click.ParamType):  # type: ignore[type-arg]
         known = self.names()
         if ":" not in value and value not in known:
             self.fail(f"{value!r} is not one of {', '.join(map(repr, known))}.", param, ctx)
-        return value
+        return super().convert(value, param, ctx)
 
 
-PATH_OR_URL, URL = PathOrUrl(), Url()
+PATH_OR_URL, URL, TYPED_NAME = PathOrUrl(), Url(), TypedName()
+
+
+def trust_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--trust MODULE[:NAME]: for subcommands that read a configuration, a model or a run folder."""
+    text = "Import this code if a file names it; a file cannot by itself. Repeatable."
+    return click.option(
+        "--trust",
+        multiple=True,
+        metavar="MODULE[:NAME]",
+        help=text,
+        expose_value=False,
+        callback=lambda context, option, names: trust(*names),
+    )(function)
 
 
 def overrides_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """[KEY=VALUE]...: settings that replace those of the configuration."""
-    return click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(function)
+    """[KEY=VALUE]... and --trust: settings that replace those of the configuration."""
+    return click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(trust_option(function))
 
 
 def config_arguments(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 import platform
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import wsi_mil
 from wsi_mil.config.schema import RunConfig
 from wsi_mil.errors import StoreError
 from wsi_mil.io.json import read_json, write_json
+from wsi_mil.trust import trusted_names
 
 FILE, KIND, FORMAT = "provenance.json", "wsi_mil run", 1
 PACKAGES = [
@@ -31,17 +33,19 @@ PACKAGES = [
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made a run. packages: name -> version, or "not installed"."""
+    """What made a run. packages: name -> version, or "not installed". trusted: the code of others that was
+    trusted; a record, which gives no trust."""
 
     producer: str
     python: str
     platform: str
     packages: dict[str, str]
     config_digest: str
+    trusted: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """Return the content of provenance.json."""
-        return {"kind": KIND, "format_version": FORMAT, **asdict(self)}
+        return {"kind": KIND, "format_version": FORMAT, **asdict(self), "trusted": list(self.trusted)}
 
 
 def provenance(config: RunConfig) -> Provenance:
@@ -51,15 +55,16 @@ def provenance(config: RunConfig) -> Provenance:
         producer=f"wsi_mil {wsi_mil.__version__}",
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        packages={name: _version(name) for name in PACKAGES},
+        packages=package_versions(),
         config_digest=config.digest(),
+        trusted=tuple(sorted(trusted_names())),
     )
 
 
 def write_provenance(folder: Path, config: RunConfig) -> None:
     """Write provenance.json into a run folder; a file with equal content is kept."""
     path, found = folder / FILE, provenance(config).as_json()
-    if not path.exists() or read_json(path) != found:
+    if not path.exists() or _read(path) != found:
         write_json(path, found)
 
 
@@ -67,13 +72,23 @@ def refuse_other_format(folder: Path) -> None:
     """Raise StoreError if a run folder was made by a version with another format, or by another program."""
     if not (folder / FILE).exists():
         return
-    found = read_json(folder / FILE)
+    found = _read(folder / FILE)
     if found.get("kind") != KIND or found.get("format_version") != FORMAT:
         raise StoreError(
             f"{folder} was made by {found.get('producer', 'another program')} (format "
             f"{found.get('format_version')}), this version reads format {FORMAT}: "
             "choose another run folder, or use the version that made it"
         )
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that results depend on, "not installed" for those that are not."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _read(path: Path) -> dict[str, object]:
+    return read_json(path, "remove it: the next run writes it again")
 
 
 def _version(name: str) -> str:

@@ -20,13 +20,14 @@ from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.io.remote import Location, as_location
+from wsi_mil.paths import problem_of
 from wsi_mil.refine.spec import RefineSpec
-from wsi_mil.registry import is_path
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.synthetic.cohort import SynthSpec
 from wsi_mil.tasks.spec import TaskSpec
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training.spec import TrainSpec
+from wsi_mil.trust import is_reference
 
 
 def _location(value: object) -> Location:
@@ -129,6 +130,15 @@ class RunConfig(Spec):
     poison: PoisonSpec = PoisonSpec()
     execution: ExecutionSpec = ExecutionSpec()
 
+    @field_validator("models")
+    @classmethod
+    def _names_are_file_names(cls, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in models:
+            problem = problem_of(name) or ("holds '/'" if "/" in name else "")
+            if problem:
+                raise ValueError(f"the model name {name!r} {problem}: expected a name for its folder")
+        return models
+
     @field_validator("encoder")
     @classmethod
     def _refuse_a_single_view(cls, encoder: EncoderSpec) -> EncoderSpec:
@@ -198,7 +208,7 @@ def with_aggregators(config: RunConfig, patterns: Sequence[str]) -> RunConfig:
 
     models = {}
     for name in matching_aggregators(patterns):
-        own = {"aggregator": name} if is_path(name) else {}
-        key = name.partition(":")[2] if is_path(name) else name
+        own = {"aggregator": name} if is_reference(name) else {}
+        key = name.partition(":")[2] if is_reference(name) else name
         models[key] = {**config.models.get(key, {}), **own}
     return config.model_copy(update={"models": models}) if models else config

@@ -9,6 +9,7 @@ from wsi_mil.errors import ConfigError
 
 Values = dict[str, object]
 """A block of a configuration as it was written: key -> value, or key -> block."""
+MOST_VALUES = 100_000
 
 
 def read_values(path: Path) -> Values:
@@ -25,13 +26,34 @@ def read_values(path: Path) -> Values:
 
 
 def parse_yaml(text: str) -> object:
-    """Return the value of a YAML text. Raises yaml.YAMLError, also for a key that a block has twice.
+    """Return the value of a YAML text. Raises yaml.YAMLError, also for a key that a block has twice, and for
+    more values than MOST_VALUES.
 
     >>> parse_yaml("tiles: {mpp: 0.5}")
     {'tiles': {'mpp': 0.5}}
     """
-    value: object = yaml.load(text, _Loader)  # a SafeLoader: it builds plain values only
+    try:
+        value: object = yaml.load(text, _Loader)  # a SafeLoader: it builds plain values only
+        _count_values(value, {})
+    except RecursionError as error:
+        raise yaml.YAMLError("its lists and blocks are nested too deeply") from error
     return value
+
+
+def _count_values(value: object, known: dict[int, int]) -> int:
+    """Return how many values there are. A block that is used ten times (`*name`) counts ten times: a few
+    lines of such references are more values than a computer can hold."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = MOST_VALUES  # of a block that contains itself
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count_values(part, known) for part in parts)
+        if known[id(value)] > MOST_VALUES:
+            raise yaml.YAMLError(
+                f"it holds more than {MOST_VALUES:,} values, or a block that contains itself"
+            )
+    return known[id(value)]
 
 
 class _Loader(yaml.SafeLoader):

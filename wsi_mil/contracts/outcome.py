@@ -7,6 +7,11 @@ from typing import Literal, cast, get_args
 from wsi_mil.contracts.record import Record, require, require_name
 
 Status = Literal["done", "empty", "failed", "skipped"]
+Cause = Literal["slide", "machine", "memory"]
+"""Why something failed: the slide or its settings; the machine (a disk, a device), where the next slides fail
+as well; or memory (also a worker killed by signal 9), which may be the slide's or the machine's fault."""
+
+NOT_AS_THEY_ARE = ("counts", "seconds", "reused", "cause", "traceback")
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,9 @@ class Outcome(Record):
 
     reason: why, required for failed and skipped. counts: numbers such as tiles or unreadable tiles.
     digest: of what the stage wrote. seconds: how long it took.
-    reused: whether the files were up to date already; not written to the table.
+    reused: whether the files were up to date already.
+    cause: why it failed, and traceback: of the error, for the slide's error file.
+    The last three are not written to the table.
     """
 
     slide_id: str
@@ -26,6 +33,8 @@ class Outcome(Record):
     digest: str = ""
     seconds: float = 0.0
     reused: bool = False
+    cause: Cause = "slide"
+    traceback: str = ""
 
     def __post_init__(self) -> None:
         where = f"outcome of slide {self.slide_id!r} in stage {self.stage!r}"
@@ -37,14 +46,11 @@ class Outcome(Record):
         valid = all(n >= 0 and n == int(n) for n in self.counts.values())
         require(valid, where, "counts", "whole numbers, 0 or more", self.counts)
         require(self.seconds >= 0, where, "seconds", "0 or more", self.seconds)
+        require(self.cause in get_args(Cause), where, "cause", f"one of {get_args(Cause)}", self.cause)
 
     def as_row(self) -> dict[str, str]:
         """Return the outcome as text by column, for outcomes.csv."""
-        row = {
-            key: str(value)
-            for key, value in asdict(self).items()
-            if key not in ("counts", "seconds", "reused")
-        }
+        row = {key: str(value) for key, value in asdict(self).items() if key not in NOT_AS_THEY_ARE}
         row["counts"] = " ".join(f"{name}={number}" for name, number in sorted(self.counts.items()))
         row["seconds"] = f"{self.seconds:.2f}"
         return row

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from wsi_mil.errors import DataError, WsiMilError
+from wsi_mil.paths import problem_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +117,13 @@ def described(value: object) -> str:
 def require_name(value: object, where: str, field: str, error: type[WsiMilError] = DataError) -> None:
     """Raise `error` unless `value` is a text that is not empty."""
     require(isinstance(value, str) and value != "", where, field, "a text that is not empty", value, error)
+
+
+def require_file_name(value: object, where: str, field: str, error: type[WsiMilError] = DataError) -> None:
+    """Raise `error` unless `value` is a text that can name one file or folder: no `..`, no `/`."""
+    require_name(value, where, field, error)
+    valid = "/" not in str(value) and not problem_of(str(value))
+    require(valid, where, field, "a file name, without / and ..", value, error)
 
 
 def require_array(

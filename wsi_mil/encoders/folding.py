@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from wsi_mil.logs import logger
+
 TOLERANCE = 1e-3
 """Allowed difference of the folded network, relative to the largest output. Rounding causes 1 % of it."""
 
@@ -34,6 +36,7 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> nn.Module:
     try:
         traced = fx.symbolic_trace(copy.deepcopy(network))
     except Exception:  # tracing runs the network's own code, which may fail in any way
+        logger().debug("batch normalisation is not folded", exc_info=True)
         return network
     if not _fold_all(traced):
         return network

@@ -106,7 +106,9 @@ class EncoderSpec(Spec):
         description="set by the program: which of the views these features are, 0 for the plain ones",
     )
     seed: int = 0
-    alias: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$", description="the name on disk")
+    alias: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$", description="the name on disk"
+    )
 
     @property
     def model(self) -> EncoderModel:

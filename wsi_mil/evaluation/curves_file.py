@@ -13,6 +13,7 @@ from typing import Any
 from wsi_mil.errors import StoreError
 from wsi_mil.evaluation.curves import FrocBand, LesionCurve, PrecisionBand, RocBand, SlideCurves
 from wsi_mil.io.json import read_json, without_nan, write_json
+from wsi_mil.io.seals import DamagedFileError
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,12 @@ def write_curves(path: Path, found: ModelCurves) -> None:
 def read_curves(path: Path) -> ModelCurves:
     """Return what curves.json holds. Raises StoreError for a damaged file."""
     try:
-        found = read_json(path)
+        found = read_json(path, "remove it and run `wsi-mil evaluate` again")
         slide, froc = found["slide"], found.get("froc")
         return ModelCurves(_read_slide(slide) if slide else None, None if froc is None else _read_froc(froc))
-    except (KeyError, TypeError, ValueError) as error:
+    except DamagedFileError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(
             f"{path} is damaged ({type(error).__name__}: {error}): remove it and run `wsi-mil evaluate` again"
         ) from error

@@ -63,6 +63,8 @@ from wsi_mil.evaluation.results import (
 )
 from wsi_mil.evaluation.table import Level, listed_metrics
 from wsi_mil.io.json import read_json, without_nan, write_json
+from wsi_mil.io.seals import DamagedFileError, changed_files
+from wsi_mil.logs import logger
 
 FORMAT = 3
 
@@ -80,8 +82,8 @@ def read_metrics(path: Path) -> MetricsFile | None:
     if not path.exists():
         return None
     try:
-        found = read_json(path)
-        if not isinstance(found, dict) or found.get("format_version") != FORMAT:
+        found = read_json(path, "remove it and run `wsi-mil evaluate` again")
+        if found.get("format_version") != FORMAT:
             return None
         return MetricsFile(
             model=found["model"],
@@ -95,8 +97,11 @@ def read_metrics(path: Path) -> MetricsFile | None:
             task=found["task"],
             labels=LabelScheme.from_json(found.get("labels")),
             classes=_read_classes(found.get("classes")),
+            files=dict(found.get("files", {})),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except DamagedFileError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(
             f"{path} is damaged ({type(error).__name__}: {error}): remove it and run `wsi-mil evaluate` again"
         ) from error
@@ -109,11 +114,16 @@ def is_current(path: Path, inputs_digest: str, task: TaskKind, labels: LabelSche
     """
     try:
         found = read_metrics(path)
-    except StoreError:
+    except StoreError as error:
+        logger().warning("evaluate: the metrics are measured again: %s", error)
         return False
     if found is None or found.inputs_digest != inputs_digest or found.task != task:
         return False
     if found.labels != labels:
+        return False
+    if changed := changed_files(path.parent, found.files):
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        logger().warning("evaluate: %s%s is gone or damaged: made again", path.parent / changed[0], more)
         return False
     levels: tuple[Level, ...] = ("slide", "patch", "lesion")
     return all(
@@ -138,6 +148,7 @@ def metrics_json(found: MetricsFile) -> dict[str, Any]:
             "classes": None if found.classes is None else _classes(found.classes),
             "patch": _level(found.patch.metrics, _patch_facts(found.patch.facts)),
             "froc": _level(found.froc.metrics, _froc_facts(found.froc.facts)),
+            **({"files": dict(found.files)} if found.files else {}),
         }
     )
     return whole

@@ -1,7 +1,7 @@
 """The results of an evaluation as frozen records. `metrics_file` writes them to metrics.json."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wsi_mil.contracts.labels import LabelScheme, TaskKind
 from wsi_mil.contracts.metric import Metric
@@ -187,7 +187,8 @@ class MetricsFile:
     """What metrics.json of one model holds. The digests say which inputs and which split it was made from.
 
     labels: what the classes mean; None for tasks without classes. classes: None where slides have no
-    probability for each class.
+    probability for each class. files: the digests of the other files of the evaluation, by path beside
+    metrics.json; none in files of earlier versions.
     """
 
     model: str
@@ -199,6 +200,7 @@ class MetricsFile:
     task: TaskKind = "detection"
     labels: LabelScheme | None = None
     classes: ClassesResult | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def metrics(self, level: Level) -> Metrics:
         """Return the metrics of a level, by name; none at pixel level."""

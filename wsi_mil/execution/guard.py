@@ -1,25 +1,44 @@
 """An exception of one slide becomes a failed outcome, so that it never stops the other slides."""
 
+import errno
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
-from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.errors import WsiMilError
-from wsi_mil.logs import logger
+from wsi_mil.contracts.outcome import Cause, Outcome
+from wsi_mil.errors import MachineError, WsiMilError, one_line, printable
+
+LONGEST_TRACEBACK = 20_000
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+MEMORY = {"MemoryError", "OutOfMemoryError"}
+DEVICE = {"AcceleratorError"}
+"""Classes of torch (OutOfMemoryError, AcceleratorError) by name: importing torch takes seconds."""
 
 
 def outcome_of(function: Callable[[Any], Outcome], stage: str, job: Any) -> Outcome:
-    """Return `function(job)`; if it raises, the failed Outcome whose reason names the error.
-
-    The traceback is logged at debug level (`wsi-mil -v`).
-    """
+    """Return `function(job)`; if it raises, the failed Outcome of the error."""
     started = time.perf_counter()
     try:
         return function(job)
     except Exception as error:
-        logger().debug("%s: %s failed", stage, job.slide_id, exc_info=True)
-        return Outcome(job.slide_id, stage, "failed", reason_of(error), seconds=time.perf_counter() - started)
+        return failed(job.slide_id, stage, error, time.perf_counter() - started)
+
+
+def failed(slide_id: str, stage: str, error: Exception, seconds: float = 0.0) -> Outcome:
+    """Return the failed Outcome of a slide: its reason names the error, and it holds the traceback.
+
+    To be called in the process that raised the error: an exception loses its traceback on its way to another.
+    """
+    return Outcome(
+        slide_id,
+        stage,
+        "failed",
+        reason_of(error),
+        seconds=seconds,
+        cause=cause_of(error),
+        traceback=traceback_of(error),
+    )
 
 
 def reason_of(error: Exception) -> str:
@@ -36,4 +55,33 @@ def reason_of(error: Exception) -> str:
         reason = f"{error.strerror or type(error).__name__}: {error.filename or error}"
     else:
         reason = f"unexpected {type(error).__name__}: {error}"
-    return " ".join(reason.split())
+    return one_line(reason)
+
+
+def cause_of(error: BaseException) -> Cause:
+    """Return whether the slide, the machine or memory is at fault, by the types of the error and its causes.
+
+    >>> cause_of(OSError(28, "No space left on device")), cause_of(MemoryError()), cause_of(ValueError("x"))
+    ('machine', 'memory', 'slide')
+    """
+    classes = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, MachineError) or classes & DEVICE:
+        return "machine"
+    if isinstance(error, OSError) and error.errno in DISK:
+        return "machine"
+    if classes & MEMORY:
+        return "memory"
+    return cause_of(error.__cause__) if error.__cause__ is not None else "slide"
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an error and of its causes as text; of a long one the middle is left out.
+
+    Characters that a terminal would act upon are escaped: messages may hold names from files.
+    """
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    text = "\n".join(map(printable, lines))
+    if len(text) <= LONGEST_TRACEBACK:
+        return text
+    half = LONGEST_TRACEBACK // 2
+    return f"{text[:half]}\n... ({len(text) - 2 * half:,} characters left out) ...\n{text[-half:]}"

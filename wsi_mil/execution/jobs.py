@@ -7,8 +7,9 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from wsi_mil.errors import ExecutionError
-from wsi_mil.execution.dask_backend import dask_client
+from wsi_mil.execution.dask_backend import run_on_dask
 from wsi_mil.execution.spec import ExecutionSpec
+from wsi_mil.trust import safe_path, with_trust
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -21,10 +22,10 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], *, spec: ExecutionSp
     job is raised in the place of its result, and the jobs after it are cancelled. Raises ExecutionError if a
     worker process was killed.
     """
+    function = with_trust(function)
     workers = min(spec.resolved_workers(), len(jobs))
     if spec.backend == "dask":
-        with dask_client(spec) as client:
-            yield from client.gather([client.submit(function, job, pure=False) for job in jobs])
+        yield from run_on_dask(function, jobs, spec)
     elif workers <= 1:
         _use_threads(spec.resolved_threads())
         yield from map(function, jobs)
@@ -34,7 +35,8 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], *, spec: ExecutionSp
         pool = ProcessPoolExecutor(
             workers, mp_context=get_context("spawn"), initializer=_use_threads, initargs=(threads,)
         )
-        yield from _in_order(pool, function, jobs, queued=2 * workers)
+        with safe_path():
+            yield from _in_order(pool, function, jobs, queued=2 * workers)
 
 
 def _in_order(pool: Executor, function: Callable[[J], R], jobs: Sequence[J], queued: int) -> Iterator[R]:

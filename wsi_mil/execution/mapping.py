@@ -1,23 +1,15 @@
-"""Run one function of a slide for many slides: in this process, in local processes, or on a Dask cluster."""
+"""Run one function of a slide for many slides: in worker processes of this machine, or on a Dask cluster."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.execution.dask_backend import map_on_dask
 from wsi_mil.execution.guard import outcome_of
 from wsi_mil.execution.spec import ExecutionSpec
-from wsi_mil.logs import logger, set_level
-
-WORKERS_PAY_SECONDS = 20.0
-"""Worker processes are started if the remaining work would take longer than this: they import torch and more
-first."""
-WORKER_LOST = "a worker process was killed from outside (out of memory?); run again to resume"
+from wsi_mil.execution.supervision import Death, supervise
+from wsi_mil.trust import with_trust
 
 
 class Job(Protocol):
@@ -27,96 +19,44 @@ class Job(Protocol):
     def slide_id(self) -> str: ...
 
 
-@runtime_checkable
-class GpuJob(Protocol):
-    """A job that says whether it needs a worker with a GPU. Other jobs need none."""
-
-    @property
-    def needs_gpu(self) -> bool: ...
-
-
 J = TypeVar("J", bound=Job)
+OnDevice = Callable[[Iterator[J], str], Iterator[Outcome]]
+"""(iterator of jobs, device) -> outcomes; a module-level function, or a partial of one."""
 
 
 def map_slides(
-    function: Callable[[J], Outcome],
-    jobs: Sequence[J],
-    *,
-    stage: str,
-    spec: ExecutionSpec,
-    start_here: bool = False,
+    function: Callable[[J], Outcome], jobs: Sequence[J], *, stage: str, spec: ExecutionSpec
 ) -> Iterator[Outcome]:
     """Yield one Outcome per job, in the order in which they finish; an exception becomes a failed Outcome.
 
     function: a module-level function (or a partial of one) of a picklable job; every backend calls the same
-    one. If a worker process is killed, the jobs that it was working on fail.
-
-    start_here: for quick functions. The first jobs run in this process and are timed; worker processes are
-    started only if the remaining jobs would take longer than starting them does.
+    one. Also with one worker it runs in a process of its own: libraries that read slides can end their
+    process. A slide whose process dies fails, and the others continue.
     """
     guarded = partial(outcome_of, function, stage)
-    if start_here:
-        finished = 0
-        for outcome in _while_workers_do_not_pay(guarded, jobs):
-            finished += 1
-            yield outcome
-        jobs = jobs[finished:]
-    workers = min(spec.resolved_workers(), len(jobs))
-    if not jobs and start_here:
-        return
     if spec.backend == "dask":
-        yield from map_on_dask(function, jobs, stage, spec, gpu=_needs_gpu)
-    elif workers <= 1:
-        yield from map(guarded, jobs)
+        yield from map_on_dask(with_trust(function), jobs, stage, spec)
     else:
-        yield from _in_processes(guarded, jobs, stage, workers)
+        places = [""] * min(spec.resolved_workers(), len(jobs))
+        lost = partial(_lost, stage)
+        yield from supervise(partial(_one_by_one, guarded), jobs, places, lost, spec.open_timeout_s)
 
 
-def _needs_gpu(job: Job) -> bool:
-    return isinstance(job, GpuJob) and job.needs_gpu
-
-
-def _while_workers_do_not_pay(guarded: Callable[[J], Outcome], jobs: Sequence[J]) -> Iterator[Outcome]:
-    """Run jobs in this process until the rest would take `WORKERS_PAY_SECONDS`; reused outcomes are not
-    timed."""
-    worked, seconds = 0, 0.0
-    for number, job in enumerate(jobs):
-        if worked and seconds / worked * (len(jobs) - number) > WORKERS_PAY_SECONDS:
-            return
-        started = time.monotonic()
-        outcome = guarded(job)
-        if not outcome.reused:
-            worked += 1
-            seconds += time.monotonic() - started
-        yield outcome
-
-
-def _in_processes(
-    guarded: Callable[[J], Outcome], jobs: Sequence[J], stage: str, workers: int
+def map_on_devices(
+    function: OnDevice[J], jobs: Sequence[J], devices: Sequence[str], stage: str, open_limit_s: float = 0.0
 ) -> Iterator[Outcome]:
-    # spawn: forking a process that holds torch's or OpenSlide's threads deadlocks
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=get_context("spawn"),
-        initializer=set_level,
-        initargs=(logger().getEffectiveLevel(),),
-    )
-    waiting = iter(jobs)
-    running: dict[Future[Outcome], J] = {}
-    try:
-        while True:
-            while len(running) < 2 * workers and (job := next(waiting, None)) is not None:
-                running[pool.submit(guarded, job)] = job
-            if not running:
-                break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job = running.pop(future)
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    logger().debug("%s: the process pool broke", stage, exc_info=True)
-                    for lost in [job, *running.values(), *waiting]:
-                        yield Outcome(lost.slide_id, stage, "failed", WORKER_LOST)
-                    return
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    """Yield the outcome of every job, in the order in which they finish: one process per device.
+
+    Each process asks for its next slide when it is ready: a fast device does more slides. `function` may hold
+    several jobs at a time. Raises WsiMilError for an error that stops a whole device, for example missing
+    weights of the encoder.
+    """
+    yield from supervise(function, jobs, devices[: len(jobs)], partial(_lost, stage), open_limit_s)
+
+
+def _one_by_one(function: Callable[[J], Outcome], jobs: Iterator[J], place: str) -> Iterator[Outcome]:
+    yield from map(function, jobs)
+
+
+def _lost(stage: str, job: Job, death: Death) -> Outcome:
+    return Outcome(job.slide_id, stage, "failed", death.reason, death.counts, cause=death.cause)

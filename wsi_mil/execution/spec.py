@@ -12,7 +12,7 @@ from wsi_mil.execution.clusters import ClusterSpec
 class ExecutionSpec(Spec):
     """Where slides and trainings run.
 
-    `local`: in `workers` processes of this machine (1: in this process). `dask`: on the workers of the
+    `local`: in `workers` processes of this machine. `dask`: on the workers of the
     scheduler at `scheduler` (host:port), or on the jobs that `cluster` starts.
     """
 
@@ -24,6 +24,11 @@ class ExecutionSpec(Spec):
         default=(),
         description="extract: one process on each of these, [cuda:0, cuda:1]; all: every CUDA device; "
         "none: `device` alone",
+    )
+    open_timeout_s: float = Field(
+        default=120.0,
+        ge=0,
+        description="local: a slide that takes longer to open fails; 0: no limit",
     )
     scheduler: str | None = None
     cluster: ClusterSpec | None = Field(
@@ -39,6 +44,11 @@ class ExecutionSpec(Spec):
             raise ValueError(
                 "execution.cluster starts jobs and a scheduler for backend=dask: "
                 "set backend=dask and leave scheduler out"
+            )
+        if self.cluster is not None and self.cluster.gpus == 0 and self.device.startswith("cuda"):
+            raise ValueError(
+                f"execution.device={self.device} needs workers with a GPU, and execution.cluster.gpus=0: "
+                "set execution.cluster.gpus=1"
             )
         if self.devices and self.backend != "local":
             raise ValueError(

@@ -15,6 +15,7 @@ from wsi_mil.errors import ConfigError, DataError, nearest
 from wsi_mil.experiments.audit_pixels import ask_of_pixels
 from wsi_mil.experiments.audited_slides import audited_slides
 from wsi_mil.io.json import write_json
+from wsi_mil.paths import child
 from wsi_mil.randomness import named_generator
 from wsi_mil.report.audit_figure import draw_audit
 from wsi_mil.robustness.audit.interventions import QUESTIONS, AuditedSlide, ask_of_features
@@ -54,7 +55,7 @@ def run_audit(config: RunConfig, name: str, pixel_slides: int = 8, out: Path | N
             agreement(slides, seed, draws),
             of_pixels.skipped,
         )
-        folder = out or config.run / "audit" / name
+        folder = out or child(config.run / "audit", name, "model name")
         write_json(folder / "audit.json", found.as_json())
         draw_audit(found, folder / "curves.png")
         return found

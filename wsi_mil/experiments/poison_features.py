@@ -20,6 +20,7 @@ from wsi_mil.features import PoisonRecord, StoredFeatures, encode_tiles
 from wsi_mil.geojson import GRID_PX, feature, polygonal, stable_id, write_features
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.io.images import write_jpeg
+from wsi_mil.paths import below
 from wsi_mil.robustness.poison.slide import PoisonedSlide, poison_slide
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.folder import RunFolder
@@ -46,6 +47,7 @@ class PoisonJob:
     device: str
     threads: int
     preview: bool
+    needs_gpu: bool = False
 
 
 def poison_one(job: PoisonJob) -> Outcome:
@@ -114,7 +116,9 @@ def _write_features(
             )
             values[rows], readable[rows] = part.features, part.readable
         if job.preview:
-            _write_preview(poison_folder(run, job.spec) / "previews" / f"{job.slide_id}.jpg", poisoned)
+            _write_preview(
+                below(poison_folder(run, job.spec) / "previews", f"{job.slide_id}.jpg", "slide id"), poisoned
+            )
         _write_places(job, poisoned)
         touched = int((poisoned.plan.share_of_tiles(table) > 0).sum())
         counts = {"tiles": len(table), "poisoned": touched, "encoded": len(rows)}
@@ -154,7 +158,9 @@ def _write_places(job: PoisonJob, poisoned: PoisonedSlide) -> None:
         **frame.header(),
         "spec": job.spec.model_dump(mode="json"),
     }
-    path = poison_folder(RunFolder(job.run), job.spec) / "places" / f"{info.slide_id}.geojson"
+    path = below(
+        poison_folder(RunFolder(job.run), job.spec) / "places", f"{info.slide_id}.geojson", "slide id"
+    )
     write_features(path, items, header, job.qupath.version)
 
 

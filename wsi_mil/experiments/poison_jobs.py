@@ -6,12 +6,12 @@ from pathlib import Path
 
 from wsi_mil.aggregators import AGGREGATORS
 from wsi_mil.bags import Fold, Split
-from wsi_mil.encoders.base import pick_device
 from wsi_mil.evaluation import AnnotationRules
 from wsi_mil.experiments.poison_inputs import PoisonTraining
 from wsi_mil.experiments.poison_store import poison_folder, poisoned_store
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.io.json import read_json
+from wsi_mil.paths import child
 from wsi_mil.robustness.poison.conditions import Arm
 from wsi_mil.run.context import RunContext
 from wsi_mil.stages.training_set import TrainingSet
@@ -113,8 +113,9 @@ def _training(
         evaluation=config.evaluation,
         outlines=shared.outlines,
         rules=data.annotations.rules if data.annotations else AnnotationRules(),
-        device=str(pick_device(config.execution.device)),
+        device=config.execution.device,
+        needs_gpu=config.execution.asks_for_gpu,
         in_memory=shared.in_memory,
         inputs=digest_json([inputs, arm]),
-        result=folder / "trainings" / f"{name}_{arm}_fold{number}.json",
+        result=child(folder / "trainings", f"{name}_{arm}_fold{number}.json", "model name"),
     )

@@ -5,7 +5,7 @@ A batch may hold tiles of several slides. Memory does not grow with the size of 
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import final
 
@@ -19,9 +19,10 @@ from wsi_mil.encoders import Encoder, EncoderSpec
 from wsi_mil.encoders.base import to_device
 from wsi_mil.encoders.views import Colours
 from wsi_mil.errors import SlideError
-from wsi_mil.features.store import FeatureWriter, SlideStore
+from wsi_mil.features.store import SlideStore
 from wsi_mil.features.stored import FeatureOrigin
 from wsi_mil.features.stream import Piece, SlideFeed, find_colours, stream_batches
+from wsi_mil.features.writing import FeatureWriter
 from wsi_mil.io.files import digest_bytes
 from wsi_mil.slides import SlideReader
 from wsi_mil.tiles import TileReader
@@ -190,11 +191,14 @@ class _Writing:
 
     def _fail(self, error: Exception) -> None:
         self._error = error
-        self._remove(error)
+        try:
+            self._remove(error)
+        except Exception as named:  # an error of writing, which names the file and what it needs
+            self._error = named
 
     def _remove(self, error: BaseException) -> None:
-        with suppress(type(error)):  # the store removes what was written so far and raises the error again
-            self._context.__exit__(type(error), error, error.__traceback__)
+        """Let the store remove what was written so far. Raises another error if the store knows more."""
+        self._context.__exit__(type(error), error, error.__traceback__)
 
     def abandon(self) -> None:
         """Remove what was written so far, because extraction was stopped."""

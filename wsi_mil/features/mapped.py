@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_mil.errors import StoreError
-from wsi_mil.io.json import read_json
+from wsi_mil.io.json import read_plain_json
 
 MISSING = np.iinfo(np.uint64).max
 CHECKSUM_BYTES = 4
@@ -53,7 +53,7 @@ class MappedFeatures:
     """
 
     def __init__(self, array: Path, readable: NDArray[np.bool_]) -> None:
-        meta = read_json(array / "zarr.json")
+        meta = read_plain_json(array / "zarr.json", "extract the features again")
         self.rows_stored, self.dim = (int(n) for n in meta["shape"])
         self._chunk, shard = _layout(meta, array)
         self._per_shard = shard // self._chunk

@@ -5,9 +5,8 @@ holds an incomplete table. Nothing that differs between runs (time, host, proces
 gives equal bytes.
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
@@ -23,11 +22,18 @@ from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
 from wsi_mil.errors import StoreError
 from wsi_mil.features.mapped import MappedFeatures
 from wsi_mil.features.stored import FeatureOrigin, StoredFeatures
+from wsi_mil.features.writing import SHARD_ROWS, FeatureWriter, digest_blocks, feature_bytes
+from wsi_mil.io.disk import writing
 from wsi_mil.io.files import digest_bytes, remove, sweep_temporaries, write_aside
+from wsi_mil.io.json import read_plain_json
+from wsi_mil.io.seals import DamagedFileError, sealed, unsealed
+from wsi_mil.paths import below, child
 
 FORMAT = 1
-CHUNK_ROWS = 2048
-SHARD_ROWS = 8 * CHUNK_ROWS
+DAMAGED = "damaged"
+"""An empty file in the folder of features that did not match their digest when they were read."""
+TILE_AGAIN = "run `wsi-mil tile`"
+EXTRACT_AGAIN = "run `wsi-mil extract`"
 
 
 @final
@@ -55,18 +61,30 @@ class SlideStore:
         attributes = self._attributes("tiles")
         return None if attributes is None else attributes.get("source")
 
+    def preview(self) -> str | None:
+        """Return the digest of the picture of the tiles; None if the store has none."""
+        attributes = self._attributes("tiles")
+        return None if attributes is None else attributes.get("preview")
+
     def write_tiles(
-        self, table: TileTable, info: SlideInfo, made_from: str, source: str | None = None
+        self,
+        table: TileTable,
+        info: SlideInfo,
+        made_from: str,
+        source: str | None = None,
+        preview: str | None = None,
     ) -> None:
         """Replace the whole store by this tile table; features of other tiles are removed.
 
         `made_from`: digest of slide, tissue and specification. `source`: fingerprint of the slide's file, by
-        which a file that is replaced later is noticed.
+        which a file that is replaced later is noticed. `preview`: digest of the picture of the tiles.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(self.path.parent)
-        with write_aside(self.path) as aside:
-            root = zarr.create_group(store=str(aside), attributes=self._root_attributes(info))
+        repairs = self._keeps_features(table)  # the table was damaged, and is now what it was
+        whole = self.path / ".repaired" if repairs else self.path
+        with write_aside(whole) as aside:
+            root = zarr.create_group(store=str(aside), attributes=sealed(self._root_attributes(info)))
             group = root.create_group("tiles")
             rows = max(len(table), 1)
             for name, values in (("coords", table.coords), ("tissue", table.tissue)):
@@ -76,52 +94,68 @@ class SlideStore:
                 )
                 if len(values):
                     array[:] = values
-            group.attrs.update(
-                {
-                    "kind": "tile table",
-                    "format_version": FORMAT,
-                    "units": "level-0 px, (x, y) of the top-left corner",
-                    "order": "sorted by (y, x); the row number is the tile's identity",
-                    "spec": table.spec.explicit(),
-                    "plan": asdict(table.plan),
-                    "slide_size_px": list(table.slide_size_px),
-                    "mpp_xy": list(table.mpp_xy),
-                    "tissue_source": table.tissue_source,
-                    "rows": len(table),
-                    "digest": table.digest(),
-                    "made_from": made_from,
-                    **({"source": source} if source else {}),
-                    "complete": True,
-                }
-            )
+            attributes = {
+                "kind": "tile table",
+                "format_version": FORMAT,
+                "units": "level-0 px, (x, y) of the top-left corner",
+                "order": "sorted by (y, x); the row number is the tile's identity",
+                "spec": table.spec.explicit(),
+                "plan": asdict(table.plan),
+                "slide_size_px": list(table.slide_size_px),
+                "mpp_xy": list(table.mpp_xy),
+                "tissue_source": table.tissue_source,
+                "rows": len(table),
+                "digest": table.digest(),
+                "made_from": made_from,
+                **({"source": source} if source else {}),
+                **({"preview": preview} if preview else {}),
+                "complete": True,
+            }
+            group.attrs.update(sealed(attributes))
+        if repairs:
+            for name in ("tiles", "zarr.json"):
+                with write_aside(self.path / name) as part:
+                    (whole / name).rename(part)
+            remove(whole)
+
+    def _keeps_features(self, table: TileTable) -> bool:
+        """Return whether the store has features, all of them of this tile table."""
+        try:
+            found = [self._attributes(f"features/{key}") for key in self.encoders()]
+        except StoreError:
+            return False
+        return bool(found) and all(one is not None and one["tiles_digest"] == table.digest() for one in found)
 
     def read_tiles(self) -> TileTable:
         """Return the tile table. Raises StoreError if it is absent or does not match its own digest."""
-        attributes = self._require("tiles", "run `wsi-mil tile`")
-        group = self._group("tiles")
-        table = TileTable(
-            slide_id=self.slide_id,
-            spec=TileSpec(**attributes["spec"]),
-            plan=ReadPlan(**attributes["plan"]),
-            coords=np.asarray(group["coords"][:]),
-            tissue=np.asarray(group["tissue"][:]),
-            slide_size_px=tuple(attributes["slide_size_px"]),
-            mpp_xy=tuple(attributes["mpp_xy"]),
-            tissue_source=attributes["tissue_source"],
-        )
-        if table.digest() != attributes["digest"]:
-            raise StoreError(
-                f"{self.path}: the tile table does not match its digest (damaged?): remove the store and run "
-                "`wsi-mil tile`"
+        attributes = self._require("tiles", TILE_AGAIN)
+        with named_damage(self.path / "tiles", TILE_AGAIN):
+            group = self._group("tiles")
+            table = TileTable(
+                slide_id=self.slide_id,
+                spec=TileSpec(**attributes["spec"]),
+                plan=ReadPlan(**attributes["plan"]),
+                coords=np.asarray(group["coords"][:]),
+                tissue=np.asarray(group["tissue"][:]),
+                slide_size_px=tuple(attributes["slide_size_px"]),
+                mpp_xy=tuple(attributes["mpp_xy"]),
+                tissue_source=attributes["tissue_source"],
             )
+        if table.digest() != attributes["digest"]:
+            what = f"the tile table does not match its digest {attributes['digest']}, found {table.digest()}"
+            raise DamagedFileError(self.path / "tiles", what, TILE_AGAIN)
         return table
 
     def read_info(self) -> SlideInfo:
         """Return the slide's info as it was when it was tiled. Raises StoreError if there is no store."""
+        path = self.path / "zarr.json"
         try:
-            values = dict(zarr.open_group(str(self.path), mode="r").attrs["slide"])
-        except (FileNotFoundError, KeyError) as error:
+            attributes = read_plain_json(path, TILE_AGAIN)["attributes"]
+            values = dict(unsealed(attributes, path, TILE_AGAIN)["slide"])
+        except FileNotFoundError as error:
             raise StoreError(f"{self.path}: no slide store: run `wsi-mil tile`") from error
+        except (KeyError, TypeError) as error:
+            raise DamagedFileError(path, f"it lacks {error}", TILE_AGAIN) from error
         values["bounds"] = Bounds(**values["bounds"]) if values["bounds"] else None
         values["level_sizes_px"] = tuple(tuple(size) for size in values["level_sizes_px"])
         values["level_downsamples"] = tuple(values["level_downsamples"])
@@ -149,10 +183,11 @@ class SlideStore:
         try:
             return StoredFeatures.from_attributes(attributes)
         except (KeyError, TypeError, ValueError, StoreError) as error:
-            raise StoreError(
-                f"features {key!r} of slide {self.slide_id!r} have a damaged description "
-                f"({type(error).__name__}: {error}): remove {self.path}/features/{key} and "
-                "run `wsi-mil extract`"
+            what = f"features {key!r} of slide {self.slide_id!r} have a damaged description "
+            raise DamagedFileError(
+                self._features(key),
+                f"{what}({type(error).__name__}: {error})",
+                EXTRACT_AGAIN,
             ) from error
 
     @contextmanager
@@ -163,30 +198,33 @@ class SlideStore:
         """
         table = self.read_tiles()
         folder = self.path / "features"
-        folder.mkdir(exist_ok=True)
-        sweep_temporaries(folder)
-        if not (folder / "zarr.json").exists():
-            zarr.create_group(store=str(folder), overwrite=False)
-        with write_aside(folder / key) as aside:
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+            sweep_temporaries(folder)
+            if not (folder / "zarr.json").exists():
+                zarr.create_group(store=str(folder), overwrite=False)
+        with write_aside(child(folder, key, "encoder name"), feature_bytes(len(table), dim)) as aside:
             group = zarr.create_group(store=str(aside))
             writer = FeatureWriter(group, len(table), dim)
             yield writer
             digest = writer.finish()
             group.attrs.update(
-                {
-                    "kind": "features",
-                    "format_version": FORMAT,
-                    "units": "row i belongs to tile i",
-                    "tiles_digest": table.digest(),
-                    "mpp": table.spec.mpp,
-                    "rows": len(table),
-                    "readable_rows": writer.readable_rows,
-                    "dim": dim,
-                    "digest": digest,
-                    "producer": f"wsi_mil {wsi_mil.__version__}",
-                    **origin.attributes(),
-                    "complete": True,
-                }
+                sealed(
+                    {
+                        "kind": "features",
+                        "format_version": FORMAT,
+                        "units": "row i belongs to tile i",
+                        "tiles_digest": table.digest(),
+                        "mpp": table.spec.mpp,
+                        "rows": len(table),
+                        "readable_rows": writer.readable_rows,
+                        "dim": dim,
+                        "digest": digest,
+                        "producer": f"wsi_mil {wsi_mil.__version__}",
+                        **origin.attributes(),
+                        "complete": True,
+                    }
+                )
             )
 
     def read_features(self, key: str, check: bool = True) -> FeatureTable:
@@ -203,10 +241,11 @@ class SlideStore:
                 f"features {key!r} of slide {self.slide_id!r} were made from tile table "
                 f"{stored.tiles_digest}, the store now holds {table.digest()}: run `wsi-mil extract`"
             )
-        features = np.asarray(group["features"][:])
-        readable = np.asarray(group["readable"][:])
-        if check and digest_bytes(features.tobytes(), readable.tobytes()) != stored.digest:
-            raise StoreError(self._damaged(key))
+        with self._reading_features(key):
+            features = np.asarray(group["features"][:])
+            readable = np.asarray(group["readable"][:])
+            if check:
+                self._require_digest(key, stored, digest_bytes(features.tobytes(), readable.tobytes()))
         return FeatureTable(
             slide_id=self.slide_id,
             encoder=str(stored.origin.encoder["name"]),
@@ -226,25 +265,43 @@ class SlideStore:
         """
         stored = self._require_features(key)
         readable = self.read_readable(key)
-        array = self.path / "features" / key / "features"
-        if check:
-            whole = MappedFeatures(array, np.ones_like(readable))
-            found = digest_blocks(whole.blocks(), whole.rows_stored * whole.dim * 2, readable)
-            if found != stored.digest:
-                raise StoreError(self._damaged(key))
-        return MappedFeatures(array, readable)
+        array = self._features(key) / "features"
+        with self._reading_features(key):
+            if check:
+                whole = MappedFeatures(array, np.ones_like(readable))
+                nbytes = whole.rows_stored * whole.dim * 2
+                self._require_digest(key, stored, digest_blocks(whole.blocks(), nbytes, readable))
+            return MappedFeatures(array, readable)
 
     def read_readable(self, key: str) -> NDArray[np.bool_]:
         """Return (N,) bool: which tiles could be read for encoder `key`."""
-        return np.asarray(self._group(f"features/{key}")["readable"][:])
+        with self._reading_features(key):
+            return np.asarray(self._group(f"features/{key}")["readable"][:])
 
     # ---- inside
 
-    def _damaged(self, key: str) -> str:
-        return (
-            f"features {key!r} of slide {self.slide_id!r} do not match their digest (damaged?): remove "
-            f"{self.path}/features/{key} and run `wsi-mil extract`"
-        )
+    @contextmanager
+    def _reading_features(self, key: str) -> Iterator[None]:
+        """Mark features that turn out to be damaged, so that `wsi-mil extract` makes them again.
+
+        Finding out there would mean to read all features at every start.
+        """
+        folder = self._features(key)
+        try:
+            with named_damage(folder, EXTRACT_AGAIN):
+                yield
+        except StoreError:
+            with suppress(OSError):  # a run that cannot be written is read all the same
+                (folder / DAMAGED).touch()
+            raise
+
+    def _require_digest(self, key: str, stored: StoredFeatures, found: str) -> None:
+        if found != stored.digest:
+            what = (
+                f"features {key!r} of slide {self.slide_id!r} do not match their digest {stored.digest}, "
+                f"found {found}"
+            )
+            raise DamagedFileError(self._features(key), what, EXTRACT_AGAIN)
 
     def _root_attributes(self, info: SlideInfo) -> dict[str, Any]:
         return {
@@ -255,25 +312,35 @@ class SlideStore:
         }
 
     def _group(self, name: str) -> Any:
-        return zarr.open_group(str(self.path / name), mode="r")
+        return zarr.open_group(str(below(self.path, name)), mode="r", zarr_format=3)
 
     def _attributes(self, name: str) -> dict[str, Any] | None:
         """Return the attributes of a complete group; None for one that has to be made (again).
 
-        Raises StoreError for a group of another format version.
+        Raises StoreError for a damaged group, and for one of another format version.
         """
-        if not (self.path / name / "zarr.json").exists():
+        path = below(self.path, name) / "zarr.json"
+        if not path.exists():
+            if any(path.parent.glob(".z[ag]r*")):
+                raise StoreError(f"{path.parent} is of Zarr format 2, expected 3: move it elsewhere")
             return None
-        try:
-            attributes = dict(self._group(name).attrs)
-        except (ValueError, KeyError, OSError):
+        remedy = TILE_AGAIN if name == "tiles" else EXTRACT_AGAIN
+        if (path.parent / DAMAGED).exists():
+            raise DamagedFileError(path.parent, "its bytes did not match their digest when read", remedy)
+        with named_damage(path, remedy):
+            attributes = read_plain_json(path, remedy).get("attributes", {})
+        if not attributes:  # a group that was made and not filled
             return None
+        attributes = unsealed(attributes, path, remedy)
         if attributes.get("format_version", FORMAT) != FORMAT:
             raise StoreError(
                 f"{self.path}/{name} has format {attributes['format_version']}, this version reads {FORMAT}: "
                 "use the version that made it, or another run folder"
             )
         return attributes if attributes.get("complete") else None
+
+    def _features(self, key: str) -> Path:
+        return child(self.path / "features", key, "encoder name")
 
     def _require(self, name: str, remedy: str) -> dict[str, Any]:
         attributes = self._attributes(name)
@@ -295,89 +362,14 @@ class SlideStore:
         remove(self.path)
 
 
-def digest_blocks(blocks: Iterable[NDArray[np.float16]], nbytes: int, readable: NDArray[np.bool_]) -> str:
-    """Return the digest of features whose rows come in blocks: the same as of the whole array.
-
-    `nbytes`: size of all blocks together. `readable`: (N,) which rows could be read.
-    """
-    found = hashlib.sha256(nbytes.to_bytes(8, "little"))
-    for block in blocks:
-        found.update(np.ascontiguousarray(block).data)
-    flags = readable.tobytes()
-    found.update(len(flags).to_bytes(8, "little"))
-    found.update(flags)
-    return found.hexdigest()[:16]
-
-
-@final
-class FeatureWriter:
-    """Writes feature rows in order, shard by shard: at most one shard of rows is in memory."""
-
-    def __init__(self, group: Any, rows: int, dim: int) -> None:
-        chunk = min(CHUNK_ROWS, max(rows, 1))
-        shard = chunk * min(SHARD_ROWS // CHUNK_ROWS, -(-max(rows, 1) // chunk))
-        self._features = group.create_array(
-            "features",
-            shape=(rows, dim),
-            dtype="float16",
-            chunks=(chunk, dim),
-            shards=(shard, dim),
-            compressors=None,
-            config={"write_empty_chunks": True},  # MappedFeatures needs every chunk, also one of zeros
-        )
-        self._readable = group.create_array(
-            "readable", shape=(rows,), dtype="bool", chunks=(max(rows, 1),), compressors=None
-        )
-        self._rows = rows
-        self._buffer = np.empty((min(shard, max(rows, 1)), dim), np.float16)
-        self._flags = np.zeros(rows, np.bool_)
-        self._filled = self._written = 0
-        self._hash = hashlib.sha256()
-        self._hash.update((rows * dim * 2).to_bytes(8, "little"))
-
-    def append(self, features: NDArray[np.floating], readable: NDArray[np.bool_]) -> None:
-        """Add the next rows (n, D); rows that are not readable are stored as zeros.
-
-        Raises StoreError if a value is not finite or does not fit float16.
-        """
-        with np.errstate(over="ignore"):
-            rows = np.where(readable[:, None], features, 0).astype(np.float16)
-        if not np.isfinite(rows).all():
-            raise StoreError(
-                "features hold NaN, infinity or values beyond float16 (largest "
-                f"{np.nanmax(np.abs(features)):.3g}): the encoder or its precision is at fault"
-            )
-        start = self._written + self._filled
-        self._flags[start : start + len(rows)] = readable
-        while len(rows):
-            taken = min(len(rows), len(self._buffer) - self._filled)
-            self._buffer[self._filled : self._filled + taken] = rows[:taken]
-            self._filled += taken
-            rows = rows[taken:]
-            if self._filled == len(self._buffer):
-                self._flush()
-
-    def _flush(self) -> None:
-        if self._filled:
-            block = self._buffer[: self._filled]
-            self._features[self._written : self._written + self._filled] = block
-            self._hash.update(block.tobytes())
-            self._written += self._filled
-            self._filled = 0
-
-    @property
-    def readable_rows(self) -> int:
-        """How many of the rows so far could be read."""
-        return int(self._flags.sum())
-
-    def finish(self) -> str:
-        """Write the last rows and return the digest. Raises StoreError if rows are missing."""
-        self._flush()
-        if self._written != self._rows:
-            raise StoreError(f"{self._written} of {self._rows} feature rows were written")
-        if self._rows:
-            self._readable[:] = self._flags
-        flags = self._flags.tobytes()
-        self._hash.update(len(flags).to_bytes(8, "little"))
-        self._hash.update(flags)
-        return self._hash.hexdigest()[:16]
+@contextmanager
+def named_damage(path: Path, remedy: str) -> Iterator[None]:
+    """Raise DamagedFileError that names `path` instead of whatever Zarr raises for bytes that it cannot
+    read."""
+    try:
+        yield
+    except (DamagedFileError, MemoryError):
+        raise
+    except Exception as error:
+        what = f"it cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
+        raise DamagedFileError(path, what, remedy) from error

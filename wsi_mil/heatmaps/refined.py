@@ -1,11 +1,8 @@
 """Pixel-level maps of a slide's suspicious tiles: their file, and the raster that shows them among the other
 tiles."""
 
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,10 +12,12 @@ from wsi_mil.contracts.record import Record, require, require_array, require_nam
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import StoreError
 from wsi_mil.heatmaps.raster import ScoreRaster, score_raster
-from wsi_mil.io.files import write_aside
+from wsi_mil.io.files import digest_bytes, write_aside
 from wsi_mil.io.json import json_line, parse_json
+from wsi_mil.io.seals import DamagedFileError, require_digest, sealed, unsealed
 
 KIND, FORMAT = "refined maps", 1
+AGAIN = "remove it and run `wsi-mil refine` again"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,8 @@ class RefinedMaps(Record):
 
 def write_refined(path: Path, refined: RefinedMaps) -> None:
     """Write one .npz: rows, maps, and a header in JSON."""
-    header = {"kind": KIND, "format_version": FORMAT, **asdict(refined.header)}
+    values = {"values_digest": _values_digest(refined.rows, refined.maps)}
+    header = sealed({"kind": KIND, "format_version": FORMAT, **asdict(refined.header), **values})
     with write_aside(path) as aside, aside.open("wb") as file:
         text = np.frombuffer(json_line(header, sort=True).encode(), np.uint8)
         np.savez_compressed(file, header=text, rows=refined.rows, maps=refined.maps)
@@ -96,17 +96,24 @@ def read_refined(path: Path) -> RefinedMaps:
 def _read(path: Path) -> tuple[RefinedHeader, NDArray[np.int32], NDArray[np.uint8]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            header: dict[str, Any] = parse_json(arrays["header"].tobytes())
+            header = unsealed(parse_json(arrays["header"].tobytes()), path, AGAIN)
             rows, maps = arrays["rows"], arrays["maps"]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise StoreError(
-            f"{path} cannot be read ({error}): remove it and run `wsi-mil refine` again"
-        ) from error
+        if (expected := header.get("values_digest")) is not None:  # absent in files of earlier versions
+            require_digest(path, expected, _values_digest(rows, maps), AGAIN)
+    except DamagedFileError:
+        raise
+    except Exception as error:  # numpy and zipfile raise many kinds of errors for bytes that they cannot read
+        what = f"it cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
+        raise DamagedFileError(path, what, AGAIN) from error
     if (header.get("kind"), header.get("format_version")) != (KIND, FORMAT):
         raise StoreError(
             f"{path} is no file of {KIND} of format {FORMAT}: remove it and run `wsi-mil refine` again"
         )
     return RefinedHeader(**{field.name: header[field.name] for field in fields(RefinedHeader)}), rows, maps
+
+
+def _values_digest(rows: NDArray[np.int32], maps: NDArray[np.uint8]) -> str:
+    return digest_bytes(rows.tobytes(), str(maps.shape).encode(), maps.tobytes())
 
 
 def anchored(probability: NDArray[np.floating], threshold: float) -> NDArray[np.float32]:

@@ -18,11 +18,11 @@ from wsi_mil.execution import map_slides
 from wsi_mil.interop.layouts import load_export_layout
 from wsi_mil.interop.layouts.base import ExportedSlide, flat_name
 from wsi_mil.io.tables import write_csv
-from wsi_mil.logs import logger, progress
+from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext, open_run
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.lock import locked
-from wsi_mil.run.outcomes import OutcomeTable
+from wsi_mil.run.recording import record_outcomes
 from wsi_mil.scoring import read_tile_scores
 from wsi_mil.tasks import Detection
 
@@ -61,12 +61,11 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
         for name in slide_ids
         for label in [_label(context.labels, name)]
     ]
-    outcomes = map_slides(export_one, jobs, stage="export", spec=config.execution, start_here=True)
-    ledger = OutcomeTable(out / "outcomes.csv")
-    for outcome in progress(outcomes, total=len(jobs), label=f"export {layout}"):
-        ledger.put(outcome)
+    outcomes = map_slides(export_one, jobs, stage="export", spec=config.execution)
+    exported = RunFolder(out)  # outcomes.csv and errors/ are those of a run folder
+    record_outcomes(exported, "export", outcomes, len(jobs))
+    ledger = exported.ledger
     write_csv(out / "labels.csv", LABEL_COLUMNS, [_label_row(context.labels, name) for name in slide_ids])
-    ledger.save()
     return [row for name in slide_ids if (row := ledger.get(name, "export")) is not None]
 
 

@@ -109,7 +109,7 @@ def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
             run_folder / "import.json", {"kind": "import", "layout": source.layout, "encoder": encoder}
         )
         run.ledger.keep_only(set(found))
-        outcomes = map_slides(import_one, jobs, stage="import", spec=config.execution, start_here=True)
+        outcomes = map_slides(import_one, jobs, stage="import", spec=config.execution)
         worked = record_outcomes(run, "import", outcomes, len(jobs))
     return RunSummary({"import": worked}, run.ledger.problems())
 

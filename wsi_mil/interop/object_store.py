@@ -8,7 +8,7 @@ and written when all of the unit is there. So a unit without a manifest is incom
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from wsi_mil.errors import DataError
@@ -16,6 +16,7 @@ from wsi_mil.io.files import TEMPORARY, digest_file, write_aside
 from wsi_mil.io.json import json_text, parse_json
 from wsi_mil.io.remote import open_url
 from wsi_mil.logs import progress
+from wsi_mil.paths import below, problem_of
 from wsi_mil.run.folder import RunFolder
 
 Manifest = dict[str, str]
@@ -63,11 +64,14 @@ class RemoteRun:
         path = f"{self._base}/{unit}{MANIFEST}"
         if not self._call("looking", self._files.exists, path):
             return None
-        names = dict(parse_json(self._call("reading", self._files.cat_file, path)))
+        where = f"{self.url}/{unit}{MANIFEST}"
+        names = _parsed(self._call("reading", self._files.cat_file, path), where)
         for name in names:
-            parts = PurePosixPath(name)
-            if parts.is_absolute() or Path(name).is_absolute() or ".." in parts.parts:
-                raise DataError(f"{self.url}/{unit}{MANIFEST} names a file outside of its unit: {name!r}")
+            problem = problem_of(name)
+            if problem:
+                raise DataError(f"{where} names a file outside of its unit: {name!r} {problem}")
+            if unit == RUN_UNIT and (name.startswith((".", "slides/")) or "/." in name):
+                raise DataError(f"{where} names {name!r}, expected no hidden file and no store of a slide")
         return names
 
     def put(self, unit: str, folder: Path, manifest: Manifest) -> None:
@@ -78,7 +82,7 @@ class RemoteRun:
         for name, digest in manifest.items():
             if (before or {}).get(name) != digest:
                 target = f"{self._base}/{unit}/{name}"
-                self._call("writing", self._files.put_file, str(folder / name), target)
+                self._call("writing", self._files.put_file, str(below(folder, name)), target)
         for name in (before or {}).keys() - manifest.keys():
             self._call("removing", self._files.rm_file, f"{self._base}/{unit}/{name}")
         text = json_text(manifest, indent=1).encode()
@@ -99,7 +103,7 @@ def push(run: RunFolder, url: str) -> Copied:
     stores = [_unit_of(run, slide_id) for slide_id in run.stored_slides() if slide_id not in incomplete]
 
     def send(unit: str) -> bool:
-        folder = run.path if unit == RUN_UNIT else run.path / unit
+        folder = run.path if unit == RUN_UNIT else below(run.path, unit)
         manifest = _local_manifest(folder, unit)
         if remote.manifest(unit) == manifest:
             return False
@@ -114,30 +118,55 @@ def pull(url: str, run: Path) -> Copied:
     """Copy a run from `url` into the folder `run`; other files in the folder stay.
 
     A store is copied whole or not at all, and every file is compared with its digest. Raises DataError if no
-    push to `url` has finished.
+    push to `url` has finished, or if the folder holds files and is no run.
     """
     remote = RemoteRun(url)
     units = remote.units()
     if RUN_UNIT not in units:
         raise DataError(f"{url} holds no run that was pushed to its end: run `wsi-mil push RUN {url}`")
 
+    _require_run_or_nothing(run)
+    for unit in units:
+        if unit != RUN_UNIT and not (unit.startswith("slides/") and unit.endswith(".zarr")):
+            raise DataError(f"{url} holds {unit!r}, expected {RUN_UNIT!r} and slides/<id>.zarr: it is no run")
+
     def fetch(unit: str) -> bool:
         manifest = remote.manifest(unit)
-        folder = run if unit == RUN_UNIT else run / unit
+        folder = run if unit == RUN_UNIT else below(run, unit, f"{url}: the unit")
         if manifest is None or manifest.items() <= _local_manifest(folder, unit).items():
             return False
         if unit != RUN_UNIT:
             with write_aside(folder) as aside:
                 for name, digest in manifest.items():
-                    remote.get(unit, name, digest, aside / name)
+                    remote.get(unit, name, digest, below(aside, name))
             return True
         for name, digest in manifest.items():
-            with write_aside(folder / name) as aside:
+            with write_aside(below(folder, name, f"{url}: the file")) as aside:
                 remote.get(unit, name, digest, aside)
         return True
 
     copied = _for_units(units, fetch, "pull")
     return Copied(sum(copied), len(copied) - sum(copied))
+
+
+def _require_run_or_nothing(folder: Path) -> None:
+    """Raise DataError for a folder with files that is no run, nor the copy of one that was cut short."""
+    entries = {path.name for path in folder.glob("[!.]*")}
+    if entries and not entries & {"provenance.json", "config.yaml", "slides"}:
+        raise DataError(
+            f"{folder} holds {', '.join(sorted(entries)[:3])} and is no run: give a new folder, or a run"
+        )
+
+
+def _parsed(data: bytes, where: str) -> Manifest:
+    """Return a manifest. Raises DataError for a file that is none."""
+    try:
+        found = parse_json(data)
+    except ValueError as error:
+        raise DataError(f"{where} is no manifest ({error}): push the run again") from error
+    if not isinstance(found, dict) or not all(isinstance(digest, str) for digest in found.values()):
+        raise DataError(f"{where} is no manifest (expected file names and digests): push the run again")
+    return found
 
 
 def _unit_of(run: RunFolder, slide_id: str) -> str:

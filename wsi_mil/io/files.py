@@ -7,36 +7,43 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from wsi_mil.errors import StoreError
+from wsi_mil.io.disk import writing
 from wsi_mil.io.remote import Location, remote_version
 
 TEMPORARY = ".tmp"
+ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray", "tiles/zarr.json", "features/zarr.json")
+"""Files that are in each Zarr store, of format 3 and of format 2, or in one of ours that lost its own."""
 DAY_SECONDS = 86_400
 PIECES, PIECE_BYTES = 64, 4096
 
 
 @contextmanager
-def write_aside(path: Path) -> Iterator[Path]:
+def write_aside(path: Path, needs: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is renamed to `path`, on any error removed.
 
-    An error from the operating system (a full disk, a read-only folder) keeps its type and gains the path.
+    needs: how many bytes will be written, if that is known. Raises MachineError, with the path, where the
+    operating system or a library cannot write (a full disk, a read-only folder).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{TEMPORARY}")
-    remove(aside)
+    aside = _temporary_name(path)
     try:
-        yield aside
-        _flush(aside)
-        if path.is_dir() and not path.is_symlink():
-            # A folder cannot be replaced in one step. The old one is removed first: a kill in between leaves
-            # no folder, never an incomplete one.
-            shutil.rmtree(path)
-        os.replace(aside, path)
+        with writing(path, aside, needs):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove(aside)
+            yield aside
+            _flush(aside)
+            if path.is_dir() and not path.is_symlink():
+                # A folder cannot be replaced in one step. The old one is removed first: a kill in between
+                # leaves no folder, never an incomplete one.
+                remove(path)
+            os.replace(aside, path)
     except BaseException:
-        remove(aside)
+        with suppress(OSError):  # the error above says what is wrong with the folder
+            remove(aside)
         raise
 
 
@@ -47,11 +54,39 @@ def _flush(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    """Remove a file or a folder if it is there; of a link the link alone. No other code removes anything.
+
+    A folder is removed only if this program made it: a Zarr store or group, or one under a temporary name.
+    Raises StoreError for another one that is not empty.
+    """
+    if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
+        return
+    if not path.name.endswith(TEMPORARY):
+        if any(path.iterdir()) and not any((path / name).is_file() for name in ZARR_MARKS):
+            raise StoreError(
+                f"{path} is in the way and was not made by wsi_mil (no zarr.json in it): move it elsewhere"
+            )
+        # renamed first: a kill in the middle leaves a temporary name, which the next run removes
+        path = path.rename(_temporary_name(path, ".removed"))
+    shutil.rmtree(path)
+
+
+def remove_made_files(folder: Path, endings: tuple[str, ...]) -> None:
+    """Remove the files below `folder` that have one of `endings`, and the folders that are empty then."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.name.endswith(endings):
+            path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _temporary_name(path: Path, use: str = "") -> Path:
+    """Return a name beside `path`, of this process. `_owner_is_gone` reads host and process from it."""
+    return path.with_name(f".{path.name}{use}.{_host()}.{os.getpid()}{TEMPORARY}")
 
 
 def sweep_temporaries(folder: Path) -> int:
@@ -110,8 +145,13 @@ def fingerprint(path: Location) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
-    with write_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content`, whole or not at all."""
+    with write_aside(path, len(content)) as aside:
+        aside.write_bytes(content)
 
 
 def digest_bytes(*parts: bytes) -> str:

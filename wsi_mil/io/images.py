@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_mil.errors import DataError
-from wsi_mil.io.files import write_aside
+from wsi_mil.io.files import write_bytes
 
 RGB = NDArray[np.uint8]
 
@@ -29,8 +29,7 @@ def encode_jpeg(rgb: RGB, quality: int, full_colour: bool = False) -> bytes:
 
 def write_jpeg(path: Path, rgb: RGB, quality: int) -> None:
     """Write an RGB picture (height, width, 3) as JPEG, whole or not at all."""
-    with write_aside(path) as aside:
-        aside.write_bytes(encode_jpeg(rgb, quality))
+    write_bytes(path, encode_jpeg(rgb, quality))
 
 
 def decode_image(data: bytes, source: str = "picture") -> RGB:

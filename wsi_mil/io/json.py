@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_mil.io.files import write_text
+from wsi_mil.io.seals import AGAIN, DamagedFileError, sealed, unsealed
 
 
 def json_text(value: Any, indent: int = 2) -> str:
@@ -46,7 +47,10 @@ def parse_json(text: str | bytes) -> Any:
     >>> parse_json('{"a": [1, null]}')
     {'a': [1, None]}
     """
-    return json.loads(text)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its lists and objects are nested too deeply") from error
 
 
 def decode_json(data: bytes) -> str:
@@ -61,13 +65,28 @@ def decode_json(data: bytes) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as `json_text` gives it, in UTF-8, whole or not at all."""
-    write_text(path, json_text(value) + "\n")
+    """Write `value` as `json_text` gives it, in UTF-8, whole or not at all.
+
+    An object gets the digest of its content, which `read_json` compares and removes.
+    """
+    write_text(path, json_text(sealed(value) if isinstance(value, dict) else value) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Return the value of a JSON file. Raises OSError if it is missing, ValueError if it is not JSON."""
-    return parse_json(path.read_text(encoding="utf-8"))
+def read_json(path: Path, remedy: str = AGAIN) -> dict[str, Any]:
+    """Return the object that `write_json` wrote. remedy: what to do about a damaged file.
+
+    Raises OSError if the file is missing, DamagedFileError (a StoreError and a ValueError) if it is not JSON,
+    no object, or not what was written.
+    """
+    return unsealed(read_plain_json(path, remedy), path, remedy)
+
+
+def read_plain_json(path: Path, remedy: str = AGAIN) -> Any:
+    """Return the value of a JSON file that has no digest at its top. Raises as `read_json`."""
+    try:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(path, f"expected JSON, found {error}", remedy) from error
 
 
 def without_nan(value: Any) -> Any:

@@ -15,6 +15,9 @@ Location = Path | str
 URL_PATTERN = r"^[a-z][a-z0-9+.-]*://.+"
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 """The package that fsspec needs for a protocol."""
+PROTOCOLS = {*PACKAGES, "http", "https", "file", "memory", "ssh", "sftp", "hdfs", "webhdfs", "ftp"}
+"""What a URL may begin with. Others of fsspec read local files or start programs (reference, git, dask), or
+name a second URL within the first (simplecache::, zip::)."""
 VERSION_KEYS = (
     "size",
     "ETag",
@@ -58,6 +61,12 @@ def open_url(url: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
     protocol = url.partition("://")[0]
+    if protocol not in PROTOCOLS:
+        raise ConfigError(
+            f"{url}: URLs of the protocol {protocol!r} are not read, expected {', '.join(sorted(PROTOCOLS))}"
+        )
+    if "::" in url:
+        raise ConfigError(f"{url}: '::' joins several URLs to one, which is not read: give one without it")
     try:
         files, path = url_to_fs(url)
     except ImportError as error:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 from wsi_mil.errors import DataError
 from wsi_mil.io.files import write_text
 
+FORMULA = re.compile(r"(^|[;\t\n\r])('*)(?=[ \"']*[=+\-@\t\r])")
+"""Where a spreadsheet would take text as a formula: at the start of a cell, and behind what separates cells
+in some languages' settings. Apostrophes that stand there already are kept apart from ours by their number."""
 FLAGS = {"True": True, "true": True, "1": True, "False": False, "false": False, "0": False}
 
 
@@ -30,10 +34,10 @@ class Row(Mapping[str, str]):
     def __getitem__(self, column: str) -> str:
         try:
             return self.cells[column]
-        except KeyError:
+        except KeyError as error:
             raise MissingColumnError(
                 f"{self.path} has no column {column!r}, it has {', '.join(self.cells) or 'none'}"
-            ) from None
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.cells)
@@ -46,15 +50,15 @@ class Row(Mapping[str, str]):
         text = self[column].strip()
         try:
             return float(text or "nan")
-        except ValueError:
-            raise self._wrong(column, "a number") from None
+        except ValueError as error:
+            raise self._wrong(column, "a number") from error
 
     def flag(self, column: str) -> bool:
         """Return the cell as a bool: True, true or 1; False, false or 0. Raises DataError for other text."""
         try:
             return FLAGS[self[column].strip()]
-        except KeyError:
-            raise self._wrong(column, "True or False") from None
+        except KeyError as error:
+            raise self._wrong(column, "True or False") from error
 
     def _wrong(self, column: str, expected: str) -> DataError:
         return DataError(
@@ -69,12 +73,15 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object] | Seque
     a mapping lacks become an empty cell; a key that is no column, or a wrong number of values, raises
     ValueError.
 
+    A text that a spreadsheet would run as a formula (= + - @ at its start) gets an apostrophe, which
+    `read_csv` takes away again; a number does not.
+
+    >>> csv_text(["slide"], [["=1+1"], ["-0.5"]])
+    "slide\\n'=1+1\\n-0.5\\n"
     >>> csv_text(["slide", "auc"], [{"slide": "a", "auc": 0.5}, ("b", None)])
     'slide,auc\\na,0.5\\nb,\\n'
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    lines = [_line(columns)]
     for row in rows:
         if isinstance(row, Mapping):
             if unknown := row.keys() - set(columns):
@@ -86,8 +93,43 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object] | Seque
             raise ValueError(
                 f"a row has {len(row)} values, the table has {len(columns)} columns: {list(row)}"
             )
-        writer.writerow(row)
-    return text.getvalue()
+        lines.append(_line(row))
+    return "".join(lines)
+
+
+def _line(cells: Sequence[object]) -> str:
+    text = io.StringIO()
+    # with this end of line, cells that hold one of its two characters are quoted
+    csv.writer(text, lineterminator="\r\n").writerow([safe_cell(cell) for cell in cells])
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def safe_cell(value: object) -> object:
+    """Return a value as it is written into a CSV: text that begins like a formula with an apostrophe.
+
+    >>> safe_cell("@SUM(A1)"), safe_cell("a;=1"), safe_cell(-1.5), safe_cell("s-1")
+    ("'@SUM(A1)", "a;'=1", -1.5, 's-1')
+    """
+    if not isinstance(value, str) or _is_number(value):
+        return value
+    return FORMULA.sub(r"\1\2'", value)
+
+
+def own_cell(text: str) -> str:
+    """Return what `safe_cell` was given.
+
+    >>> own_cell("'@SUM(A1)"), own_cell("it's")
+    ('@SUM(A1)', "it's")
+    """
+    return FORMULA.sub(lambda found: found[1] + found[2][1:], text) if "'" in text else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def write_csv(
@@ -102,10 +144,14 @@ def write_csv(
 def read_csv(path: Path) -> list[Row]:
     """Return the rows below the header; a byte-order mark and blank lines are ignored.
 
-    Cells missing at the end of a row are empty; cells beyond the header are ignored.
+    Cells missing at the end of a row are empty; cells beyond the header are ignored. Raises DataError for a
+    file that is no CSV in UTF-8.
     """
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        return _rows(handle, path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            return _rows(handle, path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is no CSV in UTF-8: {error}") from error
 
 
 def parse_csv(text: str, source: Path) -> list[Row]:
@@ -119,9 +165,13 @@ def parse_csv(text: str, source: Path) -> list[Row]:
 
 def _rows(lines: Iterable[str], path: Path) -> list[Row]:
     reader = csv.reader(lines)
-    header: list[str] = next((cells for cells in reader if cells), [])
+    header = [own_cell(cell) for cell in next((cells for cells in reader if cells), [])]
     return [
-        Row(path, reader.line_num, dict(zip(header, [*cells, *[""] * len(header)], strict=False)))
+        Row(
+            path,
+            reader.line_num,
+            dict(zip(header, [*map(own_cell, cells), *[""] * len(header)], strict=False)),
+        )
         for cells in reader
         if cells
     ]

@@ -9,6 +9,7 @@ from typing import Any
 from wsi_mil.errors import StoreError
 from wsi_mil.evaluation.paired import PairedDifference
 from wsi_mil.io.json import read_json, without_nan, write_json
+from wsi_mil.io.seals import DamagedFileError
 from wsi_mil.refine.evaluation import MapThresholds, RefinementResult
 
 FORMAT = 1
@@ -43,7 +44,7 @@ def refinement_json(found: RefinementResult) -> dict[str, Any]:
 def read_refinement(path: Path) -> RefinementResult:
     """Return what refine.json holds. Raises StoreError for a damaged file and for one of another format."""
     try:
-        found = read_json(path)
+        found = read_json(path, "remove it and run `wsi-mil refine` again")
         if found["format_version"] != FORMAT:
             raise StoreError(
                 f"{path} has format {found['format_version']}, this version reads {FORMAT}: "
@@ -61,7 +62,9 @@ def read_refinement(path: Path) -> RefinementResult:
             dice_validation=None if validation is None else _difference(validation),
             froc=_difference(found["froc"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except DamagedFileError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(
             f"{path} is damaged ({type(error).__name__}: {error}): remove it and run `wsi-mil refine` again"
         ) from error

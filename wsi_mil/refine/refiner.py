@@ -5,7 +5,6 @@ refiner.safetensors holds the weights, refiner.json everything else.
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,6 +12,7 @@ import wsi_mil
 from wsi_mil.errors import ModelError
 from wsi_mil.io.files import digest_file, write_aside
 from wsi_mil.io.json import read_json, write_json
+from wsi_mil.io.seals import DamagedFileError, current_digest
 from wsi_mil.refine.network import TileNetwork
 from wsi_mil.refine.spec import RefineSpec
 
@@ -88,7 +88,11 @@ def load_refiner(folder: Path, device: torch.device, made_from: str | None = Non
 
     if not (folder / CARD).exists():
         return None
-    card: dict[str, Any] = read_json(folder / CARD)
+    remedy = f"remove it and {CARD}, and run `wsi-mil refine` again"
+    try:
+        card = read_json(folder / CARD, f"remove it and {WEIGHTS}, and run `wsi-mil refine` again")
+    except DamagedFileError as error:
+        raise ModelError(str(error)) from error
     if card.get("format_version") != FORMAT:
         if made_from is not None:
             return None
@@ -98,11 +102,10 @@ def load_refiner(folder: Path, device: torch.device, made_from: str | None = Non
         )
     if made_from is not None and card["made_from"] != made_from:
         return None
-    remedy = f"remove it and {CARD}, and run `wsi-mil refine` again"
     try:
-        tensors = load_file(folder / WEIGHTS)
-        if digest_file(folder / WEIGHTS) != card["weights_digest"]:
+        if current_digest(folder / WEIGHTS) != card["weights_digest"]:
             raise ModelError(f"{folder / WEIGHTS} is not the file that {CARD} describes: {remedy}")
+        tensors = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}): {remedy}") from error
     spec = RefineSpec(**card["spec"])

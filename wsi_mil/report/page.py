@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from wsi_mil.io.files import digest_json
+from wsi_mil.io.files import digest_bytes, digest_json
 from wsi_mil.io.json import read_json
+from wsi_mil.io.seals import current_digest
 from wsi_mil.report.section import Content, Section, sections
 from wsi_mil.report.source import ReportSource
 from wsi_mil.report.templating import fill
@@ -31,7 +32,20 @@ class Page:
         """Return the page as HTML, `mark` included."""
         links = [link for _, section, content in self.contents if content for link in section.links(content)]
         parts = [content.render() if content else "" for _, _, content in self.contents]
-        return f"{fill(__file__, **_heading(self.source), links=links, parts=parts)}\n{self.mark}\n"
+        body = fill(__file__, **_heading(self.source), links=links, parts=parts)
+        return f"{body}\n{self._last_line(body)}\n"
+
+    def is_current(self) -> bool:
+        """Return whether report.html and evaluation/curves.png show this page, and are what was written."""
+        path = self.source.run.report
+        if not path.exists():
+            return False
+        body, _, last = path.read_text(encoding="utf-8", errors="replace").removesuffix("\n").rpartition("\n")
+        return last == self._last_line(body)
+
+    def _last_line(self, body: str) -> str:
+        curves = current_digest(self.source.run.curves) or "none"
+        return f"{self.mark} <!-- digests: page {digest_bytes(body.encode())}, curves.png {curves} -->"
 
 
 def read_page(source: ReportSource) -> Page:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.labels import LabelScheme, TaskKind
@@ -10,6 +11,8 @@ from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.evaluation.metrics_file import read_metrics
 from wsi_mil.evaluation.results import MetricsFile
+from wsi_mil.io.seals import current_digest, require_digest
+from wsi_mil.paths import below
 from wsi_mil.refine.evaluation import RefinementResult
 from wsi_mil.refine.evaluation_file import read_refinement
 from wsi_mil.run.folder import RunFolder
@@ -58,6 +61,17 @@ class ReportSource:
         paths = {name: self.run.evaluation(name) / "refine.json" for name in self.metrics}
         found = {name: read_refinement(path) for name, path in paths.items() if path.exists()}
         return {name: row for name, row in found.items() if self.are_current(name, row.model_digests)}
+
+    def evaluation_file(self, name: str, file: str) -> Path | None:
+        """Return the path of a file of a model's evaluation; None if it has none. Raises DamagedFileError for
+        a file that is not what was written."""
+        path = below(self.run.evaluation(name), file, "file of the evaluation")
+        if not path.exists():
+            return None
+        expected = self.metrics[name].files.get(file) if name in self.metrics else None
+        if expected is not None:
+            require_digest(path, expected, current_digest(path) or "none", "run `wsi-mil evaluate`")
+        return path
 
     def are_current(self, name: str, digests: Sequence[str]) -> bool:
         """Return whether these digests belong to the models that made today's scores of model `name`."""

@@ -9,6 +9,7 @@ from wsi_mil.errors import WsiMilError
 from wsi_mil.execution.guard import reason_of
 from wsi_mil.features import SlideStore
 from wsi_mil.io.tables import text_table
+from wsi_mil.logs import logger
 from wsi_mil.run.folder import RunFolder
 
 
@@ -64,8 +65,10 @@ def check_store(store: SlideStore, deep: bool) -> StoreRow:
             if deep:
                 store.read_features(key)
     except WsiMilError as error:
+        logger().debug("%s", store.path, exc_info=True)
         return StoreRow(store.slide_id, tiles, tuple(features), str(error))
     except Exception as error:  # Zarr raises many kinds of errors for bytes that it cannot read
+        logger().debug("%s", store.path, exc_info=True)
         remedy = f"remove {store.path}, then run `wsi-mil tile` and `wsi-mil extract`"
         return StoreRow(
             store.slide_id, tiles, tuple(features), f"cannot be read ({reason_of(error)}): {remedy}"

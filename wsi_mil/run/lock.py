@@ -12,8 +12,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from wsi_mil.errors import StoreError
+from wsi_mil.io.disk import writing
 from wsi_mil.io.json import json_line, parse_json
 from wsi_mil.logs import logger
+from wsi_mil.run.error_files import keeping_traceback
 
 NAME = ".lock"
 REFRESH_SECONDS = 15.0
@@ -67,14 +69,16 @@ def locked(folder: Path) -> Iterator[None]:
     touched every 15 seconds. The lock of a process on this host that has ended is taken over at once. The
     lock of another host is taken over after five minutes without a touch, by the clock of the file system.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     path, owner = folder / NAME, Owner.this_process()
     _acquire(path, json_line(asdict(owner)))
     stop = threading.Event()
     refreshing = threading.Thread(target=_refresh, args=(path, owner, stop), name="lock", daemon=True)
     refreshing.start()
     try:
-        yield
+        with keeping_traceback(folder):
+            yield
     finally:
         stop.set()
         refreshing.join()
@@ -95,8 +99,14 @@ def _acquire(path: Path, text: str) -> None:
 def _create(path: Path, text: str) -> bool:
     """Make the file; return False if it exists."""
     try:
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY), "w") as file:
-            file.write(text)
+        with writing(path, needs=len(text)):
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            try:
+                with os.fdopen(handle, "w") as file:
+                    file.write(text)
+            except BaseException:  # an empty lock would name no owner
+                path.unlink()
+                raise
     except FileExistsError:
         return False
     return True

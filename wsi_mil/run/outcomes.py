@@ -1,14 +1,19 @@
 """outcomes.csv: the newest outcome of every slide in every stage, failures included."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
 
 from wsi_mil.contracts.outcome import Outcome, Status
+from wsi_mil.errors import WsiMilError
+from wsi_mil.io.files import digest_json
 from wsi_mil.io.tables import read_csv, text_table, write_csv
+from wsi_mil.logs import logger
 
 COLUMNS = ["slide_id", "stage", "status", "reason", "counts", "digest", "seconds"]
+
+CHECK = "row_digest"
 
 
 class OutcomeTable:
@@ -16,10 +21,30 @@ class OutcomeTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.damaged: list[str] = []
         self._rows: dict[tuple[str, str], Outcome] = {}
         if path.exists():
-            for row in read_csv(path):
-                self.put(Outcome.from_row(dict(row)))
+            self._read()
+
+    def _read(self) -> None:
+        """Read the table. Damaged rows are left out with a warning: the stages write them again."""
+        try:
+            rows = read_csv(self.path)
+        except WsiMilError as error:
+            self._note(f"{self.path} is damaged ({error}): the stages write it again")
+            return
+        for row in rows:
+            values = dict(row)
+            try:
+                if values.pop(CHECK, "") not in ("", _digest(values)):
+                    raise ValueError("the row does not match its digest")
+                self.put(Outcome.from_row(values))
+            except (KeyError, ValueError, WsiMilError) as error:
+                self._note(f"{self.path}, line {row.line}, is damaged ({error}): its stage writes it again")
+
+    def _note(self, problem: str) -> None:
+        self.damaged.append(problem)
+        logger().warning("%s", problem)
 
     def put(self, outcome: Outcome) -> None:
         """Add an outcome, or replace the older one of the same slide and stage."""
@@ -47,13 +72,20 @@ class OutcomeTable:
 
     def save(self) -> None:
         """Write the table; a file with equal content is kept."""
-        write_csv(self.path, COLUMNS, [row.as_row() for row in self.rows()])
+        rows = [row.as_row() for row in self.rows()]
+        write_csv(self.path, [*COLUMNS, CHECK], [{**row, CHECK: _digest(row)} for row in rows])
 
     def summary(self, stage: str) -> str:
         """Return the number of slides per status of one stage, for example '36 done, 1 failed'."""
         counts = Counter(row.status for row in self.rows(stage))
         order: tuple[Status, ...] = ("done", "empty", "skipped", "failed")
         return ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
+
+
+def _digest(row: Mapping[str, str]) -> str:
+    """Return the digest of the cells of a row: a table whose rows are written one by one has no other
+    place."""
+    return digest_json([row[column] for column in COLUMNS])[:8]
 
 
 def problem_table(problems: Sequence[Outcome]) -> str:

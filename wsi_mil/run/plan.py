@@ -65,5 +65,5 @@ def _slides(config: RunConfig) -> SlidesPlan:
         slides=len(slides),
         tiled=sum(store.tiles_digest() is not None for store in stores),
         extracted=sum(store.stored_features(config.encoder.key) is not None for store in stores),
-        trained=tuple(name for name in config.models if (run.path / "models" / name).is_dir()),
+        trained=tuple(name for name in config.models if run.model(name, 0).parent.is_dir()),
     )

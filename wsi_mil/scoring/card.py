@@ -5,21 +5,24 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from wsi_mil.contracts.record import Record, require, require_name
+from wsi_mil.contracts.record import Record, require, require_file_name
 from wsi_mil.contracts.tiles import TileSpec
+from wsi_mil.encoders.names import is_family
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ModelError, WsiMilError
 from wsi_mil.io.json import read_json, write_json
+from wsi_mil.io.seals import DamagedFileError
 from wsi_mil.scoring.thresholds import Threshold
 from wsi_mil.tasks import Task, task_from_values, task_values
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import TrainSpec
+from wsi_mil.trust import refuse_untrusted
 
 KIND, FORMAT = "wsi_mil model", 3
 """Format 1 had no task: it is read as detection. Formats 1 and 2 do not say which classes are positive: of
 detection, all but the first."""
+MOST_FEATURES, MOST_OUTPUTS = 100_000, 10_000
+"""A card from outside that asks for more would only fill the memory: encoders have up to 5,000 features."""
 WEIGHTS, CARD = "model.safetensors", "model.json"
 
 
@@ -117,9 +120,11 @@ class ModelCard(Record):
 
     def __post_init__(self) -> None:
         where = f"card of model {self.name!r}"
-        require_name(self.name, where, "name", ModelError)
-        require(self.in_features >= 1, where, "in_features", "1 or more", self.in_features, ModelError)
-        require(self.n_outputs >= 1, where, "n_outputs", "1 or more", self.n_outputs, ModelError)
+        require_file_name(self.name, where, "name", ModelError)
+        for name, most in (("in_features", MOST_FEATURES), ("n_outputs", MOST_OUTPUTS)):
+            value = getattr(self, name)
+            valid = type(value) is int and 1 <= value <= most
+            require(valid, where, name, f"a whole number from 1 to {most:,}", value, ModelError)
         valid = (self.threshold is not None) == (self.task.kind == "detection")
         expected = "given for detection, and only for detection"
         require(valid, where, "threshold", expected, self.threshold, ModelError)
@@ -148,26 +153,46 @@ class ModelCard(Record):
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Return the card in a model's folder. Raises ModelError if there is none, or if it cannot be read."""
+    """Return the card in a model's folder. Raises ModelError if there is none, or if it cannot be
+    read, and TrustError if it names code that the user does not trust."""
     path = folder / CARD
     if not path.is_file():
         raise ModelError(
             f"no model in {folder}: expected {CARD} and {WEIGHTS}, as `wsi-mil train` writes them"
         )
     try:
-        found: dict[str, Any] = read_json(path)
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON ({error}): train again, or copy it anew") from error
+        found = read_json(path, f"remove it and run `wsi-mil train`, or copy it anew together with {WEIGHTS}")
+    except DamagedFileError as error:
+        raise ModelError(str(error)) from error
     if found.get("kind") != KIND or found.get("format_version") not in (1, 2, FORMAT):
         raise ModelError(
             f"{path} has format {found.get('format_version')}, this version reads 1 to {FORMAT}: "
             f"train again, or use the version that made it ({found.get('producer', 'unknown')})"
         )
+    _refuse_untrusted(path, found)
     try:
         return _card(found)
-    except (KeyError, TypeError, ValidationError, WsiMilError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, WsiMilError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise ModelError(f"{path} is no valid model card: {what}: train again, or copy it anew") from error
+
+
+def _refuse_untrusted(path: Path, found: Mapping[str, Any]) -> None:
+    """Raise TrustError if the card names code that is not trusted. Its values may have any form."""
+
+    def value(*keys: str) -> Any:
+        at: Any = found
+        for key in keys:
+            at = at.get(key) if isinstance(at, Mapping) else None
+        return at
+
+    encoder = value("encoder", "name")
+    names = {
+        "training.spec.aggregator": value("training", "spec", "aggregator") or value("name"),
+        "task.kind": value("task", "kind"),
+        "encoder.name": None if is_family(str(encoder)) else encoder,
+    }
+    refuse_untrusted(str(path), names)
 
 
 def _card(found: Mapping[str, Any]) -> ModelCard:

@@ -2,8 +2,10 @@
 metadata."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,20 @@ from wsi_mil.contracts.labels import LabelScheme
 from wsi_mil.contracts.record import Record, require, require_name
 from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHeader
-from wsi_mil.errors import DataError, StoreError
-from wsi_mil.io.files import write_aside
+from wsi_mil.errors import DataError, StoreError, WsiMilError
+from wsi_mil.io.files import digest_bytes, digest_json, write_aside
 from wsi_mil.io.json import json_line, parse_json
+from wsi_mil.io.seals import DamagedFileError, require_digest, sealed, unsealed
+from wsi_mil.logs import logger
 
 FORMAT = 3
 """Formats 1 (detection) and 2 (other tasks) did not say which classes are positive; they are read as well."""
 DETECTION_ONLY = ("probability", "threshold", "predicted")
 PREDICTION_ONLY = ("prediction", "target")
 META = b"wsi_mil"
+VALUES = "values_digest"
+"""The key of the header with the digest of all columns; the header has a digest of its own."""
+AGAIN = "remove it and run `wsi-mil score`"
 OF_CLASS = "p_"
 """What the column of a class begins with."""
 
@@ -108,15 +115,26 @@ class TileScoresHeader(Record):
 
 
 def tile_scores_header(path: Path) -> TileScoresHeader | None:
-    """Return the header of a file of tile scores without reading the scores; None if there is no readable
-    file."""
-    if not path.exists():
-        return None
+    """Return the header of a file of tile scores; None if there is no file, or a damaged one.
+
+    The whole file is compared with its digests, once per process and state of the file.
+    """
     try:
-        found = parse_json(pq.read_schema(path).metadata[META])
+        state = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return _header_of_state(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=1 << 16)
+def _header_of_state(path: Path, size: int, changed_ns: int, inode: int) -> TileScoresHeader | None:
+    """Return the header of a file; the other arguments identify the state in which it is read."""
+    try:
+        _, found = _read(path, "tile scores", (1, 2))
         found["class_names"] = tuple(found.get("class_names", ()))
         return TileScoresHeader(**{field.name: found[field.name] for field in fields(TileScoresHeader)})
-    except (pa.ArrowInvalid, KeyError, TypeError, DataError):
+    except (KeyError, TypeError, WsiMilError) as error:
+        logger().debug("%s: %s", path, error)
         return None
 
 
@@ -141,7 +159,8 @@ def write_slide_scores(path: Path, rows: Sequence[SlideScoreRow], header: SlideS
 def _same(path: Path, rows: Sequence[SlideScoreRow], header: SlideScoresHeader) -> bool:
     try:
         return read_slide_scores(path) == (list(rows), header)
-    except StoreError:
+    except StoreError as error:
+        logger().warning("%s is written again: %s", path.name, error)
         return False
 
 
@@ -171,7 +190,7 @@ def _row(values: dict[str, Any]) -> SlideScoreRow:
 
 
 def _write(path: Path, table: Any, header: dict[str, Any]) -> None:
-    metadata = {META: json_line(header, sort=True).encode()}
+    metadata = {META: json_line(sealed({**header, VALUES: _values_digest(table)}), sort=True).encode()}
     with write_aside(path) as aside:
         pq.write_table(table.replace_schema_metadata(metadata), aside, compression="zstd")
 
@@ -181,11 +200,14 @@ def _read(path: Path, kind: str, formats: tuple[int, ...]) -> tuple[Any, dict[st
         raise StoreError(f"no {kind} at {path}: run `wsi-mil score`")
     try:
         table = pq.read_table(path, partitioning=None)
-        header = parse_json(table.schema.metadata[META])
-    except (pa.ArrowInvalid, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path} is no readable file of {kind} ({error}): remove it and run `wsi-mil score`"
-        ) from error
+        header = unsealed(parse_json(table.schema.metadata[META]), path, AGAIN)
+        if (expected := header.pop(VALUES, None)) is not None:  # absent in files of earlier versions
+            require_digest(path, expected, _values_digest(table), AGAIN)
+    except DamagedFileError:
+        raise
+    except Exception as error:  # pyarrow raises many kinds of errors for bytes that it cannot read
+        what = f"no readable file of {kind} ({type(error).__name__}: {' '.join(str(error).split())})"
+        raise DamagedFileError(path, what, AGAIN) from error
     if header.get("kind") != kind or header.get("format_version") not in formats:
         expected = " or ".join(map(str, formats))
         raise StoreError(
@@ -193,3 +215,15 @@ def _read(path: Path, kind: str, formats: tuple[int, ...]) -> tuple[Any, dict[st
             f"expected {kind} of format {expected}: run `wsi-mil score` again"
         )
     return table, header
+
+
+def _values_digest(table: Any) -> str:
+    """Return the digest of the names and values of all columns of an Arrow table."""
+    parts = []
+    for name in table.column_names:
+        column = table[name]
+        numbers = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+        plain = numbers and column.null_count == 0
+        values = column.to_numpy().tobytes() if plain else digest_json(column.to_pylist()).encode()
+        parts += [name.encode(), values]
+    return digest_bytes(*parts)

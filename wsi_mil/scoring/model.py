@@ -11,8 +11,9 @@ from wsi_mil.aggregators import Aggregator, build_aggregator
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
-from wsi_mil.errors import ModelError
+from wsi_mil.errors import ModelError, one_line
 from wsi_mil.io.files import digest_file, write_aside
+from wsi_mil.io.seals import current_digest
 from wsi_mil.scoring.card import CARD, WEIGHTS, ModelCard, TrainingRecord, read_card
 from wsi_mil.scoring.thresholds import Threshold
 from wsi_mil.tasks import Task
@@ -135,19 +136,23 @@ def load_model(folder: str | Path) -> TrainedModel:
     card = read_card(folder)
     tensors = _read_weights(folder, card)
     spec, name = card.training.spec, card.training.aggregator
-    aggregator = build_aggregator(name, card.in_features, card.n_outputs, spec.seed, spec.params, card.task)
     prefix = "aggregator/"
     weights = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     try:
+        aggregator = build_aggregator(
+            name, card.in_features, card.n_outputs, spec.seed, spec.params, card.task
+        )
         aggregator.load_state_dict(weights)
-    except RuntimeError as error:
+        standardizer = Standardizer(tensors["standardizer/mean"], tensors["standardizer/std"])
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ModelError(
-            f"weights in {folder} do not fit aggregator {name!r}: {str(error).splitlines()[0]}"
+            f"weights in {folder} do not fit aggregator {name!r} with the settings in {CARD}: "
+            f"{one_line(str(error), 300)}: train again, or copy both anew"
         ) from error
     return TrainedModel(
         name=card.name,
         aggregator=aggregator.eval(),
-        standardizer=Standardizer(tensors["standardizer/mean"], tensors["standardizer/std"]),
+        standardizer=standardizer,
         task=card.task,
         tissue=card.tissue,
         tiles=card.tiles,
@@ -163,11 +168,22 @@ def _read_weights(folder: Path, card: ModelCard) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    check_weights(folder, card)
     path = folder / WEIGHTS
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} cannot be read ({error}): train again") from error
-    if digest_file(path) != card.weights_digest:
-        raise ModelError(f"{path} is not the file that {CARD} describes: train again, or copy both anew")
     return tensors
+
+
+def check_weights(folder: Path, card: ModelCard) -> None:
+    """Raise ModelError unless model.safetensors in a folder is the file that its card describes."""
+    path, found = folder / WEIGHTS, current_digest(folder / WEIGHTS)
+    if found is None:
+        raise ModelError(f"{path} is missing: run `wsi-mil train`, or copy it anew together with {CARD}")
+    if found != card.weights_digest:
+        raise ModelError(
+            f"{path} is not the file that {CARD} describes, expected digest {card.weights_digest}, found "
+            f"{found}: remove both and run `wsi-mil train`, or copy both anew"
+        )

@@ -2,7 +2,6 @@
 
 import threading
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import SlideError
+from wsi_mil.logs import logger
 
 GLASS = 255  # beyond the edge of a slide and behind transparent pixels, every reader shows white
 
@@ -169,5 +169,7 @@ def _close(handle: Any) -> None:
     """Close a handle; nothing is lost if the library cannot close it."""
     close = getattr(handle, "close", None)
     if close is not None:
-        with suppress(Exception):
+        try:
             close()
+        except Exception:
+            logger().debug("a handle cannot be closed", exc_info=True)

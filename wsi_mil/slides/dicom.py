@@ -71,4 +71,5 @@ def _read(path: Path) -> DicomImage | None:
                 "VOLUME" in [str(word) for word in data.get("ImageType") or ()],
             )
     except Exception:  # pydicom raises what struct, codecs and numbers raise; OpenSlide says it better
+        logger().debug("%s", path, exc_info=True)
         return None

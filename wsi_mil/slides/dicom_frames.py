@@ -8,13 +8,25 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from wsi_mil import limits
+from wsi_mil.errors import SlideError
+from wsi_mil.logs import logger
 from wsi_mil.slides.inspection import PixelError
-from wsi_mil.slides.tiff_pages import MOST_TILE_PX
 
 PREFIX, PREFIX_AT = b"DICM", 128
 PIXEL_DATA, ITEM = b"\xe0\x7f\x10\x00", b"\xfe\xff\x00\xe0"
 OF_UNKNOWN_LENGTH = b"\xff\xff\xff\xff"
-TAGS = ["SeriesInstanceUID", "Rows", "Columns", "ExtendedOffsetTable"]
+TAGS = [
+    "SeriesInstanceUID",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "NumberOfFrames",
+    "TotalPixelMatrixColumns",
+    "TotalPixelMatrixRows",
+    "ExtendedOffsetTable",
+]
 
 
 def check_series(path: str, slide_id: str) -> None:
@@ -56,14 +68,32 @@ def _inspect(path: str, size: int, _mtime: int) -> tuple[str, str]:
                 series = str(data.get("SeriesInstanceUID") or "")
                 return series, _problem(data, file, size)
         except Exception as error:  # pydicom raises what struct, codecs and numbers raise
+            logger().debug("%s", path, exc_info=True)
             return "", f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+
+
+def _check_size(data: Any) -> None:
+    """Raise SlideError for an image or frames that exceed a limit."""
+
+    def number(name: str) -> int:
+        return int(data.get(name) or 0)
+
+    where, frame_px = "states too much", number("Rows") * number("Columns")
+    width, height = number("TotalPixelMatrixColumns"), number("TotalPixelMatrixRows")
+    limits.SIDE_PX.check(max(width, height), where, SlideError)
+    limits.IMAGE_PX.check(width * height, where, SlideError)
+    limits.TILE_PX.check(frame_px, where, SlideError)
+    sample_bits = number("SamplesPerPixel") * number("BitsAllocated")
+    limits.TILE_BYTES.check(frame_px * sample_bits // 8, where, SlideError)
+    limits.FRAMES.check(number("NumberOfFrames"), where, SlideError)
 
 
 def _problem(data: Any, file: BinaryIO, size: int) -> str:
     """Return why the frames cannot be where the file states them; `file` stands at its pixels."""
-    rows, columns = int(data.get("Rows") or 0), int(data.get("Columns") or 0)
-    if rows * columns > MOST_TILE_PX:
-        return f"states frames of {columns} x {rows} px, expected at most {MOST_TILE_PX} px"
+    try:
+        _check_size(data)
+    except SlideError as error:
+        return str(error)
     head = file.read(12)
     if head[:4] != PIXEL_DATA:
         return "holds no pixels"

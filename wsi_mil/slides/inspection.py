@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from wsi_mil import limits
 from wsi_mil.contracts.record import Record
 from wsi_mil.errors import SlideError
 from wsi_mil.slides.levels import Size
@@ -12,7 +13,6 @@ from wsi_mil.slides.pyramids import alike, find_slide, levels_of
 from wsi_mil.slides.tiff_pages import (
     BLACK_IS_ZERO,
     CMYK,
-    MOST_TILE_PX,
     PALETTE,
     RGB,
     WHITE_IS_ZERO,
@@ -104,10 +104,10 @@ def _check_pixels(slide: TiffPage, top: list[TiffPage], slide_id: str) -> tuple[
         return PixelError(f"slide {slide_id!r} {what}. {advice}")
 
     width, height = slide.size_px
-    if min(width, height) < 1 or slide.segment_px > MOST_TILE_PX or slide.segment_px < 1:
+    if min(width, height) < 1 or slide.segment_px > limits.TILE_PX.most or slide.segment_px < 1:
         raise refuse(
             f"states an image of {width} x {height} px in tiles or strips of {slide.segment_px} px, expected "
-            f"1 to {MOST_TILE_PX}",
+            f"1 to {limits.TILE_PX.most}",
             "The file is damaged, or must be written again in tiles of 256 px",
         )
     if slide.fluorescence:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from wsi_mil.errors import ScaleError, SlideError
+from wsi_mil.logs import logger
 from wsi_mil.slides.levels import Size
 from wsi_mil.units import UM_PER_UNIT
 
@@ -162,6 +163,7 @@ def _from_ome(comment: str, key: str, size_px: Size | None, notes: list[str]) ->
     try:
         root = fromstring(comment.strip("\ufeff\0 \t\r\n"), forbid_dtd=True)
     except Exception as error:  # the parser, and what defusedxml forbids, have no common class
+        logger().debug("OME-XML in %s", key, exc_info=True)
         notes.append(f"the OME-XML in {key} cannot be read ({type(error).__name__}: {error}): ignored")
         return
     images = [dict(node.attrib) for node in root.iter() if str(node.tag).rpartition("}")[2] == "Pixels"]

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wsi_mil.errors import ConfigError, ScaleError, SlideError
+from wsi_mil.execution.activity import OPENING, activity
 from wsi_mil.io.remote import Location, is_url, open_url
 from wsi_mil.logs import logger
 from wsi_mil.registry import FolderRegistry
@@ -30,23 +31,29 @@ def open_slide(
     exist.
     """
     if isinstance(path, str) and is_url(path):
-        if reader not in ("auto", "tiffslide"):
-            raise SlideError(
-                f"{path}: slides.reader={reader} reads local files; behind URLs only tiffslide does: "
-                "leave the key out"
-            )
-        open_url(path)  # raises an error that names the package which is missing for this kind of URL
         own = slide_id_text(PurePosixPath(path).stem)
-        return _open("tiffslide", path, own if slide_id is None else slide_id, mpp)
+        with activity(own if slide_id is None else slide_id, OPENING):
+            return _open_url(path, own if slide_id is None else slide_id, reader, mpp)
     path = Path(path)
     slide_id = slide_id if slide_id is not None else slide_id_text(path.stem)
     if not path.exists():
         raise SlideError(f"slide {slide_id!r}: no file at {path}")
     if path.is_file() and path.stat().st_size == 0:
         raise SlideError(f"slide {slide_id!r}: the file is empty (0 bytes): {path}. Copy it again")
-    if reader != "auto":
-        return _open(reader, path, slide_id, mpp)
-    return _first_that_opens(path, slide_id, mpp)
+    with activity(slide_id, OPENING):
+        if reader != "auto":
+            return _open(reader, path, slide_id, mpp)
+        return _first_that_opens(path, slide_id, mpp)
+
+
+def _open_url(path: str, slide_id: str, reader: str, mpp: MppOverride) -> SlideReader:
+    if reader not in ("auto", "tiffslide"):
+        raise SlideError(
+            f"{path}: slides.reader={reader} reads local files; behind URLs only tiffslide does: "
+            "leave the key out"
+        )
+    open_url(path)  # raises an error that names the package which is missing for this kind of URL
+    return _open("tiffslide", path, slide_id, mpp)
 
 
 def _first_that_opens(path: Path, slide_id: str, mpp: MppOverride) -> SlideReader:

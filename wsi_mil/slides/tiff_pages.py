@@ -11,19 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_mil import limits
 from wsi_mil.contracts.record import Record
 from wsi_mil.errors import SlideError
+from wsi_mil.slides import tiff_headers
+from wsi_mil.slides.tiff_headers import TIFF_STARTS
 
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 """Values of the tag PhotometricInterpretation."""
 JPEG = 7
 """Value of the tag Compression."""
 MACRO = 8
 """Bit of the tag NewSubfileType by which Aperio marks the photograph of the glass slide."""
-MOST_PAGES = 10_000
-MOST_TILE_PX = 1 << 28
-"""Pixels of one tile or strip (268 million). Larger ones end OpenSlide's process or fill the memory."""
 NDPI_FLUORESCENCE = 65434
 """Tag of Hamamatsu that names the filter of a fluorescence image."""
 ASSOCIATED = re.compile(
@@ -114,6 +113,7 @@ def _content(path: str, _size: int, _mtime: int) -> TiffContent:
     with open(path, "rb") as file:
         if file.read(4) not in TIFF_STARTS:
             return TiffContent()
+        tiff_headers.check_headers(file, path)
     import tifffile
 
     # Our own error says what tifffile cannot read; without this line tifffile logs it again on every worker.
@@ -144,9 +144,12 @@ def _walk(tiff: Any, path: str) -> Iterator[tuple[tuple[int, ...], Any]]:
     seen: set[int] = set()
 
     def once(page: Any, place: tuple[int, ...]) -> tuple[tuple[int, ...], Any]:
-        if page.offset in seen or len(seen) >= MOST_PAGES:
-            what = f"image {place} is one that came before" if page.offset in seen else f"over {MOST_PAGES}"
-            raise SlideError(f"{path} is a damaged TIFF file: its images point at each other ({what})")
+        if page.offset in seen:
+            raise SlideError(
+                f"{path} is a damaged TIFF file: its images point at each other (image {place} is one that "
+                "came before)"
+            )
+        limits.IMAGES.check(len(seen) + 1, path, SlideError)
         seen.add(page.offset)
         return place, page
 
@@ -158,8 +161,7 @@ def _walk(tiff: Any, path: str) -> Iterator[tuple[tuple[int, ...], Any]]:
             return
         yield once(page, (number,))
         subifds = page.subifds or ()
-        if len(subifds) > MOST_PAGES:
-            raise SlideError(f"{path} is a damaged TIFF file: one image lists {len(subifds)} others")
+        limits.LEVELS.check(len(subifds), f"{path}, image {number + 1}", SlideError)
         for below in range(len(subifds)):
             yield once(page.pages[below], (number, below))
         number += 1

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wsi_mil import limits
 from wsi_mil.contracts.record import Record
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import SlideError
 from wsi_mil.slides.inspection import Inspection
 from wsi_mil.slides.levels import VENDOR_TOLERANCE, Size, scale_range, true_sizes
+from wsi_mil.units import UM2_PER_MM2
 
 PLAIN_VENDORS = ("generic-tiff", "unknown")
 """What libraries call a TIFF file of no known scanner: there its own structure decides, not the library."""
@@ -93,8 +95,16 @@ def lacks_levels(slide: object) -> bool:
 
 
 def check_levels(info: SlideInfo) -> None:
-    """Raise SlideError unless the two sides of every level state one downsample, whoever wrote the reader."""
+    """Raise SlideError unless the two sides of every level state one downsample, whoever wrote the reader;
+    and if the slide exceeds a limit, whichever its format is."""
     full = info.level_sizes_px[0]
+    where = f"slide {info.slide_id!r} ({info.path})"
+    limits.LEVELS.check(len(info.level_sizes_px), where, SlideError)
+    limits.SIDE_PX.check(max(full), where, SlideError)
+    limits.IMAGE_PX.check(full[0] * full[1], where, SlideError)
+    limits.SLIDE_MM2.check(
+        round(full[0] * info.mpp_x * full[1] * info.mpp_y / UM2_PER_MM2), where, SlideError
+    )
     for number, size in enumerate(info.level_sizes_px):
         low, high = scale_range(full, size)
         ratios = full[0] / size[0], full[1] / size[1]

@@ -1,11 +1,15 @@
 """check: read what is known of each slide, and predict its tiles, before a run starts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.errors import WsiMilError
+from wsi_mil.execution import ExecutionSpec
+from wsi_mil.execution.supervision import Death, supervise
 from wsi_mil.io.tables import text_table
+from wsi_mil.logs import logger
 from wsi_mil.slides import SlideFile, open_slide
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, find_tissue
@@ -14,7 +18,7 @@ from wsi_mil.tissue import TissueSpec, find_tissue
 @dataclass(frozen=True)
 class CheckRow:
     """What is known of one slide, as text. tiles: how many a run would have. failed: whether a run cannot use
-    it."""
+    it. info: None if it cannot be opened."""
 
     slide_id: str
     size: str = "-"
@@ -26,6 +30,7 @@ class CheckRow:
     tiles: int = 0
     problems: str = ""
     failed: bool = False
+    info: SlideInfo | None = None
 
 
 def check_slide(
@@ -43,8 +48,41 @@ def check_slide(
     try:
         return _check_slide(file, reader, mpp, spec, tissue or TissueSpec())
     except Exception as error:
+        logger().debug("%s", file.path, exc_info=True)
         problem = f"cannot be checked ({type(error).__name__}: {error}): {file.path}"
         return CheckRow(file.slide_id, problems=_one_line(problem), failed=True)
+
+
+@dataclass(frozen=True)
+class CheckJob:
+    """What `check_slide` needs for one slide, in values that pickle."""
+
+    file: SlideFile
+    reader: str
+    mpp: float | tuple[float, float] | None
+    spec: TileSpec
+
+    @property
+    def slide_id(self) -> str:
+        return self.file.slide_id
+
+
+def check_slides(jobs: Sequence[CheckJob], execution: ExecutionSpec) -> Iterator[CheckRow]:
+    """Yield the row of every slide, in the order in which they finish.
+
+    Worker processes open them: a slide that ends its process, or takes too long to open, is a row, too.
+    """
+    places = [""] * min(execution.resolved_workers(), len(jobs))
+    yield from supervise(_checked, jobs, places, _lost, execution.open_timeout_s)
+
+
+def _checked(jobs: Iterator[CheckJob], place: str) -> Iterator[CheckRow]:
+    for job in jobs:
+        yield check_slide(job.file, job.reader, job.mpp, job.spec)
+
+
+def _lost(job: CheckJob, death: Death) -> CheckRow:
+    return CheckRow(job.slide_id, problems=f"{death.reason}: {job.file.path}", failed=True)
 
 
 def _check_slide(
@@ -57,6 +95,7 @@ def _check_slide(
     try:
         slide = open_slide(file.path, slide_id=file.slide_id, reader=reader, mpp=mpp)
     except WsiMilError as error:
+        logger().debug("%s", file.path, exc_info=True)
         return CheckRow(file.slide_id, problems=_one_line(str(error)), failed=True)
     with slide:
         info = slide.info
@@ -70,12 +109,14 @@ def _check_slide(
             source=info.mpp_source,
             bounds=f"{b.x0_px},{b.y0_px} {b.width_px}x{b.height_px}" if b else "-",
             vendor=f"{info.vendor} ({info.reader})",
+            info=info,
         )
         problems = list(info.notes)
         try:
             found = find_tissue(slide, tissue)
             tiles = len(tile_slide(info, found, spec))
         except WsiMilError as error:
+            logger().debug("%s", file.path, exc_info=True)
             return replace(known, problems=_one_line("; ".join([*problems, str(error)])), failed=True)
         if tiles == 0:
             problems.append(f"no tissue found by {found.how}")

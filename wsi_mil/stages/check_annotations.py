@@ -8,7 +8,7 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.evaluation.annotations import AnnotationFolder, SlideAnnotation, read_annotation_file
 from wsi_mil.io.tables import text_table
-from wsi_mil.slides import SlideFile, open_slide
+from wsi_mil.slides import SlideFile
 from wsi_mil.units import px2_to_mm2
 
 HEADER = ["slide", "file", "format", "objects", "used", "cut out", "lesions", "mm²", "skipped, problems"]
@@ -45,16 +45,18 @@ class AnnotationRow:
 
 
 def check_annotation(
-    slide: SlideFile, folder: AnnotationFolder, reader: str, mpp: float | tuple[float, float] | None
+    slide: SlideFile, folder: AnnotationFolder, info: SlideInfo | None
 ) -> AnnotationRow | None:
-    """Return what the annotation file of a slide holds; None where there is no file."""
+    """Return what the annotation file of a slide holds; None where there is no file.
+
+    info: of the slide, None if it cannot be opened.
+    """
     files = folder.find_all(slide.slide_id)
     if not files:
         return None
     path, problems = files[0], []
     if len(files) > 1:
         problems.append(f"not read: {', '.join(other.name for other in files[1:])}")
-    info = _info(slide, reader, mpp)
     if info is None:
         problems.append("the slide cannot be opened, so places and area are not checked")
     try:
@@ -68,14 +70,6 @@ def check_annotation(
     area_mm2 = px2_to_mm2(area, info.mpp_x, info.mpp_y) if info else None
     problems += [found.reasons] if found.reasons else []
     return AnnotationRow(slide.slide_id, path.name, found, area_mm2, "; ".join(problems))
-
-
-def _info(slide: SlideFile, reader: str, mpp: float | tuple[float, float] | None) -> SlideInfo | None:
-    try:
-        with open_slide(slide.path, slide_id=slide.slide_id, reader=reader, mpp=mpp) as opened:
-            return opened.info
-    except WsiMilError:
-        return None
 
 
 def annotation_table(rows: Sequence[AnnotationRow]) -> str:

@@ -20,6 +20,7 @@ from wsi_mil.evaluation.predictions import observe_predictions
 from wsi_mil.evaluation.slide_level import observe_slides
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.io.json import without_nan, write_json
+from wsi_mil.paths import child
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.held_out import HeldOut, held_out, read_truth, refuse_other_labels
 from wsi_mil.tasks import Task, task_class
@@ -102,7 +103,9 @@ def run_compare(config: RunConfig, first: str, second: str) -> ModelComparison:
         annotated, without = _compare_annotated(run, models, found, spec)
     slide = _compare_slides(chosen, models, spec, task)
     result = ModelComparison(first, second, split.digest(), len(shared), slide, annotated, without)
-    write_json(run.path / "evaluation" / f"{first}_against_{second}.json", result.as_json())
+    write_json(
+        child(run.path / "evaluation", f"{first}_against_{second}.json", "model name"), result.as_json()
+    )
     return result
 
 

@@ -27,8 +27,11 @@ from wsi_mil.evaluation.results import FrocResult, MetricsFile, PatchResult, Pre
 from wsi_mil.evaluation.slide_level import observe_slides, slide_result
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
+from wsi_mil.io.files import remove
+from wsi_mil.io.seals import file_digests
 from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger
+from wsi_mil.paths import below
 from wsi_mil.report.curves import DrawnModel, draw_curves
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
@@ -36,6 +39,15 @@ from wsi_mil.run.held_out import HeldOut, held_out, read_truth, refuse_other_lab
 from wsi_mil.tasks import Detection, Task
 
 LISTED = 200  # false positives that are listed, the most probable first
+FILES = (
+    "curves.json",
+    "curves.png",
+    "lesions.csv",
+    "false_positives.csv",
+    "predictions.csv",
+    "detections/**/*.csv",
+)
+"""What an evaluation consists of beside metrics.json, which holds the digests."""
 DETECTION = Detection()
 
 
@@ -90,6 +102,7 @@ def run_evaluate(
             task.kind,
             task.labels,
             classes_result(found.rows, task.class_names, seed=spec.seed, model=name, draws=spec.bootstrap),
+            file_digests(folder, FILES),
         ),
     )
     return True
@@ -161,7 +174,7 @@ def _write_tables(folder: Path, slides: list[HeldOutSlide]) -> None:
     write_csv(folder / "lesions.csv", *csv_table(LesionRow, lesions, slides))
     write_csv(folder / "false_positives.csv", *csv_table(FalsePositiveRow, wrong, slides))
     for slide in slides:
-        write_detections(folder / "detections" / f"{slide.slide_id}.csv", slide.detections)
+        write_detections(below(folder / "detections", f"{slide.slide_id}.csv", "slide id"), slide.detections)
 
 
 def _write_predictions(path: Path, rows: Sequence[SlideScoreRow], task: Task) -> None:
@@ -186,5 +199,5 @@ def _write_curves(
 ) -> None:
     found = ModelCurves(curves, froc)
     write_curves(folder / "curves.json", found)
-    (folder / "curves.png").unlink(missing_ok=True)
+    remove(folder / "curves.png")
     draw_curves({name: DrawnModel.of(found, slide)}, folder / "curves.png")

@@ -12,12 +12,15 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
-from wsi_mil.execution import ExecutionSpec, map_slides
-from wsi_mil.execution.devices import map_on_devices
-from wsi_mil.execution.guard import reason_of
+from wsi_mil.execution import ExecutionSpec, map_on_devices, map_slides
+from wsi_mil.execution.guard import failed
 from wsi_mil.features import SlideStore
+from wsi_mil.features.stored import StoredFeatures
 from wsi_mil.io.files import fingerprint
+from wsi_mil.io.seals import DamagedFileError
+from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
+from wsi_mil.run.killed import without_killers
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import open_slide
 
@@ -61,7 +64,7 @@ def extract_many(jobs: Iterable[ExtractJob], stage: str = "extract") -> Iterator
     All jobs have the same encoder and device. A slide that fails gets a failed outcome; the others continue.
     """
     for slide_id, found in _extract(jobs):
-        yield Outcome(slide_id, stage, "failed", reason_of(found)) if isinstance(found, Exception) else found
+        yield failed(slide_id, stage, found) if isinstance(found, Exception) else found
 
 
 def extract_on(stage: str, jobs: Iterator[ExtractJob], device: str) -> Iterator[Outcome]:
@@ -123,7 +126,7 @@ def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
     tiles = store.read_tiles()
     if len(tiles) == 0:
         return Outcome(job.slide_id, job.stage, "empty", "no tiles", {"tiles": 0}, reused=True)
-    found = store.stored_features(job.encoder.key)
+    found = _stored(store, job.encoder.key)
     if found and (found.encoder_digest, found.tiles_digest) == (encoder.digest, tiles.digest()):
         counts = {"tiles": len(tiles), "unreadable": found.unreadable_rows}
         return Outcome(job.slide_id, job.stage, "done", "", counts, found.digest, reused=True)
@@ -137,33 +140,37 @@ def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
     return SlideToExtract(SlideFeed(tiles, opening, view=encoder.view), store)
 
 
+def _stored(store: SlideStore, key: str) -> StoredFeatures | None:
+    """Return the description of a slide's features; None if there are none, or damaged ones."""
+    try:
+        return store.stored_features(key)
+    except DamagedFileError as error:
+        logger().warning("extract: features of slide %s are made again: %s", store.slide_id, error)
+        return None
+
+
 def run(context: RunContext) -> int:
     """Extract the features of all slides that have tiles, first the plain ones and then each view.
 
     Returns how many slides needed work, counted once per view. On this machine one process per device
     computes while threads read: a second copy of the network in another process would not be faster.
     """
-    import torch
-
     from wsi_mil.encoders.base import pick_devices
-    from wsi_mil.encoders.shared import shared_encoder
 
     config, execution = context.config, context.config.execution
     if config.imported:
         return 0
     devices = pick_devices(execution.devices)
     threads = max(execution.resolved_threads() // max(len(devices), 1), 1)
-    torch.set_num_threads(threads)
     tiled = [s for s in context.slides if context.run.store(s.slide_id).tiles_digest() is not None]
-    if tiled and execution.backend == "local" and not devices:
-        # an encoder that cannot be built is an error of the run, not of each slide
-        shared_encoder(config.encoder, execution.device)
     worked = 0
     for encoder in (config.encoder, *config.encoder.augmented):
         jobs = [_job(context, source, encoder, threads) for source in tiled]
         if jobs:
-            outcomes = _extract_jobs(jobs, execution, devices)
-            worked += record_outcomes(context.run, jobs[0].stage, outcomes, len(jobs))
+            stage = jobs[0].stage
+            work = partial(_extract_jobs, stage, execution, devices)
+            outcomes = without_killers(context.run, stage, jobs, work)
+            worked += record_outcomes(context.run, stage, outcomes, len(jobs))
     return worked
 
 
@@ -182,11 +189,9 @@ def _job(context: RunContext, source: SlideSource, encoder: EncoderSpec, threads
 
 
 def _extract_jobs(
-    jobs: Sequence[ExtractJob], execution: ExecutionSpec, devices: Sequence[str]
+    stage: str, execution: ExecutionSpec, devices: Sequence[str], jobs: Sequence[ExtractJob]
 ) -> Iterator[Outcome]:
-    stage = jobs[0].stage
     if execution.backend == "dask":
         return map_slides(extract_one, jobs, stage=stage, spec=execution)
-    if devices:
-        return map_on_devices(partial(extract_on, stage), jobs, devices, stage)
-    return extract_many(jobs, stage)
+    places = devices or [execution.device]
+    return map_on_devices(partial(extract_on, stage), jobs, places, stage, execution.open_timeout_s)

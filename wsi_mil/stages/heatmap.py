@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,14 @@ from wsi_mil.heatmaps.classes import MAJORITY, class_colour, class_raster, mappe
 from wsi_mil.heatmaps.raster import ScoreRaster
 from wsi_mil.heatmaps.refined import read_refined, refined_raster
 from wsi_mil.heatmaps.spec import HeatmapSpec
-from wsi_mil.io.files import digest_file, digest_json, write_aside
+from wsi_mil.io.files import digest_file, digest_json, remove, write_bytes
+from wsi_mil.io.seals import changed_files
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.current import check_scores, current_refined
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.run.recording import PacedSave, record_outcomes
+from wsi_mil.run.killed import without_killers
+from wsi_mil.run.recording import PacedSave, record_outcomes, stopped_at_the_end
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.scoring.files import tile_scores_header
 from wsi_mil.slides import open_slide, read_scaled
@@ -55,7 +58,7 @@ class HeatmapJob:
     """What `heatmap_one` needs, in values that pickle. It needs no GPU.
 
     classes: those that get a heatmap each. drawn_from: digest of what the present files were drawn from;
-    None if the slide was not drawn before.
+    None if the slide was not drawn before. pictures: the digests of its PNG files, by path in the run folder.
     """
 
     slide_id: str
@@ -69,6 +72,7 @@ class HeatmapJob:
     qupath: QuPathSpec
     classes: tuple[str, ...]
     drawn_from: str | None
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stage(self) -> str:
@@ -118,7 +122,8 @@ def heatmap_one(job: HeatmapJob) -> Outcome:
     refiner = current_refined(run, job.name, job.row)
     header = tile_scores_header(run.tile_scores(job.name, job.slide_id))
     digest = job.digest(refiner, score_kind(header.score_kind).format_version if header else 1)
-    if job.drawn_from == digest and all(path.exists() for path in job.files()):
+    whole = all(path.exists() for path in job.files()) and not changed_files(job.run, job.pictures)
+    if job.drawn_from == digest and whole:
         return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
     slide = _read(run, job.name, job.slide_id, job.row.threshold, job.spec, refiner is not None)
     _write_maps(run, job, slide)
@@ -150,7 +155,7 @@ def draw_model(context: RunContext, name: str) -> int:
             f"heatmaps.objects: slide {without[0]!r} has no outline at {run.tissue(without[0])} "
             "(imported features have none): leave out tissue"
         )
-    index = run.read_index(name)
+    index, digests = run.read_index(name), run.heatmap_digests(name)
     jobs = [
         HeatmapJob(
             slide_id=row.slide_id,
@@ -167,24 +172,46 @@ def draw_model(context: RunContext, name: str) -> int:
         )
         for row in shown
     ]
+    files = {job.slide_id: [path.relative_to(run.path).as_posix() for path in job.files()] for job in jobs}
+    jobs = [
+        replace(
+            job,
+            pictures={
+                key: digests[key] for key in files[job.slide_id] if key in digests and key.endswith(".png")
+            },
+        )
+        for job in jobs
+    ]
     stage = f"heatmap {name}"
-    outcomes = map_slides(heatmap_one, jobs, stage=stage, spec=config.execution, start_here=True)
-    return record_outcomes(run, stage, _indexed(run, name, index, outcomes), len(jobs))
+    work = partial(map_slides, heatmap_one, stage=stage, spec=config.execution)
+    outcomes = without_killers(run, stage, jobs, work)
+    return record_outcomes(run, stage, _indexed(run, name, index, files, outcomes), len(jobs))
 
 
 def _indexed(
-    run: RunFolder, name: str, index: dict[str, str], outcomes: Iterable[Outcome]
+    run: RunFolder,
+    name: str,
+    index: dict[str, str],
+    files: Mapping[str, Sequence[str]],
+    outcomes: Iterable[Outcome],
 ) -> Iterator[Outcome]:
-    """Write finished slides into index.json while they arrive: a killed run does not draw them again."""
+    """Write finished slides into index.json while they arrive: a killed run does not draw them again.
+
+    files: the paths of the files of each slide, relative to the run folder; the index holds their digests.
+    """
+    known = run.heatmap_digests(name)
+    digests = {path: known[path] for paths in files.values() for path in paths if path in known}
 
     def save() -> None:
-        if index != run.read_index(name):
-            run.write_index(name, index)
+        if index != run.read_index(name) or digests != run.heatmap_digests(name):
+            run.write_index(name, index, digests)
 
-    with PacedSave(save) as saving:
+    with PacedSave(save) as saving, stopped_at_the_end(outcomes):
         for outcome in outcomes:
             if outcome.status == "done" and not outcome.reused:
                 index[outcome.slide_id] = outcome.digest
+                paths = files[outcome.slide_id]
+                digests |= {path: digest_file(run.path / path) for path in paths}
                 saving.changed()
             yield outcome
 
@@ -254,8 +281,7 @@ def _write_map(
 ) -> None:
     """Write one map as the two `files`: a picture over the thumbnail, and a pyramid."""
     picture = draw_overlay(thumbnail, raster, info, title=title, colour_label=label)
-    with write_aside(files[0]) as aside:
-        aside.write_bytes(picture)
+    write_bytes(files[0], picture)
     write_score_pyramid(files[1], raster, info, f"{info.slide_id} {channel}")
 
 
@@ -325,7 +351,7 @@ def _write_geojson(run: RunFolder, job: HeatmapJob, drawn: ScoredSlide) -> dict[
 
     for version, suffix in GEOJSON.items():
         if version != qupath.version:  # a file of the other version would be out of date
-            run.heatmap(name, scores.slide_id, suffix).unlink(missing_ok=True)
+            remove(run.heatmap(name, scores.slide_id, suffix))
     path = run.heatmap(name, scores.slide_id, GEOJSON[qupath.version])
     return {"objects": write_features(path, features(), header, qupath.version), "outside_frame": outside}
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from wsi_mil.refine.tiles import suspicious_rows
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.current import check_scores
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.killed import without_killers
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.scoring import TrainedModel, load_model, read_slide_scores, read_tile_scores
 from wsi_mil.slides import open_slide
@@ -101,8 +102,9 @@ def refine_slides(
         RefineJob(s.slide_id, run.path, name, s, reader, folder, model.digest, refiner.digest, str(device))
         for s in sources
     ]
-    outcomes = map_slides(refine_one, jobs, stage=f"refine {name}", spec=ExecutionSpec(workers=1))
-    return record_outcomes(run, f"refine {name}", outcomes, len(jobs))
+    stage = f"refine {name}"
+    work = partial(map_slides, refine_one, stage=stage, spec=ExecutionSpec(workers=1))
+    return record_outcomes(run, stage, without_killers(run, stage, jobs, work), len(jobs))
 
 
 @lru_cache(maxsize=2)

@@ -33,7 +33,7 @@ def run_report(
     """
     scored = tuple(name for name in names if run.slide_scores(name).exists())
     page = read_page(ReportSource(run, tuple(slides), reader, labels, scored))
-    if run.report.exists() and run.report.read_text(encoding="utf-8").endswith(f"{page.mark}\n"):
+    if page.is_current():
         return False
     write_text(run.report, page.render())
     return True

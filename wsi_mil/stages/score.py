@@ -17,12 +17,13 @@ from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.execution import map_slides
 from wsi_mil.io.files import digest_json
+from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.current import scores_are_current
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.scoring import TrainedModel, load_model, score_features, write_slide_scores, write_tile_scores
-from wsi_mil.scoring.files import read_tile_scores
+from wsi_mil.scoring.files import read_tile_scores, tile_scores_header
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,6 @@ class ScoreJob:
     name: str
     model: Path
     model_digest: str
-    threads: int
 
     @property
     def stage(self) -> str:
@@ -51,7 +51,8 @@ def _loaded(folder: Path, digest: str) -> TrainedModel:
 def score_one(job: ScoreJob) -> Outcome:
     """Score one slide unless its scores are of this model and these features already."""
     started = time.perf_counter()
-    torch.set_num_threads(job.threads)  # the last digits of a score depend on the number of threads
+    # the last digits of a score depend on the number of threads: one, for any number of workers and cores
+    torch.set_num_threads(1)
     run, model = RunFolder(job.run), _loaded(job.model, job.model_digest)
     store = run.store(job.slide_id)
     stored = store.stored_features(model.encoder.key)
@@ -60,6 +61,9 @@ def score_one(job: ScoreJob) -> Outcome:
     digest = digest_json([model.digest, stored.digest, stored.tiles_digest])
     if scores_are_current(run, job.name, model, job.slide_id):
         return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
+    path = run.tile_scores(job.name, job.slide_id)
+    if path.exists() and tile_scores_header(path) is None:
+        logger().warning("score: %s is damaged: slide %s is scored again", path, job.slide_id)
     table: FeatureTable = store.read_features(model.encoder.key)
     model.check_tiles(store.read_tiles().spec, job.slide_id)
     write_tile_scores(run.tile_scores(job.name, job.slide_id), score_features(model, table))
@@ -103,13 +107,8 @@ def score_slides(
     """
     run, execution = context.run, context.config.execution
     having = [s for s in slide_ids if run.store(s).stored_features(model.encoder.key) is not None]
-    jobs = [
-        ScoreJob(slide_id, run.path, name, folder, model.digest, execution.resolved_threads())
-        for slide_id in having
-    ]
-    # a model uses all threads: a second process on this machine would gain nothing
-    one_process = execution.model_copy(update={"workers": 1})
-    outcomes = map_slides(score_one, jobs, stage=f"score {name}", spec=one_process, start_here=True)
+    jobs = [ScoreJob(slide_id, run.path, name, folder, model.digest) for slide_id in having]
+    outcomes = map_slides(score_one, jobs, stage=f"score {name}", spec=execution)
     worked = record_outcomes(run, f"score {name}", outcomes, len(jobs))
     return [s for s in having if scores_are_current(run, name, model, s)], worked
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from wsi_mil.contracts.outcome import Outcome
@@ -11,11 +12,14 @@ from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.errors import DataError
 from wsi_mil.execution import map_slides
+from wsi_mil.features import SlideStore
 from wsi_mil.io.files import digest_json, fingerprint
 from wsi_mil.io.images import write_jpeg
+from wsi_mil.io.seals import DamagedFileError, current_digest
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.killed import without_killers
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import SlideReader, open_slide, read_scaled
 from wsi_mil.tiles import tile_slide
@@ -61,13 +65,12 @@ def tile_one(job: TileJob) -> Outcome:
             }
         )
         preview = run.preview(job.slide_id)
-        reused = store.made_from() == made_from and preview.exists()
-        if reused:
-            table = store.read_tiles()
-        else:
-            table = tile_slide(info, tissue, job.tiles)
+        stored = _stored_tiles(store, made_from, preview)
+        reused = stored is not None
+        table = stored if stored is not None else tile_slide(info, tissue, job.tiles)
+        if not reused:
             _write_preview(preview, slide, tissue, table)
-            store.write_tiles(table, info, made_from, source)
+            store.write_tiles(table, info, made_from, source, current_digest(preview))
     area_um2 = tissue.polygons.area * info.mpp_x * info.mpp_y
     reason = f"tissue by {tissue.how}" if tissue.how else ""
     if len(table) == 0:
@@ -83,6 +86,19 @@ def tile_one(job: TileJob) -> Outcome:
         time.perf_counter() - started,
         reused,
     )
+
+
+def _stored_tiles(store: SlideStore, made_from: str, preview: Path) -> TileTable | None:
+    """Return the stored tile table if it was made from the same, and it and its preview are what was
+    written."""
+    try:
+        if store.made_from() != made_from or store.preview() not in (None, current_digest(preview)):
+            return None
+        store.read_info()
+        return store.read_tiles() if preview.exists() else None
+    except DamagedFileError as error:
+        logger().warning("tile: tiles of slide %s are made again: %s", store.slide_id, error)
+        return None
 
 
 def _tissue(slide: SlideReader, outline: Path, job: TileJob) -> TissueMask:
@@ -123,7 +139,8 @@ def run(context: RunContext) -> int:
         )
         for source in context.slides
     ]
-    outcomes = map_slides(tile_one, jobs, stage="tile", spec=config.execution)
+    work = partial(map_slides, tile_one, stage="tile", spec=config.execution)
+    outcomes = without_killers(context.run, "tile", jobs, work)
     worked = record_outcomes(context.run, "tile", outcomes, len(jobs))
     for row in context.empty_labelled():
         logger().warning("tile: labelled slide %s has no tiles: %s", row.slide_id, row.reason)

@@ -16,6 +16,7 @@ from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, DataError, ModelError, StoreError
 from wsi_mil.evaluation import AnnotationFolder, known_lesions, tile_overlap
 from wsi_mil.features import MappedFeatures
+from wsi_mil.io.seals import DamagedFileError
 from wsi_mil.logs import logger
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.tasks import Task
@@ -97,10 +98,13 @@ def load_or_make_split(run: RunFolder, data: TrainingSet, spec: SplitSpec) -> Sp
     """Return the run's saved split if it fits the slides and `spec`; otherwise make and save a new one."""
     made = make_split(list(data.labels.values()), spec, data.task)
     if run.split.exists():
-        saved = Split.load(run.split)
-        if saved.spec == spec and saved.digest() == made.digest():
-            return saved
-        logger().info("the slides or the split settings have changed: a new split is drawn")
+        try:
+            saved = Split.load(run.split)
+            if saved.spec == spec and saved.digest() == made.digest():
+                return saved
+            logger().info("the slides or the split settings have changed: a new split is drawn")
+        except DamagedFileError as error:
+            logger().warning("the split is drawn again: %s", error)
     made.save(run.split)
     return made
 

@@ -17,7 +17,7 @@ from wsi_mil.execution import ExecutionSpec, map_slides
 from wsi_mil.io.files import write_text
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.io.tables import csv_text
-from wsi_mil.logs import progress
+from wsi_mil.logs import logger, progress
 from wsi_mil.synthetic.anatomy import draw_anatomy
 from wsi_mil.synthetic.painting import Scanner, paint, scanners
 from wsi_mil.synthetic.writing import pad_to_one_size, write_asap, write_pyramid, write_truth_geojson
@@ -156,6 +156,7 @@ def write_cohort(folder: Path, spec: SynthSpec, execution: ExecutionSpec | None 
     outcomes = list(progress(jobs, total=len(plans), label="synth"))
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
+        logger().debug("%s", failed[0].traceback)
         raise DataError(
             f"{len(failed)} of {len(plans)} synthetic slides failed; the first is {failed[0].slide_id}: "
             f"{failed[0].reason}"

@@ -11,6 +11,7 @@ import tifffile
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.geojson import GRID_PX, feature, polygonal, stable_id, write_features
+from wsi_mil.io.disk import writing
 from wsi_mil.io.files import write_aside
 
 TILE_PX = 256
@@ -59,7 +60,7 @@ def pad_to_one_size(paths: Sequence[Path], step: int = 1 << 16) -> int:
     """
     size = -(-max(path.stat().st_size for path in paths) // step) * step
     for path in paths:
-        with path.open("rb+") as handle:
+        with writing(path, needs=size), path.open("rb+") as handle:
             handle.truncate(size)
     return size
 

@@ -8,6 +8,7 @@ from wsi_mil.errors import ConfigError, ModelError
 from wsi_mil.registry import FolderRegistry
 from wsi_mil.tasks.base import Cells, Task
 from wsi_mil.tasks.spec import TaskSpec
+from wsi_mil.trust import is_reference
 
 TASKS = FolderRegistry("task", "wsi_mil.tasks.kinds", "TASK", "wsi_mil.tasks")
 
@@ -94,10 +95,11 @@ def task_name(task: Task) -> str:
 def task_from_values(values: dict[str, Any]) -> Task:
     """Return the task that `task_values` wrote.
 
-    Raises ModelError for a name that no installed package registers: a file must not say which code is run.
+    Raises ModelError for a name that no installed package registers, and TrustError for a
+    package.module:Name that is not trusted.
     """
     name = str(values["kind"])
-    if name not in list(TASKS):
+    if name not in list(TASKS) and not is_reference(name):
         raise ModelError(f"the model was trained for the task {name!r}, which no installed package offers")
     found = task_class(name)
     known = {field.name for field in fields(found)}

@@ -14,17 +14,18 @@ from wsi_mil.aggregators import Aggregator
 from wsi_mil.aggregators.max_pooling import MaxPooling
 from wsi_mil.bags import BagSource, StoredBag
 from wsi_mil.contracts.bags import PackedBags
-from wsi_mil.errors import ConfigError, DataError
+from wsi_mil.errors import ConfigError, DataError, ModelError
 from wsi_mil.io.files import write_text
 from wsi_mil.io.tables import csv_text
 from wsi_mil.logs import progress
+from wsi_mil.randomness import named_generator
 from wsi_mil.tasks import Detection, Task
 from wsi_mil.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from wsi_mil.training.loading import Buffer, packed_batches
 from wsi_mil.training.spec import TrainSpec
 from wsi_mil.training.two_pass import backward_in_two_passes, score_in_chunks
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "metrics.csv"
 ONE_PASS = {"cpu": 1024, "cuda": 16384}
 """Batches of at most this many instances take one pass. On a CPU two passes are slower below it; on a GPU
 they only save memory."""
@@ -73,11 +74,19 @@ def fit(
         raise DataError(f"training needs training and validation bags, got {len(train)} and {len(val)}")
     task = (task or Detection.of(max(model.n_outputs, 2))).fitted([bag.label for bag in train])
     run = _Run(model, spec, torch.device(device), identity, task)
-    # layers of torch such as nn.Dropout draw from torch's own generators, whose seed differs from process to
-    # process
+    # Layers of torch such as nn.Dropout draw from torch's own generators. Each epoch seeds them anew, so that
+    # no state of theirs outlives an epoch, and none comes from outside.
     with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
         torch.manual_seed(spec.seed)
         return _fit(run, train, val, folder=folder, label=label, stop_after=stop_after)
+
+
+def has_checkpoint(folder: Path, identity: str) -> bool:
+    """Return whether a folder holds a whole checkpoint of the training `identity`."""
+    try:
+        return bool(Checkpoint.load(folder / CHECKPOINT).values["identity"] == identity)
+    except (ModelError, KeyError):
+        return False
 
 
 class _Run:
@@ -118,6 +127,7 @@ class _Run:
     def train_epoch(self, bags: Sequence[BagSource]) -> Row:
         """One pass over the training bags in a new random order; returns the mean of every loss term."""
         self._set_lr()
+        torch.manual_seed(int(named_generator(self.spec.seed, "layers", str(self.epoch)).integers(2**62)))
         self.model.start_epoch(self.epoch)
         self.model.train()
         bags = [bag.drawn(self.generator) if isinstance(bag, StoredBag) else bag for bag in bags]
@@ -263,7 +273,7 @@ class _Run:
             "best": self.best_state,
             "optimizer": optimizer_tensors(self.optimizer),
             "memory": self.model.training_state(),
-            "random": {"generator": self.generator.get_state(), "torch": torch.get_rng_state()},
+            "random": {"generator": self.generator.get_state()},
         }
         values: dict[str, Any] = {
             "identity": self.identity,
@@ -286,7 +296,6 @@ class _Run:
         restore_optimizer(self.optimizer, checkpoint.tensors["optimizer"], values["lr"])
         self.model.load_training_state(checkpoint.tensors.get("memory", {}))
         self.generator.set_state(checkpoint.tensors["random"]["generator"])
-        torch.set_rng_state(checkpoint.tensors["random"]["torch"])
         self.epoch, self.lr, self.best_epoch = values["epoch"], values["lr"], values["best_epoch"]
         self.best_key = (values["best_key"][0], values["best_key"][1])
         self._plateau = (values["plateau"][0], values["plateau"][1])
@@ -306,8 +315,8 @@ def _fit(
     checkpoint = folder / CHECKPOINT if folder else None
     if checkpoint is not None and checkpoint.exists():
         run.resume(Checkpoint.load(checkpoint))
-    board = _board(folder)
-    left = range(run.epoch, spec.epochs)
+    left = range(run.epoch, run.epoch if run.out_of_patience() else spec.epochs)
+    board = _board(folder) if left else None
     for epoch in progress(left, total=len(left), label=label, unit="epoch"):
         row = {
             "epoch": epoch + 1.0,
@@ -329,7 +338,7 @@ def _fit(
     if board is not None:
         board.close()
     if folder is not None:
-        write_text(folder / "metrics.csv", _csv(run.history))
+        write_text(folder / HISTORY, _csv(run.history))
     run.model.load_state_dict(run.best_state)
     run.model.eval()
     return FitResult(run.best_epoch, run.history[run.best_epoch - 1], run.history, run.task)

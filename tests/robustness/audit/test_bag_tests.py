@@ -26,6 +26,13 @@ CHEAT = "tests.robustness.cheat:MeanOfAll"
 SHORT = TRAINING.model_copy(update={"epochs": 3})
 
 
+@pytest.fixture(autouse=True)
+def _trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "WSI_MIL_TRUST", "tests.robustness.cheat,no_such_package.models,pathlib:Path,my_own_mil"
+    )
+
+
 @pytest.mark.parametrize("name", ["focus_mil", "mi_net"])
 def test_max_pooling_passes_the_single_concept_test(name: str) -> None:
     found = run_bag_test(BagTestJob(name, "single_concept", 0))

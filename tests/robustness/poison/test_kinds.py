@@ -90,6 +90,7 @@ def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
 def test_a_kind_from_elsewhere_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_stripes.py").write_text(STRIPES + "\nwrong = 3\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WSI_MIL_TRUST", "my_stripes")
     spec = PoisonSpec(kind="my_stripes:Stripes")
     assert spec.title == "Stripes_c100_s100"
     assert load_poison(spec.kind).parameters["period"] == 8.0

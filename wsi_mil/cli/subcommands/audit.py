@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from wsi_mil.cli.exit_codes import EXIT_VERDICT
-from wsi_mil.cli.parameters import overrides_argument
+from wsi_mil.cli.parameters import TYPED_NAME, overrides_argument
+from wsi_mil.paths import child
 
 if TYPE_CHECKING:
     from wsi_mil.robustness.audit.model_audit import ModelAudit
@@ -24,6 +25,7 @@ SUMMARY = "does a method, or a trained model, see tumour or a shortcut?"
 @overrides_argument
 @click.option(
     "--aggregator",
+    type=TYPED_NAME,
     multiple=True,
     metavar="NAME",
     help="Test a method on bags with a known shortcut: a name, a pattern, all, or package.module:Class. "
@@ -133,7 +135,7 @@ def _audit_model(
     if out is None:
         run_stage(config, "report")
     _print_model(found)
-    folder = out or config.run / "audit" / found.model
+    folder = out or child(config.run / "audit", found.model, "model name")
     report = "" if out else f"; report: {config.run / 'report.html'}"
     click.echo(f"{folder}/audit.json{report}")
     return found.verdict

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 from wsi_mil.cli.exit_codes import EXIT_SOME_FAILED
-from wsi_mil.cli.parameters import PATH_OR_URL
+from wsi_mil.cli.parameters import PATH_OR_URL, TYPED_NAME, trust_option
 from wsi_mil.io.remote import Location
 
 if TYPE_CHECKING:
+    from wsi_mil.contracts.slide import SlideInfo
     from wsi_mil.slides import SlideFile
 
 POSITION = 40
@@ -38,14 +39,16 @@ SUMMARY = "open every slide, print what is known of it and what is wrong"
     help="As slides.lesion_classes: a class (name or pattern) that is a lesion. May be repeated.",
 )
 @click.option("--mpp", type=float, help="µm/px for slides that do not state theirs.")
-@click.option("--reader", default="auto", show_default=True)
+@click.option("--reader", type=TYPED_NAME, default="auto", show_default=True)
 @click.option("--tile-mpp", default=0.5, show_default=True, help="µm/px of the tiles to predict.")
 @click.option("--tile-px", default=256, show_default=True, help="Side of the tiles to predict.")
+@click.option("--workers", default=0, show_default=True, help="Processes; 0: one per core.")
 @click.option(
     "--deep",
     is_flag=True,
-    help="For a run folder: read every byte of the features and compare it with its digest.",
+    help="For a run folder: read every byte of its features and files and compare it with its digest.",
 )
+@trust_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -57,6 +60,7 @@ def command(
     reader: str,
     tile_mpp: float,
     tile_px: int,
+    workers: int,
     deep: bool,
 ) -> None:
     """Open every slide of SLIDES; print size, levels, scale and its source, bounds, vendor, predicted tiles,
@@ -76,18 +80,20 @@ def command(
     from wsi_mil.bags.labels import check_against_slides
     from wsi_mil.config.loading import checked
     from wsi_mil.contracts.tiles import TileSpec
+    from wsi_mil.execution import ExecutionSpec
     from wsi_mil.logs import progress
     from wsi_mil.slides import find_slides
-    from wsi_mil.stages.check import check_slide, table
+    from wsi_mil.stages.check import CheckJob, check_slides, table
     from wsi_mil.tasks import TaskSpec
 
     spec = checked(TileSpec, {"mpp": tile_mpp, "size_px": tile_px})
     files = find_slides(slides)
     found = read_labels(labels, spec=TaskSpec(kind="classification")) if labels else None
     overrides = {file.slide_id: (found.mpp_of(file.slide_id) if found else None) or mpp for file in files}
-    rows = []
-    for file in progress(files, total=len(files), label="check"):
-        rows.append(check_slide(file, reader, overrides[file.slide_id], spec))
+    jobs = [CheckJob(file, reader, overrides[file.slide_id], spec) for file in files]
+    checked_rows = check_slides(jobs, ExecutionSpec(workers=workers))
+    by_id = {row.slide_id: row for row in progress(checked_rows, total=len(files), label="check")}
+    rows = [by_id[file.slide_id] for file in files]
     click.echo(table(rows))
     failed = [row for row in rows if row.failed]
     if found and labels:
@@ -97,7 +103,8 @@ def command(
         click.echo(_meaning(labels))
     usable, tiles = len(rows) - len(failed), sum(row.tiles for row in rows)
     click.echo(f"{usable} of {len(rows)} slides can be used; {tiles} tiles predicted")
-    refused = _check_annotations(annotations, lesion_classes, files, reader, overrides) if annotations else 0
+    infos = {row.slide_id: row.info for row in rows}
+    refused = _check_annotations(annotations, lesion_classes, files, infos) if annotations else 0
     context.exit(EXIT_SOME_FAILED if failed or refused else 0)
 
 
@@ -105,15 +112,14 @@ def _check_annotations(
     folder: Path,
     lesion_classes: tuple[str, ...],
     files: "list[SlideFile]",
-    reader: str,
-    overrides: "dict[str, float | tuple[float, float] | None]",
+    infos: "dict[str, SlideInfo | None]",
 ) -> int:
     """Print what the annotation files hold; return how many cannot be read."""
     from wsi_mil.evaluation.annotations import AnnotationFolder
     from wsi_mil.stages.check_annotations import annotation_summary, annotation_table, check_annotation
 
     known = AnnotationFolder(folder, lesion_classes=lesion_classes)
-    found = [check_annotation(file, known, reader, overrides[file.slide_id]) for file in files]
+    found = [check_annotation(file, known, infos[file.slide_id]) for file in files]
     rows = [row for row in found if row is not None]
     lines = annotation_summary(rows, [file.slide_id for file in files], folder)
     click.echo("\n" + annotation_table(rows) if rows else "")
@@ -143,4 +149,12 @@ def _check_run(run: Path, deep: bool) -> int:
     damaged = sum(bool(row.problem) for row in rows)
     how = "every byte compared with its digest" if deep else "features not read; --deep reads them"
     click.echo(f"{len(rows) - damaged} of {len(rows)} stores are whole ({how})")
+    if deep:
+        from wsi_mil.run.file_checks import check_files
+
+        found = check_files(run)
+        for problem in found.problems:
+            click.echo(problem)
+        click.echo(f"{found.files - len(found.problems)} of {found.files} other files are what was written")
+        damaged += len(found.problems)
     return EXIT_SOME_FAILED if damaged else 0

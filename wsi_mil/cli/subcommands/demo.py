@@ -6,6 +6,7 @@ import click
 
 from wsi_mil.cli.output import finish
 from wsi_mil.cli.parameters import overrides_argument
+from wsi_mil.paths import child
 
 POSITION = 20
 SUMMARY = "a synthetic cohort to a report: no download, no GPU"
@@ -32,7 +33,7 @@ def command(context: click.Context, overrides: tuple[str, ...]) -> None:
     code = finish(summary, config.run)
     rows = [["model", "slide AUC", "patch AUC", "FROC"]]
     for name in config.models:
-        metrics = read_metrics(config.run / "evaluation" / name / "metrics.json")
+        metrics = read_metrics(child(config.run / "evaluation", name, "model name") / "metrics.json")
         if metrics is None:
             continue
         found = (metrics.slide.metrics["auc"], metrics.patch.metrics["auc"], metrics.froc.metrics["score"])

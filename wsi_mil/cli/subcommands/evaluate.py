@@ -8,6 +8,7 @@ import click
 
 from wsi_mil.cli.output import finish, load_or_plan
 from wsi_mil.cli.stage_command import described
+from wsi_mil.paths import child
 
 if TYPE_CHECKING:
     from wsi_mil.config import RunConfig
@@ -57,7 +58,7 @@ def _print_metrics(config: "RunConfig") -> None:
     columns = shown_metrics("terminal", task_class(config.task.kind).kind)
     lines = [["", *(entry.short or entry.title for entry in columns)]]
     for name in config.models:
-        found = read_metrics(config.run / "evaluation" / name / "metrics.json")
+        found = read_metrics(child(config.run / "evaluation", name, "model name") / "metrics.json")
         if found is None:
             continue
         values, intervals = [name], [""]
@@ -70,7 +71,7 @@ def _print_metrics(config: "RunConfig") -> None:
         lines += [values, intervals]
     click.echo(text_table(lines, align="<>", least=(14,)))
     for name in config.models:
-        found = read_metrics(config.run / "evaluation" / name / "metrics.json")
+        found = read_metrics(child(config.run / "evaluation", name, "model name") / "metrics.json")
         if found is not None and found.classes is not None:
             _print_classes(name, found.classes)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from wsi_mil.cli.output import finish
-from wsi_mil.cli.parameters import NameFrom
+from wsi_mil.cli.parameters import NameFrom, trust_option
 
 POSITION = 160
 SUMMARY = "features for TRIDENT, CLAM, torchmil or AnnData"
@@ -24,6 +24,7 @@ def _names() -> list[str]:
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--layout", required=True, type=NameFrom(_names), help="h5ad and zarr are AnnData.")
+@trust_option
 @click.pass_context
 def command(context: click.Context, config: Path, out: Path, layout: str) -> None:
     """Write the features of a run (CONFIG: its folder or YAML file) below OUT, for other tools.

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from wsi_mil.cli.exit_codes import EXIT_SOME_FAILED
-from wsi_mil.cli.parameters import NameFrom, config_arguments
+from wsi_mil.cli.parameters import TYPED_NAME, NameFrom, config_arguments
 
 POSITION = 140
 SUMMARY = "train with a signal that has nothing to do with tumour: who follows it?"
@@ -39,6 +39,7 @@ def kinds() -> list[str]:
 )
 @click.option(
     "--aggregator",
+    type=TYPED_NAME,
     multiple=True,
     metavar="NAME",
     help="Aggregators to train instead of the configuration's models: a name, a pattern, all, or "

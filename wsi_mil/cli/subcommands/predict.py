@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from wsi_mil.cli.output import finish
-from wsi_mil.cli.parameters import PATH_OR_URL, qupath_options
+from wsi_mil.cli.parameters import PATH_OR_URL, qupath_options, trust_option
 from wsi_mil.io.remote import Location
 
 POSITION = 190
@@ -28,6 +28,7 @@ SUMMARY = "unlabelled slides through a trained model"
 @click.option("--device", default="auto", show_default=True)
 @click.option("--workers", default=0, show_default=True, help="Processes for tiling; 0: one per core.")
 @qupath_options
+@trust_option
 @click.pass_context
 def command(
     context: click.Context,

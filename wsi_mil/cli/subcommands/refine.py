@@ -50,7 +50,7 @@ def command(
     code = finish(summary, config.run)
     if found is not None:
         click.echo(table(found))
-    click.echo(f"heatmaps: {config.run / 'heatmaps' / model}")
+    click.echo(f"heatmaps: {config.run / 'heatmaps'}/{model}")
     context.exit(code)
 
 

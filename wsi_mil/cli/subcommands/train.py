@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsi_mil.cli.output import finish, load_or_plan
+from wsi_mil.cli.parameters import TYPED_NAME
 from wsi_mil.cli.stage_command import described
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ SUMMARY = "train models on features and labels"
 @described("train", example="wsi-mil train configs/demo.yaml --aggregator all")
 @click.option(
     "--aggregator",
+    type=TYPED_NAME,
     multiple=True,
     metavar="NAME",
     help="Train these aggregators instead of the configuration's, beside those that the run has trained: "

@@ -1,10 +1,14 @@
 """`timm:<model>`: the networks of timm."""
 
+import re
+
 from torch import nn
 
 from wsi_mil.encoders.networks import InputTransform, NetworkEncoder, with_weights
 from wsi_mil.encoders.spec import Computation, EncoderModel
 from wsi_mil.errors import ConfigError, nearest
+
+OWN_NAME = re.compile(r"[\w.-]+")
 
 
 def build_timm(model: EncoderModel, computation: Computation) -> NetworkEncoder:
@@ -12,7 +16,8 @@ def build_timm(model: EncoderModel, computation: Computation) -> NetworkEncoder:
     import timm
 
     name = model.name.partition(":")[2]
-    if not timm.is_model(name.partition(".")[0]):
+    # a name with ":" or "/" would be a repository on a hub, or a folder, of whatever content
+    if not OWN_NAME.fullmatch(name) or not timm.is_model(name.partition(".")[0]):
         raise ConfigError(
             f"timm has no model {name!r}. Nearest: {nearest(name, timm.list_models())}. "
             "List: `wsi-mil ls encoders`"

@@ -9,6 +9,7 @@ from shapely import MultiPolygon, Polygon
 
 from wsi_mil.errors import DataError
 from wsi_mil.geojson import polygonal
+from wsi_mil.outlines import check_outline
 
 Corner = tuple[float, float]
 LARGEST_PX = 1e8  # no slide is larger than 10 million pixels along a side
@@ -54,6 +55,7 @@ def enclosed(ring: Sequence[Corner]) -> MultiPolygon | None:
     polygon = Polygon(ring)
     if polygon.is_valid:
         return polygonal(polygon)
+    check_outline(polygon, "an outline")
     simple = bool(shapely.LinearRing(ring).is_simple)
     return polygonal(polygon.buffer(0) if simple else _wound(ring))
 

@@ -23,6 +23,26 @@ def open_h5(path: Path, mode: str = "r") -> Any:
         raise DataError(f"{path} is not a readable HDF5 file ({error})") from error
 
 
+def h5_dataset(file: Any, name: str, path: Path) -> Any:
+    """Return a dataset that lies in the open file itself. Raises DataError if there is none.
+
+    A link, a virtual dataset and one with external storage name other files, which would be read.
+    """
+    import h5py
+
+    link = file.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        raise DataError(
+            f"{path}: {name!r} is a {type(link).__name__} to elsewhere, expected a dataset in the file"
+        )
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        raise DataError(f"{path}: {name!r} is a group, expected a dataset")
+    if found.is_virtual or found.external:
+        raise DataError(f"{path}: dataset {name!r} lies in other files, expected its values in this one")
+    return found
+
+
 def write_h5(
     path: Path,
     features: NDArray[np.float32] | None,
@@ -50,11 +70,13 @@ def read_h5_bag(files: SlideFiles) -> ForeignBag:
     with open_h5(path) as file:
         if "features" not in file:
             raise DataError(f"{path} has no dataset 'features'; it holds {sorted(file)}")
-        features, attributes = feature_matrix(file["features"]), dict(file["features"].attrs)
+        stored = h5_dataset(file, "features", path)
+        features, attributes = feature_matrix(stored), dict(stored.attrs)
         coords = None
         if "coords" in file:
-            coords = np.asarray(file["coords"])
-            attributes |= dict(file["coords"].attrs)
+            of_file = h5_dataset(file, "coords", path)
+            coords = np.asarray(of_file)
+            attributes |= dict(of_file.attrs)
     if files.coordinates is not None:
         separate, more = read_coords(files.coordinates)
         if coords is not None and not np.array_equal(np.sort(coords, axis=0), np.sort(separate, axis=0)):
@@ -76,7 +98,8 @@ def read_coords(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
     with open_h5(path) as file:
         if "coords" not in file:
             raise DataError(f"{path} has no dataset 'coords'; it holds {sorted(file)}")
-        return np.asarray(file["coords"]), dict(file["coords"].attrs)
+        coords = h5_dataset(file, "coords", path)
+        return np.asarray(coords), dict(coords.attrs)
 
 
 def feature_matrix(values: Any) -> NDArray[np.float32]:

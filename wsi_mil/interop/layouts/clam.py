@@ -16,6 +16,7 @@ from wsi_mil.interop.layouts.base import (
     tile_attributes,
 )
 from wsi_mil.io.files import write_aside
+from wsi_mil.paths import below
 from wsi_mil.slides.ids import existing_file
 
 
@@ -55,12 +56,12 @@ class Clam(ImportLayout, ExportLayout):
             "level_dim": np.array([slide.info.width_px, slide.info.height_px]),
         }
         del attributes["overlap"]
-        pt_path = folder / "pt_files" / f"{slide_id}.pt"
+        pt_path = below(folder / "pt_files", f"{slide_id}.pt")
         with write_aside(pt_path) as aside:
             torch.save(torch.from_numpy(features), aside)
         return [
-            write_h5(folder / "patches" / f"{slide_id}.h5", None, coords, attributes, {}),
-            write_h5(folder / "h5_files" / f"{slide_id}.h5", features, coords, {}, {}),
+            write_h5(below(folder / "patches", f"{slide_id}.h5"), None, coords, attributes, {}),
+            write_h5(below(folder / "h5_files", f"{slide_id}.h5"), features, coords, {}, {}),
             pt_path,
         ]
 

@@ -36,10 +36,10 @@ def read(source: ReportSource, name: str) -> Content | None:
     if metrics is None or metrics.froc.facts is None:
         return None
     count = metrics.froc.facts.false_positives_at_threshold
-    path = source.run.evaluation(name) / "false_positives.csv"
-    rows = read_csv(path)[:SHOWN] if path.exists() else []
+    path = source.evaluation_file(name, "false_positives.csv")
+    rows = read_csv(path)[:SHOWN] if path else []
     return Content(
-        [count, digest_file(path) if rows else None],
+        [count, digest_file(path) if path and rows else None],
         lambda: fill(__file__, count=count, crops=false_positives(source, rows)),
     )
 

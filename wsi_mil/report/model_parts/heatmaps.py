@@ -1,10 +1,12 @@
 """The heatmaps of one model beside the slides, the largest probability or prediction first."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.heatmaps.classes import mapped_classes
 from wsi_mil.io.files import digest_file
+from wsi_mil.io.seals import current_digest, require_digest
 from wsi_mil.report.section import Content, ModelPart
 from wsi_mil.report.source import ReportSource
 from wsi_mil.report.templating import fill, image_uri
@@ -47,13 +49,14 @@ def read(source: ReportSource, name: str) -> Content | None:
 
     def render() -> str:
         several = bool(mapped_classes(source.scheme(name)))
-        pairs = [_pair(source, name, row) for row in rows]
+        digests = run.heatmap_digests(name)
+        pairs = [_pair(source, name, row, digests) for row in rows]
         return fill(__file__, refined=refined, several=several, pairs=pairs)
 
     return Content(inputs, render)
 
 
-def _pair(source: ReportSource, name: str, row: SlideScoreRow) -> Pair:
+def _pair(source: ReportSource, name: str, row: SlideScoreRow, digests: Mapping[str, str]) -> Pair:
     run, preview, scheme = source.run, source.run.preview(row.slide_id), source.scheme(name)
     overlays = [
         (f"heatmap of class {class_name} of", run.class_heatmap(name, class_name, row.slide_id, "png"))
@@ -61,6 +64,10 @@ def _pair(source: ReportSource, name: str, row: SlideScoreRow) -> Pair:
     ]
     if row.prediction is None or not overlays:
         overlays.insert(0, ("heatmap of", run.heatmap(name, row.slide_id, "png")))
+    for _, path in overlays:
+        expected = digests.get(path.relative_to(run.path).as_posix())
+        if expected is not None and path.exists():
+            require_digest(path, expected, current_digest(path) or "none", "run `wsi-mil heatmap`")
     return Pair(
         row.slide_id,
         source.label(row.slide_id),

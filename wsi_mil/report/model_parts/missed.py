@@ -9,8 +9,8 @@ from wsi_mil.report.templating import fill
 
 
 def read(source: ReportSource, name: str) -> Content | None:
-    path = source.run.evaluation(name) / "lesions.csv"
-    if name not in source.metrics or not path.exists():
+    path = source.evaluation_file(name, "lesions.csv")
+    if name not in source.metrics or path is None:
         return None
     missed = missed_lesions(read_csv(path))
     return (

@@ -1,5 +1,7 @@
 """Section "Audit": the audits of the run's models, each with its picture."""
 
+from wsi_mil.paths import child
+from wsi_mil.report.audit_figure import draw_audit
 from wsi_mil.report.section import Content, Section
 from wsi_mil.report.source import ReportSource
 from wsi_mil.report.templating import fill
@@ -7,7 +9,7 @@ from wsi_mil.robustness.audit.model_audit import read_model_audit
 
 
 def read(source: ReportSource) -> Content | None:
-    paths = [source.run.path / "audit" / name / "audit.json" for name in source.models]
+    paths = [child(source.run.path / "audit", name, "model name") / "audit.json" for name in source.models]
     found = [(path, read_model_audit(path)) for path in paths if path.exists()]
     current = [(path, audit) for path, audit in found if source.are_current(audit.model, audit.model_digests)]
     if not current:
@@ -15,8 +17,10 @@ def read(source: ReportSource) -> Content | None:
     audits = [audit for _, audit in current]
 
     def render() -> str:
-        pictures = [path.with_name("curves.png") for path, _ in current]
-        pngs = [picture.read_bytes() if picture.exists() else None for picture in pictures]
+        pngs = []
+        for path, audit in current:
+            draw_audit(audit, picture := path.with_name("curves.png"))  # equal, also after damage
+            pngs.append(picture.read_bytes())
         return fill(__file__, audits=list(zip(audits, pngs, strict=True)))
 
     return Content([audit.as_json() for audit in audits], render)

@@ -48,9 +48,8 @@ def _curves(source: ReportSource) -> bytes | None:
     }
     if not curves:  # tasks other than detection have none
         return None
-    path = run.path / "evaluation" / "curves.png"
-    draw_curves(curves, path)
-    return path.read_bytes()
+    draw_curves(curves, run.curves)
+    return run.curves.read_bytes()
 
 
 SECTION = Section("Evaluation", "metrics", 10, read, version=2)

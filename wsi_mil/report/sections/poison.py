@@ -1,5 +1,6 @@
 """Section "Poison": the poison experiments of the run, each with its picture."""
 
+from wsi_mil.report.poison_figure import draw_poison
 from wsi_mil.report.section import Content, Section
 from wsi_mil.report.source import ReportSource
 from wsi_mil.report.templating import fill
@@ -13,8 +14,10 @@ def read(source: ReportSource) -> Content | None:
         return None
 
     def render() -> str:
-        pictures = [path.with_name("poison.png") for path in paths]
-        pngs = [picture.read_bytes() if picture.exists() else None for picture in pictures]
+        pngs = []
+        for path, study in zip(paths, studies, strict=True):
+            draw_poison(study, picture := path.with_name("poison.png"))  # equal, also after damage
+            pngs.append(picture.read_bytes())
         return fill(__file__, studies=list(zip(studies, pngs, strict=True)))
 
     return Content([study.as_json() for study in studies], render)

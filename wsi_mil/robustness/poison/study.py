@@ -15,6 +15,7 @@ from wsi_mil.io.json import read_json, without_nan
 from wsi_mil.robustness.json_values import number, spread_of
 from wsi_mil.robustness.poison.conditions import CONDITIONS, Arm, Verdict, loss_of_auc, poison_verdict
 from wsi_mil.robustness.poison.spec import PoisonSpec
+from wsi_mil.trust import refuse_untrusted
 
 FORMAT, TRAINING_FORMAT = 1, 1
 METRICS = ("slide_auc", "patch_auc", "froc", "poison_share", "poison_top")
@@ -144,7 +145,8 @@ class PoisonStudy:
 
 
 def read_poison_study(path: Path) -> PoisonStudy:
-    """Return what a poison.json holds. Raises StoreError for another file, or one of another version."""
+    """Return what a poison.json holds. Raises StoreError for another file, or one of another version,
+    and TrustError if it names code that the user does not trust."""
     found = read_json(path)
     kind = (found.get("kind"), found.get("format_version"))
     if kind != ("poison study", FORMAT):
@@ -152,6 +154,8 @@ def read_poison_study(path: Path) -> PoisonStudy:
             f"{path} holds {kind[0]!r} of format {kind[1]}, expected 'poison study' of format {FORMAT}: "
             "run `wsi-mil poison` again"
         )
+    poison = found.get("poison")
+    refuse_untrusted(str(path), {"poison.kind": poison.get("kind") if isinstance(poison, Mapping) else None})
     try:
         return PoisonStudy.from_json(found)
     except ValidationError as error:

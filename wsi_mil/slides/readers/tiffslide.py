@@ -7,7 +7,8 @@ from typing import Any, final
 import numpy as np
 
 from wsi_mil.contracts.arrays import RGB
-from wsi_mil.io.remote import is_url
+from wsi_mil.io.remote import is_url, open_url
+from wsi_mil.slides import tiff_headers
 from wsi_mil.slides.files import FileReader
 from wsi_mil.slides.inspection import Inspection, inspect_open
 
@@ -27,6 +28,10 @@ class TiffSlideReader(FileReader):
         # Our own error says what tifffile cannot read; without this line tifffile logs it again on every
         # worker.
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+        if is_url(self._path):
+            files, path = open_url(self._path)
+            with files.open(path, "rb") as file:
+                tiff_headers.check_headers(file, self._path)
         return tiffslide.TiffSlide(self._path if is_url(self._path) else _local(self._path))
 
     def _inspect_handle(self, handle: Any, slide_id: str) -> Inspection | None:

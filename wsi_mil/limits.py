@@ -1,0 +1,105 @@
+"""How much a file from outside may ask for before any work is done on it; docs/limits.md is made from this.
+
+A limit lies far above what real files hold (docs/limits.md says how each was chosen), and low enough that the
+work it allows ends in time and fits in memory.
+"""
+
+from dataclasses import dataclass
+
+from wsi_mil.errors import DataError, WsiMilError
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The largest figure that is read. what: what is counted, with its unit. why: what a larger one does.
+    remedy: what the user does about it."""
+
+    what: str
+    most: int
+    why: str
+    remedy: str
+
+    def check(self, found: float, where: str, error: type[WsiMilError] = DataError) -> None:
+        """Raise `error` in one line, with `where` (file or slide), figure, limit and remedy, if `found` is
+        larger.
+
+        >>> LEVELS.check(3, "a.svs")
+        """
+        if not found <= self.most:  # also for NaN
+            raise error(f"{where}: {found:,} {self.what}, at most {self.most:,} are read: {self.remedy}")
+
+
+DAMAGED = "the file is damaged, or no slide: copy it again"
+SMALLER_TILES = "the file is damaged, or must be written again in tiles of 256 px"
+
+SIDE_PX = Limit(
+    "pixels along a side of an image",
+    2_000_000,
+    "glass of 200 mm scanned at 0.1 µm/px; coordinates of tiles are 32-bit numbers",
+    DAMAGED,
+)
+IMAGE_PX = Limit(
+    "pixels in an image",
+    10**12,
+    "16 times a slide of 250,000 x 250,000 px; more fills the memory with the table of its tiles",
+    DAMAGED,
+)
+SLIDE_MM2 = Limit(
+    "mm² of glass",
+    30_000,
+    "more than the largest glass in use (127 x 178 mm); the tissue mask grows with it",
+    "its size or its µm per pixel is wrong: give the scale by the column mpp of the labels or by slides.mpp",
+)
+TILE_SIDE_PX = Limit(
+    "pixels along a side of a tile", 65_500, "the largest side of a JPEG picture", SMALLER_TILES
+)
+TILE_PX = Limit(
+    "pixels in one tile or strip",
+    1 << 28,
+    "decoding one takes 1 GiB; a tile of 204,800 x 204,800 px ends OpenSlide's process",
+    SMALLER_TILES,
+)
+TILE_BYTES = Limit(
+    "bytes in one decoded tile or strip",
+    1024 * MIB,
+    "each thread decodes at least one at once",
+    SMALLER_TILES,
+)
+TILES = Limit(
+    "tiles or strips in an image",
+    1 << 24,
+    "their places fill 256 MiB; a slide of 250,000 x 250,000 px in tiles of 256 px has 955,000",
+    SMALLER_TILES,
+)
+IMAGES = Limit("images in one file", 10_000, "each is looked at before the first pixel is read", DAMAGED)
+LEVELS = Limit("levels of one image", 64, "64 halvings reduce every image to one pixel", DAMAGED)
+TAGS = Limit("tags of one image", 4_096, "each is looked at; slides have fewer than 100", DAMAGED)
+TAG_BYTES = Limit(
+    "bytes in one tag",
+    256 * MIB,
+    "libraries read a tag whole; the places of 16 million tiles fill 128 MiB",
+    DAMAGED,
+)
+TEXT_BYTES = Limit(
+    "bytes in one text tag",
+    16 * MIB,
+    "libraries read and search descriptions whole; the OME-XML of a large slide has 5 MiB",
+    "remove the description, for example with tiffcomment or tiffset",
+)
+FRAMES = Limit(
+    "frames of a DICOM file", 1 << 24, "as for the tiles of an image", "the file is damaged: copy it again"
+)
+OUTLINE_POINTS = Limit(
+    "points in one outline",
+    2_000_000,
+    "outlines of whole slides have up to 100,000; checking one takes time that grows with it",
+    "simplify it or divide it into parts",
+)
+CROSSINGS = Limit(
+    "crossings of one outline with itself",
+    2_000,
+    "repairing grows with the square: 1,200 take 0.5 s, 10,000 take 25 s",
+    "draw the outline again, or simplify it",
+)
