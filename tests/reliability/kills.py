@@ -71,7 +71,12 @@ def stages(folder: Path) -> list[Stage]:
     rest = [Stage(name, (config,), run) for name in ("heatmap", "evaluate", "report")]
     out = folder / "predictions"
     model, slides = str(run / "models" / "focus_mil"), str(folder / "cohort" / "slides")
-    return [*plain, refine, *rest, Stage("predict", (model, slides, "--out", str(out), "--workers", "2"), out)]
+    return [
+        *plain,
+        refine,
+        *rest,
+        Stage("predict", (model, slides, "--out", str(out), "--workers", "2"), out),
+    ]
 
 
 def prepare(folder: Path) -> None:
@@ -101,7 +106,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Relative path -> bytes of every file that two undisturbed runs write alike."""
     found = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
     return {
-        name: path.read_bytes() for name, path in found.items() if not any(part in name for part in HOLD_TIMES)
+        name: path.read_bytes()
+        for name, path in found.items()
+        if not any(part in name for part in HOLD_TIMES)
     }
 
 
@@ -226,7 +233,9 @@ def _line(row: Row) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args(arguments)
