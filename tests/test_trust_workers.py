@@ -191,7 +191,7 @@ def test_dask_workers_trust_what_the_client_trusts(
 
     names = os.environ.pop("WSI_MIL_TRUST")
     monkeypatch.setenv("PYTHONPATH", str(PACKAGE.parent))
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
         os.environ["WSI_MIL_TRUST"] = names
         spec = ExecutionSpec(backend="dask", scheduler=cluster.scheduler_address)
         found = list(map_slides(run_lab_job, lab_jobs, stage="test", spec=spec))

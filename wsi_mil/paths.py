@@ -17,32 +17,40 @@ LONGEST_BYTES = 3500
 DRIVE = re.compile(r"^[A-Za-z]:")
 
 
-def below(root: Path, name: str, what: str = "name") -> Path:
+def below(root: Path, name: str, what: str = "name", within: Path | None = None) -> Path:
     """Return `root / name`. name: one component, or several with `/` between them.
 
     what: what the name is and where it came from, for the message. Raises DataError for a name that is no
-    relative path below `root`, or that a symbolic link below `root` leads out of it.
+    relative path below `root`, or that a symbolic link leads out of `within` (default:
+    `root`), a folder above `root`.
 
     >>> below(Path("runs/demo/slides"), "centre_1/s1.zarr").as_posix()
     'runs/demo/slides/centre_1/s1.zarr'
     """
+    path = input_below(root, name, what)
+    within = root if within is None else within
+    real = os.path.realpath(within)
+    found = os.path.realpath(path)
+    if found != real and not found.startswith(os.path.join(real, "")):
+        raise DataError(
+            f"{what} {name!r}: {path} is a link to {found}, outside of {within}. Remove the link, or move "
+            "the whole folder and give its new place"
+        )
+    return path
+
+
+def input_below(root: Path, name: str, what: str = "name") -> Path:
+    """Return `root / name` in a folder that is only read. Links below it may lead anywhere, since people
+    collect files by links. Raises DataError for a name that is no relative path below `root`."""
     problem = problem_of(name)
     if problem:
         raise DataError(
             f"{what} {name!r} {problem}: it cannot be used as a file name below {root}. Rename it"
         )
-    path = root / name
-    real = os.path.realpath(root)
-    found = os.path.realpath(path)
-    if found != real and not found.startswith(os.path.join(real, "")):
-        raise DataError(
-            f"{what} {name!r}: {path} is a link to {found}, outside of {root}. Remove the link, or move the "
-            "whole folder and give its new place"
-        )
-    return path
+    return root / name
 
 
-def child(root: Path, name: str, what: str = "name") -> Path:
+def child(root: Path, name: str, what: str = "name", within: Path | None = None) -> Path:
     """Return `root / name` for a name of one component, without `/`. Raises DataError as `below` does.
 
     >>> child(Path("models"), "focus_mil").name
@@ -50,7 +58,7 @@ def child(root: Path, name: str, what: str = "name") -> Path:
     """
     if "/" in name:
         raise DataError(f"{what} {name!r} holds '/': expected one name, without folders. Rename it")
-    return below(root, name, what)
+    return below(root, name, what, within)
 
 
 def problem_of(name: str) -> str:
@@ -61,8 +69,10 @@ def problem_of(name: str) -> str:
     """
     if not name:
         return "is empty"
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+    if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in name):
         return "holds a control character"
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        return "holds a character that is no valid Unicode"
     if "\\" in name:
         return "holds a backslash"
     if name.startswith("/") or DRIVE.match(name):

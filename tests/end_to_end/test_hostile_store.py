@@ -13,7 +13,6 @@ from wsi_mil.interop.object_store import MANIFEST
 from wsi_mil.io.files import digest_bytes
 
 __all__ = ["place"]  # the fixture
-pytest.importorskip("wsi_mil.paths", reason="wsi_mil.paths checks the names in manifests")
 
 URL = "memory://stranger/run"
 DATA = b"not your thesis"

@@ -1,6 +1,7 @@
 """Slides behind URLs, and runs copied to an object store and back: fsspec's in-memory store
 is used in place of S3."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,47 @@ def test_a_run_goes_to_an_object_store_and_back(small_run: Path, tmp_path: Path,
     bucket.pipe_file(f"/bucket/runs/one/{unit}{MANIFEST}", b'{"../../outside": "x"}')
     with pytest.raises(DataError, match=r"names a file outside of its unit: '../../outside'"):
         pull(url, back)
+
+
+@pytest.mark.parametrize(
+    ("unit", "manifest", "expected"),
+    [
+        ("run", {"../outside": "x"}, "outside of its unit"),
+        ("run", {"/etc/x": "x"}, "absolute path"),
+        ("run", {".ssh/keys": "x"}, "no hidden file"),
+        ("run", {"slides/a.zarr/zarr.json": "x"}, "no store of a slide"),
+        ("outside", {"x": "x"}, "holds 'outside'"),
+        ("slides/../outside.zarr", {"x": "x"}, r"has the part '\.\.'"),
+        ("slides/link/a.zarr", {"x": "x"}, "is a link to"),
+    ],
+)
+def test_a_hostile_object_store_writes_nothing(
+    bucket: Any, tmp_path: Path, unit: str, manifest: dict[str, str], expected: str
+) -> None:
+    url, run = "memory://bucket/hostile", tmp_path / "run"
+    (run / "slides").mkdir(parents=True)
+    (run / "slides" / "link").symlink_to(tmp_path)
+    bucket.pipe_file(f"/bucket/hostile/run{MANIFEST}", b"{}")
+    bucket.pipe_file(f"/bucket/hostile/{unit}/x", b"x")
+    bucket.pipe_file(f"/bucket/hostile/{unit}{MANIFEST}", json.dumps(manifest).encode())
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match=expected):
+        pull(url, run)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_is_no_run_is_not_pulled_into(bucket: Any, tmp_path: Path) -> None:
+    bucket.pipe_file(f"/bucket/hostile/run{MANIFEST}", b"{}")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").touch()
+    with pytest.raises(DataError, match=r"holds thesis\.tex and is no run"):
+        pull("memory://bucket/hostile", tmp_path / "home")
+
+
+@pytest.mark.parametrize("url", ["reference://x", "dask://x", "s3://a::file:///etc/x", "memory://a::b"])
+def test_urls_that_name_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="not read"):
+        find_slides(url)
 
 
 def test_a_push_that_is_cut_short_leaves_no_half_unit(

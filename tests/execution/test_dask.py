@@ -38,7 +38,7 @@ def scheduler() -> Iterator[str]:
 
     # one thread a worker, as on a cluster; both offer a GPU, so that tasks that ask for one run as well
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, resources={"GPU": 1}
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", resources={"GPU": 1}
     ) as cluster:
         yield cluster.scheduler_address
 

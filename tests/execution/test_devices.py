@@ -19,6 +19,7 @@ from wsi_mil.errors import ConfigError, EncoderError, WsiMilError
 from wsi_mil.execution import map_on_devices
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages import run_stage
+from wsi_mil.trust import trusted
 
 
 @dataclass(frozen=True)
@@ -118,5 +119,6 @@ def test_devices_that_are_not_there(quick_config: dict[str, Any], tmp_path: Path
     with pytest.raises(ConfigError, match=r"execution.device='cuda:99': torch sees \d+ CUDA devices"):
         pick_devices(["cpu", "cuda:99"])
     execution = {"backend": "dask", "scheduler": "tcp://x:1", "devices": ["cpu"]}
-    with pytest.raises(ConfigError, match=r"execution.devices are those of this machine"):
+    own = trusted("execution.scheduler")
+    with own, pytest.raises(ConfigError, match=r"execution.devices are those of this machine"):
         parse_config({**quick_config, "run": str(tmp_path), "execution": execution})

@@ -50,7 +50,7 @@ def test_one_bad_slide_never_stops_the_others(workers: int) -> None:
 def test_the_same_on_a_dask_cluster() -> None:
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as cluster:
         spec = ExecutionSpec(backend="dask", scheduler=cluster.scheduler_address)
         found = list(map_slides(work, JOBS, stage="s", spec=spec))
     assert {o.slide_id: (o.status, o.reason) for o in found} == EXPECTED
@@ -115,6 +115,6 @@ def test_a_worker_that_is_killed_is_reported() -> None:
 def test_jobs_on_a_dask_cluster() -> None:
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as cluster:
         spec = ExecutionSpec(backend="dask", scheduler=cluster.scheduler_address)
         assert list(run_jobs(square, [3, 1, 2], spec=spec)) == [9, 1, 4]

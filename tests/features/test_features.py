@@ -52,6 +52,14 @@ def store_with_tiles(path: Path, slide: ArrayReader, size: int = 40) -> SlideSto
     return store
 
 
+def test_a_store_of_zarr_format_2_is_refused_by_name(tmp_path: Path) -> None:
+    """Its metadata may name filters that run code."""
+    store = SlideStore(tmp_path / "s.zarr", "s")
+    zarr.create_group(store=str(tmp_path / "s.zarr" / "tiles"), zarr_format=2)
+    with pytest.raises(StoreError, match=r"s\.zarr/tiles is of Zarr format 2, expected 3"):
+        store.tiles_digest()
+
+
 def test_row_i_is_tile_i(tmp_path: Path) -> None:
     slide = reader()
     store = store_with_tiles(tmp_path, slide)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsi_mil.io.tables import csv_text, parse_csv
+from wsi_mil.io.tables import csv_text, parse_csv, write_csv
+from wsi_mil.io.user_tables import read_user_table
 
 letters = st.text(st.sampled_from("=+-@'\"; \t\n\ra1,|"), max_size=8) | st.text(max_size=20)
 text = letters.filter(lambda cell: "\0" not in cell and not any("\ud800" <= c <= "\udfff" for c in cell))
@@ -19,6 +20,14 @@ text = letters.filter(lambda cell: "\0" not in cell and not any("\ud800" <= c <=
 def test_every_text_is_read_back(column: str, cell: str) -> None:
     [row] = parse_csv(csv_text(["first", f"c{column}"], [["x", cell]]), Path("x.csv"))
     assert row[f"c{column}"] == cell
+
+
+def test_a_label_table_of_ours_is_read_as_it_was(tmp_path: Path) -> None:
+    """labels.csv of an export is a user's table for the next run."""
+    path = tmp_path / "labels.csv"
+    write_csv(path, ["slide", "label"], [["=1+1", "@tumour"], ["it's", "normal"]])
+    cells = [line.cells for line in read_user_table(path).lines]
+    assert cells[-2:] == [["=1+1", "@tumour"], ["it's", "normal"]]
 
 
 def is_number(cell: str) -> bool:

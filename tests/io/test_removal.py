@@ -27,6 +27,21 @@ def test_a_folder_of_somebody_else_is_not_removed(thesis: Path) -> None:
     assert [path.name for path in thesis.parent.iterdir()] == ["thesis"]
 
 
+def test_a_folder_of_somebody_else_that_holds_stores_is_not_removed(thesis: Path) -> None:
+    zarr.create_group(store=str(thesis / "slides" / "a.zarr"))
+    with pytest.raises(StoreError, match="in the way"):
+        remove(thesis)
+    with pytest.raises(StoreError, match="in the way"):
+        remove(thesis / "slides")
+    assert (thesis / "slides" / "a.zarr" / "zarr.json").is_file()
+
+
+def test_a_store_that_lost_its_mark_is_removed(tmp_path: Path) -> None:
+    zarr.create_group(store=str(tmp_path / "a.zarr" / "tiles"))
+    remove(tmp_path / "a.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_link_is_removed_and_not_what_it_leads_to(thesis: Path, tmp_path: Path) -> None:
     link = tmp_path / "x.zarr"
     link.symlink_to(thesis)

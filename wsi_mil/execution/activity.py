@@ -11,7 +11,7 @@ _reports: list[Report] = []
 
 
 def report_to(report: Report) -> None:
-    """Let `activity` call `report` in this process: a worker sends what it is told to its parent."""
+    """Let `activity` call `report` in this process: a worker sends it on to its parent."""
     _reports[:] = [report]
 
 

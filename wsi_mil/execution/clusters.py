@@ -15,9 +15,17 @@ from wsi_mil.logs import logger
 from wsi_mil.trust import SAFE_PATH
 
 JOBQUEUE = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
+LOOK = {
+    "slurm": "squeue --me",
+    "pbs": "qstat -u $USER",
+    "lsf": "bjobs -w",
+    "kubernetes": "kubectl get pods -n {namespace}",
+}
 PLAIN = r"^[A-Za-z0-9_.@+,:-]+$"
 """These values become lines of a job script: none may end its line or start a command. `directives`,
 `prologue` and `image` are free text and need trust (`wsi_mil.config.references`)."""
+TRIES = 3
+"""A slide fails after so many workers have died with it."""
 GPU = "GPU"
 """The Dask resource of workers with a GPU; jobs that need a GPU ask for it."""
 
@@ -41,6 +49,11 @@ class ClusterSpec(Spec):
     )
     image: str = Field(default="wsi-mil", description="kubernetes: the container that workers run in")
     namespace: str = Field(default="default", pattern=PLAIN, description="kubernetes")
+
+    @property
+    def look(self) -> str:
+        """The command that shows the user's jobs in the queue."""
+        return LOOK[self.kind].format(namespace=self.namespace)
 
     def describe(self) -> str:
         """Return in words which jobs would be started.
@@ -74,6 +87,7 @@ def make_cluster(spec: ClusterSpec) -> Any:
             n_workers=0,
             resources={"limits": limits},
             worker_command=["dask-worker", "--nthreads", str(spec.cores), *resources],
+            env={"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(TRIES - 1)},
         )
         return KubeCluster(custom_cluster_spec=found, namespace=spec.namespace)
     try:
@@ -95,7 +109,8 @@ def make_cluster(spec: ClusterSpec) -> Any:
         # the job starts in the working folder, whose json.py would come before Python's
         job_script_prologue=[f"export {SAFE_PATH}=1", *spec.prologue],
         worker_extra_args=["--nthreads", "1", *resources],
-        scheduler_options={"dashboard_address": ":0"},  # another run on this host may use the default port
+        # another run on this host may use the default port of the dashboard
+        scheduler_options={"dashboard_address": ":0", "allowed_failures": TRIES - 1},
         **({"account": spec.account} if spec.account else {}),
     )
 

@@ -7,7 +7,7 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from wsi_mil.errors import ExecutionError
-from wsi_mil.execution.dask_backend import dask_client
+from wsi_mil.execution.dask_backend import run_on_dask
 from wsi_mil.execution.spec import ExecutionSpec
 from wsi_mil.trust import safe_path, with_trust
 
@@ -25,8 +25,7 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], *, spec: ExecutionSp
     function = with_trust(function)
     workers = min(spec.resolved_workers(), len(jobs))
     if spec.backend == "dask":
-        with dask_client(spec) as client:
-            yield from client.gather([client.submit(function, job, pure=False) for job in jobs])
+        yield from run_on_dask(function, jobs, spec)
     elif workers <= 1:
         _use_threads(spec.resolved_threads())
         yield from map(function, jobs)

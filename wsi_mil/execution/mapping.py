@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.execution.dask_backend import map_on_dask
@@ -19,14 +19,6 @@ class Job(Protocol):
     def slide_id(self) -> str: ...
 
 
-@runtime_checkable
-class GpuJob(Protocol):
-    """A job that says whether it needs a worker with a GPU. Other jobs need none."""
-
-    @property
-    def needs_gpu(self) -> bool: ...
-
-
 J = TypeVar("J", bound=Job)
 OnDevice = Callable[[Iterator[J], str], Iterator[Outcome]]
 """(iterator of jobs, device) -> outcomes; a module-level function, or a partial of one."""
@@ -39,11 +31,11 @@ def map_slides(
 
     function: a module-level function (or a partial of one) of a picklable job; every backend calls the same
     one. Also with one worker it runs in a process of its own: libraries that read slides can end their
-    process. A slide whose process dies fails, and the others go on.
+    process. A slide whose process dies fails, and the others continue.
     """
     guarded = partial(outcome_of, function, stage)
     if spec.backend == "dask":
-        yield from map_on_dask(with_trust(function), jobs, stage, spec, gpu=_needs_gpu)
+        yield from map_on_dask(with_trust(function), jobs, stage, spec)
     else:
         places = [""] * min(spec.resolved_workers(), len(jobs))
         lost = partial(_lost, stage)
@@ -68,7 +60,3 @@ def _one_by_one(function: Callable[[J], Outcome], jobs: Iterator[J], place: str)
 
 def _lost(stage: str, job: Job, death: Death) -> Outcome:
     return Outcome(job.slide_id, stage, "failed", death.reason, death.counts, cause=death.cause)
-
-
-def _needs_gpu(job: Job) -> bool:
-    return isinstance(job, GpuJob) and job.needs_gpu

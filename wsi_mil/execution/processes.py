@@ -66,7 +66,7 @@ class Said(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """An error that is not one of a slide: the worker cannot go on. kind: its class, if it is our own."""
+    """An error that is not one of a slide: the worker cannot continue. kind: its class, if it is our own."""
 
     kind: type[WsiMilError] | None
     reason: str
@@ -226,7 +226,7 @@ def follow_parent() -> None:
 
 def _end_with(sentinel: int) -> None:
     connections.wait([sentinel])
-    os._exit(1)  # a slide in the middle of its work would otherwise go on for minutes
+    os._exit(1)  # a slide in the middle of its work would otherwise continue for minutes
 
 
 def _stop(number: int, frame: object) -> None:

@@ -45,6 +45,11 @@ class ExecutionSpec(Spec):
                 "execution.cluster starts jobs and a scheduler for backend=dask: "
                 "set backend=dask and leave scheduler out"
             )
+        if self.cluster is not None and self.cluster.gpus == 0 and self.device.startswith("cuda"):
+            raise ValueError(
+                f"execution.device={self.device} needs workers with a GPU, and execution.cluster.gpus=0: "
+                "set execution.cluster.gpus=1"
+            )
         if self.devices and self.backend != "local":
             raise ValueError(
                 "execution.devices are those of this machine (backend=local), "

@@ -101,7 +101,7 @@ def supervise(
     open_limit_s: a worker that takes longer than this to open a slide is killed, and the slide fails; 0: no
     limit.
 
-    Raises ExecutionError if workers die before they take a job, and the error of a worker that cannot go on.
+    Raises ExecutionError if workers die before they take a job, and the error that stops a worker.
     """
     if work_in_this_process or current_process().daemon:  # a worker itself may not start processes
         return function(iter(jobs), places[0]) if jobs else iter(())

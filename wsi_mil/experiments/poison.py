@@ -58,7 +58,7 @@ def run_poison(config: RunConfig, arms: Sequence[Arm] = TRAINING_ARMS) -> Poison
         split = make_split(list(data.labels.values()), config.split)
         jobs = poison_trainings(context, data, split, arms)
         waiting = [job for job in jobs if not is_done(job)]
-        execution = side_by_side(config.execution, len(jobs), jobs[0].device)
+        execution = side_by_side(config.execution, len(jobs))
         results = run_jobs(poison_train_one, waiting, spec=execution)
         for found in progress(results, total=len(waiting), label="poison", unit="training"):
             logger().debug("%s %s fold %d: %s", found.model, found.arm, found.fold, found.conditions)

@@ -47,6 +47,7 @@ class PoisonJob:
     device: str
     threads: int
     preview: bool
+    needs_gpu: bool = False
 
 
 def poison_one(job: PoisonJob) -> Outcome:

@@ -56,6 +56,7 @@ class PoisonTraining:
     outlines: Mapping[str, Path]
     rules: AnnotationRules
     device: str
+    needs_gpu: bool
     in_memory: bool
     inputs: str
     result: Path

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from wsi_mil.aggregators import AGGREGATORS
 from wsi_mil.bags import Fold, Split
-from wsi_mil.encoders.base import pick_device
 from wsi_mil.evaluation import AnnotationRules
 from wsi_mil.experiments.poison_inputs import PoisonTraining
 from wsi_mil.experiments.poison_store import poison_folder, poisoned_store
@@ -114,7 +113,8 @@ def _training(
         evaluation=config.evaluation,
         outlines=shared.outlines,
         rules=data.annotations.rules if data.annotations else AnnotationRules(),
-        device=str(pick_device(config.execution.device)),
+        device=config.execution.device,
+        needs_gpu=config.execution.asks_for_gpu,
         in_memory=shared.in_memory,
         inputs=digest_json([inputs, arm]),
         result=child(folder / "trainings", f"{name}_{arm}_fold{number}.json", "model name"),

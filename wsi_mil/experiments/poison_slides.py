@@ -49,12 +49,11 @@ def poisoned_set(context: RunContext) -> TrainingSet:
 def write_poisoned_features(context: RunContext, labels: Mapping[str, SlideLabel]) -> list[str]:
     """Write poisoned features of the slides in `labels` that have clean ones; return the ids of these slides.
 
-    Raises EncoderError if the encoder cannot be loaded.
+    Raises EncoderError if the encoder cannot be loaded on this machine, unless Dask workers load it.
     """
     execution = context.config.execution
-    shared_encoder(
-        context.config.encoder, execution.device
-    )  # a missing encoder fails here once, not per slide
+    if execution.backend == "local":  # a missing encoder fails here once, not per slide
+        shared_encoder(context.config.encoder, execution.device)
     jobs = _jobs(context, labels, context.require_labels().task)
     one = execution if execution.backend == "dask" else execution.model_copy(update={"workers": 1})
     outcomes = map_slides(poison_one, jobs, stage="poison", spec=one)
@@ -83,6 +82,7 @@ def _jobs(context: RunContext, labels: Mapping[str, SlideLabel], task: Task) -> 
             device=config.execution.device,
             threads=config.execution.resolved_threads(),
             preview=source.slide_id in shown,
+            needs_gpu=config.execution.asks_for_gpu,
         )
         for source in usable
     ]

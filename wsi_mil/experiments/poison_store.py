@@ -10,7 +10,7 @@ from wsi_mil.run.folder import RunFolder
 
 def poison_folder(run: RunFolder, spec: PoisonSpec) -> Path:
     """Return the folder of one poison of a run."""
-    return child(run.path / "poison", f"{spec.title}-{spec.digest()[:6]}", "poison")
+    return child(run.path / "poison", f"{spec.title}-{spec.digest()[:6]}", "poison", run.path)
 
 
 def poisoned_store(run: RunFolder, spec: PoisonSpec, slide_id: str) -> SlideStore:

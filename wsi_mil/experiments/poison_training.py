@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from wsi_mil.aggregators import Aggregator, build_aggregator, outputs_for
 from wsi_mil.contracts.scores import SlideScores
+from wsi_mil.encoders.base import pick_device
 from wsi_mil.evaluation import froc_curve
 from wsi_mil.evaluation.detections import detections_of
 from wsi_mil.evaluation.froc import Matches
@@ -40,7 +41,7 @@ def poison_train_one(job: PoisonTraining) -> PoisonTrainingResult:
         [ready[s] for s in job.fold.val],
         spec,
         task=job.task,
-        device=job.device,
+        device=pick_device(job.device),
         label=f"poison {job.name} {job.arm} {job.number}",
     )
     model.cpu().eval()

@@ -321,6 +321,8 @@ class SlideStore:
         """
         path = below(self.path, name) / "zarr.json"
         if not path.exists():
+            if any(path.parent.glob(".z[ag]r*")):
+                raise StoreError(f"{path.parent} is of Zarr format 2, expected 3: move it elsewhere")
             return None
         remedy = TILE_AGAIN if name == "tiles" else EXTRACT_AGAIN
         if (path.parent / DAMAGED).exists():

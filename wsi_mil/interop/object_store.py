@@ -67,8 +67,11 @@ class RemoteRun:
         where = f"{self.url}/{unit}{MANIFEST}"
         names = _parsed(self._call("reading", self._files.cat_file, path), where)
         for name in names:
-            if problem_of(name):
-                raise DataError(f"{where} names a file outside of its unit: {name!r} {problem_of(name)}")
+            problem = problem_of(name)
+            if problem:
+                raise DataError(f"{where} names a file outside of its unit: {name!r} {problem}")
+            if unit == RUN_UNIT and (name.startswith((".", "slides/")) or "/." in name):
+                raise DataError(f"{where} names {name!r}, expected no hidden file and no store of a slide")
         return names
 
     def put(self, unit: str, folder: Path, manifest: Manifest) -> None:
@@ -115,13 +118,14 @@ def pull(url: str, run: Path) -> Copied:
     """Copy a run from `url` into the folder `run`; other files in the folder stay.
 
     A store is copied whole or not at all, and every file is compared with its digest. Raises DataError if no
-    push to `url` has finished.
+    push to `url` has finished, or if the folder holds files and is no run.
     """
     remote = RemoteRun(url)
     units = remote.units()
     if RUN_UNIT not in units:
         raise DataError(f"{url} holds no run that was pushed to its end: run `wsi-mil push RUN {url}`")
 
+    _require_run_or_nothing(run)
     for unit in units:
         if unit != RUN_UNIT and not (unit.startswith("slides/") and unit.endswith(".zarr")):
             raise DataError(f"{url} holds {unit!r}, expected {RUN_UNIT!r} and slides/<id>.zarr: it is no run")
@@ -143,6 +147,15 @@ def pull(url: str, run: Path) -> Copied:
 
     copied = _for_units(units, fetch, "pull")
     return Copied(sum(copied), len(copied) - sum(copied))
+
+
+def _require_run_or_nothing(folder: Path) -> None:
+    """Raise DataError for a folder with files that is no run, nor the copy of one that was cut short."""
+    entries = {path.name for path in folder.glob("[!.]*")}
+    if entries and not entries & {"provenance.json", "config.yaml", "slides"}:
+        raise DataError(
+            f"{folder} holds {', '.join(sorted(entries)[:3])} and is no run: give a new folder, or a run"
+        )
 
 
 def _parsed(data: bytes, where: str) -> Manifest:

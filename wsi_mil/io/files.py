@@ -16,8 +16,8 @@ from wsi_mil.io.disk import writing
 from wsi_mil.io.remote import Location, remote_version
 
 TEMPORARY = ".tmp"
-ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
-"""Files that are in each Zarr store, of format 3 and of format 2."""
+ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray", "tiles/zarr.json", "features/zarr.json")
+"""Files that are in each Zarr store, of format 3 and of format 2, or in one of ours that lost its own."""
 DAY_SECONDS = 86_400
 PIECES, PIECE_BYTES = 64, 4096
 
@@ -63,7 +63,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     if not path.name.endswith(TEMPORARY):
-        if any(path.iterdir()) and not any(mark for name in ZARR_MARKS for mark in path.rglob(name)):
+        if any(path.iterdir()) and not any((path / name).is_file() for name in ZARR_MARKS):
             raise StoreError(
                 f"{path} is in the way and was not made by wsi_mil (no zarr.json in it): move it elsewhere"
             )

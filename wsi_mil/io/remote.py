@@ -61,10 +61,12 @@ def open_url(url: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
     protocol = url.partition("://")[0]
-    if protocol not in PROTOCOLS or "::" in url.partition("://")[0]:
+    if protocol not in PROTOCOLS:
         raise ConfigError(
-            f"{url}: URLs of {protocol}:// are not read, expected {', '.join(sorted(PROTOCOLS))}"
+            f"{url}: URLs of the protocol {protocol!r} are not read, expected {', '.join(sorted(PROTOCOLS))}"
         )
+    if "::" in url:
+        raise ConfigError(f"{url}: '::' joins several URLs to one, which is not read: give one without it")
     try:
         files, path = url_to_fs(url)
     except ImportError as error:

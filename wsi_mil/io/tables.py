@@ -115,8 +115,12 @@ def safe_cell(value: object) -> object:
     return FORMULA.sub(r"\1\2'", value)
 
 
-def _own_cell(text: str) -> str:
-    """Return what `safe_cell` was given."""
+def own_cell(text: str) -> str:
+    """Return what `safe_cell` was given.
+
+    >>> own_cell("'@SUM(A1)"), own_cell("it's")
+    ('@SUM(A1)', "it's")
+    """
     return FORMULA.sub(lambda found: found[1] + found[2][1:], text) if "'" in text else text
 
 
@@ -161,12 +165,12 @@ def parse_csv(text: str, source: Path) -> list[Row]:
 
 def _rows(lines: Iterable[str], path: Path) -> list[Row]:
     reader = csv.reader(lines)
-    header = [_own_cell(cell) for cell in next((cells for cells in reader if cells), [])]
+    header = [own_cell(cell) for cell in next((cells for cells in reader if cells), [])]
     return [
         Row(
             path,
             reader.line_num,
-            dict(zip(header, [*map(_own_cell, cells), *[""] * len(header)], strict=False)),
+            dict(zip(header, [*map(own_cell, cells), *[""] * len(header)], strict=False)),
         )
         for cells in reader
         if cells

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsi_mil.errors import DataError
+from wsi_mil.io.tables import own_cell
 from wsi_mil.logs import logger
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -128,7 +129,7 @@ def _lines(text: str, separator: str, path: Path) -> list[Line]:
     found = []
     try:
         for row in reader:
-            found.append(Line(reader.line_num, [cell.strip() for cell in row]))
+            found.append(Line(reader.line_num, [own_cell(cell.strip()) for cell in row]))
     except csv.Error as error:
         raise DataError(
             f"{path}, line {reader.line_num}: no valid CSV with the separator "

@@ -12,6 +12,7 @@ from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.evaluation.metrics_file import read_metrics
 from wsi_mil.evaluation.results import MetricsFile
 from wsi_mil.io.seals import current_digest, require_digest
+from wsi_mil.paths import below
 from wsi_mil.refine.evaluation import RefinementResult
 from wsi_mil.refine.evaluation_file import read_refinement
 from wsi_mil.run.folder import RunFolder
@@ -64,7 +65,7 @@ class ReportSource:
     def evaluation_file(self, name: str, file: str) -> Path | None:
         """Return the path of a file of a model's evaluation; None if it has none. Raises DamagedFileError for
         a file that is not what was written."""
-        path = self.run.evaluation(name) / file
+        path = below(self.run.evaluation(name), file, "file of the evaluation")
         if not path.exists():
             return None
         expected = self.metrics[name].files.get(file) if name in self.metrics else None

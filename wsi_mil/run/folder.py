@@ -35,7 +35,7 @@ class RunFolder:
 
     def store(self, slide_id: str) -> SlideStore:
         """Return the store of a slide: its tiles and features."""
-        return SlideStore(existing_file(self.path / "slides", f"{slide_id}.zarr"), slide_id)
+        return SlideStore(existing_file(self.path / "slides", f"{slide_id}.zarr", self.path), slide_id)
 
     def stored_slides(self) -> list[str]:
         """Return the ids of the slides that have a store, sorted."""
@@ -46,19 +46,25 @@ class RunFolder:
 
     def tissue(self, slide_id: str) -> Path:
         """Return the path of the editable tissue outline, in whichever Unicode form its name is on disk."""
-        return existing_file(self.path / "tissue", f"{slide_id}.geojson")
+        return existing_file(self.path / "tissue", f"{slide_id}.geojson", self.path)
 
     def preview(self, slide_id: str) -> Path:
         """Return the path of the picture of tissue and tiles."""
-        return below(self.path / "previews", f"{slide_id}.jpg", "slide id")
+        return self._of_slide(self.path / "previews", f"{slide_id}.jpg")
 
     def error_file(self, slide_id: str) -> Path:
         """Return the path of the tracebacks of a slide that failed."""
-        return existing_file(self.path / "errors", f"{slide_id}.txt")
+        return existing_file(self.path / "errors", f"{slide_id}.txt", self.path)
+
+    def _of_slide(self, folder: Path, name: str) -> Path:
+        return below(folder, name, "slide id", self.path)
+
+    def _of_model(self, folder: str, name: str) -> Path:
+        return child(below(self.path, folder), name, MODEL, self.path)
 
     def model(self, name: str, fold: int) -> Path:
         """Return the folder of the model that was trained on a fold."""
-        return child(self.path / "models", name, MODEL) / f"fold{fold}"
+        return below(self._of_model("models", name), f"fold{fold}", MODEL, self.path)
 
     @property
     def split(self) -> Path:
@@ -67,22 +73,22 @@ class RunFolder:
 
     def slide_scores(self, name: str) -> Path:
         """Return the path of the table with one row per slide that model `name` scored."""
-        return child(self.path / "scores", name, MODEL) / "slides.parquet"
+        return self._of_model("scores", name) / "slides.parquet"
 
     def tile_scores(self, name: str, slide_id: str) -> Path:
         """Return the path of the table with one row per tile of a slide."""
-        return below(child(self.path / "scores", name, MODEL) / "tiles", f"{slide_id}.parquet", "slide id")
+        return self._of_slide(self._of_model("scores", name) / "tiles", f"{slide_id}.parquet")
 
     def heatmap(self, name: str, slide_id: str, suffix: str) -> Path:
         """Return the path of a heatmap; `suffix`: png, ome.tif, geojson or geojson.gz."""
-        return below(child(self.path / "heatmaps", name, MODEL), f"{slide_id}.{suffix}", "slide id")
+        return self._of_slide(self._of_model("heatmaps", name), f"{slide_id}.{suffix}")
 
     def class_heatmap(self, name: str, class_name: str, slide_id: str, suffix: str) -> Path:
         """Return the path of the heatmap of one class; `suffix`: png or ome.tif."""
-        return below(self._class_maps(name) / _folder_name(class_name), f"{slide_id}.{suffix}", "slide id")
+        return self._of_slide(self._class_maps(name), f"{_folder_name(class_name)}/{slide_id}.{suffix}")
 
     def _class_maps(self, name: str) -> Path:
-        return child(self.path / "class_heatmaps", name, MODEL)
+        return self._of_model("class_heatmaps", name)
 
     def remove_other_classes(self, name: str, classes: Sequence[str]) -> None:
         """Remove the heatmaps of classes that the model does not have any more."""
@@ -93,11 +99,11 @@ class RunFolder:
 
     def refined(self, name: str, slide_id: str) -> Path:
         """Return the path of the pixel-level maps of a slide."""
-        return below(child(self.path / "refined", name, MODEL), f"{slide_id}.npz", "slide id")
+        return self._of_slide(self._of_model("refined", name), f"{slide_id}.npz")
 
     def evaluation(self, name: str) -> Path:
         """Return the folder of a model's metrics, curves and tables."""
-        return child(self.path / "evaluation", name, MODEL)
+        return self._of_model("evaluation", name)
 
     @property
     def comparison(self) -> Path:
@@ -126,7 +132,7 @@ class RunFolder:
 
     def heatmap_index(self, name: str) -> Path:
         """Return the path of the digests of a model's heatmaps and of what they were drawn from."""
-        return child(self.path / "heatmaps", name, MODEL) / "index.json"
+        return self._of_model("heatmaps", name) / "index.json"
 
     def _index(self, name: str) -> dict[str, Any]:
         try:

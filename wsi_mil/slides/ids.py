@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wsi_mil.errors import DataError
 from wsi_mil.io.files import digest_bytes
-from wsi_mil.paths import below
+from wsi_mil.paths import DRIVE, below, input_below
 
 LONGEST_PART_BYTES = 180
 """Of one folder or file name in an id: files made for a slide have longer names, of at most 255 bytes."""
@@ -19,14 +19,17 @@ LONGEST_PART_BYTES = 180
 def slide_id_text(text: str) -> str:
     """Return a slide id that is valid text and a valid file name, in Unicode form NFC.
 
-    Call it wherever an id comes from a file name or a table. Bytes that are no UTF-8, control characters and
-    backslashes become % and their code; a part of more than 180 bytes is cut and ends with its digest.
+    Call it wherever an id comes from a file name or a table. Bytes that are no UTF-8, control characters,
+    backslashes and the colon of a drive letter become % and their code; a part of more than 180 bytes is cut
+    and ends with its digest.
 
     >>> slide_id_text("Lunge\\u0301") == "Lung\\u00e9"
     True
     >>> slide_id_text("sl\\udce9de")
     'sl%E9de'
     """
+    if DRIVE.match(text):  # "C:" at the start is a drive elsewhere
+        text = f"{text[0]}%3A{text[2:]}"
     if text.isascii() and text.isprintable() and "\\" not in text and len(text) <= LONGEST_PART_BYTES:
         return text
     escaped = "".join(_escaped(letter) if _is_unfit(letter) else letter for letter in text)
@@ -51,23 +54,27 @@ def _shortened(part: str) -> str:
     return f"{data[: LONGEST_PART_BYTES - 17].decode(errors='ignore')}~{digest_bytes(data)}"
 
 
-def existing_file(folder: Path, name: str) -> Path:
+def existing_file(folder: Path, name: str, within: Path | None = None) -> Path:
     """Return the path below `folder` that is `name`, or that differs from it only in Unicode form.
 
-    name: a relative path, with `/` between folders. Returns `folder / name` where there is no such file.
-    Raises DataError where two files fit.
+    name: a relative path, with `/` between folders. within: a folder that no link may lead out of, for files
+    that are also written; None for input. Returns `folder / name` where there is no such file. Raises
+    DataError where two files fit.
 
     >>> existing_file(Path("annotations"), "centre_1/s1.xml").as_posix()
     'annotations/centre_1/s1.xml'
     """
     found = existing_files(folder, name)
     refuse_same_text(found)
-    return found[0] if found else below(folder, name, "slide id")
+    path = found[0] if found else input_below(folder, name, "slide id")
+    if within is not None:
+        below(folder, path.relative_to(folder).as_posix(), "slide id", within)
+    return path
 
 
 def existing_files(folder: Path, name: str) -> list[Path]:
     """Return every path below `folder` that is `name` in any Unicode form; [] where there is none."""
-    path = below(folder, name, "slide id")
+    path = input_below(folder, name, "slide id")
     if name.isascii() and "%" not in name and "~" not in name:
         return [path] if path.exists() else []
     found = [folder]

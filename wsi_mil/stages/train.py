@@ -57,14 +57,13 @@ def run_train(
 
     A training that fails does not stop the others; afterwards the first reason is raised (ModelError).
     """
-    device = str(pick_device(execution.device))
     jobs = [
-        _job(run, name, spec, data, split, n, device)
+        _job(run, name, spec, data, split, n, execution)
         for name, spec in models.items()
         for n in range(len(split.folds))
     ]
     waiting = [job for job in jobs if not is_trained(run, job)]
-    results = run_jobs(train_one, waiting, spec=side_by_side(execution, len(jobs), device))
+    results = run_jobs(train_one, waiting, spec=side_by_side(execution, len(jobs)))
     failed = []
     for job, result in zip(
         waiting, progress(results, total=len(waiting), label="train", unit="model"), strict=True
@@ -102,13 +101,17 @@ def is_trained(run: RunFolder, job: TrainingJob) -> bool:
         return False
 
 
-def side_by_side(execution: ExecutionSpec, trainings: int, device: str) -> ExecutionSpec:
+def side_by_side(execution: ExecutionSpec, trainings: int) -> ExecutionSpec:
     """Return the settings with the numbers of workers and threads for so many trainings.
 
     `trainings` counts finished ones, too: the last digits of a loss depend on the number of threads, so a
-    resumed run must use as many as one that was not interrupted.
+    resumed run must use as many as one that was not interrupted. On Dask nothing changes, and this machine
+    needs no GPU.
     """
-    workers = execution.workers or (1 if device.startswith("cuda") else available_cores())
+    if execution.backend == "dask":
+        return execution
+    on_gpu = pick_device(execution.device).type == "cuda"
+    workers = execution.workers or (1 if on_gpu else available_cores())
     workers = max(min(workers, trainings), 1)
     return execution.model_copy(
         update={"workers": workers, "threads": max(execution.resolved_threads() // workers, 1) * workers}
@@ -116,7 +119,13 @@ def side_by_side(execution: ExecutionSpec, trainings: int, device: str) -> Execu
 
 
 def _job(
-    run: RunFolder, name: str, spec: TrainSpec, data: TrainingSet, split: Split, number: int, device: str
+    run: RunFolder,
+    name: str,
+    spec: TrainSpec,
+    data: TrainingSet,
+    split: Split,
+    number: int,
+    execution: ExecutionSpec,
 ) -> TrainingJob:
     fold = split.folds[number]
     if spec.views and not data.encoder.views:
@@ -140,5 +149,15 @@ def _job(
     if data.task.kind != "detection":  # models of detection keep the digest that they have always had
         inputs["task"] = {key: value for key, value in task_values(data.task).items() if key != "scheme"}
     return TrainingJob(
-        run.path, name, spec, data, fold, number, split.digest(), annotated, digest_json(inputs), device
+        run.path,
+        name,
+        spec,
+        data,
+        fold,
+        number,
+        split.digest(),
+        annotated,
+        digest_json(inputs),
+        execution.device,
+        execution.asks_for_gpu,
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from wsi_mil.aggregators import Aggregator, build_aggregator, outputs_for
 from wsi_mil.bags import Fold, StoredBag
+from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import WsiMilError
 from wsi_mil.evaluation.measure import measure_all, values
 from wsi_mil.evaluation.predictions import PredictedSlides
@@ -33,7 +34,7 @@ class TrainingJob:
     """Everything that a worker process needs to train one model on one fold.
 
     number: of the fold. annotated: slides whose outlines the model may see. inputs: the digest of all that
-    the model is made from.
+    the model is made from. device: as in the settings; the process that trains resolves it.
     """
 
     run: Path
@@ -46,6 +47,7 @@ class TrainingJob:
     annotated: tuple[str, ...]
     inputs: str
     device: str
+    needs_gpu: bool = False
 
     @property
     def title(self) -> str:
@@ -103,7 +105,7 @@ def _train(job: TrainingJob) -> TrainingResult:
         [ready[s] for s in fold.val],
         job.seeded_spec,
         task=job.data.task,
-        device=job.device,
+        device=pick_device(job.device),
         folder=run.model(job.name, job.number),
         identity=job.inputs,
         label=f"train {job.title}",
