@@ -2,23 +2,27 @@
 done again."""
 
 import pickle
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
 from tests.stages import handmade
+from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import ConfigError, DataError, ModelError
-from wsi_mil.execution import mapping
+from wsi_mil.execution import ExecutionSpec, mapping
 from wsi_mil.heatmaps.refined import read_refined
 from wsi_mil.refine.network import TileNetwork, tumour_maps
 from wsi_mil.refine.refiner import Limits, Refiner, save_refiner
 from wsi_mil.refine.spec import RefineSpec
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.scoring import write_tile_scores
-from wsi_mil.stages.refine import RefineJob, refine_one, refuse_before_saving
+from wsi_mil.scoring import TrainedModel, write_tile_scores
+from wsi_mil.stages.refine import RefineJob, refine_one, refine_slides, refuse_before_saving
 
 SPEC = RefineSpec(mpp=2.0, map_mpp=4.0, margin_um=16, batch=2)
 LIMITS = Limits(sure=0.95, suspicious=0.5)
@@ -118,3 +122,46 @@ def test_what_cannot_work_is_refused_before_it_is_saved(tmp_path: Path) -> None:
         refuse_before_saving(SPEC.model_copy(update={"polygons": tmp_path / "none"}))
     with pytest.raises(ConfigError, match="resnet19"):
         refuse_before_saving(SPEC.model_copy(update={"backbone": "timm:resnet19"}))
+
+
+@pytest.mark.slow
+def test_two_workers_write_what_one_writes(tmp_path: Path, made: Refiner) -> None:
+    run, folder = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run").model("m", 0)
+    sources = []
+    for number in range(4):
+        slide_id = f"s{number}"
+        handmade.store_tiles(run, slide_id)
+        write_tile_scores(run.tile_scores("m", slide_id), handmade.scores(VALUES, slide_id))
+        sources.append(handmade.source(tmp_path / "slides", slide_id, handmade.pixels(number)))
+    model = cast(TrainedModel, SimpleNamespace(digest="model digest"))
+    written = []
+    for workers in (1, 2):
+        spec = ExecutionSpec(workers=workers, threads=2)
+        place = ("m", folder, model, made, sources, "auto", torch.device("cpu"), spec)
+        assert refine_slides(run, *place) == 4
+        files = [run.refined("m", source.slide_id) for source in sources]
+        written.append([path.read_bytes() for path in files])
+        for path in files:
+            path.unlink()
+    assert written[0] == written[1]
+    assert len(set(written[0])) == 4
+
+
+def test_the_workers_of_the_run_refine(
+    tmp_path: Path, made: Refiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU is used by one process; the cores are shared."""
+    asked: list[tuple[int, list[int]]] = []
+
+    def ask(function: object, jobs: list[RefineJob], *, stage: str, spec: ExecutionSpec) -> Iterator[Outcome]:
+        asked.append((spec.workers, [job.threads for job in jobs]))
+        yield from (Outcome(job.slide_id, stage, "done") for job in jobs)
+
+    monkeypatch.setattr("wsi_mil.stages.refine.map_slides", ask)
+    work = job(tmp_path, made)
+    model = cast(TrainedModel, SimpleNamespace(digest="model digest"))
+    spec = ExecutionSpec(workers=2, threads=6)
+    for device in ("cpu", "cuda"):
+        place = ("m", work.folder, model, made, [work.source], "auto", torch.device(device), spec)
+        refine_slides(RunFolder(work.run), *place)
+    assert asked == [(2, [3]), (1, [6])]

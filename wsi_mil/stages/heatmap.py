@@ -20,6 +20,7 @@ from wsi_mil.errors import DataError
 from wsi_mil.evaluation.detections import detections_of
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import map_slides
+from wsi_mil.execution.activity import activity
 from wsi_mil.geojson import Feature, write_features
 from wsi_mil.heatmaps import (
     contour_features,
@@ -292,7 +293,8 @@ def _thumbnail(source: SlideSource, reader: str, info: SlideInfo, longer_px: int
     if source.path is None:
         shape = (round(info.height_px * info.mpp_y / mpp), round(info.width_px * info.mpp_x / mpp), 3)
         return np.full(shape, 255, np.uint8)
-    with open_slide(source.path, slide_id=source.slide_id, reader=reader, mpp=source.mpp) as slide:
+    slide = open_slide(source.path, slide_id=source.slide_id, reader=reader, mpp=source.mpp)
+    with slide, activity(source.slide_id, "reading the overview"):
         return read_scaled(slide, mpp)
 
 

@@ -85,7 +85,9 @@ def predict_slides(
         refiner = load_refiner(folder, device)
         if refiner is not None:  # the model was refined: new slides get pixel-level maps, too
             to_refine = [source for source in sources if source.slide_id in set(scored)]
-            work["refine"] = refine_slides(run, name, folder, model, refiner, to_refine, "auto", device)
+            work["refine"] = refine_slides(
+                run, name, folder, model, refiner, to_refine, "auto", device, execution
+            )
         work["heatmap"] = draw_model(context, name)
         work["report"] = STAGES["report"].run(context)
         for stage, count in work.items():

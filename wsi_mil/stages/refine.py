@@ -16,6 +16,7 @@ from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import DataError, ModelError
 from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.execution.activity import activity
 from wsi_mil.heatmaps.refined import RefinedHeader, RefinedMaps, read_refined_header, write_refined
 from wsi_mil.io.files import digest_json
 from wsi_mil.refine.network import tumour_maps
@@ -35,7 +36,8 @@ from wsi_mil.tiles.windows import plan_windows, read_windows
 
 @dataclass(frozen=True)
 class RefineJob:
-    """What `refine_one` needs, in values that pickle. `folder`: the folder of the model and its refiner."""
+    """What `refine_one` needs, in values that pickle. `folder`: the folder of the model and its refiner.
+    `threads`: of torch; 0: as many as it takes by itself."""
 
     slide_id: str
     run: Path
@@ -46,6 +48,7 @@ class RefineJob:
     model_digest: str
     refiner_digest: str
     device: str
+    threads: int = 0
 
     @property
     def stage(self) -> str:
@@ -82,7 +85,9 @@ def run(context: RunContext, name: str) -> int:
         refiner = refiner_of(context, name, number, fold, model, device)
         chosen = [context.sources[slide_id] for slide_id in sorted(members)]
         reader = config.slides.reader
-        worked += refine_slides(context.run, name, folder, model, refiner, chosen, reader, device)
+        worked += refine_slides(
+            context.run, name, folder, model, refiner, chosen, reader, device, config.execution
+        )
     return worked
 
 
@@ -95,15 +100,21 @@ def refine_slides(
     sources: Sequence[SlideSource],
     reader: str,
     device: torch.device,
+    execution: ExecutionSpec,
 ) -> int:
-    """Write the maps of scored slides; return how many slides needed work. One process uses the whole
-    device."""
+    """Write the maps of scored slides; return how many slides needed work.
+
+    On this machine: in the workers of the run, which share its threads; one process uses a whole GPU.
+    """
+    workers = execution.resolved_workers() if device.type == "cpu" else 1
+    threads = max(execution.resolved_threads() // workers, 1)
+    digests, place = (model.digest, refiner.digest), str(device)
     jobs = [
-        RefineJob(s.slide_id, run.path, name, s, reader, folder, model.digest, refiner.digest, str(device))
-        for s in sources
+        RefineJob(s.slide_id, run.path, name, s, reader, folder, *digests, place, threads) for s in sources
     ]
+    spec = ExecutionSpec(workers=workers, open_timeout_s=execution.open_timeout_s)
     stage = f"refine {name}"
-    work = partial(map_slides, refine_one, stage=stage, spec=ExecutionSpec(workers=1))
+    work = partial(map_slides, refine_one, stage=stage, spec=spec)
     return record_outcomes(run, stage, without_killers(run, stage, jobs, work), len(jobs))
 
 
@@ -120,6 +131,8 @@ def refine_one(job: RefineJob) -> Outcome:
     """Write the maps of one scored slide unless they are of this refiner, these scores and these tiles
     already."""
     started = time.perf_counter()
+    if job.threads:
+        torch.set_num_threads(job.threads)
     run, refiner = RunFolder(job.run), _loaded(job.folder, job.refiner_digest, job.device)
     store, path = run.store(job.slide_id), run.refined(job.name, job.slide_id)
     table = store.read_tiles()
@@ -146,7 +159,8 @@ def _maps(
     with open_slide(source.file, slide_id=job.slide_id, reader=job.reader, mpp=source.mpp) as slide:
         for start in range(0, len(rows), spec.batch):
             part = rows[start : start + spec.batch]
-            pixels, readable = read_windows(slide, table, part.tolist(), plan)
+            with activity(job.slide_id, "reading tiles"):
+                pixels, readable = read_windows(slide, table, part.tolist(), plan)
             if readable.any():
                 found = tumour_maps(refiner.network, pixels[readable], plan.map_px, plan.margin_px)
                 maps.append(np.rint(found * 255).astype(np.uint8))

@@ -12,6 +12,7 @@ from wsi_mil.contracts.tiles import TileSpec, TileTable
 from wsi_mil.contracts.tissue import TissueMask
 from wsi_mil.errors import DataError
 from wsi_mil.execution import map_slides
+from wsi_mil.execution.activity import activity
 from wsi_mil.features import SlideStore
 from wsi_mil.io.files import digest_json, fingerprint
 from wsi_mil.io.images import write_jpeg
@@ -69,7 +70,8 @@ def tile_one(job: TileJob) -> Outcome:
         reused = stored is not None
         table = stored if stored is not None else tile_slide(info, tissue, job.tiles)
         if not reused:
-            _write_preview(preview, slide, tissue, table)
+            with activity(job.slide_id, "drawing the preview"):
+                _write_preview(preview, slide, tissue, table)
             store.write_tiles(table, info, made_from, source, current_digest(preview))
     area_um2 = tissue.polygons.area * info.mpp_x * info.mpp_y
     reason = f"tissue by {tissue.how}" if tissue.how else ""
@@ -106,7 +108,9 @@ def _tissue(slide: SlideReader, outline: Path, job: TileJob) -> TissueMask:
     first."""
     tissue = read_tissue(outline, slide.info, job.tissue, job.qupath)
     if tissue is None:
-        write_tissue(outline, find_tissue(slide, job.tissue), slide.info, job.tissue, job.qupath)
+        with activity(job.slide_id, "finding tissue"):
+            found = find_tissue(slide, job.tissue)
+        write_tissue(outline, found, slide.info, job.tissue, job.qupath)
         tissue = read_tissue(outline, slide.info, job.tissue, job.qupath)
     if tissue is None:
         raise DataError(f"{outline} was written and cannot be read again: remove it and run `wsi-mil tile`")
