@@ -81,13 +81,10 @@ def predict_slides(
             SlideScoresHeader(name, "", 1, task_name(model.task), model.task.labels),
         )
         _write_predictions(out / "predictions.csv", rows, name, model.task)
-        device = pick_device(execution.device)
-        refiner = load_refiner(folder, device)
+        refiner = load_refiner(folder, pick_device(execution.device))
         if refiner is not None:  # the model was refined: new slides get pixel-level maps, too
-            to_refine = [source for source in sources if source.slide_id in set(scored)]
-            work["refine"] = refine_slides(
-                run, name, folder, model, refiner, to_refine, "auto", device, execution
-            )
+            chosen = [source for source in sources if source.slide_id in set(scored)]
+            work["refine"] = refine_slides(run, name, folder, model, refiner, chosen, "auto", execution)
         work["heatmap"] = draw_model(context, name)
         work["report"] = STAGES["report"].run(context)
         for stage, count in work.items():
