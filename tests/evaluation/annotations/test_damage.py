@@ -156,7 +156,7 @@ def test_gzip_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(limits, "GEOJSON_BYTES", replace(limits.GEOJSON_BYTES, most=1 << 20))
     path = tmp_path / "s.geojson.gz"
     path.write_bytes(gzip.compress(b"[" + b" " * (1 << 21) + b"]"))
-    with pytest.raises(DataError, match=r"s\.geojson\.gz : 1,048,577 bytes of GeoJSON"):
+    with pytest.raises(DataError, match=r"s\.geojson\.gz: 1,048,577 bytes of GeoJSON"):
         read_annotation_file(path, "s", INFO)
 
 
