@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import struct
 import time
 import tracemalloc
 import zipfile
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from zlib import compress, crc32
 
 import h5py
 import numpy as np
@@ -24,11 +26,12 @@ from wsi_mil import limits
 from wsi_mil.config.yaml_values import read_values
 from wsi_mil.encoders.weights import read_checkpoint
 from wsi_mil.errors import DataError, StoreError, WsiMilError
-from wsi_mil.evaluation.annotations.xml import read_xml
+from wsi_mil.evaluation.annotations.xml import inside, read_xml
 from wsi_mil.features.mapped import MappedFeatures
 from wsi_mil.features.store import _values
 from wsi_mil.interop.layouts._hdf5 import h5_dataset
 from wsi_mil.io.bounded import read_npz, read_unpacked
+from wsi_mil.io.images import decode_image
 from wsi_mil.io.json import read_plain_json
 from wsi_mil.io.tables import read_cells, read_csv
 from wsi_mil.io.user_tables import read_user_table
@@ -182,9 +185,31 @@ def test_an_array_of_zarr_that_states_too_much_is_refused(tmp_path: Path) -> Non
             MappedFeatures(tmp_path / "s.zarr" / name, np.ones(1, bool))
 
 
-def test_a_parquet_file_with_too_many_rows_is_refused(tmp_path: Path) -> None:
+def test_a_parquet_file_with_too_many_rows_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ROWS", replace(limits.ROWS, most=1_000))
     path = tmp_path / "slides.parquet"
-    column = pa.DictionaryArray.from_arrays(pa.array(np.zeros((1 << 24) + 1, np.int8)), pa.array(["a"]))
+    column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1_001, np.int8)), pa.array(["a"]))
     pq.write_table(pa.table({"slide": column}), path)
-    with refused(rf"slides\.parquet.* 16,777,217 {limits.ROWS.what}", StoreError):
+    with refused(rf"slides\.parquet.* 1,001 {limits.ROWS.what}", StoreError):
         read_slide_scores(path)
+
+
+def test_a_picture_whose_header_states_too_many_pixels_is_refused() -> None:
+    head = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    body = b"IDAT" + compress(bytes(100))
+    parts = [
+        struct.pack(">I", len(part) - 4) + part + struct.pack(">I", crc32(part))
+        for part in (head, body, b"IEND")
+    ]
+    with refused(r"p\.png cannot be read: .*pixels", DataError):
+        decode_image(b"\x89PNG\r\n\x1a\n" + b"".join(parts), "p.png")
+
+
+def test_xml_that_is_nested_deeply_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text("<a>" * 100_000 + "</a>" * 100_000)
+    start = time.perf_counter()
+    assert sum(1 for _ in inside(read_xml(path), "a")) == 99_999
+    assert time.perf_counter() - start < 10
