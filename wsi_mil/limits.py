@@ -84,8 +84,8 @@ TAG_BYTES = Limit(
 )
 TEXT_BYTES = Limit(
     "bytes in one text tag",
-    16 * MIB,
-    "libraries read and search descriptions whole; the OME-XML of a large slide has 5 MiB",
+    8 * MIB,
+    "libraries read and search descriptions whole, several times; the OME-XML of a large slide has 5 MiB",
     "remove the description, for example with tiffcomment or tiffset",
 )
 FRAMES = Limit(

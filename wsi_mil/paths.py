@@ -61,6 +61,15 @@ def child(root: Path, name: str, what: str = "name", within: Path | None = None)
     return below(root, name, what, within)
 
 
+def require_text(path: Path, what: str) -> None:
+    """Raise DataError for a path that is no UTF-8: Parquet and safetensors cannot open files there.
+
+    >>> require_text(Path("runs/demo"), "run folder")
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        raise DataError(f"{what} {path}: its name is not UTF-8, and such files cannot be read. Rename it")
+
+
 def problem_of(name: str) -> str:
     """Return why a name is no relative path below a folder; "" for one that is.
 

@@ -191,6 +191,9 @@ CONFIGURATIONS = {
         "could not determine a constructor",
     ),
     "module tag": ("run: !!python/module:not_trusted_module", "could not determine a constructor"),
+    "model name": ("run: run\nmodels: {'../../thesis': {aggregator: focus_mil}}", "has the part '..'"),
+    "model path": ("run: run\nmodels: {'/tmp/x': {aggregator: focus_mil}}", "is an absolute path"),
+    "encoder alias": ("run: run\nencoder: {name: texture, alias: '..'}", "encoder.alias"),
     "references": (BOMB, "more than 100,000 values"),
     "itself": ("run: run\nmodels: &m {mine: *m}", "a block that contains itself"),
     "nested": ("run: " + "[" * 5000, "nested too deeply"),
@@ -254,29 +257,27 @@ def test_a_label_table_is_refused_in_one_line(
 
 
 def test_ids_and_classes_that_are_paths_or_formulas_touch_nothing_outside(
-    place: Place, cohort: Path, quick_config: dict[str, Any]
+    place: Place, cohort: Path, quick_config: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     slides = place.home / "slides"
     slides.mkdir()
     for file in sorted((cohort / "slides").iterdir())[:2]:
         shutil.copy(file, slides)
     one, other = sorted(path.stem for path in slides.iterdir())
-    hostile = [
-        "../../thesis",
-        str(place.home / "thesis"),
-        "..",
-        ".",
-        "=cmd|'/c calc'!A1",
-        "a\x1b[2J",
-        "b/" * 999,
-    ]
+    paths = ["../../thesis", str(place.home / "thesis"), "..", ".", "b/" * 999]
+    formulas = ["=cmd|'/c calc'!A1", "a\x1b[2J"]
     labels = place.home / "labels.csv"
-    rows = [f"{one},../../thesis.tex", f"{other},normal", *(f"{name},normal" for name in hostile)]
-    labels.write_text("slide,label\n" + "\n".join(rows) + "\n")
+    rows = [f"{one},../../thesis.tex", f"{other},normal", *(f"{name},normal" for name in formulas)]
     config = place.home / "config.yaml"
     given = {"folder": str(slides), "labels": str(labels)}
     values = {**quick_config, "slides": given, "run": str(place.here / "run")}
     config.write_text(yaml.safe_dump(values))
+    for name in paths:
+        labels.write_text("slide,label\n" + "\n".join([*rows, f"{name},normal"]) + "\n")
+        before = place.contents()
+        assert_matches("labels.csv: line 6: slide id '.* expected a path", refused(capsys, "tile", config))
+        assert {n: data for n, data in place.contents().items() if not n.startswith("here/run/")} == before
+    labels.write_text("slide,label\n" + "\n".join(rows) + "\n")
     before = place.contents()
     with pytest.raises(SystemExit) as stop:
         main(["tile", str(config)])

@@ -4,7 +4,7 @@
 
 Every stage is run once undisturbed. Then it starts again from the files of before, is killed several times at
 random moments, each time resumed, and in the end its files are compared with the undisturbed ones. Prints one
-row for each stage. Exit code 1 if a file differs, a process is left over, or the run does not finish.
+row for each stage. Exit code 1 if a file differs, a process is left over, or the run does not end.
 """
 
 import argparse

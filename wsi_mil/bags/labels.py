@@ -9,7 +9,7 @@ from wsi_mil.bags.camelyon import read_camelyon
 from wsi_mil.bags.columns import ReadTable, assign_columns, slide_id_of
 from wsi_mil.bags.patients import join_slide_table
 from wsi_mil.contracts.labels import LabelScheme, SlideLabel
-from wsi_mil.errors import ConfigError, DataError, nearest
+from wsi_mil.errors import ConfigError, DataError, nearest, one_line
 from wsi_mil.io.user_tables import UserTable, read_user_table
 from wsi_mil.logs import logger
 from wsi_mil.paths import problem_of
@@ -222,7 +222,8 @@ def _identity_problems(read: ReadTable, ids: Sequence[str]) -> list[str]:
         *repeated,
         *(f"line {line}: no slide id" for line, name in zip(numbers, ids, strict=True) if not name),
         *(
-            f"line {line}: slide id {name!r} {problem_of(name)}, expected a path below the slide folder"
+            f"line {line}: slide id {one_line(name, 60)!r} {problem_of(name)}, expected a path below the "
+            "slide folder"
             for line, name in zip(numbers, ids, strict=True)
             if name and problem_of(name)
         ),

@@ -10,7 +10,7 @@ from pathlib import Path
 from wsi_mil.errors import DataError
 from wsi_mil.io.files import write_text
 
-FORMULA = re.compile(r"(^|[;\t\n\r])('*)(?=[ \"']*[=+\-@\t\r])")
+FORMULA = re.compile(r"(^|[;\t\n\r])('*+)(?=[ \"']*+[=+\-@\t\r])")
 """Where a spreadsheet would take text as a formula: at the start of a cell, and behind what separates cells
 in some languages' settings. Apostrophes that stand there already are kept apart from ours by their number."""
 FLAGS = {"True": True, "true": True, "1": True, "False": False, "false": False, "0": False}

@@ -12,7 +12,7 @@ from wsi_mil.io.files import remove_made_files
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.io.seals import DamagedFileError
 from wsi_mil.logs import logger
-from wsi_mil.paths import below, child
+from wsi_mil.paths import below, child, require_text
 from wsi_mil.run.outcomes import OutcomeTable
 from wsi_mil.slides.ids import existing_file, slide_id_text
 
@@ -22,9 +22,11 @@ INDEX_FORMAT = 2
 
 
 class RunFolder:
-    """The paths of one run. Raises StoreError if a version with another format made the folder."""
+    """The paths of one run. Raises StoreError if a version with another format made the folder, DataError for
+    a path that is not UTF-8."""
 
     def __init__(self, path: Path) -> None:
+        require_text(path, "run folder")
         self.path = path
         refuse_other_format(path)
 

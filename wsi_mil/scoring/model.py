@@ -14,6 +14,7 @@ from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ModelError, one_line
 from wsi_mil.io.files import digest_file, write_aside
 from wsi_mil.io.seals import current_digest
+from wsi_mil.paths import require_text
 from wsi_mil.scoring.card import CARD, WEIGHTS, ModelCard, TrainingRecord, read_card
 from wsi_mil.scoring.thresholds import Threshold
 from wsi_mil.tasks import Task
@@ -130,8 +131,10 @@ def fold_folder(folder: Path) -> Path:
 def load_model(folder: str | Path) -> TrainedModel:
     """Return the model in a folder: models/<name>/fold<k>, or models/<name> if it holds one fold only.
 
-    Raises ModelError if there is none, if a file is broken, or if card and weights do not belong together.
+    Raises DataError for a path that is not UTF-8; ModelError if there is none, if a file is broken, or if
+    card and weights do not belong together.
     """
+    require_text(Path(folder), "model folder")
     folder = fold_folder(Path(folder))
     card = read_card(folder)
     tensors = _read_weights(folder, card)

@@ -29,6 +29,8 @@ COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, PALETTE: 1, RGB: 3, YCBCR: 3, CMY
 
 CHANNELS = re.compile(r"^channels=(\d{1,4})\s*$|\bSizeC=[\"'](\d{1,4})[\"']", re.MULTILINE)
 """How ImageJ and OME state channels that have no image of their own in the file."""
+SEARCHED_CHARACTERS = 1 << 20
+"""Of a description: channels are stated near its start, before the places of planes."""
 
 
 class PixelError(SlideError):
@@ -135,7 +137,7 @@ def _check_pixels(slide: TiffPage, top: list[TiffPage], slide_id: str) -> tuple[
             "Turn its pixels and set the tag to 1, for example with vips autorot",
         )
     alike = (page for page in top if (page.tile_px is None) == (slide.tile_px is None))
-    channels = CHANNELS.search(slide.description)
+    channels = CHANNELS.search(slide.description[:SEARCHED_CHARACTERS])
     stated = int(next(filter(None, channels.groups()))) if channels else 1
     if colours == 1 and slide.photometric != PALETTE and stated > 1:
         raise refuse(

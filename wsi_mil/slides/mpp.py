@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from wsi_mil.errors import ScaleError, SlideError
 from wsi_mil.logs import logger
@@ -156,17 +157,23 @@ def _from_description(comment: str, key: str, size_px: Size | None, notes: list[
         yield Scale(mpp, mpp, f"MPP in {key}")
 
 
-def _from_ome(comment: str, key: str, size_px: Size | None, notes: list[str]) -> Iterator[Scale]:
-    """Yield the scale of the first image in OME-XML that has the size of level 0."""
+@lru_cache(maxsize=2)  # a description is asked for under several names
+def _ome_pixels(text: str) -> tuple[dict[str, str], ...]:
+    """Return the attributes of the images in OME-XML. Raises what the parser and defusedxml raise."""
     from defusedxml.ElementTree import fromstring
 
+    root = fromstring(text, forbid_dtd=True)
+    return tuple(dict(node.attrib) for node in root.iter() if str(node.tag).rpartition("}")[2] == "Pixels")
+
+
+def _from_ome(comment: str, key: str, size_px: Size | None, notes: list[str]) -> Iterator[Scale]:
+    """Yield the scale of the first image in OME-XML that has the size of level 0."""
     try:
-        root = fromstring(comment.strip("\ufeff\0 \t\r\n"), forbid_dtd=True)
+        images = list(_ome_pixels(comment.strip("\ufeff\0 \t\r\n")))
     except Exception as error:  # the parser, and what defusedxml forbids, have no common class
         logger().debug("OME-XML in %s", key, exc_info=True)
         notes.append(f"the OME-XML in {key} cannot be read ({type(error).__name__}: {error}): ignored")
         return
-    images = [dict(node.attrib) for node in root.iter() if str(node.tag).rpartition("}")[2] == "Pixels"]
     if size_px is not None:
         sizes = [(pixels.get("SizeX", "").strip(), pixels.get("SizeY", "").strip()) for pixels in images]
         images = [
