@@ -16,7 +16,7 @@ import tifffile
 from tests.stages import handmade
 from wsi_mil.contracts.scores import SlideScoresHeader
 from wsi_mil.errors import DataError, ModelError
-from wsi_mil.execution import mapping
+from wsi_mil.execution.dask_backend import needs_gpu
 from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import write_slide_scores, write_tile_scores
@@ -159,7 +159,7 @@ def test_the_stage_draws_the_parts_that_are_asked_for_and_needs_no_gpu(
     context = handmade.context(tmp_path, sources, heatmaps={"objects": ["contours"], "parts": ["test"]})
     assert draw_model(context, "m") == 0
     assert [one.slide_id for one in jobs] == ["s0"]
-    assert not mapping._needs_gpu(jobs[0])
+    assert not needs_gpu(jobs[0])
     outlined = handmade.context(tmp_path, sources, heatmaps={"objects": ["tissue"], "parts": ["test"]})
     with pytest.raises(DataError, match=r"slide 's0' has no outline at .*: leave out tissue"):
         draw_model(outlined, "m")

@@ -11,7 +11,7 @@ import torch
 
 from tests.stages import handmade
 from wsi_mil.errors import ConfigError, DataError, ModelError
-from wsi_mil.execution import mapping
+from wsi_mil.execution.dask_backend import needs_gpu
 from wsi_mil.heatmaps.refined import read_refined
 from wsi_mil.refine.network import TileNetwork, tumour_maps
 from wsi_mil.refine.refiner import Limits, Refiner, save_refiner
@@ -108,8 +108,8 @@ def test_a_folder_without_refiner_names_the_next_step(tmp_path: Path, made: Refi
 
 def test_only_a_job_on_cuda_needs_a_gpu(tmp_path: Path, made: Refiner) -> None:
     work = job(tmp_path, made)
-    assert not mapping._needs_gpu(work)
-    assert mapping._needs_gpu(replace(work, device="cuda:0"))
+    assert not needs_gpu(work)
+    assert needs_gpu(replace(work, device="cuda:0"))
 
 
 def test_what_cannot_work_is_refused_before_it_is_saved(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.stages import handmade
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.errors import SlideError
-from wsi_mil.execution import mapping
+from wsi_mil.execution.dask_backend import needs_gpu
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages import extract, tile
 from wsi_mil.stages.tile import TileJob, tile_one
@@ -131,11 +131,11 @@ def test_the_tile_stage_asks_for_no_gpu_where_extraction_does(tmp_path: Path, ma
     handmade.store_tiles(context.run)
     tile.run(context)
     assert [type(job) for job in mapped] == [TileJob]
-    assert not mapping._needs_gpu(mapped[0])
+    assert not needs_gpu(mapped[0])
     mapped.clear()
     extract.run(context)
     assert [job.slide_id for job in mapped] == ["s0"]
-    assert mapping._needs_gpu(mapped[0])
+    assert needs_gpu(mapped[0])
 
 
 def test_imported_features_bring_their_own_tiles(tmp_path: Path, mapped: list[Any]) -> None:
