@@ -44,8 +44,9 @@ def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
     for content in ("one", "two"):
         with write_aside(tmp_path / "d") as aside:
             aside.mkdir()
-            (aside / content).touch()
-    assert os.listdir(tmp_path / "d") == ["two"]
+            (aside / "zarr.json").write_text(content)  # only stores are replaced
+    assert (tmp_path / "d" / "zarr.json").read_text() == "two"
+    assert os.listdir(tmp_path) == ["d"]
 
 
 def test_temporaries_of_dead_processes_are_swept_and_those_of_living_ones_kept(tmp_path: Path) -> None:
@@ -99,7 +100,9 @@ def test_nan_never_reaches_json(tmp_path: Path) -> None:
 
 def test_remove_takes_files_folders_and_nothing(tmp_path: Path) -> None:
     (tmp_path / "d" / "e").mkdir(parents=True)
-    for name in ("d", "none"):
+    (tmp_path / "d" / "zarr.json").touch()
+    (tmp_path / "f").touch()
+    for name in ("d", "f", "none"):
         remove(tmp_path / name)
     assert not list(tmp_path.iterdir())
 

@@ -23,8 +23,10 @@ import shapely
 from shapely import MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
+from wsi_mil import limits
 from wsi_mil.contracts.qupath import QuPathVersion
 from wsi_mil.errors import DataError
+from wsi_mil.io.bounded import read_unpacked
 from wsi_mil.io.files import write_aside
 from wsi_mil.io.json import compact_json, decode_json, json_line, parse_json
 from wsi_mil.outlines import check_outline
@@ -32,7 +34,6 @@ from wsi_mil.outlines import check_outline
 GRID_PX = 0.01
 NAMESPACE = uuid.UUID("5f0c8d1e-2b34-5a67-9c80-77736d696c00")
 _NAMED = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
-LARGEST_BYTES = 1 << 30  # of GeoJSON that is read, unpacked
 LARGEST_PX = 1e9  # of a coordinate that is read
 OBJECT_TYPES = {"annotation", "detection", "cell", "tile", "tmacore", "root"}
 LINES = 512  # that are written, and compressed, at once
@@ -208,7 +209,7 @@ def read_features(path: Path) -> tuple[list[Feature], dict[str, Any]]:
     UTF-16 or UTF-32 (Q1, Q48 to Q52). Raises DataError that names the file.
     """
     try:
-        value = parse_json(decode_json(_unpacked(path)))
+        value = parse_json(decode_json(read_unpacked(path, limits.GEOJSON_BYTES)))
     except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise DataError(f"{path} is not GeoJSON ({type(error).__name__}: {error})") from error
     header = value.get("wsi_mil", {}) if isinstance(value, dict) else {}
@@ -217,20 +218,6 @@ def read_features(path: Path) -> tuple[list[Feature], dict[str, Any]]:
     if not found and not empty:
         raise DataError(f"{path} holds no GeoJSON feature: expected a FeatureCollection as QuPath exports it")
     return found, header if isinstance(header, dict) else {}
-
-
-def _unpacked(path: Path) -> bytes:
-    """Return the bytes of a file, unpacked if it is gzip. Raises DataError where they exceed the limit."""
-    with path.open("rb") as handle:
-        packed = handle.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if packed else path.open("rb") as handle:
-        raw = handle.read(LARGEST_BYTES + 1)
-    if len(raw) > LARGEST_BYTES:
-        raise DataError(
-            f"{path} holds more than {LARGEST_BYTES >> 20} MiB of GeoJSON: export the annotations alone, "
-            "without cells and tiles"
-        )
-    return raw
 
 
 def _walk(value: Any) -> Iterator[Feature]:

@@ -32,6 +32,7 @@ class Limit:
 
 
 DAMAGED = "the file is damaged, or no slide: copy it again"
+DAMAGED_FILE = "the file is damaged: copy it again"
 SMALLER_TILES = "the file is damaged, or must be written again in tiles of 256 px"
 
 SIDE_PX = Limit(
@@ -102,4 +103,52 @@ CROSSINGS = Limit(
     2_000,
     "repairing grows with the square: 1,200 take 0.5 s, 10,000 take 25 s",
     "draw the outline again, or simplify it",
+)
+GEOJSON_BYTES = Limit(
+    "bytes of GeoJSON, unpacked",
+    1024 * MIB,
+    "QuPath's outlines of a slide have up to 100 MiB; reading takes ten times the memory",
+    "export the annotations alone, without cells and tiles",
+)
+XML_BYTES = Limit(
+    "bytes of XML",
+    256 * MIB,
+    "outlines of a slide have up to 20 MiB; reading takes ten times the memory",
+    "export fewer or simpler outlines",
+)
+TABLE_BYTES = Limit(
+    "bytes in a table (CSV, or .xlsx unpacked)",
+    256 * MIB,
+    "a million rows have 100 MiB",
+    "keep the columns and rows that are needed",
+)
+CELLS = Limit(
+    "cells in a sheet",
+    10_000_000,
+    "empty rows and columns count: one filled cell at the end of a sheet states 17,000 million",
+    "remove what lies far from the table, or save it as CSV",
+)
+CONFIG_BYTES = Limit(
+    "bytes of YAML",
+    MIB,
+    "configurations have up to 10 kB; reading 1 MiB takes seconds",
+    "it is probably no configuration: name another file",
+)
+JSON_BYTES = Limit(
+    "bytes of JSON",
+    256 * MIB,
+    "descriptions of models, runs and arrays have up to 1 MiB",
+    "the file is damaged: make it again, or copy it again",
+)
+ROWS = Limit(
+    "rows of one slide",
+    1 << 24,
+    "one row per tile; a slide of 250,000 x 250,000 px in tiles of 256 px has 955,000",
+    "the file is damaged: make it again, or copy it again",
+)
+ARRAY_BYTES = Limit(
+    "bytes in arrays, unpacked",
+    16 * 1024 * MIB,
+    "a million tiles with 4,096 features of 32 bits; more does not fit in the memory of most machines",
+    "the file is damaged: make it again, or copy it again",
 )

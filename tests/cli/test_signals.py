@@ -29,6 +29,7 @@ main(["run"])
 def start(*, cleaning_s: float = 0.0, ignored: signal.Signals | None = None) -> subprocess.Popen[str]:
     def before() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this one
         if ignored is not None:
             signal.signal(ignored, signal.SIG_IGN)
 

@@ -137,8 +137,8 @@ def test_two_workers_write_what_one_writes(tmp_path: Path, made: Refiner) -> Non
     model = cast(TrainedModel, SimpleNamespace(digest="model digest"))
     written = []
     for workers in (1, 2):
-        spec = ExecutionSpec(workers=workers, threads=2)
-        place = ("m", folder, model, made, sources, "auto", torch.device("cpu"), spec)
+        spec = ExecutionSpec(workers=workers, threads=2, device="cpu")
+        place = ("m", folder, model, made, sources, "auto", spec)
         assert refine_slides(run, *place) == 4
         files = [run.refined("m", source.slide_id) for source in sources]
         written.append([path.read_bytes() for path in files])
@@ -159,10 +159,11 @@ def test_the_workers_of_the_run_refine(
         yield from (Outcome(job.slide_id, stage, "done") for job in jobs)
 
     monkeypatch.setattr("wsi_mil.stages.refine.map_slides", ask)
+    monkeypatch.setattr("wsi_mil.stages.refine.pick_device", torch.device)
     work = job(tmp_path, made)
     model = cast(TrainedModel, SimpleNamespace(digest="model digest"))
-    spec = ExecutionSpec(workers=2, threads=6)
     for device in ("cpu", "cuda"):
-        place = ("m", work.folder, model, made, [work.source], "auto", torch.device(device), spec)
+        spec = ExecutionSpec(workers=2, threads=6, device=device)
+        place = ("m", work.folder, model, made, [work.source], "auto", spec)
         refine_slides(RunFolder(work.run), *place)
     assert asked == [(2, [3]), (1, [6])]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import yaml
 
+from wsi_mil import limits
 from wsi_mil.errors import ConfigError
+from wsi_mil.io.bounded import check_size
 
 Values = dict[str, object]
 """A block of a configuration as it was written: key -> value, or key -> block."""
@@ -14,6 +16,8 @@ MOST_VALUES = 100_000
 
 def read_values(path: Path) -> Values:
     """Return what a YAML file holds. Raises ConfigError unless it is readable YAML of keys and values."""
+    if path.is_file():
+        check_size(path, limits.CONFIG_BYTES, ConfigError)
     try:
         found = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

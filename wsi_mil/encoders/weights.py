@@ -3,11 +3,12 @@
 import hashlib
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wsi_mil import limits
 from wsi_mil.errors import EncoderError
+from wsi_mil.io.bounded import check_zip, read_npz
 
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".ckpt")
 
@@ -28,9 +29,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
             return dict(load_file(path))
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
+            return {name: torch.from_numpy(array.copy()) for name, array in read_npz(path).items()}
         if path.suffix in SUFFIXES:
+            check_zip(path, limits.ARRAY_BYTES, str(path), EncoderError)
             value = torch.load(path, map_location="cpu", weights_only=True)
             for wrapper in ("state_dict", "model", "teacher", "student"):
                 if isinstance(value, dict) and isinstance(value.get(wrapper), dict):

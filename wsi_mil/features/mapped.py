@@ -14,6 +14,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_mil import limits
 from wsi_mil.errors import StoreError
 from wsi_mil.io.json import read_plain_json
 
@@ -55,7 +56,10 @@ class MappedFeatures:
     def __init__(self, array: Path, readable: NDArray[np.bool_]) -> None:
         meta = read_plain_json(array / "zarr.json", "extract the features again")
         self.rows_stored, self.dim = (int(n) for n in meta["shape"])
+        limits.ROWS.check(self.rows_stored, str(array), StoreError)
+        limits.ARRAY_BYTES.check(self.rows_stored * self.dim * 2, str(array), StoreError)
         self._chunk, shard = _layout(meta, array)
+        limits.ROWS.check(max(shard, self._chunk), str(array), StoreError)
         self._per_shard = shard // self._chunk
         count = -(-self.rows_stored // shard)
         self._shards = [self._read_index(array / "c" / str(number) / "0") for number in range(count)]

@@ -16,6 +16,7 @@ import zarr
 from numpy.typing import NDArray
 
 import wsi_mil
+from wsi_mil import limits
 from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
@@ -135,8 +136,8 @@ class SlideStore:
                 slide_id=self.slide_id,
                 spec=TileSpec(**attributes["spec"]),
                 plan=ReadPlan(**attributes["plan"]),
-                coords=np.asarray(group["coords"][:]),
-                tissue=np.asarray(group["tissue"][:]),
+                coords=_values(group, "coords"),
+                tissue=_values(group, "tissue"),
                 slide_size_px=tuple(attributes["slide_size_px"]),
                 mpp_xy=tuple(attributes["mpp_xy"]),
                 tissue_source=attributes["tissue_source"],
@@ -242,8 +243,8 @@ class SlideStore:
                 f"{stored.tiles_digest}, the store now holds {table.digest()}: run `wsi-mil extract`"
             )
         with self._reading_features(key):
-            features = np.asarray(group["features"][:])
-            readable = np.asarray(group["readable"][:])
+            features = _values(group, "features")
+            readable = _values(group, "readable")
             if check:
                 self._require_digest(key, stored, digest_bytes(features.tobytes(), readable.tobytes()))
         return FeatureTable(
@@ -276,7 +277,7 @@ class SlideStore:
     def read_readable(self, key: str) -> NDArray[np.bool_]:
         """Return (N,) bool: which tiles could be read for encoder `key`."""
         with self._reading_features(key):
-            return np.asarray(self._group(f"features/{key}")["readable"][:])
+            return _values(self._group(f"features/{key}"), "readable")
 
     # ---- inside
 
@@ -360,6 +361,14 @@ class SlideStore:
     def remove(self) -> None:
         """Delete the store."""
         remove(self.path)
+
+
+def _values(group: Any, name: str) -> NDArray[Any]:
+    """Return an array of a group; raise StoreError if it states more than the limits, before it is read."""
+    array = group[name]
+    limits.ROWS.check(array.shape[0], name, StoreError)
+    limits.ARRAY_BYTES.check(array.nbytes, name, StoreError)
+    return np.asarray(array[:])
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from wsi_mil.contracts.record import Record, require, require_array, require_nam
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import StoreError
 from wsi_mil.heatmaps.raster import ScoreRaster, score_raster
+from wsi_mil.io.bounded import read_npz
 from wsi_mil.io.files import digest_bytes, write_aside
 from wsi_mil.io.json import json_line, parse_json
 from wsi_mil.io.seals import DamagedFileError, require_digest, sealed, unsealed
@@ -95,9 +96,9 @@ def read_refined(path: Path) -> RefinedMaps:
 
 def _read(path: Path) -> tuple[RefinedHeader, NDArray[np.int32], NDArray[np.uint8]]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            header = unsealed(parse_json(arrays["header"].tobytes()), path, AGAIN)
-            rows, maps = arrays["rows"], arrays["maps"]
+        arrays = read_npz(path)
+        header = unsealed(parse_json(arrays["header"].tobytes()), path, AGAIN)
+        rows, maps = arrays["rows"].astype(np.int32, copy=False), arrays["maps"].astype(np.uint8, copy=False)
         if (expected := header.get("values_digest")) is not None:  # absent in files of earlier versions
             require_digest(path, expected, _values_digest(rows, maps), AGAIN)
     except DamagedFileError:

@@ -37,7 +37,10 @@ def decode_image(data: bytes, source: str = "picture") -> RGB:
 
     Raises DataError, with `source`, for data that is no picture or not complete.
     """
-    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    try:
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:  # its header states more than 2**30 pixels
+        raise DataError(f"{source} cannot be read: {' '.join(str(error).split())}") from error
     if found is None:
         raise DataError(
             f"{source} cannot be read: expected a whole picture (JPEG, PNG, ...), {len(data)} bytes found"

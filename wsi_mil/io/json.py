@@ -5,6 +5,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from wsi_mil import limits
+from wsi_mil.errors import StoreError
+from wsi_mil.io.bounded import check_size
 from wsi_mil.io.files import write_text
 from wsi_mil.io.seals import AGAIN, DamagedFileError, sealed, unsealed
 
@@ -83,6 +86,7 @@ def read_json(path: Path, remedy: str = AGAIN) -> dict[str, Any]:
 
 def read_plain_json(path: Path, remedy: str = AGAIN) -> Any:
     """Return the value of a JSON file that has no digest at its top. Raises as `read_json`."""
+    check_size(path, limits.JSON_BYTES, StoreError)
     try:
         return parse_json(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsi_mil import limits
 from wsi_mil.errors import DataError
+from wsi_mil.io.bounded import check_size
 from wsi_mil.io.files import write_text
 
 FORMULA = re.compile(r"(^|[;\t\n\r])('*+)(?=[ \"']*+[=+\-@\t\r])")
@@ -147,6 +149,7 @@ def read_csv(path: Path) -> list[Row]:
     Cells missing at the end of a row are empty; cells beyond the header are ignored. Raises DataError for a
     file that is no CSV in UTF-8.
     """
+    check_size(path, limits.TABLE_BYTES)
     try:
         with path.open(newline="", encoding="utf-8-sig") as handle:
             return _rows(handle, path)
@@ -182,6 +185,7 @@ def read_cells(path: Path, encoding: str = "utf-8-sig") -> list[list[str]]:
 
     The default encoding ignores a byte-order mark; with `utf-8` it is part of the first cell.
     """
+    check_size(path, limits.TABLE_BYTES)
     with path.open(newline="", encoding=encoding) as handle:
         return list(csv.reader(handle))
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsi_mil import limits
 from wsi_mil.errors import DataError
+from wsi_mil.io.bounded import check_size, check_zip
 from wsi_mil.io.tables import own_cell
 from wsi_mil.logs import logger
 
@@ -58,6 +60,7 @@ def read_user_table(path: Path) -> UserTable:
     Raises DataError that names the file for anything else.
     """
     try:
+        check_size(path, limits.TABLE_BYTES)
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -145,9 +148,14 @@ def _read_workbook(path: Path, data: bytes) -> list[Line]:
         from openpyxl import load_workbook
     except ImportError as error:
         raise DataError(f"{path} is an Excel workbook: {EXCEL} reads it, or save it as CSV") from error
+    check_zip(io.BytesIO(data), limits.TABLE_BYTES, str(path))
     try:
         book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
-        sheets = {sheet.title: _sheet_lines(sheet.iter_rows(values_only=True)) for sheet in book.worksheets}
+        sheets = {
+            sheet.title: _sheet_lines(sheet.iter_rows(values_only=True), path) for sheet in book.worksheets
+        }
+    except DataError:
+        raise
     except Exception as error:  # openpyxl raises errors of many kinds for a damaged file
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is no readable .xlsx workbook ({what}): save the table as CSV") from error
@@ -159,8 +167,13 @@ def _read_workbook(path: Path, data: bytes) -> list[Line]:
     return next(iter(filled.values()), [])
 
 
-def _sheet_lines(rows: Iterable[tuple[object, ...]]) -> list[Line]:
-    return [Line(number, [_cell_text(value) for value in row]) for number, row in enumerate(rows, start=1)]
+def _sheet_lines(rows: Iterable[tuple[object, ...]], path: Path) -> list[Line]:
+    lines, cells = [], 0
+    for number, row in enumerate(rows, start=1):
+        cells += len(row) + 1
+        limits.CELLS.check(cells, str(path))
+        lines.append(Line(number, [_cell_text(value) for value in row]))
+    return lines
 
 
 def _cell_text(value: object) -> str:

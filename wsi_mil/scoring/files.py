@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wsi_mil import limits
 from wsi_mil.contracts.labels import LabelScheme
 from wsi_mil.contracts.record import Record, require, require_name
 from wsi_mil.contracts.score_kinds import score_kind
@@ -199,6 +200,10 @@ def _read(path: Path, kind: str, formats: tuple[int, ...]) -> tuple[Any, dict[st
     if not path.exists():
         raise StoreError(f"no {kind} at {path}: run `wsi-mil score`")
     try:
+        footer = pq.read_metadata(path)
+        limits.ROWS.check(footer.num_rows, str(path), StoreError)
+        nbytes = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
+        limits.ARRAY_BYTES.check(nbytes, str(path), StoreError)
         table = pq.read_table(path, partitioning=None)
         header = unsealed(parse_json(table.schema.metadata[META]), path, AGAIN)
         if (expected := header.pop(VALUES, None)) is not None:  # absent in files of earlier versions

@@ -85,9 +85,7 @@ def run(context: RunContext, name: str) -> int:
         refiner = refiner_of(context, name, number, fold, model, device)
         chosen = [context.sources[slide_id] for slide_id in sorted(members)]
         reader = config.slides.reader
-        worked += refine_slides(
-            context.run, name, folder, model, refiner, chosen, reader, device, config.execution
-        )
+        worked += refine_slides(context.run, name, folder, model, refiner, chosen, reader, config.execution)
     return worked
 
 
@@ -99,13 +97,13 @@ def refine_slides(
     refiner: Refiner,
     sources: Sequence[SlideSource],
     reader: str,
-    device: torch.device,
     execution: ExecutionSpec,
 ) -> int:
     """Write the maps of scored slides; return how many slides needed work.
 
     On this machine: in the workers of the run, which share its threads; one process uses a whole GPU.
     """
+    device = pick_device(execution.device)
     workers = execution.resolved_workers() if device.type == "cpu" else 1
     threads = max(execution.resolved_threads() // workers, 1)
     digests, place = (model.digest, refiner.digest), str(device)

@@ -6,6 +6,7 @@ import json
 import random
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import tifffile
 from tests.damage import inputs, show
 from tests.evaluation.annotations import files
 from tests.evaluation.annotations.files import BOX, INFO
+from wsi_mil import limits
 from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.evaluation.annotations import AnnotationFolder, read_annotation_file
 from wsi_mil.evaluation.annotations.formats import ndpa
@@ -151,10 +153,10 @@ def test_a_file_that_a_library_fails_on_is_refused_by_name(
 
 
 def test_gzip_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsi_mil.geojson.LARGEST_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "GEOJSON_BYTES", replace(limits.GEOJSON_BYTES, most=1 << 20))
     path = tmp_path / "s.geojson.gz"
     path.write_bytes(gzip.compress(b"[" + b" " * (1 << 21) + b"]"))
-    with pytest.raises(DataError, match=r"s\.geojson\.gz holds more than 1 MiB"):
+    with pytest.raises(DataError, match=r"s\.geojson\.gz: 1,048,577 bytes of GeoJSON"):
         read_annotation_file(path, "s", INFO)
 
 

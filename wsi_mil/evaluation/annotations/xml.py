@@ -7,11 +7,14 @@ from xml.etree.ElementTree import Element
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
+from wsi_mil import limits
 from wsi_mil.errors import DataError
+from wsi_mil.io.bounded import check_size
 
 
 def read_xml(path: Path) -> Element:
     """Return the root element of a file. Raises DataError for text that is not XML or defines entities."""
+    check_size(path, limits.XML_BYTES)
     try:
         root: Element | None = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, DefusedXmlException, ValueError, LookupError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_mil import limits
 from wsi_mil.errors import DataError
 from wsi_mil.interop.foreign import ForeignBag
 from wsi_mil.interop.layouts.base import SlideFiles
@@ -40,6 +41,8 @@ def h5_dataset(file: Any, name: str, path: Path) -> Any:
         raise DataError(f"{path}: {name!r} is a group, expected a dataset")
     if found.is_virtual or found.external:
         raise DataError(f"{path}: dataset {name!r} lies in other files, expected its values in this one")
+    limits.ROWS.check(found.shape[0] if found.shape else 0, f"{path}: {name}")
+    limits.ARRAY_BYTES.check(found.nbytes, f"{path}: {name}")
     return found
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wsi_mil import limits
 from wsi_mil.errors import DataError
 from wsi_mil.interop.foreign import ForeignBag
 from wsi_mil.interop.layouts._hdf5 import bag_of, feature_matrix, read_coords, read_h5_bag, write_h5
@@ -15,6 +16,7 @@ from wsi_mil.interop.layouts.base import (
     slide_id_of,
     tile_attributes,
 )
+from wsi_mil.io.bounded import check_zip
 from wsi_mil.io.files import write_aside
 from wsi_mil.paths import below
 from wsi_mil.slides.ids import existing_file
@@ -81,6 +83,7 @@ def _read_pt(files: SlideFiles) -> ForeignBag:
             f"patches/{files.slide_id}.h5, in the folder of pt_files or beside it. CLAM's "
             "create_patches_fp.py writes that file: copy it there"
         )
+    check_zip(path, limits.ARRAY_BYTES, str(path))
     try:  # tensors only: nothing in the file is run (ADR 2)
         features = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -89,6 +92,7 @@ def _read_pt(files: SlideFiles) -> ForeignBag:
         ) from error
     if not isinstance(features, torch.Tensor):
         raise DataError(f"{path} holds a {type(features).__name__}, expected one (N, D) tensor")
+    limits.ARRAY_BYTES.check(4 * features.numel(), str(path))  # a view may state more than is stored
     coords, attributes = read_coords(files.coordinates)
     return bag_of(files, feature_matrix(features.float().numpy()), coords, attributes)
 
