@@ -17,6 +17,7 @@ from wsi_mil.evaluation.froc import Matches
 from wsi_mil.evaluation.pixel_metrics import THRESHOLDS, PixelCounts
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.heatmaps.refined import RefinedMaps
+from wsi_mil.io.json import write_json
 from wsi_mil.refine.evaluation import (
     ComparedSlide,
     MapResult,
@@ -151,12 +152,12 @@ def test_a_file_of_before_reasons_is_read_and_a_damaged_one_refused(tmp_path: Pa
     text = json.loads(path.read_text())
     for one in (*text["dice"].values(), text["froc"]):
         del one["reason"]
-    path.write_text(json.dumps(text))
+    write_json(path, text)
     assert read_refinement(path).froc.reason == ""
-    path.write_text(json.dumps(text | {"format_version": 2}))
+    write_json(path, text | {"format_version": 2})
     with pytest.raises(StoreError, match="has format 2, this version reads 1"):
         read_refinement(path)
     del text["froc"]
-    path.write_text(json.dumps(text))
+    write_json(path, text)
     with pytest.raises(StoreError, match=r"is damaged \(KeyError: 'froc'"):
         read_refinement(path)
