@@ -157,30 +157,32 @@ def _from_description(comment: str, key: str, size_px: Size | None, notes: list[
         yield Scale(mpp, mpp, f"MPP in {key}")
 
 
-@lru_cache(maxsize=2)  # a description is asked for under several names
-def _ome_pixels(text: str) -> tuple[dict[str, str], ...]:
-    """Return the attributes of the images in OME-XML. Raises what the parser and defusedxml raise."""
+@lru_cache(maxsize=2)  # a description is asked for under several names; one of 8 MiB takes seconds
+def _ome_pixels(text: str) -> tuple[dict[str, str], ...] | str:
+    """Return the attributes of the images in OME-XML, or why it cannot be read."""
     from defusedxml.ElementTree import fromstring
 
-    root = fromstring(text, forbid_dtd=True)
+    try:
+        root = fromstring(text, forbid_dtd=True)
+    except Exception as error:  # the parser, and what defusedxml forbids, have no common class
+        logger().debug("OME-XML that cannot be read", exc_info=True)
+        return f"{type(error).__name__}: {error}"
     return tuple(dict(node.attrib) for node in root.iter() if str(node.tag).rpartition("}")[2] == "Pixels")
 
 
 def _from_ome(comment: str, key: str, size_px: Size | None, notes: list[str]) -> Iterator[Scale]:
     """Yield the scale of the first image in OME-XML that has the size of level 0."""
-    try:
-        images = list(_ome_pixels(comment.strip("\ufeff\0 \t\r\n")))
-    except Exception as error:  # the parser, and what defusedxml forbids, have no common class
-        logger().debug("OME-XML in %s", key, exc_info=True)
-        notes.append(f"the OME-XML in {key} cannot be read ({type(error).__name__}: {error}): ignored")
+    images = _ome_pixels(comment.strip("\ufeff\0 \t\r\n"))
+    if isinstance(images, str):
+        notes.append(f"the OME-XML in {key} cannot be read ({images}): ignored")
         return
     if size_px is not None:
         sizes = [(pixels.get("SizeX", "").strip(), pixels.get("SizeY", "").strip()) for pixels in images]
-        images = [
+        images = tuple(
             pixels
             for pixels, size in zip(images, sizes, strict=True)
             if size == (str(size_px[0]), str(size_px[1]))
-        ]
+        )
         if not images and sizes:
             notes.append(f"the OME-XML in {key} has no image of {size_px[0]} x {size_px[1]} px: ignored")
     if not images:
