@@ -76,7 +76,7 @@ def test_an_absent_worker_is_reported_again_and_again_until_it_comes(
         "extract: 1 tasks wait for a Dask worker with a GPU; there are 1 workers, none with a GPU: start one "
         f"with `dask worker {spec.scheduler} --nthreads 1 --resources GPU=1`"
     )
-    assert "extract: a worker has come, it goes on" in caplog.messages
+    assert "extract: a worker has come, it continues" in caplog.messages
 
 
 def slow_row(job: Job) -> Outcome:
