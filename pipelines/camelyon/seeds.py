@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def run_seeds(config: RunConfig, cohort: Path, seeds: Sequence[int]) -> list[Run
     """Tile and extract once, train, score and evaluate once per seed; return a run folder per seed.
 
     The seed decides the split and the initial weights. Features are in `<run>/features`. The folders
-    `<run>/seed_<n>` link to them. Heatmaps are drawn for the first seed only.
+    `<run>/seed_<n>` have hard links to them. Heatmaps are drawn for the first seed only.
     """
     values = config.model_dump(mode="json")
     values["slides"] |= {
@@ -36,7 +37,8 @@ def run_seeds(config: RunConfig, cohort: Path, seeds: Sequence[int]) -> list[Run
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("slides", "tissue", "previews"):
             if not (folder / name).exists():
-                os.symlink(Path("..") / "features" / name, folder / name)
+                # hard links: a symbolic link out of a run folder is refused
+                shutil.copytree(folder.parent / "features" / name, folder / name, copy_function=os.link)
         seeded = {block: values[block] | {"seed": seed} for block in ("split", "train", "evaluation")}
         one = RunConfig(**(values | seeded | {"run": str(folder), "seed": seed}))
         for stage in ("train", "score", "evaluate", "heatmap", "report"):

@@ -129,7 +129,8 @@ def test_camelyon16_runs_on_its_owners_layout(miniature16: Path, tmp_path: Path)
     assert metrics["froc"]["n_lesions"] > 0
     assert (tmp_path / "run" / "seed_1" / "report.html").exists()
     features = tmp_path / "run" / "features" / "slides"
-    assert (tmp_path / "run" / "seed_11" / "slides").resolve() == features.resolve()
+    first = next((tmp_path / "run" / "seed_11" / "slides").rglob("zarr.json"))
+    assert first.stat().st_nlink > 1  # the features are stored once
     before = {p: p.stat().st_mtime_ns for p in features.rglob("*") if p.is_file()}
     again = run("camelyon16", miniature16, tmp_path / "run", "--seeds", "1", "11")
     assert again.splitlines()[-1] == said.splitlines()[-1]
