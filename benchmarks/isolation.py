@@ -21,11 +21,11 @@ import psutil
 from wsi_mil.config.loading import parse_config
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders import EncoderSpec
-from wsi_mil.execution import map_on_devices
+from wsi_mil.execution import map_on_devices, stopped_at_the_end
 from wsi_mil.io.tables import markdown_table
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages import run_stage
-from wsi_mil.stages.extract import ExtractJob, extract_many, extract_on
+from wsi_mil.stages.extract import ExtractJob, extract_on
 
 WAYS = ("here", "worker")
 
@@ -62,9 +62,11 @@ def measure(way: str, slide: Path, encoder: str, copies: int) -> tuple[int, floa
         ]
         began, used = time.perf_counter(), processor_seconds()
         if way == "here":
-            outcomes = list(extract_many(jobs))
+            outcomes = list(extract_on("extract", iter(jobs), "cpu"))
         else:
-            outcomes = list(map_on_devices(partial(extract_on, "extract"), jobs, ["cpu"], "extract"))
+            results = map_on_devices(partial(extract_on, "extract"), jobs, ["cpu"], "extract")
+            with stopped_at_the_end(results):
+                outcomes = list(results)
         used, wall = processor_seconds() - used, time.perf_counter() - began
         if any(outcome.status != "done" for outcome in outcomes):
             raise SystemExit(f"not done: {outcomes}")

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def measure(slides: int, workers: int, folder: Path) -> dict[str, float]:
         jobs: Sequence[StubJob] = [
             StubJob(f"centre_{i % 5}/patient_{i // 5:06d}/slide_{i:07d}") for i in range(slides)
         ]
-        list(map_slides(stub, jobs[:50], stage="warm", spec=spec))
+        with closing(map_slides(stub, jobs[:50], stage="warm", spec=spec)) as warm:
+            list(warm)
         scheduler = psutil.Process(processes[0].pid)
         before = scheduler.memory_info().rss
         run = RunFolder(folder / "run")
@@ -80,10 +82,11 @@ def measure(slides: int, workers: int, folder: Path) -> dict[str, float]:
 
         def watched():  # type: ignore[no-untyped-def]
             nonlocal highest
-            for number, outcome in enumerate(map_slides(stub, jobs, stage="extract", spec=spec)):
-                if number % 500 == 0:
-                    highest = max(highest, scheduler.memory_info().rss)
-                yield outcome
+            with closing(map_slides(stub, jobs, stage="extract", spec=spec)) as outcomes:
+                for number, outcome in enumerate(outcomes):
+                    if number % 500 == 0:
+                        highest = max(highest, scheduler.memory_info().rss)
+                    yield outcome
 
         started = time.perf_counter()
         record_outcomes(run, "extract", watched(), len(jobs))

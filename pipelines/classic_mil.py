@@ -26,7 +26,7 @@ import yaml
 
 from pipelines.classic.protocols import FoldResult, Job, run
 from pipelines.classic.published import PUBLISHED
-from wsi_mil.execution import ExecutionSpec, run_jobs
+from wsi_mil.execution import ExecutionSpec, run_jobs, stopped_at_the_end
 from wsi_mil.io.tables import markdown_row, write_csv
 from wsi_mil.logs import progress, setup_console
 from wsi_mil.training import TrainSpec
@@ -73,9 +73,10 @@ def main() -> None:
     started = time.perf_counter()
     found: list[FoldResult] = []
     results = run_jobs(run, jobs, spec=ExecutionSpec(workers=arguments.workers))
-    for of_job in progress(results, total=len(jobs), label="classic_mil", unit="job"):
-        found += of_job
-        write_csv(Path(settings["run"]) / "results.csv", COLUMNS, map(asdict, found))
+    with stopped_at_the_end(results):
+        for of_job in progress(results, total=len(jobs), label="classic_mil", unit="job"):
+            found += of_job
+            write_csv(Path(settings["run"]) / "results.csv", COLUMNS, map(asdict, found))
     lines = table(found, settings["datasets"], list(settings["methods"]))
     print("\n".join(map(markdown_row, lines)))
     print(f"{len(found)} trainings in {(time.perf_counter() - started) / 60:.1f} minutes")

@@ -23,7 +23,10 @@ from wsi_mil.config import load_config
 from wsi_mil.io.tables import markdown_row
 from wsi_mil.logs import setup_console
 
-COLUMNS = ("features", "method", "slide AUC", "sd", "patch AUC", "sd", "patch AUPRC (pooled)")
+COLUMNS = (
+    *("features", "method", "tile score", "slide AUC", "sd", "patch AUC", "sd", "within slides"),
+    "patch AUPRC (pooled)",
+)
 PROBE = "linear probe (sees patch labels)"
 
 
@@ -54,7 +57,7 @@ def main() -> None:
         run = run_features(config, name, encoder, mosaics)
         rows += [[name, *row] for row in model_rows(run, list(config.models))]
         mean, deviation = linear_probe(run, str(encoder["name"]).replace(":", "."), truth)
-        rows.append([name, PROBE, "-", "-", f"{mean:.3f}", f"{deviation:.3f}", "-"])
+        rows.append([name, PROBE, "logit", "-", "-", f"{mean:.3f}", f"{deviation:.3f}", "-", "-"])
     print("\n".join(map(markdown_row, [COLUMNS, *rows])))
     with (config.run / "table.csv").open("w", newline="") as handle:
         csv.writer(handle).writerows([COLUMNS, *rows])  # two columns have the name sd

@@ -72,7 +72,10 @@ def without_validation(
         outputs = [model(PackedBags.pack([bag])) for bag in test]
     scores = np.array([float(output.bag_logits[0, 0]) for output in outputs])
     kind = score_kind(outputs[0].score_kind)
-    tiles = [kind.comparable(output.instance_scores.numpy()) for output in outputs]
+    tiles = [
+        kind.comparable(output.instance_scores.numpy(), float(output.bag_logits[0, 0].sigmoid()))
+        for output in outputs
+    ]
     labels = np.array([bag.label == 1 for bag in test])
     return [auc(labels, scores), auc(np.concatenate([truth[s] for s in fold.test]), np.concatenate(tiles))]
 
@@ -94,7 +97,11 @@ def main() -> None:
             found = []
             for number, fold in enumerate(split.folds):
                 spec = TrainSpec(
-                    epochs=arguments.epochs, lr=lr, bags_per_batch=bags_per_batch, seed=1000 * number
+                    epochs=arguments.epochs,
+                    lr=lr,
+                    bags_per_batch=bags_per_batch,
+                    seed=1000 * number,
+                    warm_up="none",
                 )
                 if arguments.protocol == "validation":
                     found.append(by_validation(name, spec, fold, bags))

@@ -8,6 +8,7 @@ hard: the test slides come from other laboratories, with strong differences of s
 single image. Slides are read at 1 µm/px in overlapping tiles, because a lesion of one image must fill a tile.
 
 Every method's learning rate is chosen on validation slides: the highest validation AUC, mean over seeds.
+`--rate METHOD RATE` gives it instead.
 
     python pipelines/lung_mosaics.py configs/lung_mosaics.yaml --data lung_he.zip --squeezenet WEIGHTS.npz
 
@@ -22,14 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.lung.results import (
-    COLUMNS,
-    RATE_COLUMNS,
-    RateScore,
-    choose_rates,
-    draw_strip,
-    table_rows,
-)
+from pipelines.lung.results import COLUMNS, RATE_COLUMNS, RateScore, choose_rates, draw_strip, table_rows
 from pipelines.lung.slides import write_mosaics
 from pipelines.lung.spec import MosaicSpec
 from wsi_mil.config import RunConfig, load_config
@@ -65,8 +59,17 @@ FORMS = {
 }
 
 
-def form_config(config: RunConfig, form: str, squeezenet: Path, tiles: Mapping[str, float]) -> RunConfig:
-    """Return the configuration of one form, with a model per method and learning rate."""
+def form_config(
+    config: RunConfig,
+    form: str,
+    squeezenet: Path,
+    tiles: Mapping[str, float],
+    given: Mapping[str, float] | None = None,
+) -> RunConfig:
+    """Return the configuration of one form, with a model per method and learning rate.
+
+    given: method -> the one rate that it takes. Other methods try all `RATES`.
+    """
     folder = config.run / form / "mosaics"
     values = config.model_dump(mode="json")
     values["run"] = str(config.run / form)
@@ -80,7 +83,7 @@ def form_config(config: RunConfig, form: str, squeezenet: Path, tiles: Mapping[s
     values["models"] = {
         f"{name}_lr{rate:g}": own | {"aggregator": name, "lr": rate}
         for name, own in config.models.items()
-        for rate in RATES
+        for rate in ([given[name]] if given and name in given else RATES)
     }
     return RunConfig(**values)
 
@@ -94,13 +97,13 @@ def run_stages(config: RunConfig, form: str, stages: Sequence[str]) -> None:
 
 
 def run_form(
-    config: RunConfig, form: str, data: Path, squeezenet: Path
+    config: RunConfig, form: str, data: Path, squeezenet: Path, given: Mapping[str, float] | None = None
 ) -> tuple[RunFolder, list[str], list[RateScore]]:
     """Make the slides of one form and run every stage; return run, chosen models and learning rates."""
     started = time.perf_counter()
     write_mosaics(data, config.run / form / "mosaics", FORMS[form].slides)
     print(f"{form}: slides took {time.perf_counter() - started:.0f} s", flush=True)
-    all_rates = form_config(config, form, squeezenet, FORMS[form].tiles)
+    all_rates = form_config(config, form, squeezenet, FORMS[form].tiles, given)
     run_stages(all_rates, form, ("tile", "extract", "train"))
     run = RunFolder(all_rates.run)
     rates = choose_rates(run, list(config.models))
@@ -120,14 +123,16 @@ def main() -> None:
         "--squeezenet", type=Path, required=True, help="ImageNet weights of SqueezeNet 1.0 (.npz)"
     )
     parser.add_argument("--form", action="append", choices=list(FORMS), help="only this form; repeatable")
+    parser.add_argument("--rate", nargs=2, action="append", default=[], metavar=("METHOD", "RATE"))
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
     arguments = parser.parse_intermixed_args()
     setup_console()
     config = load_config(arguments.config, tuple(arguments.overrides))
+    given = {method: float(rate) for method, rate in arguments.rate}
     table: list[Sequence[str]] = [COLUMNS]
     rates: list[Sequence[str]] = [RATE_COLUMNS]
     for form in arguments.form or FORMS:
-        run, chosen, tried = run_form(config, form, arguments.data, arguments.squeezenet)
+        run, chosen, tried = run_form(config, form, arguments.data, arguments.squeezenet, given)
         table += table_rows(run, form, chosen)
         print(f"{form}: heatmaps of one slide in {draw_strip(run, chosen)}")
         rates += [[form, *rate.cells()] for rate in tried]

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from pipelines.mnist.trainings import Cells, Job, Training, run
-from wsi_mil.execution import ExecutionSpec, run_jobs
+from wsi_mil.execution import ExecutionSpec, run_jobs, stopped_at_the_end
 from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import progress, setup_console
 from wsi_mil.training import TrainSpec
@@ -79,9 +79,10 @@ def main() -> None:
     results = run_jobs(run, jobs, spec=ExecutionSpec(workers=arguments.workers))
     path = Path(settings["run"]) / "results.csv"
     rows: list[Cells] = []
-    for found in progress(results, total=len(jobs), label="mnist_bags", unit="job"):
-        rows += found
-        write_csv(path, sorted({column for row in rows for column in row}), rows)
+    with stopped_at_the_end(results):
+        for found in progress(results, total=len(jobs), label="mnist_bags", unit="job"):
+            rows += found
+            write_csv(path, sorted({column for row in rows for column in row}), rows)
     print(f"{len(rows)} trainings in {(time.perf_counter() - started) / 60:.1f} minutes: {path}")
 
 

@@ -1,11 +1,13 @@
 """Does a method see tumour, or a shortcut? The poison experiment on three cohorts.
 
 Question: green noise is painted on normal slides of the training set and on tumour slides of the test set,
-never on tumour. Which methods follow the noise, and from which coverage and strength on?
+never on tumour; and mirrored, on tumour slides of the training set and on normal slides of the test set.
+Which methods follow the noise, in which direction, and from which coverage and strength on?
 
 Data: synthetic slides (made here), colon nuclei (crchisto27.npz) and lung mosaics (lung_he.zip, with ImageNet
 weights of SqueezeNet 1.0). Controls: `wsi_mil.robustness.poison.conditions`. Every method has five trainings
-in each of three arms. On one cohort the poison also varies in coverage and strength.
+in each of four arms. On one cohort the poison also varies in coverage and strength (on normal slides in
+training only). A training that is done is not done again, so a study that was stopped can be resumed.
 
     python pipelines/poison_stain.py configs/poison_stain.yaml --crc FILE.npz --lung FILE.zip
         --squeezenet WEIGHTS.npz
@@ -17,16 +19,18 @@ cohorts.png and doses.png. Prints the tables. Times that are printed start when 
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.poison.cohorts import COHORTS, cohort_config
 from pipelines.poison.figures import draw_cohorts, draw_doses
-from pipelines.poison.tables import ablation_table, dose_table, method_table
+from pipelines.poison.tables import ablation_table, dose_table, method_table, patch_table
 from wsi_mil.config import RunConfig, load_config
+from wsi_mil.errors import ConfigError, nearest
 from wsi_mil.experiments.poison import run_poison
 from wsi_mil.io.json import write_json
 from wsi_mil.logs import setup_console
+from wsi_mil.robustness.poison.conditions import training_arms
 from wsi_mil.robustness.poison.study import PoisonStudy
 from wsi_mil.stages import run_stage
 
@@ -42,15 +46,33 @@ ABLATION = (
 )
 
 
+def only(config: RunConfig, methods: Sequence[str] | None) -> RunConfig:
+    """Return the configuration with these models only, None: with all.
+
+    Raises ConfigError for an unknown one.
+    """
+    for name in methods or ():
+        if name not in config.models:
+            raise ConfigError(
+                f"--method {name}: no such model. Nearest: {nearest(name, list(config.models))}"
+            )
+    chosen = methods or list(config.models)
+    return config.model_copy(update={"models": {name: config.models[name] for name in chosen}})
+
+
 def dosed(config: RunConfig, values: Mapping[str, float]) -> RunConfig:
     """Return the configuration with other settings of the poison, and only the methods in DOSED."""
     poison = config.poison.model_copy(update=dict(values))
     return config.model_copy(
-        update={"poison": poison, "models": {name: config.models[name] for name in DOSED}}
+        update={
+            "poison": poison,
+            "models": {name: config.models[name] for name in DOSED if name in config.models},
+        }
     )
 
 
-def main() -> None:
+def read_arguments() -> argparse.Namespace:
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,11 +86,21 @@ def main() -> None:
         "--cohort", action="append", choices=list(COHORTS), help="only this cohort; repeatable"
     )
     parser.add_argument("--doses-on", default="crc", choices=list(COHORTS), help="the cohort of the curves")
+    parser.add_argument("--no-doses", action="store_true", help="leave out the curves")
+    parser.add_argument("--no-control", action="store_true", help="leave out the arm with all slides alike")
+    parser.add_argument(
+        "--method", action="append", help="only this model of the configuration; repeatable (default: all)"
+    )
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
-    arguments = parser.parse_intermixed_args()
+    return parser.parse_intermixed_args()
+
+
+def main() -> None:
+    arguments = read_arguments()
     setup_console()
-    config = load_config(arguments.config, tuple(arguments.overrides))
-    cohorts = arguments.cohort or list(COHORTS)
+    config = only(load_config(arguments.config, tuple(arguments.overrides)), arguments.method)
+    arms = training_arms(config.poison.directions, control=not arguments.no_control)
+    cohorts = arguments.cohort or [name for name in COHORTS if name != "demo"]
     data = {"crc": arguments.crc, "lung": arguments.lung, "squeezenet": arguments.squeezenet}
     configs = {name: cohort_config(config, name, data) for name in cohorts}
     for own in configs.values():
@@ -78,12 +110,12 @@ def main() -> None:
     studies: dict[str, PoisonStudy] = {}
     for name, own in configs.items():
         started = time.perf_counter()
-        done = run_poison(own)
+        done = run_poison(own, arms)
         studies[name] = done.study
         minutes = (time.perf_counter() - started) / 60
         print(f"{name}: {done.trained} trainings, {minutes:.1f} minutes; {done.folder}", flush=True)
     doses: dict[str, dict[float, PoisonStudy]] = {"coverage": {}, "strength": {}}
-    if arguments.doses_on in configs:
+    if arguments.doses_on in configs and not arguments.no_doses:
         own = configs[arguments.doses_on]
         for axis, steps in (("coverage", COVERAGES), ("strength", STRENGTHS)):
             for step in steps:
@@ -100,7 +132,13 @@ def main() -> None:
     }
     write_json(config.run / "studies.json", saved)
     print(f"from features on: {(time.perf_counter() - clock) / 60:.1f} minutes\n")
-    print(method_table(studies) + "\n\n" + ablation_table(studies, ABLATION) + "\n\n" + dose_table(doses))
+    tables = (
+        method_table(studies),
+        patch_table(studies),
+        ablation_table(studies, ABLATION),
+        dose_table(doses),
+    )
+    print("\n\n".join(tables))
 
 
 if __name__ == "__main__":

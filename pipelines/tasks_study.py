@@ -39,7 +39,7 @@ TASKS = ("regression", "survival", "discrete_survival")
 METRICS = {"regression": ("r2", "mae"), "survival": ("concordance",)}
 SIZES = {"train": 200, "val": 100, "test": 300}
 INSTANCES, FEATURES, LARGEST_BURDEN = 40, 16, 0.5
-SPEC = TrainSpec(epochs=30, lr=1e-3, bags_per_batch=20, patience=10)
+SPEC = TrainSpec(epochs=30, lr=1e-3, bags_per_batch=20, patience=10, warm_up="none")
 
 
 def draw_bag(kind: str, name: str, rng: np.random.Generator) -> tuple[Bag, float]:

@@ -5,7 +5,8 @@ Also the rule that puts tests into the tier `slow` (docs/testing.md).
 
 import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 import torch
 from filelock import FileLock
 
+import wsi_mil.trust
+from tests import marking_module
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.synthetic import SynthSpec, write_cohort
 
@@ -107,6 +110,20 @@ def work_here(monkeypatch: pytest.MonkeyPatch) -> None:
     Without it worker processes do the work, as for a user, and do not see the replacement.
     """
     monkeypatch.setattr("wsi_mil.execution.supervision.work_in_this_process", True)
+
+
+@pytest.fixture
+def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file that the module in the working folder writes when it is imported."""
+    here = tmp_path / "here"
+    here.mkdir()
+    found = here / "imported"
+    marking_module.write_marking_module(here, found)
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("WSI_MIL_TRUST", raising=False)
+    monkeypatch.setattr(wsi_mil.trust, "_FROM_WORKING_FOLDER", set())
+    yield found
+    sys.modules.pop(marking_module.NAME, None)
 
 
 @pytest.fixture

@@ -27,6 +27,13 @@ def test_froc() -> None:
     assert int(polygons[3]) == int(mask[3]) >= 1
 
 
+def test_coverage() -> None:
+    header, _, *rows = run("coverage", "--runs", "20", "--draws", "20")
+    assert header[:2] == ["n+ / n-, true AUC", "bootstrap"]
+    assert len(rows) == 5
+    assert all(0 <= float(cell) <= 1 for row in rows for cell in row[1:])
+
+
 def test_stains() -> None:
     header, _, first, *rest = run("stains", "--seeds", "1")
     assert header[:3] == ["kind", "auto: least", "auto: mean"]

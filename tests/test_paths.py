@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 
 import wsi_mil
 from wsi_mil.errors import DataError
+from wsi_mil.experiments.poison_store import of_poison, poison_folder, poisoned_store
 from wsi_mil.paths import below, child, problem_of
+from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.slides.ids import existing_file, slide_id_text
 
+POISON = PoisonSpec()
+POISONED = f"{POISON.title}-{POISON.digest()[:6]}"
 HOSTILE = ("", ".", "..", "../x", "a/../../x", "/etc/passwd", "a//b", "a/", "C:/x", "C:x", "..\\x", "a\0b")
 parts = st.sampled_from(["..", ".", "", "a", "b.zarr", "/", "\\", "C:", "\0", "\n", "é", "~", " "])
 
@@ -73,6 +77,19 @@ def test_no_link_in_a_run_leads_out_of_it(tmp_path: Path) -> None:
         "class_heatmaps/m/tumour": lambda: run.class_heatmap("m", "tumour", "s1", "png"),
         "refined/m": lambda: run.refined("m", "s1"),
         "evaluation": lambda: run.evaluation("m"),
+        "evaluation/m": lambda: run.evaluation("m"),
+        "evaluation/m/detections": lambda: run.detections("m", "s1"),
+        "evaluation/a_against_b.json": lambda: run.model_comparison("a", "b"),
+        "evaluation/comparison.csv": lambda: run.comparison,
+        "evaluation/curves.png": lambda: run.curves,
+        "models/split.json": lambda: run.split,
+        "report.html": lambda: run.report,
+        "audit": lambda: run.audit("m"),
+        "audit/m": lambda: run.audit("m"),
+        "poison": lambda: poison_folder(run, POISON),
+        f"poison/{POISONED}": lambda: poison_folder(run, POISON),
+        f"poison/{POISONED}/slides": lambda: poisoned_store(run, POISON, "s1"),
+        f"poison/{POISONED}/trainings": lambda: of_poison(run, POISON, "trainings/m_all_fold0.json"),
     }
     outside.mkdir()
     for place, path_of in places.items():
@@ -132,8 +149,6 @@ ALLOWED = {
     ("evaluation/metrics_file.py", "changed[0]"): "text of a message",
     ("features/mapped.py", "str"): "numbers of shards",
     ("features/store.py", "name"): "a loop over two literals",
-    ("interop/layouts/torchmil.py", "name"): "a loop over literals",
-    ("interop/layouts/trident.py", "tiling"): "numbers of the tile grid",
     ("io/files.py", "f-string"): "the name of a file that was made by this rule, and the host's",
     ("run/lock.py", "f-string"): "a literal and a random number",
     ("stages/evaluate.py", "'curves.png' if task.kind == 'detection' else 'predictions.csv'"): "literals",
@@ -221,6 +236,34 @@ def test_every_exception_is_needed() -> None:
 def test_the_rule_sees_a_joined_name(line: str, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(f"x = {line}\n")
     assert len(joined_names(tmp_path / "a.py")) == 1
+
+
+# ---- a folder below another one is no root
+
+
+def unlimited_roots(path: Path) -> list[int]:
+    """Return the lines where `below` or `child` gets a combined path as its root, and no `within`: a link at
+    a folder of that path would be followed anywhere."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("below", "child"):
+            within = len(node.args) > 3 or any(keyword.arg == "within" for keyword in node.keywords)
+            if not within and not isinstance(node.args[0], ast.Name | ast.Attribute):
+                found.append(node.lineno)
+    return found
+
+
+def test_links_are_compared_with_the_whole_folder() -> None:
+    package = Path(wsi_mil.__file__).parent
+    found = {p.relative_to(package).as_posix(): unlimited_roots(p) for p in package.rglob("*.py")}
+    assert {place: lines for place, lines in found.items() if lines} == {}, "give `within`"
+
+
+def test_the_rule_sees_a_root_below_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text('below(run / "audit", name)\nchild(run.evaluation(m), name, "x")\n')
+    assert unlimited_roots(tmp_path / "a.py") == [1, 2]
+    (tmp_path / "a.py").write_text('below(run, name)\nchild(run.path / "a", name, "x", run.path)\n')
+    assert unlimited_roots(tmp_path / "a.py") == []
 
 
 # ---- nothing else removes files

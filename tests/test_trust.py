@@ -2,7 +2,6 @@
 
 import ast
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 import wsi_mil.trust
-from tests.marking_module import EVIL, write_marking_module
+from tests.marking_module import EVIL
 from wsi_mil.aggregators.names import AGGREGATORS, METHODS, WRAPPERS
 from wsi_mil.cli.main import cli
 from wsi_mil.cli.subcommands import load_subcommand, subcommand_names
@@ -40,20 +39,7 @@ REGISTRIES = [
     POISONS, READERS, TASKS,
 ]  # fmt: skip
 PACKAGE = Path(wsi_mil.__file__).parent
-
-
-@pytest.fixture(autouse=True)
-def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file that the module in the working folder writes when it is imported."""
-    here = tmp_path / "here"
-    here.mkdir()
-    found = here / "imported"
-    write_marking_module(here, found)
-    monkeypatch.chdir(here)
-    monkeypatch.delenv("WSI_MIL_TRUST", raising=False)
-    monkeypatch.setattr(wsi_mil.trust, "_FROM_WORKING_FOLDER", set())
-    yield found
-    sys.modules.pop("not_trusted_module", None)
+pytestmark = pytest.mark.usefixtures("mark")
 
 
 def call(*arguments: object) -> Result:
@@ -238,7 +224,7 @@ def test_every_key_that_names_a_registry_is_known() -> None:
 
 def _poison(path: Path) -> object:
     path.write_text(
-        json.dumps({"kind": "poison study", "format_version": 1, "poison": {"kind": EVIL}, "models": []})
+        json.dumps({"kind": "poison study", "format_version": 2, "poison": {"kind": EVIL}, "models": []})
     )
     return read_poison_study(path)
 

@@ -19,20 +19,7 @@ from wsi_mil.execution import ExecutionSpec, map_slides, run_jobs
 from wsi_mil.trust import import_reference, trusted, with_trust
 
 PACKAGE = Path(wsi_mil.__file__).parent
-
-
-@pytest.fixture(autouse=True)
-def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file that the module in the working folder writes when it is imported."""
-    here = tmp_path / "here"
-    here.mkdir()
-    found = here / "imported"
-    write_marking_module(here, found)
-    monkeypatch.chdir(here)
-    monkeypatch.delenv("WSI_MIL_TRUST", raising=False)
-    monkeypatch.setattr(wsi_mil.trust, "_FROM_WORKING_FOLDER", set())
-    yield found
-    sys.modules.pop("not_trusted_module", None)
+pytestmark = pytest.mark.usefixtures("mark")
 
 
 def test_the_working_folder_is_on_the_path_during_the_import_only(mark: Path) -> None:

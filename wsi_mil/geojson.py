@@ -213,7 +213,8 @@ def read_features(path: Path) -> tuple[list[Feature], dict[str, Any]]:
     except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise DataError(f"{path} is not GeoJSON ({type(error).__name__}: {error})") from error
     header = value.get("wsi_mil", {}) if isinstance(value, dict) else {}
-    found = list(_walk(value))
+    found = list(islice(_walk(value), limits.OBJECTS.most + 1))
+    limits.OBJECTS.check(len(found), str(path))
     empty = value == [] or (isinstance(value, dict) and value.get("type") == "FeatureCollection")
     if not found and not empty:
         raise DataError(f"{path} holds no GeoJSON feature: expected a FeatureCollection as QuPath exports it")

@@ -116,6 +116,45 @@ XML_BYTES = Limit(
     "outlines of a slide have up to 20 MiB; reading takes ten times the memory",
     "export fewer or simpler outlines",
 )
+XML_ELEMENTS = Limit(
+    "elements of XML",
+    4_000_000,
+    "one per point: as many as 256 MiB of points have; each takes 600 bytes of memory",
+    "export fewer or simpler outlines",
+)
+XML_DEPTH = Limit(
+    "levels of XML within each other", 200, "annotations and OME-XML have fewer than 20", DAMAGED_FILE
+)
+JSON_DEPTH = Limit(
+    "levels of lists and objects within each other",
+    100,
+    "GeoJSON has 10, and 2 more for each object within an object; thousands end Python's stack",
+    DAMAGED_FILE,
+)
+OBJECTS = Limit(
+    "objects in an annotation file",
+    500_000,
+    "annotations of a slide are up to 10,000; joining 100,000 outlines takes 20 s",
+    "export the annotations alone, without cells and tiles",
+)
+POINTS = Limit(
+    "points in the outlines of an annotation file",
+    10_000_000,
+    "as for the points of one outline",
+    "export fewer or simpler outlines",
+)
+PICTURE_PX = Limit(
+    "pixels in a picture (JPEG, PNG, WebP, BMP, GIF)",
+    1 << 28,
+    "heatmaps and previews have up to 10 million; decoding this many takes 800 MiB",
+    DAMAGED_FILE,
+)
+PACKED = Limit(
+    "unpacked bytes for each stored byte of an array above 256 MiB",
+    100,
+    "features are packed to a third at best; a file of 16 MiB could state 16 GiB",
+    "the file is damaged: make it again, or write it without compression",
+)
 TABLE_BYTES = Limit(
     "bytes in a table (CSV, or .xlsx unpacked)",
     256 * MIB,

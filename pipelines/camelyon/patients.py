@@ -57,7 +57,7 @@ def longest_region_um(run: RunFolder, name: str, slide_id: str, threshold: float
     scores = read_tile_scores(run.tile_scores(name, slide_id))
     check_scores(scores, table)
     raster = score_raster(table, scores.tile_scores01())
-    above = np.nan_to_num(raster.values, nan=-1.0) >= scores.kind.threshold(threshold)
+    above = np.nan_to_num(raster.values, nan=-1.0) >= scores.tile_threshold(threshold)
     regions = polygonize(above, raster.scale_x_px * info.mpp_x, raster.scale_y_px * info.mpp_y).geoms
     return max((major_axis(Polygon(region.exterior)) for region in regions), default=0.0)
 

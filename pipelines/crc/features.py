@@ -36,13 +36,20 @@ def run_features(config: RunConfig, name: str, encoder: dict[str, object], mosai
 
 
 def model_rows(run: RunFolder, models: Sequence[str]) -> list[list[str]]:
-    """Return a row per model: slide and patch AUC with standard deviations over folds, pooled patch AUPRC."""
+    """Return a row for each tile score of a model.
+
+    Its cells: the model, what the tile score is, slide and patch AUC with standard deviations over folds, the
+    mean patch AUC within slides that have a cancerous patch, and the patch AUPRC of all slides together.
+    """
     rows = []
     for model in models:
         metrics = read_json(run.evaluation(model) / "metrics.json")
-        slide, patch = metrics["slide"]["folds"], metrics["patch"]["folds"]
-        values = [slide["mean"], slide["std"], patch["mean"], patch["std"], metrics["patch"]["auprc"]]
-        rows.append([model, *(f"{value:.3f}" for value in values)])
+        slide = metrics["slide"]["folds"]
+        for patch in (metrics["patch"], metrics["patch_second"]):
+            if patch is not None:
+                folds, within = patch["folds"], patch["per_slide"]["auc"]["mean"]
+                values = [slide["mean"], slide["std"], folds["mean"], folds["std"], within, patch["auprc"]]
+                rows.append([model, patch["score_kind"], *(f"{value:.3f}" for value in values)])
     return rows
 
 

@@ -42,14 +42,20 @@ def write_mosaics(data: Path, folder: Path) -> PatchLabels:
         boxes = shapely.box(*np.array(corners).T, *(np.array(corners) + TILE_PX).T)
         # an outline of the tissue, as a user can edit it: cells without a patch are no tissue
         write_outline(folder / "tissue" / f"{slide_id}.geojson", slide_id, "Tissue", boxes)
-        write_outline(folder / "annotations" / f"{slide_id}.geojson", slide_id, "Tumor", boxes[positive])
+        path = folder / "annotations" / f"{slide_id}.geojson"
+        write_outline(path, slide_id, "Tumor", boxes[positive], kind="truth")
     write_text(folder / "labels.csv", csv_text(("slide", "label", "patient"), rows))
     return truth
 
 
-def write_outline(path: Path, slide_id: str, name: str, boxes: NDArray[np.object_]) -> None:
-    """Write the union of `boxes` as one GeoJSON annotation of class `name`; none without boxes."""
+def write_outline(
+    path: Path, slide_id: str, name: str, boxes: NDArray[np.object_], kind: str = "outline"
+) -> None:
+    """Write the union of `boxes` as one GeoJSON annotation of class `name`; none without boxes.
+
+    kind: "truth" for what `slides.annotations` reads; a file of another kind is refused there.
+    """
     area = polygonal(shapely.union_all(boxes))
     uid = stable_id(slide_id, name)
     items = [] if area.is_empty else [feature(area, object_type="annotation", uid=uid, class_name=name)]
-    write_features(path, items, {"kind": "outline", "slide_id": slide_id, "bounds_offset_px": [0, 0]})
+    write_features(path, items, {"kind": kind, "slide_id": slide_id, "bounds_offset_px": [0, 0]})

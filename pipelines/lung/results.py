@@ -15,7 +15,7 @@ from wsi_mil.io.tables import read_csv
 from wsi_mil.run.folder import RunFolder
 
 RATE_COLUMNS = ("form", "model", "validation AUC", "validation loss", "")
-COLUMNS = ("form", "method", "slide AUC", "all seeds", "patch AUC", "patch AUPRC", "FROC")
+COLUMNS = ("form", "method", "slide AUC", "all seeds", "patch AUC", "within slides", "patch AUPRC", "FROC")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def table_rows(run: RunFolder, form: str, models: Sequence[str]) -> list[list[st
                 _shown(slide["auc"], slide["intervals"]["auc"]),
                 f"{min(seeds):.3f} to {max(seeds):.3f}",
                 _shown(patch["auc"], patch["intervals"]["auc"]),
+                f"{patch['per_slide']['auc']['mean']:.3f}",
                 _shown(patch["auprc"], patch["intervals"]["auprc"]),
                 _shown(froc["score"], froc["intervals"]["score"]),
             ]
@@ -91,4 +92,6 @@ def draw_strip(run: RunFolder, models: Sequence[str], height_px: int = 300) -> P
 def _shown(value: float | None, interval: dict[str, Any]) -> str:
     if value is None:
         return "-"
+    if interval["low"] is None:  # all bootstrap draws gave the same value
+        return f"{value:.3f}"
     return f"{value:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"

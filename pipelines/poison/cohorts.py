@@ -1,4 +1,4 @@
-"""The three cohorts of the poison study, each with its slides and its settings."""
+"""The cohorts of the poison studies, each with its slides and its settings."""
 
 import shutil
 from collections.abc import Mapping
@@ -30,8 +30,17 @@ COHORTS: dict[str, dict[str, dict[str, Any]]] = {
         "split": {"kind": "column", "seeds": 5},
         "evaluation": {"isolated_below_um": 0},
     },
+    "demo": {
+        "synthetic": {"pairs": 16, "centres": 3, "seed": 7},
+        "tissue": {"method": "otsu"},
+        "tiles": {"mpp": 0.5, "size_px": 128},
+        "encoder": {"name": "texture"},
+        "split": KFOLD,
+    },
 }
-"""Cohort -> settings, by block of the configuration, that differ from the study's configuration."""
+"""Cohort -> settings, by block of the configuration, that differ from the study's configuration. "demo" is
+small, and `poison_stain.py` takes it only when it is asked to.
+"""
 
 
 def cohort_config(config: RunConfig, name: str, data: Mapping[str, Path]) -> RunConfig:
@@ -45,7 +54,7 @@ def cohort_config(config: RunConfig, name: str, data: Mapping[str, Path]) -> Run
     for block, own in COHORTS[name].items():
         values[block] = {**(values[block] or {}), **own}
     values["split"].pop("seed", None)
-    if name == "synthetic":
+    if "synthetic" in COHORTS[name]:
         return RunConfig(**values)
     mosaics = folder / "mosaics"
     if name == "crc":

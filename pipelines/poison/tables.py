@@ -10,21 +10,14 @@ from wsi_mil.robustness.poison.study import PoisonedModel, PoisonStudy
 Doses = Mapping[str, Mapping[float, PoisonStudy]]
 """Axis (coverage or strength) -> value on that axis -> study."""
 
-METHOD_HEAD = (
-    "cohort",
-    "method",
-    "slide AUC, clean",
-    "training only",
-    "test only",
-    "**poison**",
-    "all alike",
-    "patch AUC, clean",
-    "poison",
-    "FROC, clean",
-    "poison",
-    "score on poison",
-    "top on poison",
-    "verdict",
+OF_DIRECTIONS = (
+    *("training only", "test only", "**poison**", "verdict"),
+    *("mirrored: training only", "test only", "**mirrored**", "verdict"),
+)
+METHOD_HEAD = ("cohort", "method", "slide AUC, clean", *OF_DIRECTIONS, "all alike")
+PATCH_HEAD = (
+    *("cohort", "method", "patch AUC, clean", "poison", "mirrored", "FROC, clean", "poison", "mirrored"),
+    *("score on poison", "mirrored", "top on poison", "mirrored"),
 )
 ABLATION_HEAD = (
     "cohort",
@@ -35,35 +28,65 @@ ABLATION_HEAD = (
     "under poison: training AUC",
     "test AUC",
     "patch AUC",
+    "mirrored: training AUC",
+    "test AUC",
+    "patch AUC",
 )
 
 
 def method_table(studies: Mapping[str, PoisonStudy]) -> str:
     """Return a Markdown table with a row per cohort and method.
 
-    Columns: slide AUC in every condition, patch AUC and FROC clean and poisoned, the fraction of the score on
-    poison, and the verdict.
+    Columns: slide AUC in every condition, and the verdict in each direction.
     """
     rows = []
-    for cohort, study in studies.items():
-        for model in sorted(study.models, key=lambda m: -mean_of(m, "poison", "slide_auc")):
-            slide = [
-                spread_text(model.metric(condition, "slide_auc"))
-                for condition in ("none", "train_only", "test_only", "poison", "alike")
-            ]
-            others = [
-                _mean(model, condition, name)
-                for condition, name in (
-                    ("none", "patch_auc"),
-                    ("poison", "patch_auc"),
-                    ("none", "froc"),
-                    ("poison", "froc"),
-                    ("poison", "poison_share"),
-                    ("poison", "poison_top"),
-                )
-            ]
-            rows.append([cohort, model.model, *slide, *others, model.verdict or "-"])
+    for cohort, model in _sorted(studies):
+        clean, normal, tumour, alike = (
+            [spread_text(model.metric(condition, "slide_auc")) for condition in conditions]
+            for conditions in (
+                ("none",),
+                ("train_only", "test_only", "poison"),
+                ("mirrored_train_only", "mirrored_test_only", "mirrored"),
+                ("alike",),
+            )
+        )
+        verdicts = model.verdict("normal"), model.verdict("tumour")
+        rows.append([cohort, model.model, *clean, *normal, verdicts[0], *tumour, verdicts[1], *alike])
     return markdown_table(METHOD_HEAD, rows)
+
+
+def patch_table(studies: Mapping[str, PoisonStudy]) -> str:
+    """Return a Markdown table with a row per cohort and method.
+
+    Columns: patch AUC and FROC clean and in both directions, and the fraction of the score, and of highest
+    tiles, that lies on poison.
+    """
+    shown = [
+        *(
+            (condition, name)
+            for name in ("patch_auc", "froc")
+            for condition in ("none", "poison", "mirrored")
+        ),
+        *(
+            (condition, name)
+            for name in ("poison_share", "poison_top")
+            for condition in ("poison", "mirrored")
+        ),
+    ]
+    rows = [
+        [cohort, model.model, *(_mean(model, condition, name) for condition, name in shown)]
+        for cohort, model in _sorted(studies)
+    ]
+    return markdown_table(PATCH_HEAD, rows)
+
+
+def _sorted(studies: Mapping[str, PoisonStudy]) -> list[tuple[str, PoisonedModel]]:
+    """Return (cohort, model), in each cohort from the highest slide AUC under poison to the lowest."""
+    return [
+        (cohort, model)
+        for cohort, study in studies.items()
+        for model in sorted(study.models, key=lambda m: -mean_of(m, "poison", "slide_auc"))
+    ]
 
 
 def ablation_table(studies: Mapping[str, PoisonStudy], names: Sequence[str]) -> str:
@@ -72,12 +95,16 @@ def ablation_table(studies: Mapping[str, PoisonStudy], names: Sequence[str]) -> 
     for cohort, study in studies.items():
         by_name = {model.model: model for model in study.models}
         for model in (by_name[name] for name in names if name in by_name):
-            trained = [spread_text(model.train_auc.get(arm)) for arm in ("none", "normal")]
-            clean, poisoned = (
-                [spread_text(model.metric(condition, name)) for name in ("slide_auc", "patch_auc")]
-                for condition in ("none", "poison")
-            )
-            rows.append([cohort, model.model, trained[0], *clean, trained[1], *poisoned])
+            cells = [
+                text
+                for arm, condition in (("none", "none"), ("normal", "poison"), ("tumour", "mirrored"))
+                for text in (
+                    spread_text(model.train_auc.get(arm)),
+                    spread_text(model.metric(condition, "slide_auc")),
+                    spread_text(model.metric(condition, "patch_auc")),
+                )
+            ]
+            rows.append([cohort, model.model, *cells])
     return markdown_table(ABLATION_HEAD, rows)
 
 

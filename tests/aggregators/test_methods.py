@@ -136,6 +136,8 @@ def test_the_effect_is_what_the_weights_change() -> None:
         output.extras["effect"][:, 0], packed.labels.float()
     )
     torch.testing.assert_close(terms["effect"], 0.5 * expected)
+    own = torch.nn.functional.binary_cross_entropy_with_logits(output.bag_logits[:, 0], packed.labels.float())
+    torch.testing.assert_close(terms["bag"], own / 3)  # 1/3 : 1 in the code of the paper
 
 
 def guided(**params: Any) -> Guided:

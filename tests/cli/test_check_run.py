@@ -95,6 +95,32 @@ def test_features_of_other_tiles(run: Path) -> None:
     assert row.problem == "features texture are of other tiles: run `wsi-mil extract`"
 
 
+@pytest.mark.parametrize("options", [(), ("--deep",)])
+def test_outlines_that_were_edited_are_listed_and_are_no_damage(
+    run: Path, small_run: Path, options: tuple[str, ...]
+) -> None:
+    names = sorted(path.stem for path in (run / "slides").iterdir())
+    (run / "tissue").mkdir()
+    for name in names:
+        shutil.copy(small_run / "tissue" / f"{name}.geojson", run / "tissue")
+    assert "edited by hand" not in check(run, *options).output
+    moved = run / "tissue" / f"{names[0]}.geojson"
+    value = json.loads(moved.read_text(encoding="utf-8"))
+    value["features"] = value["features"][:1]
+    value["features"][0]["geometry"]["coordinates"][0][1][0] += 10
+    moved.write_text(json.dumps(value), encoding="utf-8")
+    drawn = {"type": "Polygon", "coordinates": [[[0, 0], [900, 0], [900, 900], [0, 0]]]}
+    (run / "tissue" / f"{names[2]}.geojson").write_text(json.dumps(drawn), encoding="utf-8")
+    result = check(run, *options)
+    assert result.exit_code == 0, result.output
+    assert f"\ntissue outline edited by hand of 2 slides: {names[0]}, {names[2]}\n" in result.output
+    moved.write_text("{", encoding="utf-8")
+    result = check(run, *options)
+    assert f"\ntissue outline edited by hand of 1 slide: {names[2]}\n" in result.output
+    assert (f"{moved} is not GeoJSON" in result.output) == bool(options)
+    assert result.exit_code == (3 if options else 0)
+
+
 def test_deep_is_for_run_folders(tmp_path: Path) -> None:
     result = check(tmp_path, "--deep")
     assert result.exit_code == 2

@@ -188,11 +188,13 @@ class TestLesion(RecordSuite[Lesion]):
 
 
 class TestInterval(RecordSuite[Interval]):
+    unchecked = frozenset({"one_sided"})
+
     def make(self) -> Interval:
         return Interval(0.25, 0.75, "bootstrap", 0.95, 1000)
 
     def changes(self) -> Mapping[str, Any]:
-        return {"low": 0.5, "high": 0.8, "method": "Wilson", "level": 0.9, "draws": 10}
+        return {"low": 0.5, "high": 0.8, "method": "Wilson", "level": 0.9, "draws": 10, "one_sided": True}
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
@@ -211,7 +213,7 @@ class TestIntervalWithoutLimits(TestInterval):
         return Interval(math.nan, math.nan, "bootstrap", 0.95, 3)
 
     def changes(self) -> Mapping[str, Any]:
-        return {"method": "Wilson", "level": 0.9, "draws": 10}
+        return {"method": "Wilson", "level": 0.9, "draws": 10, "one_sided": True}
 
     def pairs(self) -> Mapping[str, tuple[Interval, Interval]]:
         known = super().make()
@@ -271,16 +273,24 @@ class TestOutcome(RecordSuite[Outcome]):
 
 class TestAggregatorOutput(RecordSuite[AggregatorOutput]):
     def make(self) -> AggregatorOutput:
-        return AggregatorOutput(bags(), torch.zeros(2, 1), torch.ones(5), "logit", {"h": torch.eye(2)})
+        second = {"second_scores": torch.ones(5), "second_kind": "logit"}
+        return AggregatorOutput(
+            bags(), torch.zeros(2, 1), torch.ones(5), "attention", {"h": torch.eye(2)}, **second
+        )
 
     def changes(self) -> Mapping[str, Any]:
         return {
             "bags": bags(2.0),
             "bag_logits": torch.ones(2, 1),
             "instance_scores": torch.zeros(5),
-            "score_kind": "attention",
             "extras": {"h": torch.ones(2, 2)},
+            "second_scores": torch.zeros(5),
+            "second_kind": "probability",
         }
+
+    def pairs(self) -> Mapping[str, tuple[AggregatorOutput, AggregatorOutput]]:
+        one = replace(self.make(), second_scores=None, second_kind="")
+        return {"score_kind": (one, replace(one, score_kind="logit"))}
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {
@@ -288,6 +298,8 @@ class TestAggregatorOutput(RecordSuite[AggregatorOutput]):
             "instance_scores": [torch.ones(4), torch.ones(5, 1)],
             "score_kind": ["rank"],
             "extras": [{"h": 1.0}],
+            "second_scores": [None, torch.ones(4), torch.ones(5, 1)],
+            "second_kind": ["", "rank", "attention"],
         }
 
     unchecked = frozenset({"bags"})

@@ -17,7 +17,7 @@ SCHEME = LabelScheme(("n", "a"), ("a",), ("n",), "words")
 
 
 class TestScoreKind(RecordSuite[ScoreKind]):
-    unchecked = frozenset({"highest"})
+    unchecked = frozenset({"highest", "is_probability"})
 
     def make(self) -> ScoreKind:
         return replace(SCORE_KINDS["attention"])
@@ -26,6 +26,7 @@ class TestScoreKind(RecordSuite[ScoreKind]):
         return {
             "name": "gradient",
             "scale": np.sqrt,
+            "is_probability": True,
             "lowest": -1.0,
             "highest": 2.0,
             "column": "gradient01",
@@ -33,8 +34,8 @@ class TestScoreKind(RecordSuite[ScoreKind]):
             "largest": "max01",
             "label": "gradient",
             "rank_label": "rank",
-            "threshold01": 0.25,
-            "format_version": 3,
+            "label_within": "gradient of the slide",
+            "format_version": 4,
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
@@ -46,7 +47,7 @@ class TestScoreKind(RecordSuite[ScoreKind]):
             "rank_label": [""],
             "format_version": [0],
             **{field: ["", "probability"] for field in ("column", "measurement", "largest")},
-            "threshold01": [-0.5, 1.5],
+            "label_within": [""],
         }
 
 
@@ -55,7 +56,8 @@ class TestSlideScores(RecordSuite[SlideScores]):
 
     def make(self) -> SlideScores:
         values = np.array([0.25, np.nan, 0.5], np.float32)
-        return SlideScores("a", 0.75, (0.25, 0.75), values, "probability", COORDS.copy(), "t", "f", "m")
+        scores = SlideScores("a", 0.75, (0.25, 0.75), values, "probability", COORDS.copy(), "t", "f", "m")
+        return replace(scores, second_scores=values / 2, second_kind="attention")
 
     def changes(self) -> Mapping[str, Any]:
         return {
@@ -63,8 +65,9 @@ class TestSlideScores(RecordSuite[SlideScores]):
             "probability": 0.5,
             "class_probabilities": (0.5, 0.5),
             "tile_scores": np.array([0.25, 0.25, 0.5], np.float32),
-            "score_kind": "attention",
+            "score_kind": "logit",
             "coords": COORDS + 1,
+            "second_scores": np.array([0.25, 0.25, 0.5], np.float32),
             "tiles_digest": "u",
             "features_digest": "g",
             "model_digest": "n",
@@ -74,7 +77,9 @@ class TestSlideScores(RecordSuite[SlideScores]):
         one = replace(self.make(), probability=math.nan, prediction=1.0)
         tiles = np.array([[0.25, 0.75]] * 3, np.float32)
         classes = replace(one, class_names=("n", "m"), tile_class_probabilities=tiles)
+        attention = replace(self.make(), score_kind="attention", second_kind="logit")
         return {
+            "second_kind": (attention, replace(attention, second_kind="probability")),
             "prediction": (one, replace(one, prediction=2.0)),
             "class_names": (classes, replace(classes, class_names=("n", "o"))),
             "tile_class_probabilities": (classes, replace(classes, tile_class_probabilities=tiles[:, ::-1])),
@@ -99,6 +104,8 @@ class TestSlideScores(RecordSuite[SlideScores]):
             "tile_class_probabilities": [np.zeros((3, 2), np.float32)],
             "score_kind": ["rank"],
             "coords": [COORDS[:, :1], COORDS.astype(np.int64)],
+            "second_kind": ["", "rank", "probability", "logit"],
+            "second_scores": [None, np.zeros(2, np.float32), np.full(3, np.inf, np.float32)],
         }
 
 
@@ -166,7 +173,9 @@ class TestSlideScoresHeader(RecordSuite[SlideScoresHeader]):
         return SlideScoresHeader("m", "d", 2)
 
     def changes(self) -> Mapping[str, Any]:
-        return {"model": "n", "split_digest": "e", "folds": 3, "task": "survival", "scheme": SCHEME}
+        changed = {"model": "n", "split_digest": "e", "folds": 3, "task": "survival", "scheme": SCHEME}
+        return {**changed, "second_kind": "logit", "not_learned": (1,)}
 
     def invalid(self) -> Mapping[str, list[Any]]:
-        return {"model": [""], "folds": [0], "task": [""]}
+        values: dict[str, list[Any]] = {"model": [""], "folds": [0], "task": [""], "second_kind": ["rank"]}
+        return {**values, "not_learned": [(2,), (-1,)]}

@@ -224,7 +224,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": Evil()}}, tmp_path / "evil.pth")
     marker = Path("/tmp/wsi_mil_was_unpickled")
     marker.unlink(missing_ok=True)
-    with pytest.raises(EncoderError, match="not a readable checkpoint"):
+    with pytest.raises(EncoderError, match=r"names .*: expected tensors"):
         read_checkpoint(tmp_path / "evil.pth")
     np.savez(tmp_path / "evil.npz", a=np.array([Evil()], dtype=object))
     with pytest.raises(EncoderError, match="not a readable checkpoint"):

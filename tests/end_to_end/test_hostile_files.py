@@ -121,7 +121,7 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: changed_card(folder, "training", "spec", "params", value={"hidden": [10**13]}),
         "do not fit aggregator 'focus_mil' with the settings in model.json",
     ),
-    "nested": (lambda folder: (folder / "model.json").write_text("[" * 100_000), "nested too deeply"),
+    "nested": (lambda folder: (folder / "model.json").write_text("[" * 100_000), "100 levels of lists"),
     "list": (lambda folder: (folder / "model.json").write_text("[]"), "expected a JSON object, found list"),
     "terminal": (
         lambda folder: changed_card(folder, "format_version", value="\x1b[2J\n" * 10_000),

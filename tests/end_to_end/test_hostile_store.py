@@ -44,7 +44,7 @@ STORES = {
     "zero byte": (named("a\0b"), r"a\\x00b"),
     "another unit": ({**WHOLE, **named("authorized_keys", unit=".ssh")}, ".ssh"),
     "no JSON": ({f"run{MANIFEST}": b"\0\1"}, "no manifest"),
-    "nested": ({f"run{MANIFEST}": b"[" * 100_000}, "nested too deeply"),
+    "nested": ({f"run{MANIFEST}": b"[" * 100_000}, "100 levels of lists"),
     "list": ({f"run{MANIFEST}": b"[]"}, "no manifest"),
     "numbers": ({f"run{MANIFEST}": b'{"config.yaml": 1}'}, "no manifest"),
     "wrong digest": ({**WHOLE, "run/config.yaml": b"changed"}, "does not match its digest"),

@@ -38,7 +38,7 @@ def test_the_real_slide_from_check_to_geojson(
     predicted = int(capsys.readouterr().out or line.split("(jpeg_tiles)")[1].split()[0])
 
     out = tmp_path / "out"
-    summary = predict_slides(model_folder, real_slide, out)
+    summary = predict_slides(model_folder, real_slide, out, not_learned=True)
     assert not summary.problems
     with (out / "predictions.csv").open() as handle:
         rows = list(csv.DictReader(handle))
@@ -59,7 +59,7 @@ def test_the_real_slide_from_check_to_geojson(
     assert extent[3] > 2220, "tiles reach further down than the slide is wide"
     corners = {(int(b[0]), int(b[1])) for b in shapely.bounds(boxes)}
     assert corners == {(int(x), int(y)) for x, y in tiles.coords}
-    assert not any(predict_slides(model_folder, real_slide, out).work.values())
+    assert not any(predict_slides(model_folder, real_slide, out, not_learned=True).work.values())
 
 
 def test_models_that_do_not_fit_are_errors(model_folder: Path, cohort: Path, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_models_that_do_not_fit_are_errors(model_folder: Path, cohort: Path, tmp
     (copy / "model.safetensors").write_bytes((fold / "model.safetensors").read_bytes())
     write_json(copy / "model.json", {**card, "encoder_digest": "another"})
     with pytest.raises(SystemExit) as stop:
-        main(["predict", str(copy), str(slides), "--out", str(tmp_path / "o")])
+        main(["predict", str(copy), str(slides), "--out", str(tmp_path / "o"), "--not-learned"])
     assert stop.value.code == 3
     reasons = (tmp_path / "o" / "outcomes.csv").read_text()
     assert "was trained on texture features another" in reasons
@@ -80,7 +80,7 @@ def test_models_that_do_not_fit_are_errors(model_folder: Path, cohort: Path, tmp
         {**card, "encoder": {**card["encoder"], "name": "timm:resnet10t", "weights": "/gone.pth"}},
     )
     with pytest.raises(EncoderError, match=r"no checkpoint at /gone\.pth"):
-        predict_slides(copy, slides, tmp_path / "o2")
+        predict_slides(copy, slides, tmp_path / "o2", not_learned=True)
     with pytest.raises(ModelError, match="no model in"):
         predict_slides(tmp_path / "nothing", slides, tmp_path / "o3")
 
@@ -89,7 +89,7 @@ def test_the_overlay_lies_on_the_tissue(real_slide: Path, model_folder: Path, tm
     """Tiles that were kept are darker than the glass around them, on the picture as on the slide."""
     from wsi_mil.slides import open_slide
 
-    predict_slides(model_folder, real_slide, tmp_path / "out")
+    predict_slides(model_folder, real_slide, tmp_path / "out", not_learned=True)
     tiles = RunFolder(tmp_path / "out").store("CMU-1-Small-Region").read_tiles()
     with open_slide(real_slide) as slide:
         image = slide.read_region(0, 0, 0, slide.info.width_px, slide.info.height_px).mean(axis=2)

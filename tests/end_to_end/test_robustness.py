@@ -5,7 +5,7 @@ import csv
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,9 @@ def poisoned(build_once: BuildOnce, small_run: Path) -> Changed:
     )
 
 
+MIRRORED = {"mirrored_train_only", "mirrored_test_only", "mirrored"}
+
+
 def test_poison_writes_a_table_a_picture_and_verdicts(poisoned: Changed) -> None:
     run, printed = poisoned.run, poisoned
     (folder,) = (run / "poison").iterdir()
@@ -78,13 +81,18 @@ def test_poison_writes_a_table_a_picture_and_verdicts(poisoned: Changed) -> None
     assert study["share_of_tiles"] == pytest.approx(0.15, abs=0.05)
     assert [m["model"] for m in study["models"]] == ["mi_net", "MeanOfAll"]
     for model in study["models"]:
-        assert set(model["conditions"]) == {"none", "test_only", "train_only", "poison", "alike"}
+        normal = {"train_only", "test_only", "poison"}
+        assert set(model["conditions"]) == {"none", "alike", *normal, *MIRRORED}
         assert model["conditions"]["poison"]["slide_auc"]["count"] == 2
-        assert model["verdict"] in ("resists", "weakened", "fooled", "not learned")
+        assert set(model["directions"]) == {"normal", "tumour"}
+        for found in model["directions"].values():
+            assert found["verdict"] in ("resists", "weakened", "fooled", "not learned")
+        for name in ("poison", "mirrored"):  # of the slides that are poisoned: tumour, normal
+            assert 0 <= model["conditions"][name]["poison_share"]["mean"] <= 1
         assert f"{model['model']}" in printed.output
     with (folder / "trainings.csv").open() as handle:
         rows = list(csv.DictReader(handle))
-    assert len(rows) == 2 * 2 * 5  # models, folds, conditions
+    assert len(rows) == 2 * 2 * 8  # models, folds, conditions
     for model in study["models"]:  # the summary is the table's
         own = [
             float(r["slide_auc"]) for r in rows if r["model"] == model["model"] and r["condition"] == "poison"
@@ -156,7 +164,53 @@ def test_a_second_call_trains_nothing_and_an_interrupted_one_goes_on(
     assert (folder / "poison.json").read_bytes() == before
 
 
-def test_without_controls_a_third_less_is_trained(run: Path, tmp_path: Path) -> None:
+def test_damaged_files_of_poison_are_made_again(poisoned: Changed, tmp_path: Path) -> None:
+    run = tmp_path / "poison"
+    shutil.copytree(poisoned.run, run)
+    (folder,) = (run / "poison").iterdir()
+    training = next((folder / "trainings").glob("mi_net_normal_*.json"))
+    store = next((folder / "slides").glob("*.zarr"))
+    features = store / "features" / "texture" / "zarr.json"
+    paths = (training, folder / "poison.json", features)
+    before = [path.read_bytes() for path in paths]
+    for path, content in zip(paths, before, strict=True):
+        path.write_bytes(content.replace(b"0", b"1", 1))
+        assert path.read_bytes() != content
+    again = call("poison", run, "--aggregator", "mi_net", "--aggregator", CHEAT, *QUICK)
+    assert again.exit_code == 0, again.output
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_a_damaged_audit_is_left_out_of_the_report(audited: Changed, tmp_path: Path) -> None:
+    shutil.copytree(audited.run, tmp_path / "r")
+    path = tmp_path / "r" / "audit" / "focus_mil" / "audit.json"
+    path.write_text(path.read_text().replace('"slides": 6', '"slides": 5'))
+    found = call("report", tmp_path / "r")
+    assert found.exit_code == 0, found.output
+    assert 'id="audit"' not in (tmp_path / "r" / "report.html").read_text()
+
+
+def test_trainings_of_an_earlier_format_are_made_again(run: Path, tmp_path: Path) -> None:
+    """A training of format 1 lacks the mirrored conditions; its study is left out of the report."""
+    shutil.copytree(run, tmp_path / "r")
+    config = load_config(tmp_path / "r", (*QUICK, "train.epochs=1", "poison.directions=[tumour]"))
+    done = run_poison(config, ("none", "tumour"))
+    assert set(done.study.models[0].conditions) == {"none", "test_only", *MIRRORED}
+    assert run_poison(config, ("none", "tumour")).trained == 0
+    old = sorted((done.folder / "trainings").glob("*_none_fold*.json"))
+    for path in (*old, done.folder / "poison.json"):
+        raw = read_json(path)
+        raw.pop("content_digest", None)
+        write_json(path, {**raw, "format_version": 1})
+    found = call("report", tmp_path / "r")
+    assert found.exit_code == 0, found.output
+    assert 'id="poison"' not in (tmp_path / "r" / "report.html").read_text()
+    again = run_poison(config, ("none", "tumour"))
+    assert again.trained == len(old) == 2
+    assert again.study.as_json() == done.study.as_json()
+
+
+def test_without_controls_less_is_trained(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "r")
     config = load_config(tmp_path / "r", (*QUICK, "train.epochs=1", "poison.kind=cast"))
     done = run_poison(config, ("none", "normal"))
@@ -307,7 +361,7 @@ def test_the_how_tos_own_aggregator_passes(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WSI_MIL_TRUST", "my_mil")
     found = run_bag_test(BagTestJob("my_mil:NoisyOr", "single_concept", 0))
-    assert bag_verdict("single_concept", found.train_auc, found.test_auc) == "pass", found
+    assert bag_verdict("single_concept", [found]) == "pass", found
 
 
 def test_an_own_aggregator_trains_like_any_other(run: Path, tmp_path: Path) -> None:
@@ -334,7 +388,7 @@ def test_every_kind_goes_through_the_real_path(kind: str, run: Path, tmp_path: P
     context = open_run(config)
     data = training_set(context.run, context.require_labels(), config.tissue, config.tiles, config.encoder)
     one = dict(list(data.labels.items())[:2])
-    both = write_poisoned_features(context, one)
+    both = write_poisoned_features(context, replace(data, labels=one))
     assert both == sorted(one)
     for slide_id in both:
         before = context.run.store(slide_id).read_features("texture").features

@@ -151,7 +151,10 @@ def test_a_run_of_every_task(
         for metric, value in expected(rows).items():
             assert found["slide"][metric] == pytest.approx(value, abs=1e-4), metric
             interval = found["slide"]["intervals"][metric]
-            assert interval is None or math.isnan(value) or interval["low"] <= value <= interval["high"]
+            if (
+                interval is not None and interval["low"] is not None
+            ):  # else the metric is the same on all bootstrap draws
+                assert interval is None or math.isnan(value) or interval["low"] <= value <= interval["high"]
         assert found["froc"]["score"] is None
         assert f"does not apply to {card.task.kind}" in found["froc"]["reasons"]["score"]
         assert f"does not apply to {card.task.kind}" in found["patch"]["reasons"]["auc"]
@@ -175,7 +178,7 @@ def test_a_run_of_every_task(
         refine_run(config, "mi_net")
 
     slide = next((cohort / "slides").rglob("*.tif*"))
-    predicted = predict_slides(folder.model("abmil_gated", 0), slide, tmp_path / "new")
+    predicted = predict_slides(folder.model("abmil_gated", 0), slide, tmp_path / "new", not_learned=True)
     assert not predicted.failed
     with (tmp_path / "new" / "predictions.csv").open(newline="") as handle:
         (row,) = csv.DictReader(handle)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -81,6 +82,61 @@ def test_numbers_do_not_depend_on_what_was_left_to_do(config: dict[str, Any]) ->
     shutil.rmtree(model)
     assert run_stage(parse_config(config), "train").work["train"] == 1
     assert (model / "model.safetensors").read_bytes() == before
+
+
+def test_validation_slides_choose_the_learning_rate_of_each_fold(config: dict[str, Any]) -> None:
+    """The kept rate is the one of the better validation measure, in the card as well."""
+    config["split"] = {"kind": "kfold", "folds": 2, "val_share": 0.33}
+    rates = {"search": [1e-5, 3e-3], "class_weight": "balanced", "sampler": "balanced"}
+    run_stage(parse_config({**config, "train": {**config["train"], **rates}}), "train")
+    run = RunFolder(Path(config["run"]))
+    chosen = []
+    for fold in range(2):
+        folder = run.model("mi_net", fold)
+        with (folder / "search.csv").open(newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        assert [float(row["lr"]) for row in rows] == rates["search"]
+        best = max(rows, key=lambda row: (float(row["val_auc"]), -float(row["val_loss"])))
+        assert [row["chosen"] for row in rows].count("1") == 1
+        assert best["chosen"] == "1"
+        chosen.append(load_model(folder).training.spec.lr)
+        assert chosen[-1] == float(best["lr"])
+        assert load_model(folder).training.metrics["val_loss"] == pytest.approx(float(best["val_loss"]))
+    assert (
+        run_stage(parse_config({**config, "train": {**config["train"], **rates}}), "train").work["train"] == 0
+    )
+
+
+def test_new_slides_get_the_mean_of_all_folds(config: dict[str, Any], cohort: Path, tmp_path: Path) -> None:
+    """The mean and the disagreement are those of predictions with each fold alone."""
+    config["split"] = {"kind": "kfold", "folds": 2, "val_share": 0.33}
+    run_stage(parse_config(config), "train")
+    folder = RunFolder(Path(config["run"])).model("mi_net", 0).parent
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    for path in sorted((cohort / "slides").glob("*.tiff"))[:2]:
+        shutil.copy(path, slides)
+
+    def predicted(model: Path, out: str) -> list[dict[str, str]]:
+        predict_slides(model, slides, tmp_path / out, error=0.4, not_learned=True)
+        with (tmp_path / out / "predictions.csv").open(newline="") as handle:
+            return list(csv.DictReader(handle))
+
+    found = predicted(folder, "mean")
+    alone = [predicted(folder / f"fold{n}", f"alone{n}") for n in range(2)]
+    for number, row in enumerate(found):
+        values = [float(rows[number]["probability"]) for rows in alone]
+        assert float(row["probability"]) == pytest.approx(np.mean(values), abs=2e-6)
+        assert float(row["sd"]) == pytest.approx(np.std(values, ddof=1), abs=2e-6)
+        assert (float(row["lowest"]), float(row["highest"])) == (min(values), max(values))
+        assert int(row["called_by"]) == sum(rows[number]["predicted"] == "positive" for rows in alone)
+        calibrated = [float(rows[number]["calibrated"]) for rows in alone]
+        assert float(row["calibrated"]) == pytest.approx(np.mean(calibrated), abs=2e-6)
+        assert row["conformal"] in {"positive", "negative", "undecided"}
+    assert "models" not in alone[0][0]
+    assert not any(
+        predict_slides(folder, slides, tmp_path / "mean", error=0.4, not_learned=True).work.values()
+    )
 
 
 def test_a_pattern_names_the_methods(
@@ -205,5 +261,5 @@ def test_views_are_made_once_and_trained_on(config: dict[str, Any], cohort: Path
     assert run_stage(parse_config(config), "score").work["score"] == 18
     assert {row.status for row in run.ledger.rows("extract view 2")} == {"done"}
     slide = sorted((cohort / "slides").glob("*.tiff"))[0]
-    predict_slides(run.model("mi_net", 0), slide, tmp_path / "predicted")
+    predict_slides(run.model("mi_net", 0), slide, tmp_path / "predicted", not_learned=True)
     assert RunFolder(tmp_path / "predicted").store(slide.stem).encoders() == ["texture"]

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from wsi_mil.contracts.metric import Metric
 from wsi_mil.errors import DataError
@@ -81,10 +82,38 @@ def test_an_interval_is_that_of_the_bootstrap_over_patients() -> None:
 
 def test_draws_are_limited_by_the_entry() -> None:
     tiles = tuple(LabelledTiles(str(i), str(i), TRUTH, SCORES, SCORES > 0.5) for i in range(3))
-    found = measure_all(PatchObservations(tiles), 0, "m", 1000)["auc"]
+    for metric in measure_all(PatchObservations(tiles), 0, "m", 300).values():
+        assert metric.interval is not None
+        assert metric.interval.draws == 300  # as configured, at patch level as well
+    limited = replace(MEAN, most_draws=40)
+    found = measure(limited, SLIDES, np.random.default_rng(0), limited.draws(1000))
     assert found.interval is not None
-    assert found.interval.draws == 200
-    assert (MEAN.draws(1000), entry("patch", "auc").draws(50)) == (1000, 50)
+    assert found.interval.draws == 40
+
+
+def test_a_metric_that_is_the_same_on_all_draws_has_no_limits(rng: np.random.Generator) -> None:
+    perfect = replace(SLIDES, scores=TRUTH.astype(float), called=TRUTH)
+    found = measure(entry("slide", "f1"), perfect, rng, 50)
+    assert found.value == 1
+    assert found.interval is not None
+    assert (found.interval.defined, found.interval.draws) == (False, 50)
+
+
+@pytest.mark.parametrize(
+    ("inverted", "low", "high"), [(False, 0.05 ** (1 / 8), 1), (True, 0, 1 - 0.05 ** (1 / 8))]
+)
+def test_a_perfect_auc_has_a_one_sided_bound(inverted: bool, low: float, high: float) -> None:
+    data = replace(SLIDES, scores=(inverted != TRUTH).astype(float))
+    found = measure_all(data, 0, "m", 50)["auc"].interval
+    assert found is not None
+    assert (found.low, found.high, found.one_sided) == (pytest.approx(low), pytest.approx(high), True)
+
+
+def test_a_perfect_accuracy_counts_patients(rng: np.random.Generator) -> None:
+    data = replace(SLIDES, called=TRUTH, patients=tuple("aabbccddeeffgghh"))
+    found = measure(entry("slide", "accuracy"), data, rng, 50).interval
+    assert found is not None
+    assert found.low == pytest.approx(binomtest(8, 8).proportion_ci(0.90, "exact").low)
 
 
 def test_tiles_are_pooled_and_their_kind_is_known() -> None:

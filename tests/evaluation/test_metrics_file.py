@@ -57,6 +57,13 @@ def found() -> MetricsFile:
             ),
             ((3, 1), (0, 2)),
         ),
+        second_patch=patch_result(
+            [replace(slide.tiles, scores=-SCORES, score_kind="logit") for slide in slides],
+            [0, 1],
+            ["c"],
+            SPEC,
+            model="m",
+        ),
     )
 
 
@@ -74,7 +81,7 @@ def test_the_keys_that_other_programs_read(found: MetricsFile) -> None:
     assert (whole["kind"], whole["format_version"], whole["task"]) == ("metrics", FORMAT, "detection")
     slide, patch, froc = whole["slide"], whole["patch"], whole["froc"]
     assert slide["auc"] == slide["intervals"]["auc"]["value"] == pytest.approx(8 / 9)
-    assert set(slide["intervals"]["auc"]) == {"value", "low", "high", "draws", "level", "method"}
+    assert set(slide["intervals"]["auc"]) == {"value", "low", "high", "draws", "level", "method", "one_sided"}
     assert slide["metrics"] == [
         "auc",
         "average_precision",
@@ -97,8 +104,12 @@ def test_the_keys_that_other_programs_read(found: MetricsFile) -> None:
     assert slide["thresholds"] == [[0, 0.5], [1, 0.4]]
     assert slide["folds"]["auc"] == pytest.approx([1.0, 1.0])
     assert slide["delong"]["auc"] == pytest.approx(slide["auc"])
+    assert (slide["delong"]["method"], slide["delong"]["n_patients"]) == ("DeLong", 6)
+    assert slide["delong"]["stated"]["method"] == "DeLong on the logit scale"
     assert patch["per_slide"]["dice"] == {"mean": pytest.approx(2 / 3), "n_slides": 2}
     assert patch["slides_without_annotation"] == ["c"]
+    assert (patch["score_kind"], whole["patch_second"]["score_kind"]) == ("probability", "logit")
+    assert whole["patch_second"]["auc"] == pytest.approx(1 - patch["auc"]), "the scores are the negative ones"
     assert patch["truth"] == "at least 0.5 of the tile's area in a lesion"
     assert froc["score"] == froc["intervals"]["score"]["value"]
     assert froc["by_size"][1] == {"size": "0.2 to 2 mm", "lesions": 2, "found": 2}
@@ -165,7 +176,7 @@ def test_a_file_is_current_only_for_its_inputs_task_and_metrics(found: MetricsFi
 def test_old_files_count_as_absent_and_damaged_ones_are_named(found: MetricsFile, tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     assert read_metrics(path) is None
-    for old in (1, 2, None):
+    for old in (1, 2, 3, 4, 5, None):
         path.write_text(json.dumps({"format_version": old, "slide": {}}))
         assert read_metrics(path) is None
     whole = metrics_json(found)

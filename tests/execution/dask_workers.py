@@ -1,10 +1,13 @@
 """A Dask scheduler without workers, and `dask worker` processes as a user starts them."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 
 from wsi_mil.execution import ExecutionSpec
 
@@ -41,3 +44,25 @@ def scheduler_and_workers() -> Iterator[tuple[ExecutionSpec, StartWorker]]:
                 process.terminate()
             for process in started:
                 process.wait(30)
+
+
+def worker_pid() -> int:
+    """Return the process of the Dask worker that started this one."""
+    worker = parent_process()
+    assert worker is not None
+    assert worker.pid is not None
+    return worker.pid
+
+
+def kill_worker() -> None:
+    """Kill the Dask worker that started this process, which ends with it."""
+    os.kill(worker_pid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def beat(*arguments: object) -> None:
+    """Write into the file that the environment variable BEATS names, 50 times a second, without end."""
+    while True:
+        with open(os.environ["BEATS"], "a") as file:
+            file.write(".")
+        time.sleep(0.02)

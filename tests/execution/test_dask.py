@@ -1,10 +1,8 @@
 """A real Dask cluster of two worker processes: workers that die, nodes in trouble, the bytes of a serial run,
 job scripts."""
 
-import os
-import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.execution.dask_workers import kill_worker, worker_pid
 from tests.features.kill_extraction import jobs as extract_jobs
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.tiles import TileSpec
@@ -49,16 +48,14 @@ def on(scheduler: str, **options: object) -> ExecutionSpec:
 
 def note(folder: Path, slide_id: str) -> int:
     """Remember an attempt; return how many there were before."""
-    from distributed import get_worker
-
     before = len(list(folder.glob(f"{slide_id}.*")))
-    (folder / f"{slide_id}.{before}").write_text(get_worker().address)
+    (folder / f"{slide_id}.{before}").write_text(str(worker_pid()))
     return before
 
 
 def dies_once(folder: Path, job: Job) -> Outcome:
     if job.slide_id == "s3" and note(folder, job.slide_id) == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+        kill_worker()
     return Outcome(job.slide_id, "tile", "done", digest=job.slide_id)
 
 
@@ -96,12 +93,12 @@ def broken_slide(folder: Path, job: Job) -> Outcome:
     ],
 )
 def test_what_one_node_cannot_do_another_tries(
-    scheduler: str, tmp_path: Path, function: object, retries: int, status: str, attempts: int
+    scheduler: str, tmp_path: Path, function: Callable[..., Outcome], retries: int, status: str, attempts: int
 ) -> None:
     spec = on(scheduler, retries=retries, device="cuda")
     with dask_client(spec) as client:  # the worker that was killed before comes back
         client.wait_for_workers(2, timeout=30)
-    [found] = map_slides(partial(function, tmp_path), [Job("a")], stage="extract", spec=spec)  # type: ignore[arg-type]
+    [found] = map_slides(partial(function, tmp_path), [Job("a")], stage="extract", spec=spec)
     assert found.status == status
     workers = [path.read_text() for path in tmp_path.glob("a.*")]
     assert len(workers) == len(set(workers)) == attempts

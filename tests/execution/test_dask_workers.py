@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.execution.dask_workers import StartWorker, scheduler_and_workers
+from tests.execution.dask_workers import StartWorker, kill_worker, scheduler_and_workers, worker_pid
 from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import ConfigError, ExecutionError
 from wsi_mil.execution import ExecutionSpec, map_slides, missing_workers, run_jobs
+from wsi_mil.execution.activity import OPENING, activity
 from wsi_mil.execution.clusters import LOOK, ClusterSpec
+from wsi_mil.execution.dask_backend import dask_client
 from wsi_mil.execution.missing_workers import MissingWorkers
+from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.killed import without_killers
+from wsi_mil.run.recording import record_outcomes
 
 pytestmark = pytest.mark.slow
 Workers = tuple[ExecutionSpec, StartWorker]
@@ -103,37 +111,161 @@ def test_workers_that_go_away_in_the_middle_are_reported_too(
 
 
 def dies(folder: Path, job: Job) -> Outcome:
-    (folder / f"{job.slide_id}.{time.monotonic_ns()}").touch()
+    (folder / f"{job.slide_id}.{time.monotonic_ns()}").write_text(str(worker_pid()))
     if job.slide_id.startswith("bad"):
         os.abort()
     return Outcome(job.slide_id, "tile", "done")
 
 
-@pytest.mark.parametrize("gpu", [False, True])
-def test_a_slide_that_kills_its_workers_is_named_and_no_other(
-    workers: Workers, tmp_path: Path, gpu: bool
+@pytest.mark.parametrize("options", [(), ("--no-nanny",), ("--nthreads", "2")])
+def test_a_slide_that_aborts_fails_once_and_its_worker_lives(
+    workers: Workers, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
+    spec, start = workers
+    start(*options)
+    jobs = [Job(name) for name in ("good0", "bad0", "good1", "bad1", "good2")]
+    rows = {row.slide_id: row for row in map_slides(partial(dies, tmp_path), jobs, stage="tile", spec=spec)}
+    assert {name for name, row in rows.items() if row.status == "done"} == {"good0", "good1", "good2"}
+    for name in ("bad0", "bad1"):
+        assert (rows[name].reason, rows[name].counts) == ("killed by signal 6 (SIGABRT)", {"signal": 6})
+        assert "in dies\n" in rows[name].traceback
+    files = list(tmp_path.iterdir())
+    assert len(files) == len(jobs)
+    assert len({file.read_text() for file in files}) == 1
+
+
+def kills_worker(folder: Path, job: Job) -> Outcome:
+    (folder / f"{job.slide_id}.{time.monotonic_ns()}").touch()
+    if job.slide_id.startswith("bad"):
+        kill_worker()
+    return Outcome(job.slide_id, "tile", "done")
+
+
+def test_a_slide_that_kills_its_workers_is_named_and_no_other(workers: Workers, tmp_path: Path) -> None:
     spec, start = workers
     for _ in range(2):
         start("--resources", "GPU=1")
-    names = ["good0", "bad0", *(f"good{number}" for number in range(1, 8)), "bad1", "good8"]
-    jobs = [Job(name, gpu) for name in names]
-    rows = {row.slide_id: row for row in map_slides(partial(dies, tmp_path), jobs, stage="tile", spec=spec)}
+    names = ["good0", "bad0", *(f"good{number}" for number in range(1, 8))]
+    jobs = [Job(name, needs_gpu=True) for name in names]
+    work = partial(kills_worker, tmp_path)
+    rows = {row.slide_id: row for row in map_slides(work, jobs, stage="tile", spec=spec)}
     assert {name for name, row in rows.items() if row.status == "done"} == {n for n in names if "good" in n}
-    for name in ("bad0", "bad1"):
-        assert "killed its Dask worker 4 times" in rows[name].reason  # the default of this scheduler: 3 + 1
-        assert rows[name].status == "failed"
+    assert "its Dask worker ended 4 times" in rows["bad0"].reason  # the default of this scheduler: 3 + 1
+    assert rows["bad0"].status == "failed"
+
+
+def out_of_memory(folder: Path, job: Job) -> Outcome:
+    with activity(job.slide_id, "reading tiles"):
+        if not (folder / "tried").exists():
+            (folder / "tried").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return Outcome(job.slide_id, "tile", "done")
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_slide_killed_by_the_system_is_tried_by_another_worker(
+    workers: Workers, tmp_path: Path, retries: int
+) -> None:
+    spec, start = workers
+    for _ in range(2):
+        start()
+    with dask_client(spec) as client:
+        client.wait_for_workers(2, timeout=30)
+    own = spec.model_copy(update={"retries": retries})
+    [row] = map_slides(partial(out_of_memory, tmp_path), [Job("a")], stage="tile", spec=own)
+    assert row.status == ("done" if retries else "failed")
+    if not retries:
+        assert row.reason.startswith("killed by signal 9 (SIGKILL) while reading tiles: out of memory")
+        assert row.cause == "memory"
+
+
+def open_slowly(job: Job) -> Outcome:
+    with activity(job.slide_id, OPENING):
+        time.sleep(600 if job.slide_id == "s1" else 0)
+    time.sleep(1.5)
+    return Outcome(job.slide_id, "tile", "done")
+
+
+def test_a_slide_whose_opening_hangs_fails_and_the_others_are_done(workers: Workers) -> None:
+    spec, start = workers
+    start()
+    own = spec.model_copy(update={"open_timeout_s": 1.0})
+    jobs = [Job(f"s{number}") for number in range(3)]
+    rows = {row.slide_id: row for row in map_slides(open_slowly, jobs, stage="tile", spec=own)}
+    assert {name: row.status for name, row in rows.items()} == {"s0": "done", "s1": "failed", "s2": "done"}
+    assert rows["s1"].reason == "opening took longer than 1 s (execution.open_timeout_s)"
+
+
+@dataclass(frozen=True)
+class SlideJob(Job):
+    source: SlideSource | None = None
+
+
+def test_the_next_run_does_not_work_on_a_slide_that_aborts(workers: Workers, tmp_path: Path) -> None:
+    spec, start = workers
+    start()
+    (tmp_path / "marks").mkdir()
+    jobs = []
+    for name in ("good", "bad"):
+        (tmp_path / f"{name}.tif").write_bytes(name.encode())
+        jobs.append(SlideJob(name, source=SlideSource(name, tmp_path / f"{name}.tif", None)))
+
+    def marks_of_a_run() -> list[str]:
+        run = RunFolder(tmp_path)
+        work = partial(map_slides, partial(dies, tmp_path / "marks"), stage="tile", spec=spec)
+        record_outcomes(run, "tile", without_killers(run, "tile", jobs, work), len(jobs))
+        return sorted(path.stem for path in (tmp_path / "marks").iterdir())
+
+    assert marks_of_a_run() == ["bad", "good"]
+    assert marks_of_a_run() == ["bad", "good", "good"]
 
 
 def abort(job: Job) -> str:
     os.abort()
 
 
-def test_a_training_that_kills_its_workers_is_an_error(workers: Workers) -> None:
+def kill_own_worker(job: Job) -> str:
+    kill_worker()
+    return ""
+
+
+def test_a_training_that_dies_is_an_error(workers: Workers) -> None:
     spec, start = workers
     start()
-    with pytest.raises(ExecutionError, match="abort: killed its Dask worker 4 times"):
+    with pytest.raises(
+        ExecutionError, match=r"abort: killed by signal 6 \(SIGABRT\); run again to resume"
+    ) as caught:
         list(run_jobs(abort, [Job("a")], spec=spec))
+    assert "in abort\n" in "".join(traceback.format_exception(caught.value))
+    with pytest.raises(ExecutionError, match="kill_own_worker: its Dask worker ended 4 times"):
+        list(run_jobs(kill_own_worker, [Job("a")], spec=spec))
+
+
+def divide(number: int) -> float:
+    return 1 / number
+
+
+class TwoPartsError(Exception):
+    """An error that cannot be made again from its one argument."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first + second)
+
+
+def raise_two_parts(number: int) -> float:
+    raise TwoPartsError("first, ", "second")
+
+
+def test_an_exception_of_a_training_is_raised_with_its_traceback(workers: Workers) -> None:
+    spec, start = workers
+    start()
+    found = run_jobs(divide, [1, 0], spec=spec)
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError) as caught:
+        next(found)
+    assert "return 1 / number" in "".join(traceback.format_exception(caught.value))
+    with pytest.raises(RuntimeError, match="unexpected TwoPartsError: first, second"):
+        list(run_jobs(raise_two_parts, [1], spec=spec))
 
 
 @pytest.mark.parametrize("kind", list(LOOK))

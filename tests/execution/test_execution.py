@@ -106,6 +106,25 @@ def test_jobs_come_back_in_their_order(workers: int) -> None:
         next(results)
 
 
+class TwoWordsError(Exception):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
+
+
+def break_down(number: int) -> int:
+    if number:
+        raise TwoWordsError("cannot", "travel")
+    raise ZeroDivisionError("oh")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "error"), [(0, ZeroDivisionError), (1, RuntimeError)])
+def test_an_error_of_a_worker_keeps_its_traceback(number: int, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"^oh\n|unexpected TwoWordsError: cannot travel") as found:
+        list(run_jobs(break_down, [number, number], spec=ExecutionSpec(workers=2)))
+    assert "in break_down" in "".join(found.value.__notes__)
+
+
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_reported() -> None:
     with pytest.raises(ExecutionError, match="out of memory"):

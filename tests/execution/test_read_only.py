@@ -22,6 +22,11 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs POSIX 
 
 @contextmanager
 def nobody() -> Iterator[None]:
+    """Without the rights of root, also not those to read Python's files: all imports are done before."""
+    import pydicom
+    import pydicom.encaps
+
+    assert pydicom.encaps
     before = os.geteuid()
     if before == 0:
         os.seteuid(NOBODY)

@@ -104,12 +104,20 @@ def sleep(job):
         file.write(f"{os.getpid()}\\n")
     time.sleep(600)
     return Outcome(job.slide_id, "tile", "done")
+def sleep_on_device(jobs, device):
+    yield from map(sleep, jobs)
 """
-MAPS = """
-from sleeps import Named, sleep
-from wsi_mil.execution import ExecutionSpec, map_slides
-list(map_slides(sleep, [Named("a"), Named("b")], stage="tile", spec=ExecutionSpec(workers=2)))
+STARTS = """
+from sleeps import Named, sleep, sleep_on_device
+from wsi_mil.execution import ExecutionSpec, map_on_devices, map_slides, run_jobs
+jobs, spec = [Named("a"), Named("b")], ExecutionSpec(workers=2)
+list({call})
 """
+CALLS = {
+    "map_slides": 'map_slides(sleep, jobs, stage="tile", spec=spec)',
+    "map_on_devices": 'map_on_devices(sleep_on_device, jobs, ["cpu", "cpu"], "extract")',
+    "run_jobs": "run_jobs(sleep, jobs, spec=spec)",
+}
 
 
 def with_path(folder: Path) -> dict[str, str]:
@@ -138,13 +146,14 @@ def of_session(session: int) -> list[int]:
 
 
 @PROC
-def test_no_process_is_left_of_a_killed_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", CALLS)
+def test_no_process_is_left_of_a_killed_parent(tmp_path: Path, call: str) -> None:
     (tmp_path / "sleeps.py").write_text(SLEEPS)
-    (tmp_path / "maps.py").write_text(MAPS)
+    (tmp_path / "starts.py").write_text(STARTS.format(call=CALLS[call]))
     pids = tmp_path / "pids"
     pids.touch()
     process = subprocess.Popen(
-        [sys.executable, "maps.py"],
+        [sys.executable, "starts.py"],
         cwd=tmp_path,
         env=with_path(tmp_path) | {"PIDS": str(pids)},
         start_new_session=True,
@@ -186,3 +195,33 @@ def test_a_script_without_a_main_guard_runs_a_stage(tmp_path: Path) -> None:
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout.splitlines() == ["started", "{'tile': 1}"]
+
+
+def imported(job: Named) -> Outcome:
+    """What the server had imported before this worker was forked, except what this module needs itself."""
+    found = [name for name in ("openslide", "pydicom", "wsi_mil.stages.tile") if name in sys.modules]
+    return Outcome(job.slide_id, "tile", "done", " ".join(found))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS has no server of workers")
+def test_the_server_imports_what_readers_of_slides_and_the_stage_need(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tests.execution.test_supervision import JOBS, imported\n"
+        "from wsi_mil.execution import ExecutionSpec, map_slides\n"
+        "from wsi_mil.execution.processes import start_server\n"
+        "start_server('wsi_mil.stages.tile')\n"
+        "[found] = map_slides(imported, JOBS[:1], stage='tile', spec=ExecutionSpec(workers=1))\n"
+        "print(found.reason)\n"
+    )
+    paths = os.pathsep.join(path for path in ("", *sys.path) if path)
+    root = Path(__file__).parents[2]
+    result = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{paths}"},
+    )
+    assert result.stdout.split() == ["openslide", "pydicom", "wsi_mil.stages.tile"], result.stderr

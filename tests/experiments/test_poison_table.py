@@ -5,8 +5,10 @@ import math
 from wsi_mil.evaluation.intervals import Spread
 from wsi_mil.experiments.poison_table import COLUMNS, spread_text, trainings_csv, verdict_rows
 from wsi_mil.robustness import PoisonSpec
+from wsi_mil.robustness.poison.spec import Direction
 from wsi_mil.robustness.poison.study import (
     ConditionSpread,
+    DirectionResult,
     Measured,
     PoisonedModel,
     PoisonStudy,
@@ -30,9 +32,20 @@ def test_the_table_in_the_terminal() -> None:
     conditions = {
         "none": ConditionSpread(spread(0.95, 0.02), spread(0.9), half, half, half),
         "poison": ConditionSpread(spread(0.1, 0.03), spread(0.3), half, spread(0.8), half),
+        "mirrored": ConditionSpread(spread(0.92, 0.01), spread(0.7), half, spread(0.2), half),
     }
-    model = PoisonedModel("my_model", "mi_net", "logit", conditions, {}, spread(0.8), "fooled")
-    head, row, note = verdict_rows(PoisonStudy(PoisonSpec(), 0.15, (model,)))
+    directions: dict[Direction, DirectionResult] = {
+        "normal": DirectionResult(spread(0.85), "fooled"),
+        "tumour": DirectionResult(spread(0.03), "resists"),
+    }
+    model = PoisonedModel("my_model", "mi_net", "logit", conditions, {}, directions)
+    title, head, row, mirrored, _, other, holds, note = verdict_rows(
+        PoisonStudy(PoisonSpec(), 0.15, (model,))
+    )
+    assert title.startswith("normal slides poisoned in training")
+    assert mirrored.startswith("mirrored: tumour slides poisoned in training")
+    assert " ".join(other.split()) == "my_model 0.950 ± 0.020 0.920 ± 0.010 0.900 0.700 0.200 resists"
+    assert holds == "a verdict holds for its own direction only"
     assert head.split() == [
         "slide",
         "AUC:",

@@ -10,6 +10,8 @@ import pytest
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.errors import StoreError
 from wsi_mil.features import FeatureOrigin, PoisonRecord, SlideStore, StoredFeatures
+from wsi_mil.features.stored import Origins
+from wsi_mil.io.files import fingerprint
 from wsi_mil.slides import ArrayReader
 from wsi_mil.stains import ColourMap
 from wsi_mil.tiles import tile_slide
@@ -90,3 +92,32 @@ def test_a_damaged_description_is_refused(store: SlideStore, field: str, value: 
     path.write_text(json.dumps(values))
     with pytest.raises(StoreError, match="features 'e' of slide 's' have a damaged description"):
         store.stored_features("e")
+
+
+TILED, FILE, OTHER = "tiles", "digest of the file", "digest of another file"
+
+
+@pytest.mark.parametrize(
+    ("features", "source", "before", "kept"),
+    [
+        ({"source": FILE}, FILE, FILE, True),
+        ({"source": FILE}, FILE, None, True),  # the description of the tiles is damaged
+        ({"source": OTHER}, FILE, FILE, False),
+        ({"source": FILE}, None, None, True),  # poison and imports do not state the file
+        ({}, FILE, FILE, True),  # an older version did not store it with the features
+        ({}, FILE, OTHER, False),
+        ({}, FILE, None, True),
+        ({"tiles_digest": "others", "source": FILE}, FILE, FILE, False),
+    ],
+)
+def test_features_are_kept_if_tiles_and_file_are_the_same(
+    features: dict[str, str], source: str | None, before: str | None, kept: bool
+) -> None:
+    assert Origins(TILED, source, before, "").are_of({"tiles_digest": TILED, **features}) == kept
+
+
+def test_older_versions_knew_a_slide_of_several_files_by_one(tmp_path: Path) -> None:
+    index = tmp_path / "s.mrxs"
+    index.write_text("it names the slide")
+    assert Origins(TILED, FILE, fingerprint(index), str(index)).are_of({"tiles_digest": TILED})
+    assert not Origins(TILED, FILE, OTHER, str(index)).are_of({"tiles_digest": TILED})

@@ -25,21 +25,24 @@ class TestScoreRaster(RecordSuite[ScoreRaster]):
         }
 
 
+DIGESTS = ("tiles_digest", "model_digest", "refiner_digest", "features_digest")
+
+
 class TestRefinedHeader(RecordSuite[RefinedHeader]):
-    unchecked = frozenset({"tiles_digest", "model_digest", "refiner_digest"})
+    unchecked = frozenset(DIGESTS)
 
     def make(self) -> RefinedHeader:
         return RefinedHeader("a", "t", "m", "r")
 
     def changes(self) -> Mapping[str, Any]:
-        return {"slide_id": "b", "tiles_digest": "x", "model_digest": "x", "refiner_digest": "x"}
+        return {"slide_id": "b", **dict.fromkeys(DIGESTS, "x")}
 
     def invalid(self) -> Mapping[str, list[Any]]:
         return {"slide_id": [""]}
 
 
 class TestRefinedMaps(RecordSuite[RefinedMaps]):
-    unchecked = frozenset({"tiles_digest", "model_digest", "refiner_digest"})
+    unchecked = frozenset(DIGESTS)
 
     def make(self) -> RefinedMaps:
         maps = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
@@ -50,7 +53,7 @@ class TestRefinedMaps(RecordSuite[RefinedMaps]):
             "slide_id": "b",
             "rows": np.array([3, 6], np.int32),
             "maps": np.zeros((2, 2, 2), np.uint8),
-            **dict.fromkeys(("tiles_digest", "model_digest", "refiner_digest"), "x"),
+            **dict.fromkeys(DIGESTS, "x"),
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:

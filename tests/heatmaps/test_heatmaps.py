@@ -190,10 +190,11 @@ def test_attention_is_not_called_a_probability(tmp_path: Path) -> None:
     tiles = table()
     values = np.full(len(tiles), np.nan)
     values[3], values[4] = 0.01, 0.02
-    features = list(tile_features(scores(tiles, values, "attention"), tiles, qupath_frame(INFO), 0.5, "m"))
+    found = scores(tiles, values, "attention")
+    features = list(tile_features(found, tiles, qupath_frame(INFO), 0.5, "m"))
     assert [f["properties"]["measurements"] for f in features] == [
-        {"score": 0.01, "score01": 0.5},
-        {"score": 0.02, "score01": 1.0},
+        {"score": 0.01, "score01": pytest.approx(0.5 * found.probability)},
+        {"score": 0.02, "score01": pytest.approx(found.probability)},
     ]
     write_features(tmp_path / "x.geojson.gz", features, {})
     assert len(read_features(tmp_path / "x.geojson.gz")[0]) == 2

@@ -1,5 +1,6 @@
 """Refined maps lie where their tiles lie, read back as written, and say so when they are broken."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from tests.heatmaps.test_heatmaps import table
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.heatmaps import score_raster
 from wsi_mil.heatmaps.refined import (
+    RefinedHeader,
     RefinedMaps,
     anchored,
     read_refined,
@@ -97,6 +99,14 @@ def test_round_trip_and_broken_files(tmp_path: Path) -> None:
     )
     with pytest.raises(StoreError, match="no file of refined maps"):
         read_refined(path)
+
+
+def test_a_file_of_an_earlier_version_has_no_digest_of_features(tmp_path: Path) -> None:
+    path, rows, maps = tmp_path / "s.npz", np.array([3], np.int32), np.zeros((1, 4, 4), np.uint8)
+    header = {"kind": "refined maps", "format_version": 1, "slide_id": "s", "tiles_digest": "t"}
+    text = json.dumps({**header, "model_digest": "m", "refiner_digest": "r"})
+    np.savez(path, header=np.frombuffer(text.encode(), np.uint8), rows=rows, maps=maps)
+    assert read_refined_header(path) == RefinedHeader("s", "t", "m", "r", "")
 
 
 def test_maps_and_rows_must_agree() -> None:

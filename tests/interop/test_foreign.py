@@ -180,7 +180,7 @@ def test_damaged_files_and_files_that_would_run_code(tmp_path: Path) -> None:
         read(tmp_path, slide_id="t")
     clam(tmp_path / "clam", False, True)
     torch.save(Trap(), tmp_path / "clam" / "pt_files" / "s.pt")
-    with pytest.raises(DataError, match="without unpickling"):
+    with pytest.raises(DataError, match=r"names .*getattr: expected tensors"):
         read(tmp_path / "clam", "clam")
     assert not (tmp_path / "ran").exists()
     with pytest.raises(DataError, match=r"no features in .*none: expected <slide>.h5 files"):

@@ -53,7 +53,7 @@ def test_features_that_all_lack_coordinates_are_refused(tmp_path: Path) -> None:
     for name in "ab":
         torch.save(torch.from_numpy(FEATURES), tmp_path / "pt_files" / f"{name}.pt")
     with pytest.raises(
-        DataError, match="none of 2 slides can be imported; the first: .*" + MISSING.format("a")
+        DataError, match="none of 2 slides can be imported; the first, 'a': .*" + MISSING.format("a")
     ):
         import_features(tmp_path / "run", source(tmp_path))
 

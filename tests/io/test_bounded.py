@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import struct
 import time
 import tracemalloc
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from zlib import compress, crc32
 
 import h5py
@@ -26,15 +28,17 @@ from wsi_mil import limits
 from wsi_mil.config.yaml_values import read_values
 from wsi_mil.encoders.weights import read_checkpoint
 from wsi_mil.errors import DataError, StoreError, WsiMilError
-from wsi_mil.evaluation.annotations.xml import inside, read_xml
+from wsi_mil.evaluation.annotations import read_annotation_file
 from wsi_mil.features.mapped import MappedFeatures
 from wsi_mil.features.store import _values
+from wsi_mil.geojson import read_features
 from wsi_mil.interop.layouts._hdf5 import h5_dataset
 from wsi_mil.io.bounded import read_npz, read_unpacked
 from wsi_mil.io.images import decode_image
-from wsi_mil.io.json import read_plain_json
+from wsi_mil.io.json import json_line, parse_json, read_plain_json
 from wsi_mil.io.tables import read_cells, read_csv
 from wsi_mil.io.user_tables import read_user_table
+from wsi_mil.io.xml import each_element, read_xml
 from wsi_mil.limits import Limit
 from wsi_mil.scoring.files import read_slide_scores
 
@@ -174,9 +178,9 @@ def test_a_dataset_of_hdf5_that_states_too_much_is_refused(tmp_path: Path) -> No
 
 def test_an_array_of_zarr_that_states_too_much_is_refused(tmp_path: Path) -> None:
     group = zarr.create_group(store=str(tmp_path / "s.zarr"))
-    group.create_array("few", shape=(10, 2), dtype="f2", chunks=(10, 2))
-    group.create_array("rows", shape=(10**12, 2), dtype="f2", chunks=(1024, 2))
-    group.create_array("wide", shape=(1 << 20, 1 << 20), dtype="f2", chunks=(16, 16))
+    group.create_array("few", shape=(10, 2), dtype="f2", chunks=(10, 2), compressors=None)
+    group.create_array("rows", shape=(10**12, 2), dtype="f2", chunks=(1024, 2), compressors=None)
+    group.create_array("wide", shape=(1 << 20, 1 << 20), dtype="f2", chunks=(16, 16), compressors=None)
     assert _values(group, "few").shape == (10, 2)
     for name, words in (("rows", limits.ROWS.what), ("wide", limits.ARRAY_BYTES.what)):
         with refused(words, StoreError):
@@ -203,13 +207,106 @@ def test_a_picture_whose_header_states_too_many_pixels_is_refused() -> None:
         struct.pack(">I", len(part) - 4) + part + struct.pack(">I", crc32(part))
         for part in (head, body, b"IEND")
     ]
-    with refused(r"p\.png cannot be read: .*pixels", DataError):
+    with refused(rf"p\.png: 10,000,000,000 {re.escape(limits.PICTURE_PX.what)}", DataError):
         decode_image(b"\x89PNG\r\n\x1a\n" + b"".join(parts), "p.png")
 
 
-def test_xml_that_is_nested_deeply_is_read(tmp_path: Path) -> None:
+XML_LIMITS = {
+    "deep": (limits.XML_DEPTH, "<a>" * 100_000),
+    "many": (limits.XML_ELEMENTS, "<a>" + "<b/>" * 10_000),
+}
+
+
+@pytest.mark.parametrize("kind", XML_LIMITS)
+def test_xml_with_too_many_or_too_deep_elements_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "XML_ELEMENTS", replace(limits.XML_ELEMENTS, most=5_000))
+    limit, text = XML_LIMITS[kind]
     path = tmp_path / "a.xml"
-    path.write_text("<a>" * 100_000 + "</a>" * 100_000)
-    start = time.perf_counter()
-    assert sum(1 for _ in inside(read_xml(path), "a")) == 99_999
-    assert time.perf_counter() - start < 10
+    path.write_text(text)
+    with refused(rf"a\.xml: .* {limit.what}, at most", DataError):
+        read_xml(path)
+    with refused(rf"here: .* {limit.what}, at most", DataError):
+        each_element(text, "here", lambda name, attributes: None)
+    depth = limits.XML_DEPTH.most
+    path.write_text("<a>" * depth + "</a>" * depth)
+    assert sum(1 for _ in read_xml(path).iter()) == depth
+
+
+def test_a_document_type_is_refused_before_its_entities_expand(tmp_path: Path) -> None:
+    bomb = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 100}">' for n in range(9))
+    path = tmp_path / "a.xml"
+    for inner in (f'[<!ENTITY e0 "x">{bomb}]', f'SYSTEM "{tmp_path}/other.dtd"', ""):
+        path.write_text(f"<!DOCTYPE a {inner}><a>&e9;</a>")
+        with refused(r"a\.xml: it has a document type \(<!DOCTYPE a>\)", DataError):
+            read_xml(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 101 + "]" * 101, '{"a":' * 101 + "1" + "}" * 101, "[" * 10**6])
+def test_json_that_is_nested_too_deeply_is_refused(text: str, tmp_path: Path) -> None:
+    path, said = tmp_path / "a.json", f"more than 100 {limits.JSON_DEPTH.what}"
+    path.write_text(text)
+    for read in (read_plain_json, read_features):
+        with refused(rf"a\.json.*{said}"):
+            read(path)
+    nested = "[" * limits.JSON_DEPTH.most + "1" + "]" * limits.JSON_DEPTH.most
+    assert json_line(parse_json(nested)) == nested
+
+
+def test_an_annotation_file_with_too_many_objects_or_points_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = [[0, 0], [9, 0], [9, 9], [0, 0]]
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    one = {"type": "Feature", "geometry": geometry, "properties": {"classification": {"name": "Tumor"}}}
+    path = tmp_path / "s.geojson"
+    path.write_text(json.dumps([one] * 50))
+    assert read_annotation_file(path, "s").objects == 50
+    monkeypatch.setattr(limits, "POINTS", replace(limits.POINTS, most=199))
+    with refused(rf"s\.geojson: 200 {limits.POINTS.what}", DataError):
+        read_annotation_file(path, "s")
+    monkeypatch.setattr(limits, "OBJECTS", replace(limits.OBJECTS, most=49))
+    with refused(rf"s\.geojson: 50 {limits.OBJECTS.what}", DataError):
+        read_features(path)
+    xml = "".join(f'<Annotation Type="Dot" Name="{number}"/>' for number in range(50))
+    (tmp_path / "s.xml").write_text(f"<ASAP_Annotations>{xml}</ASAP_Annotations>")
+    with refused(rf"s\.xml: 50 {limits.OBJECTS.what}", DataError):
+        read_annotation_file(tmp_path / "s.xml", "s")
+
+
+def test_a_packed_dataset_of_hdf5_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    with h5py.File(path, "w") as file:
+        shape = (1 << 20, 128)
+        empty = file.create_dataset("features", shape, "f4", chunks=(1024, 128), compression="gzip")
+        empty[:1024] = 0
+        with refused(rf"s\.h5: features: .* {limits.PACKED.what}", DataError):
+            h5_dataset(file, "features", path)
+        file.create_dataset("coords", data=np.zeros((10_000, 2), "i8"), compression="gzip")
+        assert h5_dataset(file, "coords", path).shape == (10_000, 2)
+
+
+def test_a_compressed_array_of_zarr_is_refused(tmp_path: Path) -> None:
+    group = zarr.create_group(store=str(tmp_path / "s.zarr"))
+    packed: list[dict[str, Any]] = [
+        {"chunks": (1024, 2)},
+        {"chunks": (1024, 2), "compressors": zarr.codecs.GzipCodec()},
+        {"chunks": (1024, 2), "shards": (4096, 2)},
+    ]
+    for number, how in enumerate(packed):
+        group.create_array(str(number), shape=(4096, 2), dtype="f2", **how)
+        with refused(rf"{number} is compressed", StoreError):
+            _values(group, str(number))
+        group.create_array(f"plain{number}", shape=(4096, 2), dtype="f2", **{**how, "compressors": None})
+        assert _values(group, f"plain{number}").shape == (4096, 2)
+
+
+def test_a_pt_file_of_the_old_form_above_the_limit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"w": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    assert list(read_checkpoint(path)) == ["w"]
+    with path.open("r+b") as handle:
+        handle.truncate(limits.ARRAY_BYTES.most + 1)
+    with refused(limits.ARRAY_BYTES.what):
+        read_checkpoint(path)

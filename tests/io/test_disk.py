@@ -135,7 +135,7 @@ def test_a_full_disk_is_named_for_every_library(small_disk: Path, write: Write) 
         write(aside)
     text = str(caught.value)
     assert text.startswith(f"{path} cannot be written: No space left on device (failed after ")
-    assert "bytes free on its file system): make room there" in text
+    assert "bytes free on its file system): remove files there" in text
     assert caught.value.__cause__ is not None
     assert cause_of(caught.value) == "machine"
     assert list(path.parent.iterdir()) == []

@@ -1,14 +1,18 @@
 """Pictures, against Pillow's decoder: channels in order, quality, sampling of colour."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from wsi_mil import limits
 from wsi_mil.errors import DataError
 from wsi_mil.io.images import decode_image, encode_jpeg, read_image, write_jpeg
+from wsi_mil.io.picture_headers import stated_size_px
 
 
 def picture() -> np.ndarray:
@@ -50,3 +54,23 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     for name in ("cut.jpg", "empty.jpg", "none.jpg"):
         with pytest.raises(DataError, match=f"{name} cannot be read"):
             read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
+def test_the_header_states_the_size(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: list[dict[str, Any]] = {
+        "JPEG": [{}, {"progressive": True}, {"exif": b"Exif\0\0" + bytes(600)}],
+        "WEBP": [{}, {"lossless": True}, {"exif": b"Exif\0\0" + bytes(600)}],
+    }.get(form, [{}])
+    for how in options:
+        file = io.BytesIO()
+        Image.fromarray(picture()).save(file, form, **how)
+        data = file.getvalue()
+        assert stated_size_px(data) == (64, 40)
+        assert decode_image(data).shape == (40, 64, 3)
+        for end in range(60):
+            assert stated_size_px(data[:end]) in (None, (64, 40))
+        with monkeypatch.context() as patched:
+            patched.setattr(limits, "PICTURE_PX", replace(limits.PICTURE_PX, most=64 * 40 - 1))
+            with pytest.raises(DataError, match=r"p: 2,560 pixels in a picture"):
+                decode_image(data, "p")

@@ -1,6 +1,10 @@
 """Nothing is removed that the program did not make."""
 
 import os
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -87,3 +91,28 @@ def test_only_files_of_known_endings_are_removed(tmp_path: Path) -> None:
     (folder / "notes.txt").unlink()
     remove_made_files(folder, (".png",))
     assert not folder.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_a_process_left_goes_although_its_number_is_in_use(tmp_path: Path) -> None:
+    """A process that was killed and not awaited, and a later process with the number of the owner."""
+    host = socket.gethostname().replace(".", "-")
+    ended = subprocess.Popen(["true"])
+    while Path(f"/proc/{ended.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    later = subprocess.Popen(["sleep", "60"])
+    try:
+        of_ended, of_earlier, written_now = (
+            tmp_path / f".{name}.{host}.{pid}.tmp"
+            for name, pid in (("a", ended.pid), ("b", later.pid), ("c", later.pid))
+        )
+        for path in (of_ended, of_earlier, written_now):
+            path.touch()
+        hour_ago = time.time() - 3600
+        os.utime(of_earlier, (hour_ago, hour_ago))
+        assert sweep_temporaries(tmp_path) == 2
+        assert list(tmp_path.iterdir()) == [written_now]
+    finally:
+        later.kill()
+        later.wait()
+        ended.wait()

@@ -180,3 +180,7 @@ def test_the_study_runs_from_end_to_end(
     assert (run.path / "report.html").exists()
     assert cv2.imread(str(draw_strip(run, chosen))).shape[0] == 300
     assert "easy: evaluate took" in capsys.readouterr().out
+    again = lung_mosaics.form_config(
+        config, "easy", tmp_path / "net.npz", {"mpp": 2.0, "size_px": 56}, {"mi_net": 0.02}
+    )
+    assert {name: spec["lr"] for name, spec in again.models.items()} == {"mi_net_lr0.02": 0.02}

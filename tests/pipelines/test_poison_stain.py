@@ -10,11 +10,11 @@ import yaml
 
 from pipelines import poison_stain
 from pipelines.poison import cohorts
-from pipelines.poison.tables import ablation_table, dose_table, method_table
+from pipelines.poison.tables import ablation_table, dose_table, method_table, patch_table
 from wsi_mil.evaluation.intervals import Spread
 from wsi_mil.experiments.poison_table import verdict_rows
 from wsi_mil.robustness import PoisonSpec
-from wsi_mil.robustness.poison.study import ConditionSpread, PoisonedModel, PoisonStudy
+from wsi_mil.robustness.poison.study import ConditionSpread, DirectionResult, PoisonedModel, PoisonStudy
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,14 +30,16 @@ def study(poisoned: float) -> PoisonStudy:
         "poison": ConditionSpread(spread(poisoned, 0.03), half, half, half, half),
     }
     trained = {"none": spread(1.0, 0.0)}
-    model = PoisonedModel("m", "mi_net", "logit", conditions, trained, spread(0.8), "fooled")
+    fooled = DirectionResult(spread(0.8), "fooled")
+    model = PoisonedModel("m", "mi_net", "logit", conditions, trained, {"normal": fooled})
     return PoisonStudy(PoisonSpec(), 0.15, (model,))
 
 
 def test_tables_say_what_the_study_holds() -> None:
     row = method_table({"c": study(0.1)}).splitlines()[2]
-    assert row.startswith("| c | m | 0.950 ± 0.020 | - | - | 0.100 ± 0.030 | - |")
-    assert row.endswith("| fooled |")
+    assert row == "| c | m | 0.950 ± 0.020 | - | - | 0.100 ± 0.030 | fooled | - | - | - | - | - |"
+    patches = patch_table({"c": study(0.1)}).splitlines()[2]
+    assert patches == "| c | m | 0.500 | 0.500 | - | 0.500 | 0.500 | - | 0.500 | - | 0.500 | - |"
     assert "| c | m | 1.000 ± 0.000 | 0.950 ± 0.020 |" in ablation_table({"c": study(0.1)}, ("m", "absent"))
     doses = dose_table({"coverage": {0.05: study(0.9), 0.4: study(0.2)}, "strength": {}})
     assert doses.splitlines() == [
@@ -47,8 +49,9 @@ def test_tables_say_what_the_study_holds() -> None:
     ]
     assert dose_table({"coverage": {}}) == ""
     printed = verdict_rows(study(0.1))
-    assert "0.950 ± 0.020" in printed[1]
-    assert printed[1].endswith("fooled")
+    assert "0.950 ± 0.020" in printed[2]
+    assert printed[2].endswith("fooled")
+    assert not any(line.startswith("mirrored") for line in printed), "that direction was not measured"
 
 
 def test_the_configuration_holds_every_method_of_the_catalog() -> None:
@@ -106,9 +109,9 @@ def test_the_study_on_a_little(
     monkeypatch.setattr(sys, "argv", arguments)
     poison_stain.main()
     printed = capsys.readouterr().out
-    assert "synthetic: 12 trainings" in printed  # two methods, three arms, two folds
+    assert "synthetic: 16 trainings" in printed  # two methods, four arms, two folds
     assert "from features on:" in printed
-    assert printed.count("| synthetic | mi_net |") == 2  # of the methods, and of the ablation
+    assert printed.count("| synthetic | mi_net |") == 3  # of the methods, their patches, and of the ablation
     assert "| method | coverage 0.1 | coverage 0.3 | strength 1 |" in printed
     found = json.loads((tmp_path / "run" / "studies.json").read_text())
     assert [m["model"] for m in found["cohorts"]["synthetic"]["models"]] == ["mi_net", "mean_pool"]

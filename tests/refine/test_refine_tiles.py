@@ -1,5 +1,7 @@
 """Which tiles a refiner learns from: quantiles, outlines, and no slide for all."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import shapely
@@ -9,6 +11,7 @@ from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import DataError
+from wsi_mil.features import SlideStore
 from wsi_mil.refine.spec import RefineSpec
 from wsi_mil.refine.tiles import (
     Limits,
@@ -25,7 +28,13 @@ N = len(TILES)
 
 def slide(label: int, probabilities: np.ndarray, lesions: tuple[Lesion, ...] | None = None) -> TrainingSlide:
     return TrainingSlide(
-        SlideSource("s/1", None, None), INFO, TILES, label, probabilities.astype(np.float32), lesions
+        SlideSource("s/1", None, None),
+        SlideStore(Path("s.zarr"), "s/1"),
+        INFO,
+        TILES,
+        label,
+        probabilities.astype(np.float32),
+        lesions,
     )
 
 
@@ -78,7 +87,7 @@ def test_outlines_overrule_the_slide_model(rng: np.random.Generator) -> None:
     )
     assert [tile.row for tile in chosen if tile.label == 1] == [10]  # 11 is a quarter tumour: neither
     assert 11 not in [tile.row for tile in chosen if tile.slide == 0]
-    masks = _masks(outlined, [10, 11, 12], 32)
+    masks = _masks(TILES, (outline,), [10, 11, 12], 32)
     assert masks[0].all()
     assert masks[1][:, :8].all()
     assert not masks[1][:, 8:].any()
@@ -108,6 +117,6 @@ def test_attention_of_a_normal_slide_is_not_suspicious() -> None:
             "s", probability, (1 - probability, probability), values, kind, TILES.coords[:3], "t", "f", "m"
         )
 
-    np.testing.assert_allclose(scored("attention", 0.02).suspicion(), [0.005, 0.02, np.nan], rtol=1e-6)
-    np.testing.assert_allclose(scored("attention", 0.9).suspicion(), [0.225, 0.9, np.nan], rtol=1e-6)
-    np.testing.assert_allclose(scored("probability", 0.02).suspicion(), [0.1, 0.4, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(scored("attention", 0.02).tile_scores01(), [0.005, 0.02, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(scored("attention", 0.9).tile_scores01(), [0.225, 0.9, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(scored("probability", 0.02).tile_scores01(), [0.1, 0.4, np.nan], rtol=1e-6)

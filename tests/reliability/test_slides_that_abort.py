@@ -1,79 +1,17 @@
-"""Ten good slides and one that ends the process that reads it: ten are done, one fails by name, in every
-subcommand that opens slides."""
+"""Good slides and one that ends the process that reads it, or its outlines: the good ones are done, one fails
+or is left out by name, in every subcommand that opens slides."""
 
-import os
 import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.reliability.aborting import KILLED, Lab
 from wsi_mil.run.outcomes import OutcomeTable
 
 pytestmark = pytest.mark.slow
-
-# Python imports it at the start of every process. A library that aborts cannot be caught by any `except`.
-SITE = """
-import os
-from wsi_mil.slides import base, opening
-_open, read_region = opening._open, base.SlideReader.read_region
-def abort_if(slide_id, when):
-    if slide_id == "aborts" and os.environ.get("ABORT_WHEN") == when:
-        with open(os.environ["ABORTS"], "a") as file:
-            file.write(when + "\\n")
-        os.abort()
-def aborting_open(name, path, slide_id, mpp):
-    abort_if(slide_id, "opening")
-    return _open(name, path, slide_id, mpp)
-def aborting_read(self, *arguments):
-    abort_if(self.info.slide_id, "reading")
-    return read_region(self, *arguments)
-opening._open, base.SlideReader.read_region = aborting_open, aborting_read
-"""
-KILLED = "killed by signal 6 (SIGABRT)"
-
-
-@dataclass(frozen=True)
-class Lab:
-    """Eleven slides, one of which aborts, and where the processes that it ended are counted."""
-
-    folder: Path
-
-    @property
-    def slides(self) -> Path:
-        return self.folder / "slides"
-
-    def aborts(self) -> int:
-        marks = self.folder / "aborts.txt"
-        return len(marks.read_text().splitlines()) if marks.exists() else 0
-
-    def call(self, *arguments: object, when: str = "opening") -> subprocess.CompletedProcess[str]:
-        paths = [str(self.folder / "site"), *filter(None, [os.environ.get("PYTHONPATH", "")])]
-        own = {"PYTHONPATH": os.pathsep.join(paths), "ABORT_WHEN": when}
-        return subprocess.run(
-            [sys.executable, "-c", "from wsi_mil.cli import main; main()", *map(str, arguments)],
-            env={**os.environ, **own, "ABORTS": str(self.folder / "aborts.txt")},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-
-@pytest.fixture
-def lab(cohort: Path, tmp_path: Path) -> Lab:
-    good = sorted(p for p in (cohort / "slides").iterdir() if p.is_file())[:10]
-    (tmp_path / "slides").mkdir()
-    for path in good:
-        shutil.copy(path, tmp_path / "slides")
-    shutil.copy(good[0], tmp_path / "slides" / f"aborts{''.join(good[0].suffixes)}")
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
-    return Lab(tmp_path)
 
 
 def config(lab: Lab, quick_config: dict[str, Any], workers: int) -> Path:
@@ -146,3 +84,50 @@ def test_predict(lab: Lab, small_run: Path, workers: int) -> None:
     slides = [line.split(",")[0] for line in (out / "predictions.csv").read_text().splitlines()[1:]]
     assert len(slides) == 10
     assert "aborts" not in slides
+
+
+CORNER = (
+    '<ASAP_Annotations><Annotation Type="Polygon" PartOfGroup="Tumor"><Coordinates><Coordinate X="0" Y="0"/>'
+    '<Coordinate X="60" Y="0"/><Coordinate X="60" Y="60"/></Coordinates></Annotation></ASAP_Annotations>'
+)
+
+
+def test_evaluate_and_report(lab: Lab, small_run: Path) -> None:
+    """Outlines lie where no tumour is, so that every lesion that the model finds is a false positive."""
+    run, outlines = lab.folder / "r", lab.folder / "outlines"
+    shutil.copytree(small_run, run)
+    shutil.rmtree(run / "evaluation")
+    (run / "report.html").unlink()
+    positive = [path.stem for path in (small_run / "evaluation" / "focus_mil" / "detections").iterdir()]
+    outlines.mkdir()
+    for slide_id in positive:
+        (outlines / f"{slide_id}.xml").write_text(CORNER)
+    settings = [
+        run / "config.yaml",
+        f"run={run}",
+        f"slides.annotations={outlines}",
+        "execution.workers=2",
+    ]
+    whole = lab.call("evaluate", *settings, when="never")
+    assert whole.returncode == 0, whole.stderr
+    found = false_positives(run)
+    first, other = list(dict.fromkeys(found))[:2]
+
+    drawn = lab.call("report", *settings, when="opening", slide=other)
+    assert drawn.returncode == 0, drawn.stderr
+    assert f"no pictures of false positives on slide {other}: {KILLED} while opening" in drawn.stderr
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert [f"tissue around a false positive of {s}" in page for s in (first, other)] == [True, False]
+
+    shutil.rmtree(run / "evaluation")
+    measured = lab.call("evaluate", *settings, when="outlines", slide=first)
+    assert measured.returncode == 0, measured.stderr
+    said = f"slide {first} is left out of patch metrics and FROC: {KILLED} while reading its outlines"
+    assert said in measured.stderr
+    assert false_positives(run) == [slide_id for slide_id in found if slide_id != first]
+
+
+def false_positives(run: Path) -> list[str]:
+    """The slide of every row of false_positives.csv."""
+    lines = (run / "evaluation" / "focus_mil" / "false_positives.csv").read_text().splitlines()
+    return [line.split(",")[0] for line in lines[1:]]

@@ -13,6 +13,7 @@ from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
+from wsi_mil.execution import ExecutionSpec
 from wsi_mil.io.files import write_text
 from wsi_mil.io.json import write_json
 from wsi_mil.report.page import read_page
@@ -22,6 +23,7 @@ from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import write_slide_scores
 from wsi_mil.stages.report import run_report
 
+ONE = ExecutionSpec(workers=1)
 SLIDES = ("b", "a", "c <1>")
 
 
@@ -66,7 +68,7 @@ def source(run: RunFolder) -> ReportSource:
 
 
 def page_of(run: RunFolder) -> str:
-    run_report(run, (), "auto", labels(), ["m", "without scores"])
+    run_report(run, (), "auto", labels(), ["m", "without scores"], execution=ONE)
     return run.report.read_text()
 
 
@@ -125,16 +127,16 @@ def test_the_page_is_written_again_only_when_it_would_change(
 ) -> None:
     page_of(run)
     again = (run, (), "auto", labels(), ["m"])
-    assert not run_report(*again)
+    assert not run_report(*again, execution=ONE)
     run.ledger.put(Outcome("a", "tile", "done", counts={"tiles": 7, "tissue_um2": 2_500_000}, seconds=9.0))
-    assert not run_report(*again)  # seconds are not shown
+    assert not run_report(*again, execution=ONE)  # seconds are not shown
     run.ledger.put(Outcome("a", "tile", "done", counts={"tiles": 8, "tissue_um2": 2_500_000}))
-    assert run_report(*again)
+    assert run_report(*again, execution=ONE)
     old = SECTIONS.load("problems")
     newer = Section(old.title, old.anchor, old.order, old.read, version=old.version + 1)
     monkeypatch.setattr("wsi_mil.report.sections.problems.SECTION", newer)
-    assert run_report(*again)
-    assert not run_report(*again)
+    assert run_report(*again, execution=ONE)
+    assert not run_report(*again, execution=ONE)
 
 
 def test_an_audit_of_an_earlier_model_is_not_current(run: RunFolder) -> None:

@@ -106,6 +106,8 @@ def test_causes_are_known_by_type() -> None:
     wrapped = SlideError("cannot be written")
     wrapped.__cause__ = OSError(errno.ENOSPC, "No space left on device")
     assert cause_of(wrapped) == "machine"
+    wrapped.__cause__ = wrapped
+    assert cause_of(wrapped) == "slide"
     assert cause_of(MachineError("disk")) == "machine"
     assert cause_of(OSError(errno.EDQUOT, "quota")) == "machine"
     assert cause_of(OutOfMemoryError("CUDA out of memory")) == "memory"

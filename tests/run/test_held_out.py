@@ -8,6 +8,7 @@ import pytest
 
 from wsi_mil.evaluation.annotations import AnnotationRules
 from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.execution import ExecutionSpec
 from wsi_mil.run import held_out
 from wsi_mil.run.folder import RunFolder
 
@@ -17,6 +18,7 @@ ASAP = (
 )
 
 
+@pytest.mark.usefixtures("work_here")
 def test_a_positive_slide_without_lesion_has_unknown_truth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -37,7 +39,8 @@ def test_a_positive_slide_without_lesion_has_unknown_truth(
     for classes, known in (((), [("tumor", 1)]), (("cap",), [("tumor", 1), ("cap", 1)])):
         found = SimpleNamespace(rows=rows, truth_files=files, rules=AnnotationRules("auto", classes))
         with caplog.at_level(logging.WARNING):
-            slides, without = held_out.read_truth(RunFolder(tmp_path), "m", found, EvaluationSpec())  # type: ignore[arg-type]
+            run, one = RunFolder(tmp_path), ExecutionSpec(workers=1)
+            slides, without = held_out.read_truth(run, "m", found, EvaluationSpec(), one)
         assert slides == [*known, ("negative", 0)]
         assert without == [s for s in ("cap", "none") if (s, 1) not in known]
     assert "cap is left out of patch metrics and FROC" in caplog.text

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +25,28 @@ class Job:
     source: SlideSource
     signal: int
     setting: int = 0
+    replaces: str = ""
 
 
 def work(job: Job) -> Outcome:
     with activity(job.slide_id, "opening"):
+        if job.replaces:
+            replace_file(Path(job.source.file), job.replaces)
         if job.signal:
             os.kill(os.getpid(), job.signal)
     return Outcome(job.slide_id, "tile", "done", digest="d")
+
+
+def replace_file(path: Path, how: str) -> None:
+    """Write another content of the same size: in place, or as another file with the same time."""
+    before = path.stat()
+    if how == "in place":
+        path.write_bytes(bytes(before.st_size))
+        return
+    other = path.with_name("other")
+    other.write_bytes(bytes(before.st_size))
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(other, path)
 
 
 def job_of(folder: Path, slide_id: str, number: int = 0, setting: int = 0) -> Job:
@@ -92,11 +107,28 @@ def test_a_new_file_other_settings_and_other_packages_are_tried(
     assert run_jobs(tmp_path, [bad(setting=1)]) == []
 
 
+def test_a_job_without_a_slide_file_is_done(tmp_path: Path) -> None:
+    """As heatmaps of imported features are."""
+    assert run_jobs(tmp_path, [Job("s", SlideSource("s", None, None), 0)]) == ["s"]
+    assert RunFolder(tmp_path).ledger.summary("tile") == "1 done"
+
+
 def test_a_slide_whose_file_is_gone_is_tried(tmp_path: Path) -> None:
     bad = job_of(tmp_path, "bad", signal.SIGABRT)
     run_jobs(tmp_path, [bad])
     (tmp_path / "bad.tif").unlink()
     assert run_jobs(tmp_path, [bad]) == run_jobs(tmp_path, [bad]) == ["bad"]
+
+
+@pytest.mark.parametrize("how", ["in place", "by another file"])
+def test_a_file_that_was_replaced_during_the_work_is_tried(tmp_path: Path, how: str) -> None:
+    bad = job_of(tmp_path, "bad", signal.SIGABRT)
+    run_jobs(tmp_path, [replace(bad, replaces=how)])
+    assert (tmp_path / "bad.tif").read_bytes() == bytes(3)
+    assert run_jobs(tmp_path, [replace(bad, replaces=how)]) == ["bad"]
+    found = RunFolder(tmp_path).ledger.get("bad", "tile")
+    assert found is not None
+    assert found.digest == ""
 
 
 def test_removing_its_row_lets_it_be_tried(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from wsi_mil.scoring import (
     write_tile_scores,
 )
 from wsi_mil.scoring.card import TrainingRecord
+from wsi_mil.scoring.files import tile_scores_header
 from wsi_mil.tasks import Detection
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import Standardizer, TrainSpec
@@ -196,7 +197,7 @@ def test_slide_scores_read_back_and_nonsense_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "column", "version"),
-    [("logit", "probability", 1), ("probability", "probability", 1), ("attention", "score01", 2)],
+    [("logit", "probability", 1), ("probability", "probability", 1), ("attention", "score01", 3)],
 )
 def test_a_tile_scores_file_calls_probability_only_what_is_one(
     tmp_path: Path, kind: str, column: str, version: int
@@ -210,19 +211,22 @@ def test_a_tile_scores_file_calls_probability_only_what_is_one(
     assert read_tile_scores(tmp_path / "s.parquet").equals(scores)
 
 
-def test_attention_that_an_earlier_version_wrote_is_read(tmp_path: Path) -> None:
-    """Format 1 called the scaled attention `probability`."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_attention_that_an_earlier_version_wrote_is_scored_again(tmp_path: Path, version: int) -> None:
+    """Format 1 called it `probability`; both lacked the slide's probability."""
     scores, path = scores_of([0.2, 0.6], "attention"), tmp_path / "s.parquet"
     write_tile_scores(path, scores)
     table = pq.read_table(path)
-    header = json.loads(table.schema.metadata[b"wsi_mil"]) | {"format_version": 1}
+    header = json.loads(table.schema.metadata[b"wsi_mil"]) | {"format_version": version}
     del header["content_digest"], header["values_digest"]  # which it did not write either
     old = table.rename_columns(["x0_px", "y0_px", "score", "probability"])
     pq.write_table(old.replace_schema_metadata({b"wsi_mil": json.dumps(header).encode()}), path)
-    assert read_tile_scores(path).equals(scores)
-    newer = old.replace_schema_metadata({b"wsi_mil": json.dumps(header | {"format_version": 3}).encode()})
+    with pytest.raises(StoreError, match=r"of an earlier version, .*: run `wsi-mil score` again"):
+        read_tile_scores(path)
+    assert tile_scores_header(path) is None, "so that the stage score makes it again"
+    newer = old.replace_schema_metadata({b"wsi_mil": json.dumps(header | {"format_version": 5}).encode()})
     pq.write_table(newer, path)
-    with pytest.raises(StoreError, match="of format 3, expected tile scores of format 1 or 2"):
+    with pytest.raises(StoreError, match="of format 5, expected tile scores of format 1 or 2 or 3 or 4"):
         read_tile_scores(path)
 
 
@@ -257,7 +261,7 @@ def test_a_slide_scores_file_has_one_column_per_field_and_keeps_its_bytes(tmp_pa
         *("tiles_digest", "features_digest", "model_digest"),
     ]
     header = {"kind": "slide scores", "format_version": 3, "model": "m", "split_digest": "d", "folds": 1}
-    header |= {"task": "detection", "scheme": None}
+    header |= {"task": "detection", "scheme": None, "second_kind": "", "not_learned": []}
     (written,) = (json.loads(text) for text in table.schema.metadata.values())
     assert [len(written.pop(key)) for key in ("content_digest", "values_digest")] == [16, 16]
     assert written == header

@@ -13,6 +13,7 @@ from wsi_mil.encoders import EncoderSpec
 from wsi_mil.errors import ModelError
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.scoring import Threshold
+from wsi_mil.scoring.calibration import Calibration
 from wsi_mil.scoring.card import ModelCard, TrainingRecord, read_card
 from wsi_mil.scoring.files import TileScoresHeader
 from wsi_mil.tasks import Detection
@@ -89,13 +90,14 @@ def card() -> ModelCard:
         training=TestTrainingRecord().make(),
         inputs_digest="i",
         weights_digest="w",
+        calibration=Calibration(1.5, (0.1, 0.3), "val", "d"),
     )
 
 
 class TestModelCard(RecordSuite[ModelCard]):
     unchecked = frozenset(
         {"producer", "task", "tissue", "tiles", "encoder", "encoder_digest", "training", "inputs_digest"}
-        | {"weights_digest"}
+        | {"weights_digest", "calibration"}
     )
 
     def make(self) -> ModelCard:
@@ -116,6 +118,7 @@ class TestModelCard(RecordSuite[ModelCard]):
             "training": TrainingRecord(TrainSpec(aggregator="mi_net")),
             "inputs_digest": "j",
             "weights_digest": "x",
+            "calibration": None,
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:
@@ -130,10 +133,14 @@ class TestTileScoresHeader(RecordSuite[TileScoresHeader]):
 
     def changes(self) -> Mapping[str, Any]:
         digests = {"tiles_digest": "x", "features_digest": "x", "model_digest": "x"}
-        return {"slide_id": "b", "score_kind": "attention", "class_names": ("n", "m"), **digests}
+        return {"slide_id": "b", "score_kind": "attention", "class_names": ("n", "m"), **digests} | {
+            "second_kind": "value"
+        }
 
     def invalid(self) -> Mapping[str, list[Any]]:
-        return {"slide_id": [""], "score_kind": ["rank"], "class_names": [("n", "n")]}
+        return {"slide_id": [""], "score_kind": ["rank"], "class_names": [("n", "n")]} | {
+            "second_kind": ["rank"]
+        }
 
 
 def test_a_card_reads_back(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import imagecodecs
@@ -224,10 +225,18 @@ def test_a_file_cut_short_is_an_error_for_the_tiles_that_it_lost(jpeg: Path, tmp
         end = int(whole._levels[0].offsets[-1] + whole._levels[0].byte_counts[-1])
     path = tmp_path / "short.tiff"
     path.write_bytes(jpeg.read_bytes())
-    with open_slide(path) as slide:
+    with closing(open_slide(path)) as slide:
         with path.open("rb+") as file:
             file.truncate(end - 10)
         with pytest.raises(SlideError, match=r"'short'.*the file ends inside tile 34"):
+            slide.read_region(384, 256, 0, 64, 64)
+
+
+def test_a_tile_that_states_more_bytes_than_the_file_has_takes_no_memory(jpeg: Path) -> None:
+    with open_slide(jpeg) as slide:
+        assert isinstance(slide, JpegTilesReader)
+        slide._levels[0].byte_counts[34] = 1 << 40
+        with pytest.raises(SlideError, match="the file ends inside tile 34"):
             slide.read_region(384, 256, 0, 64, 64)
 
 

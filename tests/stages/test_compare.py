@@ -68,10 +68,14 @@ def test_the_file_holds_the_record_without_nan(config: RunConfig) -> None:
     path = config.run / "evaluation" / "first_against_second.json"
     written = read_json(path)
     assert written == json.loads(json.dumps(found.as_json(), allow_nan=False))
-    assert (written["kind"], written["format_version"], written["slides"]) == ("comparison", 2, 7)
+    assert (written["kind"], written["format_version"], written["slides"]) == ("comparison", 3, 7)
     assert written["split_digest"] == handmade.split(IDS).digest()
     assert written["slide"]["auc"]["difference"] == found.slide.differences["auc"].difference
     assert written["slide"]["delong"]["p_two_sided"] == pytest.approx(found.slide.delong.p_two_sided)  # type: ignore[union-attr]
+    p_values = [one.p_two_sided for one in found.slide.differences.values()]
+    smallest = min(found.slide.differences, key=lambda name: found.slide.differences[name].p_two_sided)
+    expected = min(min(p_values) * len(p_values), 1)
+    assert written["slide"][smallest]["p_holm"] == pytest.approx(expected)
     assert "patch" not in written
 
 

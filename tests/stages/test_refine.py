@@ -5,8 +5,6 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -21,8 +19,9 @@ from wsi_mil.heatmaps.refined import read_refined
 from wsi_mil.refine.network import TileNetwork, tumour_maps
 from wsi_mil.refine.refiner import Limits, Refiner, save_refiner
 from wsi_mil.refine.spec import RefineSpec
+from wsi_mil.run.current import current_refined
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.scoring import TrainedModel, write_tile_scores
+from wsi_mil.scoring import write_tile_scores
 from wsi_mil.stages.refine import RefineJob, refine_one, refine_slides, refuse_before_saving
 
 SPEC = RefineSpec(mpp=2.0, map_mpp=4.0, margin_um=16, batch=2)
@@ -31,11 +30,11 @@ VALUES = np.full(24, 0.1, np.float32)
 VALUES[0] = 0.9
 
 
-def refiner(folder: Path, seed: int = 0) -> Refiner:
+def refiner(folder: Path, seed: int = 0, limits: Limits = LIMITS) -> Refiner:
     """An untrained network, saved as a refiner."""
     torch.manual_seed(seed)
     network = TileNetwork(SPEC, torch.full((3,), 0.7), torch.full((3,), 0.2)).eval()
-    return save_refiner(folder, network, SPEC, LIMITS, "by hand", {})
+    return save_refiner(folder, network, SPEC, limits, "by hand", {})
 
 
 def job(folder: Path, made: Refiner) -> RefineJob:
@@ -91,6 +90,20 @@ def test_another_model_or_refiner_means_new_maps(tmp_path: Path, made: Refiner) 
     assert len({first.digest, other.digest, newer.digest}) == 3
 
 
+def test_features_of_another_file_mean_new_maps(tmp_path: Path, made: Refiner) -> None:
+    """A slide that was replaced may have the same tiles. The maps of before are not drawn."""
+    work, row = job(tmp_path, made), handmade.score_row()
+    run = RunFolder(work.run)
+    refine_one(work)
+    assert current_refined(run, "m", row) == made.digest
+    newer = replace(row, features_digest="of another file")
+    assert current_refined(run, "m", newer) is None
+    scores = replace(handmade.scores(VALUES), features_digest="of another file")
+    write_tile_scores(run.tile_scores("m", "s0"), scores)
+    assert not refine_one(work).reused
+    assert current_refined(run, "m", newer) == made.digest
+
+
 def test_without_suspicious_tiles_there_are_no_maps(tmp_path: Path, made: Refiner) -> None:
     work = job(tmp_path, made)
     write_tile_scores(RunFolder(work.run).tile_scores("m", "s0"), handmade.scores(np.full(24, 0.2)))
@@ -111,10 +124,10 @@ def test_a_folder_without_refiner_names_the_next_step(tmp_path: Path, made: Refi
         refine_one(replace(job(tmp_path, made), folder=tmp_path))
 
 
-def test_only_a_job_on_cuda_needs_a_gpu(tmp_path: Path, made: Refiner) -> None:
+def test_a_job_says_whether_it_needs_a_gpu(tmp_path: Path, made: Refiner) -> None:
     work = job(tmp_path, made)
     assert not needs_gpu(work)
-    assert needs_gpu(replace(work, device="cuda:0"))
+    assert needs_gpu(replace(work, needs_gpu=True))
 
 
 def test_what_cannot_work_is_refused_before_it_is_saved(tmp_path: Path) -> None:
@@ -134,11 +147,10 @@ def test_two_workers_write_what_one_writes(tmp_path: Path, made: Refiner) -> Non
         handmade.store_tiles(run, slide_id)
         write_tile_scores(run.tile_scores("m", slide_id), handmade.scores(VALUES, slide_id))
         sources.append(handmade.source(tmp_path / "slides", slide_id, handmade.pixels(number)))
-    model = cast(TrainedModel, SimpleNamespace(digest="model digest"))
     written = []
     for workers in (1, 2):
         spec = ExecutionSpec(workers=workers, threads=2, device="cpu")
-        place = ("m", folder, model, made, sources, "auto", spec)
+        place = ("m", folder, "model digest", sources, "auto", spec)
         assert refine_slides(run, *place) == 4
         files = [run.refined("m", source.slide_id) for source in sources]
         written.append([path.read_bytes() for path in files])
@@ -161,9 +173,31 @@ def test_the_workers_of_the_run_refine(
     monkeypatch.setattr("wsi_mil.stages.refine.map_slides", ask)
     monkeypatch.setattr("wsi_mil.stages.refine.pick_device", torch.device)
     work = job(tmp_path, made)
-    model = cast(TrainedModel, SimpleNamespace(digest="model digest"))
     for device in ("cpu", "cuda"):
         spec = ExecutionSpec(workers=2, threads=6, device=device)
-        place = ("m", work.folder, model, made, [work.source], "auto", spec)
+        place = ("m", work.folder, "model digest", [work.source], "auto", spec)
         refine_slides(RunFolder(work.run), *place)
     assert asked == [(2, [3]), (1, [6])]
+
+
+def test_on_dask_the_workers_pick_their_device(
+    tmp_path: Path, made: Refiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This machine has no GPU: jobs carry the device as the settings say it, and ask for a GPU worker."""
+    asked: list[tuple[ExecutionSpec, RefineJob]] = []
+
+    def ask(function: object, jobs: list[RefineJob], *, stage: str, spec: ExecutionSpec) -> Iterator[Outcome]:
+        asked.extend((spec, job) for job in jobs)
+        yield from (Outcome(job.slide_id, stage, "done") for job in jobs)
+
+    def no_device(name: str) -> torch.device:
+        raise AssertionError(name)
+
+    work = job(tmp_path, made)
+    monkeypatch.setattr("wsi_mil.stages.refine.map_slides", ask)
+    monkeypatch.setattr("wsi_mil.stages.refine.pick_device", no_device)
+    spec = ExecutionSpec(backend="dask", scheduler="tcp://127.0.0.1:9", device="cuda")
+    refine_slides(RunFolder(work.run), "m", work.folder, "model digest", [work.source], "auto", spec)
+    [(used, found)] = asked
+    assert used == spec
+    assert (found.device, found.threads, needs_gpu(found)) == ("cuda", 0, True)

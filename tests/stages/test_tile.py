@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely
 
 from tests.stages import handmade
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.tiles import TileSpec
-from wsi_mil.errors import SlideError
+from wsi_mil.errors import DataError, SlideError
 from wsi_mil.execution.dask_backend import needs_gpu
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages import extract, tile
@@ -144,3 +145,26 @@ def test_imported_features_bring_their_own_tiles(tmp_path: Path, mapped: list[An
     )
     assert tile.run(context) == 0
     assert mapped == []
+
+
+def test_an_outline_that_was_edited_by_hand_is_noted(tmp_path: Path) -> None:
+    work = job(tmp_path)
+    assert tile_one(work).reason.startswith("tissue by ")
+    path = RunFolder(work.run).tissue(work.slide_id)
+    value = json.loads(path.read_text())
+    (kept, *_) = value["features"]
+    boxes = [shapely.box(0, 0, 200, 200), shapely.box(300, 300, 600, 600)]
+    value["features"] = [{**kept, "geometry": json.loads(shapely.to_geojson(box))} for box in boxes]
+    value["features"].append({**value["features"][0], "properties": {"classification": {"name": "Ignore*"}}})
+    path.write_text(json.dumps(value))
+    edited = tile_one(work)
+    assert edited.reason == "tissue outline edited by hand: 2 outlines"
+    assert not edited.reused
+    assert edited.counts["tissue_um2"] < 300 * 300 * 4
+    path.write_text("{")
+    with pytest.raises(DataError) as caught:
+        tile_one(work)
+    assert str(path) in str(caught.value)
+    assert "restore the file, or delete it and run `wsi-mil tile`" in str(caught.value)
+    path.unlink()
+    assert tile_one(work).reason.startswith("tissue by ")

@@ -1,12 +1,14 @@
 """Tissue against known truth, cleaning by physical area, and outlines that a user edited."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import shapely
 
+from wsi_mil import limits
 from wsi_mil.contracts.slide import Bounds
 from wsi_mil.errors import DataError
 from wsi_mil.raster import rasterize
@@ -141,7 +143,7 @@ def test_an_edited_outline_is_taken_whatever_the_settings(
     path.write_text(json.dumps(value))
     tissue = read_tissue(path, slide.info, TissueSpec(method="threshold"))
     assert tissue is not None
-    assert tissue.source == "user"
+    assert (tissue.source, tissue.how) == ("user", "tissue outline edited by hand: 1 outline")
     offset = (120, 80) if bounds else (0, 0)
     expected = shapely.box(480 + offset[0], 320 + offset[1], 580 + offset[0], 420 + offset[1])
     assert tissue.polygons.equals(expected)
@@ -171,3 +173,15 @@ def test_images_of_a_few_pixels_have_a_mask_of_their_size(method: str) -> None:
             for image in (np.full((height, width, 3), 255), rng.integers(0, 256, (height, width, 3))):
                 mask, _ = segment(image.astype(np.uint8), TissueSpec(method=method), mpp=8.0)
                 assert (mask.shape, mask.dtype) == ((height, width), bool)
+
+
+def test_outlines_with_too_many_points_are_refused_before_they_are_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide, path = disc_slide(), tmp_path / "t.geojson"
+    write_tissue(path, find_tissue(slide, TissueSpec()), slide.info, TissueSpec())
+    monkeypatch.setattr(limits, "POINTS", replace(limits.POINTS, most=3))
+    with pytest.raises(
+        DataError, match=rf"t\.geojson: its outlines: .* {limits.POINTS.what}, at most 3 .*restore"
+    ):
+        read_tissue(path, slide.info, TissueSpec())

@@ -97,7 +97,7 @@ def test_a_checkpoint_of_another_training_is_not_used(tmp_path: Path) -> None:
 def test_the_epoch_is_chosen_on_validation_and_its_weights_are_kept(tmp_path: Path) -> None:
     """Validation labels are turned round: the better the training, the worse; an early epoch must be kept."""
     against = [Bag(b.slide_id, b.features, 1 - b.label) for b in VAL]
-    spec = TrainSpec(epochs=30, lr=0.01, select_by="val_loss", patience=5)
+    spec = TrainSpec(epochs=30, lr=0.01, select_by="val_loss", patience=5, warm_up="none")
     result = fit(trained := model("mi_net"), TRAIN, against, spec, folder=tmp_path)
     losses = [row["val_loss"] for row in result.history]
     assert result.epoch == 1 + losses.index(min(losses))
@@ -176,6 +176,7 @@ def test_files_of_a_training(tmp_path: Path) -> None:
         "train_bag",
         "train_kl",
         "val_loss",
+        "val_unexplained",
         "val_auc",
         "val_accuracy",
         "lr",

@@ -98,7 +98,8 @@ def test_scores_in_chunks_are_the_scores(name: str, params: dict[str, Any], outp
 def test_training_in_two_passes_is_training(two_pass: str, kl_over: str) -> None:
     """The histories of both modes agree to rounding."""
     bags = random_bags((300, 40, 500, 20))
-    spec = TrainSpec(epochs=3, bags_per_batch=2, lr=1e-3, two_pass=two_pass, chunk_rows=128)  # type: ignore[arg-type]
+    values = {"epochs": 3, "bags_per_batch": 2, "lr": 1e-3, "two_pass": two_pass, "chunk_rows": 128}
+    spec = TrainSpec.model_validate(values)
     reference = TrainSpec(epochs=3, bags_per_batch=2, lr=1e-3, two_pass="never")
     params = {"kl_over": kl_over}
     found = fit(build_aggregator("focus_mil", DIM, 1, 0, params), bags, bags[:2], spec).history
@@ -197,7 +198,7 @@ def test_a_shard_that_is_cut_short_is_told(tmp_path: Path) -> None:
     write_features(tmp_path / "g", 5000, 3)
     shard = tmp_path / "g" / "features" / "c" / "0" / "0"
     shard.write_bytes(shard.read_bytes()[:-1000])
-    with pytest.raises(StoreError, match="extract the features again"):
+    with pytest.raises(StoreError, match="make the features again"):
         MappedFeatures(tmp_path / "g" / "features", np.ones(5000, bool))
 
 

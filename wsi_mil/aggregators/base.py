@@ -33,6 +33,8 @@ class Aggregator(nn.Module, ABC):
     (`wsi_mil.tasks.losses.class_losses`).
     `negative_classes`: how many of several outputs, the first ones, are for slides without a finding; set by
     `build_aggregator`.
+    `second_kind`: the kind of the second score that the method gives each instance beside its main one, ""
+    for none. `wsi_mil.contracts.score_kinds` lists the kinds.
     `generator`: the source of all random numbers that a method draws in training. It is on the CPU, so that
     the numbers are the same on every device. Training sets it; in evaluation nothing is random.
     """
@@ -43,6 +45,7 @@ class Aggregator(nn.Module, ABC):
     small: ClassVar[Mapping[str, Any]] = {}
     class_loss: ClassLoss = "softmax"
     negative_classes: int = 1
+    second_kind: str = ""
 
     def __init__(self, in_features: int, n_outputs: int) -> None:
         super().__init__()
@@ -73,6 +76,20 @@ class Aggregator(nn.Module, ABC):
         """Return (ΣN,) the largest output of each instance, without that of the normal class where there
         is one."""
         return instance_logits[:, self._negative_of(instance_logits) :].amax(1)
+
+    def finding_logits(self, class_logits: Tensor) -> Tensor:
+        """Return (ΣN,) the log odds of a finding from the logits (ΣN, C) of a softmax over classes.
+
+        A finding is any class but the normal ones; without a normal class, the likeliest class. The sigmoid
+        of the log odds is the probability of a finding. A single column is already one.
+        """
+        if class_logits.shape[1] == 1:
+            return class_logits[:, 0]
+        first = self._negative_of(class_logits)
+        if first:
+            return class_logits[:, first:].logsumexp(1) - class_logits[:, :first].logsumexp(1)
+        ordered = class_logits.sort(1, descending=True).values
+        return ordered[:, 0] - ordered[:, 1:].logsumexp(1)
 
     def positive_attention(self, weights: Tensor) -> Tensor:
         """Return (ΣN,) the mean attention over the branches of weights (ΣN, K), without that of the normal

@@ -1,5 +1,7 @@
 """The base of wrappers: methods that add a term to the loss of an attention aggregator."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from wsi_mil.aggregators.attention import AttentionAggregator
@@ -20,6 +22,7 @@ class AttentionWrapper(Aggregator):
             )
         super().__init__(base.in_features, base.n_outputs)
         self.base = base
+        self.second_kind = base.second_kind
 
     def run_base(self, bags: PackedBags) -> AggregatorOutput:
         """Return the wrapped aggregator's output, its random numbers drawn from this one's generator."""
@@ -28,17 +31,11 @@ class AttentionWrapper(Aggregator):
 
     def base_loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         """Return the loss terms of the wrapped aggregator, which gets the task's loss in its own form."""
-        return self.base.loss(output, targets, TaskLoss(task_loss.task, self.base.class_loss))
+        return self.base.loss(output, targets, replace(task_loss, form=self.base.class_loss))
 
     @staticmethod
     def with_extras(output: AggregatorOutput, extras: dict[str, Tensor]) -> AggregatorOutput:
-        return AggregatorOutput(
-            output.bags,
-            output.bag_logits,
-            output.instance_scores,
-            output.score_kind,
-            {**output.extras, **extras},
-        )
+        return replace(output, extras={**output.extras, **extras})
 
     def start_epoch(self, epoch: int) -> None:
         self.base.start_epoch(epoch)

@@ -106,6 +106,12 @@ def segment_logmeanexp(values: Tensor, lengths: Lengths, sharpness: float) -> Te
     return (segment_mean((sharpness * values - top[index]).exp(), lengths).log() + top) / sharpness
 
 
+def segment_top_mean(values: Tensor, counts: Sequence[int], lengths: Lengths) -> Tensor:
+    """Return (B, C) the mean of the counts[b] largest values (ΣN, C) of each bag, column by column."""
+    parts = zip(split(values, lengths), counts, strict=True)
+    return torch.stack([part.topk(min(k, len(part)), dim=0).values.mean(0) for part, k in parts])
+
+
 def segment_weighted_sum(weights: Tensor, values: Tensor, lengths: Lengths) -> Tensor:
     """Return the sum of weights times values (ΣN, D) over each bag.
 

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from wsi_mil.bags.sites import site_folds
 from wsi_mil.contracts.labels import SlideLabel, Target
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError, DataError
@@ -30,11 +31,12 @@ class SplitSpec(Spec):
     """holdout: one split with a test and a validation share; kfold: `folds` tests that cover everyone,
     validation taken out of the rest; column: the labels' `split` column says train, val or test; centre: the
     slides of `test_centres` are the test (Camelyon17: centres 3 and 4). Where a column names no val slide,
-    and for centres, validation is drawn out of the training slides. `repeats`: so many times, drawn anew
-    (holdout: repeated hold-out);
+    and for centres, validation is drawn out of the training slides. preserved_site: `folds` tests of whole
+    centres, validation of whole other centres, labels balanced by an optimiser (Howard et al. 2021).
+    `repeats`: so many times, drawn anew (holdout: repeated hold-out);
     `seeds`: every fold is trained so many times from other weights."""
 
-    kind: Literal["holdout", "kfold", "column", "centre"] = "holdout"
+    kind: Literal["holdout", "kfold", "column", "centre", "preserved_site"] = "holdout"
     test_centres: tuple[str, ...] = Field(
         default=(), description="values of the labels' centre column, for kind=centre"
     )
@@ -140,7 +142,9 @@ def make_split(labels: Sequence[SlideLabel], spec: SplitSpec, task: Task | None 
         )
     if spec.kind in ("holdout", "kfold"):
         _require_patients(rows, spec, task)
-    draw = {"column": _from_column, "centre": _from_centres}.get(spec.kind, _drawn)
+    draw = {"column": _from_column, "centre": _from_centres, "preserved_site": _whole_sites}.get(
+        spec.kind, _drawn
+    )
     folds = []
     for repeat in range(spec.repeats):
         folds += [replace(fold, repeat=repeat) for fold in draw(rows, spec, spec.seed + SEED_STEP * repeat)]
@@ -317,6 +321,11 @@ def _from_centres(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> lis
         raise ConfigError(f"split.test_centres: name some of the centres {known}, and leave some to train on")
     held = np.array([row.centre in spec.test_centres for row in rows])
     return [_with_validation(rows, np.flatnonzero(~held), np.flatnonzero(held), spec, seed)]
+
+
+def _whole_sites(rows: Sequence[SlideLabel], spec: SplitSpec, seed: int) -> list[Fold]:
+    """Folds in which no centre is in two parts."""
+    return [_fold(rows, *parts) for parts in site_folds(rows, spec.folds, spec.val_share, seed)]
 
 
 def _check(fold: Fold, rows: Sequence[SlideLabel], number: int) -> None:

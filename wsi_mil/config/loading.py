@@ -93,7 +93,7 @@ def with_trained(config: RunConfig) -> RunConfig:
     before = {
         name: own
         for name, own in load_config(saved).models.items()
-        if child(config.run / "models", name, "model name").is_dir()
+        if child(config.run / "models", name, "model name", config.run).is_dir()
     }
     return config.model_copy(update={"models": {**before, **config.models}})
 

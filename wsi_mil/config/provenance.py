@@ -9,10 +9,14 @@ from pathlib import Path
 import wsi_mil
 from wsi_mil.config.schema import RunConfig
 from wsi_mil.errors import StoreError
+from wsi_mil.io.files import refuse_to_replace
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.trust import trusted_names
 
 FILE, KIND, FORMAT = "provenance.json", "wsi_mil run", 1
+REPLACED = ("import.json", "outcomes.csv", "predictions.csv", "report.html")
+"""Files that commands write into a run folder after provenance.json. config.yaml may come before it: a run is
+repeated from that file alone."""
 PACKAGES = [
     "torch",
     "torchvision",
@@ -62,7 +66,12 @@ def provenance(config: RunConfig) -> Provenance:
 
 
 def write_provenance(folder: Path, config: RunConfig) -> None:
-    """Write provenance.json into a run folder; a file with equal content is kept."""
+    """Write provenance.json into a run folder; a file with equal content is kept.
+
+    Raises StoreError for a folder without it that holds files which a run would replace.
+    """
+    if not (folder / FILE).exists():
+        refuse_to_replace(folder, REPLACED)
     path, found = folder / FILE, provenance(config).as_json()
     if not path.exists() or _read(path) != found:
         write_json(path, found)

@@ -12,8 +12,10 @@ class Interval(Record):
     """A confidence interval from `low` to `high`.
 
     method: the name of what computed it. level: its confidence, between 0 and 1.
-    draws: the number of bootstrap samples in which the metric was defined. If they are too few, both limits
-    are NaN.
+    draws: the number of bootstrap samples in which the metric was defined. If they are too few, or if the
+    metric was the same in all of them, both limits are NaN.
+    one_sided: whether only one of the limits is a confidence bound; the other one is the largest or the
+    smallest possible value.
     """
 
     low: float
@@ -21,6 +23,7 @@ class Interval(Record):
     method: str
     level: float = 0.95
     draws: int = 0
+    one_sided: bool = False
 
     def __post_init__(self) -> None:
         where = f"interval by {self.method!r}"

@@ -1,9 +1,16 @@
 """The kinds of tile score: what the numbers mean, and how files and pictures name them.
 
-A model gives each tile a number of one kind. `ScoreKind.scale` turns it into a value from 0 to 1, called
-`score01`. Of a logit or a probability this is a probability. Of attention, and of the outputs of tasks other
-than detection, it is not: it orders the tiles of one slide, and the first tile has 1 in every slide, normal
-ones included.
+A model gives each tile a number of one kind. `ScoreKind.score01` turns it into a value from 0 to 1, called
+`score01`, which can be compared between slides. Of a logit or a probability this is a probability.
+
+Attention weights sum to 1 in every slide, and say only which tiles count for the slide's prediction. Their
+score01 is weight / largest weight of the slide x probability of the slide. Without the last factor each
+normal slide has a tile of 1. docs/adr/0022-attention-times-probability.md compares other definitions.
+
+The outputs of tasks other than detection have no common scale: score01 is their rank in the slide.
+
+Methods with attention and an instance classifier give each tile two scores, of different kinds. The kind is
+the name of the score in files, tables and settings (docs/adr/0025-two-tile-scores.md).
 """
 
 import math
@@ -56,18 +63,19 @@ class ScoreKind(Record):
     """One kind of tile score.
 
     name: as aggregators and files give it.
-    scale: scores (N,) -> score01 (N,), values from 0 to 1; NaN stays NaN.
+    scale: scores (N,) -> values (N,) from 0 to 1 within one slide; NaN stays NaN.
+    is_probability: whether score01 is the model's probability that the tile is positive.
     lowest, highest: the range of scores.
     column: the name of score01 in tables, and of a detection's measurement in QuPath.
     measurement, largest: the names, in QuPath, of a tile's score01 and of a region's largest score01.
     label, rank_label: what the colour bar of a heatmap says about score01, and about ranks.
-    threshold01: the score01 from which on a tile counts as positive. None where score01 is a probability:
-    there the model's own threshold applies.
+    label_within: the same about `scale`, which is shown where the slide has no probability.
     format_version: of the files whose names depend on the kind.
     """
 
     name: str
     scale: Callable[[Scores], Scores]
+    is_probability: bool
     lowest: float
     highest: float
     column: str
@@ -75,31 +83,20 @@ class ScoreKind(Record):
     largest: str
     label: str
     rank_label: str
-    threshold01: float | None
+    label_within: str
     format_version: int
 
     def __post_init__(self) -> None:
         where = f"score kind {self.name!r}"
-        for field in ("name", "column", "measurement", "largest", "label", "rank_label"):
+        for field in ("name", "column", "measurement", "largest", "label", "rank_label", "label_within"):
             require_name(getattr(self, field), where, field)
         require(callable(self.scale), where, "scale", "a function of scores (N,)", self.scale)
         require(self.lowest < self.highest, where, "lowest", f"below highest, {self.highest}", self.lowest)
-        limit = self.threshold01
-        valid = limit is None or 0 <= limit <= 1
-        require(valid, where, "threshold01", "None or a number from 0 to 1", limit)
         for field in ("column", "measurement", "largest"):
             named = getattr(self, field)
             valid = self.is_probability or "prob" not in named
             require(valid, where, field, "without 'prob' where score01 is no probability", named)
         require(self.format_version >= 1, where, "format_version", "1 or more", self.format_version)
-
-    @property
-    def is_probability(self) -> bool:
-        """Whether score01 is the model's probability that the tile is positive.
-
-        If not, scores of different slides cannot be compared.
-        """
-        return self.threshold01 is None
 
     @property
     def of_predictions(self) -> str:
@@ -109,21 +106,28 @@ class ScoreKind(Record):
         """
         return "value" if self.is_probability else self.name
 
-    def threshold(self, own: float) -> float:
-        """Return the score01 from which on a tile counts as positive. own: the model's threshold of
-        slides."""
-        return float(own) if self.threshold01 is None else self.threshold01
+    def score01(self, scores: Scores, slide_probability: float) -> Scores:
+        """Return the score01 of the tiles of one slide (N,): from 0 to 1, NaN stays NaN.
 
-    def comparable(self, scores: Scores) -> Scores:
+        slide_probability: that of the positive classes, the second factor of attention; NaN for tasks other
+        than detection, whose slides have none.
+
+        >>> score_kind("attention").score01(np.array([0.1, 0.4]), slide_probability=0.5).tolist()
+        [0.125, 0.5]
+        """
+        within = self.scale(scores)
+        return within if self.is_probability or math.isnan(slide_probability) else within * slide_probability
+
+    def comparable(self, scores: Scores, slide_probability: float) -> Scores:
         """Return the scores of one slide (N,) so that they can be ranked together with those of other slides.
 
-        Logits and probabilities stay as they are. Attention, which sums to 1 in each slide, is divided by the
-        slide's largest weight.
+        Logits and probabilities stay as they are: the sigmoid of two large logits may be the same number. Of
+        other kinds it is score01.
 
-        >>> score_kind("attention").comparable(np.array([0.1, 0.4])).tolist()
-        [0.25, 1.0]
+        >>> score_kind("logit").comparable(np.array([40.0, 50.0]), slide_probability=1.0).tolist()
+        [40.0, 50.0]
         """
-        return scores if self.is_probability else self.scale(scores)
+        return scores if self.is_probability else self.score01(scores, slide_probability)
 
 
 def _probability_kind(
@@ -132,6 +136,7 @@ def _probability_kind(
     return ScoreKind(
         name=name,
         scale=scale,
+        is_probability=True,
         lowest=lowest,
         highest=highest,
         column="probability",
@@ -139,7 +144,7 @@ def _probability_kind(
         largest="max_prob",
         label="tile probability",
         rank_label="tile probability, rank among the slide's tiles",
-        threshold01=None,
+        label_within="tile probability",
         format_version=1,
     )
 
@@ -147,19 +152,21 @@ def _probability_kind(
 _ATTENTION = ScoreKind(
     name="attention",
     scale=_fraction_of_largest,
+    is_probability=False,
     lowest=0.0,
     highest=1.0,
     column="score01",
     measurement="score01",
     largest="max_score01",
-    label="attention / largest of the slide",
+    label="attention / largest of the slide x its probability",
     rank_label="attention, rank among the slide's tiles",
-    threshold01=0.5,
-    format_version=2,
+    label_within="attention / largest of the slide",
+    format_version=3,  # 2: without the slide's probability
 )
 _VALUE = ScoreKind(  # an output of a task other than detection: it has no common scale
     name="value",
     scale=ranks,
+    is_probability=False,
     lowest=-math.inf,
     highest=math.inf,
     column="score01",
@@ -167,7 +174,7 @@ _VALUE = ScoreKind(  # an output of a task other than detection: it has no commo
     largest="max_score01",
     label="output, rank among the slide's tiles",
     rank_label="output, rank among the slide's tiles",
-    threshold01=0.5,
+    label_within="output, rank among the slide's tiles",
     format_version=2,
 )
 _KINDS = (
@@ -189,3 +196,16 @@ def score_kind(name: str) -> ScoreKind:
     if name not in SCORE_KINDS:
         raise DataError(f"score_kind must be one of {', '.join(SCORE_KINDS)}, got {name!r}")
     return SCORE_KINDS[name]
+
+
+def require_second_kind(where: str, kind: str, second_kind: str, scores: object) -> None:
+    """Raise DataError unless there is no second score, or exactly one of the two is attention.
+
+    where: the record, for the message. scores: the second scores, None if there are none.
+    """
+    attention = _ATTENTION.name
+    others = [name for name in SCORE_KINDS if name != attention] if kind == attention else [attention]
+    valid = second_kind in ("", *others)
+    require(valid, where, "second_kind", f"one of {', '.join(others)} beside {kind}", second_kind)
+    valid = (second_kind != "") == (scores is not None)
+    require(valid, where, "second_scores", "given together with second_kind, and only then", scores)

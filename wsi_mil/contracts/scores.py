@@ -1,7 +1,7 @@
 """Scores of slides and of their tiles, and detections: points at which a model places a lesion."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wsi_mil.contracts.labels import LabelScheme
 from wsi_mil.contracts.record import Record, require, require_array, require_name
-from wsi_mil.contracts.score_kinds import SCORE_KINDS, ScoreKind, ranks
+from wsi_mil.contracts.score_kinds import SCORE_KINDS, ScoreKind, ranks, require_second_kind, score_kind
 from wsi_mil.errors import DataError
 
 DetectionMethod = Literal["maxima", "components", "tiles"]
@@ -31,6 +31,8 @@ class SlideScores(Record):
     class_names, tile_class_probabilities (N, classes) float32: what the model says of each tile alone, as if
     it were a slide; of classification, ordinal classes, and detection with more than two classes. Otherwise
     () and None.
+    second_scores (N,) float32, second_kind: the method's second score of each tile, and its kind; None and ""
+    of methods with one score.
     """
 
     slide_id: str
@@ -45,6 +47,8 @@ class SlideScores(Record):
     prediction: float | None = None
     class_names: tuple[str, ...] = ()
     tile_class_probabilities: NDArray[np.float32] | None = None
+    second_scores: NDArray[np.float32] | None = None
+    second_kind: str = ""
 
     def __post_init__(self) -> None:
         where = f"scores of slide {self.slide_id!r}"
@@ -55,15 +59,12 @@ class SlideScores(Record):
         kinds = ", ".join(SCORE_KINDS)
         require(self.score_kind in SCORE_KINDS, where, "score_kind", f"one of {kinds}", self.score_kind)
         require_array(self.coords, where, "coords", ("N", 2), np.int32)
-        require_array(self.tile_scores, where, "tile_scores", (len(self.coords),), np.float32)
         _check_classes(where, self.class_names, self.tile_class_probabilities, len(self.coords))
-        known = self.tile_scores[~np.isnan(self.tile_scores)]
-        low, high = self.kind.lowest, self.kind.highest
-        if len(known):
-            valid = bool(np.isfinite(known).all())
-            valid &= bool(known.min() >= low - ROUNDING and known.max() <= high + ROUNDING)
-            expected = f"finite or NaN, from {low:g} to {high:g}"
-            require(valid, where, "tile_scores", expected, (float(known.min()), float(known.max())))
+        _check_tiles(where, "tile_scores", self.tile_scores, self.kind, len(self.coords))
+        require_second_kind(where, self.score_kind, self.second_kind, self.second_scores)
+        if self.second_scores is not None:
+            kind = SCORE_KINDS[self.second_kind]
+            _check_tiles(where, "second_scores", self.second_scores, kind, len(self.coords))
 
     def class_scores(self, class_name: str) -> NDArray[np.float32]:
         """Return the probability of a class for each tile alone (N,). Raises DataError if there is none."""
@@ -79,32 +80,61 @@ class SlideScores(Record):
         """What the tile scores are, and how they are named in files."""
         return SCORE_KINDS[self.score_kind]
 
+    @property
+    def second(self) -> "SlideScores | None":
+        """The same slide with the second tile scores as its tile scores; None if there are none."""
+        if self.second_scores is None:
+            return None
+        return replace(
+            self,
+            tile_scores=self.second_scores,
+            score_kind=self.second_kind,
+            second_scores=self.tile_scores,
+            second_kind=self.score_kind,
+        )
+
+    def of_kind(self, name: str) -> "SlideScores":
+        """Return the scores with those of kind `name` as tile scores; unchanged if there are none.
+
+        Of tasks other than detection, a logit or a probability has the kind `value`.
+        """
+        wanted = (name, score_kind(name).of_predictions)
+        second = self.second
+        return second if second is not None and self.second_kind in wanted else self
+
     def tile_scores01(self) -> NDArray[np.float32]:
-        """Return the tile scores as values from 0 to 1 (N,): probabilities only if `kind.is_probability`."""
-        return self.kind.scale(self.tile_scores.astype(np.float64)).astype(np.float32)
+        """Return the score01 of the tiles (N,): from 0 to 1, comparable between slides, NaN where not known.
+
+        A probability only if `kind.is_probability`. See `ScoreKind.score01`.
+        """
+        return self.kind.score01(self.tile_scores.astype(np.float64), self.probability).astype(np.float32)
 
     def comparable_scores(self) -> NDArray[np.float64]:
         """Return tile scores (N,) that can be ranked together with those of other slides, see `ScoreKind`."""
-        return self.kind.comparable(self.tile_scores.astype(np.float64))
+        return self.kind.comparable(self.tile_scores.astype(np.float64), self.probability)
 
     def called_tiles(self, threshold: float) -> NDArray[np.bool_]:
-        """Return (N,): which tiles the model calls positive. threshold: that of slides, chosen on validation.
+        """Return (N,): which tiles the model calls positive. threshold: that of slides, chosen on
+        validation."""
+        return self.tile_scores01() >= self.tile_threshold(threshold)
 
-        A tile probability must reach the threshold. An attention weight must be above 1 / N, which is the
-        weight of every tile if all were equal.
+    def tile_threshold(self, threshold: float) -> float:
+        """Return the score01 from which on a tile counts as positive. threshold: that of slides.
+
+        Of probabilities it is the same. Of attention it is the score01 of 1 / N, which is the weight of every
+        tile if all were equal, so that tiles of more weight count. If the slide itself is not called, no tile
+        is.
         """
-        if self.kind.is_probability:
-            return self.tile_scores01() >= threshold
-        return self.tile_scores > 1 / max(int(np.isfinite(self.tile_scores).sum()), 1)
+        known = self.tile_scores[np.isfinite(self.tile_scores)].astype(np.float64)
+        if self.kind.is_probability or self.probability < threshold or not known.any():
+            return float(threshold)
+        equal_share = self.probability / (len(known) * known.max())
+        return float(np.float32(min(equal_share * (1 + ROUNDING), self.probability)))
 
-    def suspicion(self) -> NDArray[np.float32]:
-        """Return how suspicious each tile is (N,): from 0 to 1, and comparable between slides.
-
-        A tile probability is its own measure. Attention reaches its largest weight in a normal slide, too:
-        its score01 is multiplied by the slide's probability.
-        """
-        values = self.tile_scores01()
-        return values if self.kind.is_probability else values * np.float32(self.probability)
+    @property
+    def label(self) -> str:
+        """What the colour bar of a heatmap of score01 says."""
+        return self.kind.label if self.prediction is None else self.kind.label_within
 
     def tile_ranks(self) -> NDArray[np.float32]:
         """Return the fraction of the slide's tiles that score at most as high (N,): above 0, up to 1.
@@ -225,6 +255,17 @@ def _check_prediction(where: str, probability: float, prediction: float | None) 
     require(math.isnan(probability), where, "probability", "NaN beside a prediction", probability)
 
 
+def _check_tiles(where: str, field: str, scores: NDArray[np.float32], kind: ScoreKind, tiles: int) -> None:
+    """Raise DataError unless the scores are float32 (tiles,), finite or NaN, in the range of their kind."""
+    require_array(scores, where, field, (tiles,), np.float32)
+    known = scores[~np.isnan(scores)]
+    if len(known):
+        valid = bool(np.isfinite(known).all())
+        valid &= bool(known.min() >= kind.lowest - ROUNDING and known.max() <= kind.highest + ROUNDING)
+        expected = f"finite or NaN, from {kind.lowest:g} to {kind.highest:g}"
+        require(valid, where, field, expected, (float(known.min()), float(known.max())))
+
+
 def _check_classes(
     where: str, names: tuple[str, ...], probabilities: NDArray[np.float32] | None, tiles: int
 ) -> None:
@@ -248,6 +289,8 @@ class SlideScoresHeader(Record):
     slides.
     folds: number of models that scored. task: the name of the task (`task.kind` of the configuration).
     scheme: what the classes mean; None in files of earlier versions, and for tasks without classes.
+    second_kind: the kind of the model's second tile score, "" if it has one score only.
+    not_learned: numbers of the folds whose training has learned nothing (`wsi_mil.training.learning`).
     """
 
     model: str
@@ -255,9 +298,17 @@ class SlideScoresHeader(Record):
     folds: int
     task: str = "detection"
     scheme: LabelScheme | None = None
+    second_kind: str = ""
+    not_learned: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"slide scores of model {self.model!r}"
+        kinds = ", ".join(SCORE_KINDS)
+        require(
+            self.second_kind in ("", *SCORE_KINDS), where, "second_kind", f"one of {kinds}", self.second_kind
+        )
         require_name(self.model, where, "model")
         require(self.folds >= 1, where, "folds", "1 or more", self.folds)
+        valid = all(0 <= fold < self.folds for fold in self.not_learned)
+        require(valid, where, "not_learned", f"numbers from 0 to {self.folds - 1}", self.not_learned)
         require_name(self.task, where, "task")

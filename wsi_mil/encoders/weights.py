@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wsi_mil import limits
 from wsi_mil.errors import EncoderError
-from wsi_mil.io.bounded import check_zip, read_npz
+from wsi_mil.io.bounded import read_npz
+from wsi_mil.io.torch_files import read_torch_file
 
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".ckpt")
 
@@ -31,8 +31,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".npz":
             return {name: torch.from_numpy(array.copy()) for name, array in read_npz(path).items()}
         if path.suffix in SUFFIXES:
-            check_zip(path, limits.ARRAY_BYTES, str(path), EncoderError)
-            value = torch.load(path, map_location="cpu", weights_only=True)
+            value = read_torch_file(path, EncoderError)
             for wrapper in ("state_dict", "model", "teacher", "student"):
                 if isinstance(value, dict) and isinstance(value.get(wrapper), dict):
                     value = value[wrapper]
@@ -41,6 +40,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
                 for key, tensor in value.items()
                 if isinstance(tensor, Tensor)
             }
+    except EncoderError:
+        raise
     except Exception as error:
         raise EncoderError(
             f"{path} is not a readable checkpoint ({type(error).__name__}: {error})"

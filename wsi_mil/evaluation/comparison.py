@@ -19,7 +19,8 @@ Models = tuple[str, str]
 
 @dataclass(frozen=True)
 class SlideComparison:
-    """Differences of slide metrics, by name, and DeLong's test of the AUC.
+    """Differences of slide metrics, by name, and DeLong's test of the AUC: with Obuchowski's variance where
+    patients have several slides.
 
     delong is None if the test is undefined; `delong_reason` then says why.
     """
@@ -50,7 +51,8 @@ def compare_slides(
     """
     differences = compare_all(first, second, spec.seed, models, spec.bootstrap, task)
     try:
-        return SlideComparison(differences, compare_aucs(first.truth, first.scores, second.scores))
+        delong = compare_aucs(first.truth, first.scores, second.scores, patients=first.patients)
+        return SlideComparison(differences, delong)
     except DataError as error:
         return SlideComparison(differences, None, str(error))
 

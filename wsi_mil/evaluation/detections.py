@@ -16,26 +16,26 @@ def find_detections(
     min_probability: float = 0.0,
     method: DetectionMethod = "maxima",
 ) -> list[Detection]:
-    """Return the detections of a slide, most probable first, from the tiles above `min_probability`.
+    """Return the detections of a slide, the highest score01 first, from the tiles above `min_probability`.
 
-    Equally probable ones are in the order of their tiles: by y, then x. `method` is one of
+    Equal ones are in the order of their tiles: by y, then x. `method` is one of
 
-    maxima: the centre of the most probable tile is a detection; tiles with a centre within `radius_um` of it
-    are dropped; then the same with the tiles that are left.
+    maxima: the centre of the tile of the highest score01 is a detection; tiles with a centre within
+    `radius_um` of it are dropped; then the same with the tiles that are left.
     components: tiles that touch at a side or a corner make one detection, at the mean of their centres and
-    with their largest probability. It may lie outside a component that is bent.
+    with their largest score01. It may lie outside a component that is bent.
     tiles: the centre of every tile.
     """
-    probability = scores.tile_scores01()
-    alive = np.isfinite(probability) & (probability > min_probability)
+    score01 = scores.tile_scores01()
+    alive = np.isfinite(score01) & (score01 > min_probability)
     if not alive.any():
         return []
     tile_px = np.array([table.plan.tile_width0_px, table.plan.tile_height0_px])
     centres = table.coords + tile_px / 2
     if method == "components":
-        points, values = _components(centres[alive], probability[alive], table)
+        points, values = _components(centres[alive], score01[alive], table)
     else:
-        points, values = centres, np.where(alive, probability, -1.0)
+        points, values = centres, np.where(alive, score01, -1.0)
         kept = _maxima(centres * np.array(table.mpp_xy), values, radius_um) if method == "maxima" else alive
         points, values = points[kept], values[kept]
     order = np.argsort(-values, kind="stable")

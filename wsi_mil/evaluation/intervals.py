@@ -1,4 +1,5 @@
-"""Intervals: the percentile bootstrap over patients, and Student's t interval over trainings."""
+"""Intervals: the percentile bootstrap over patients, exact bounds of extreme values, and Student's t interval
+over trainings."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from wsi_mil.contracts.metric import Interval
 Statistic = Callable[[NDArray[np.intp]], float]
 """A function from numbers of rows, in which a row may occur several times, to a value; NaN if undefined."""
 BOOTSTRAP = "percentile bootstrap"
+EXACT = "one-sided exact bound"
 
 
 def bootstrap_interval(
@@ -39,6 +41,40 @@ def bootstrap_interval(
         return Interval(math.nan, math.nan, BOOTSTRAP, level, len(defined))
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), BOOTSTRAP, level, len(defined))
+
+
+def exact_bound(value: float, trials: int, level: float = 0.95) -> Interval:
+    """Return the one-sided bound of a probability whose observed value is exactly 1 (or 0).
+
+    trials: how many independent trials all succeeded (failed). The bound is (1 - level)^(1 / trials), the
+    lower limit of Clopper & Pearson, Biometrika 1934: with a smaller probability, so many successes without a
+    failure have a probability below 1 - level. Both limits are NaN without trials.
+
+    >>> round(exact_bound(1.0, 18).low, 3)
+    0.847
+    """
+    if value not in (0.0, 1.0):
+        raise ValueError(f"the exact bound is for a value of 0 or 1, got {value}")
+    if trials < 1:
+        return Interval(math.nan, math.nan, EXACT, level, one_sided=True)
+    bound = (1 - level) ** (1 / trials)
+    low, high = (bound, 1.0) if value == 1 else (0.0, 1 - bound)
+    return Interval(low, high, EXACT, level, one_sided=True)
+
+
+def independent_pairs(truth: NDArray[np.bool_], groups: Sequence[str]) -> int:
+    """Return how many pairs of a positive and a negative slide there are of which no two share a patient.
+
+    They are the independent trials of an AUC: where it is 1, the positive slide of each of these pairs has
+    the higher score, and for every pair the probability of that is the AUC. The bound that follows holds for
+    any distribution of scores; it is reached if the smaller class is now and then on the wrong side of all.
+
+    >>> independent_pairs(np.array([True, True, True, False, False]), ["a", "a", "b", "c", "d"])
+    2
+    """
+    names = np.asarray(groups)
+    positive, negative = set(names[truth].tolist()), set(names[~truth].tolist())
+    return min(len(positive), len(negative), len(positive | negative) // 2)
 
 
 def draws_of_groups(

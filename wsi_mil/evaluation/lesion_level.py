@@ -12,10 +12,10 @@ from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
 
 DETECTIONS = {
-    "maxima": "local maxima of tile probability > {spec.min_probability}, "
+    "maxima": "local maxima of the tiles' score01 > {spec.min_probability}, "
     "{spec.detection_radius_um:g} µm apart",
-    "components": "centroids of connected tiles of probability > {spec.min_probability}",
-    "tiles": "every tile of probability > {spec.min_probability}",
+    "components": "centroids of connected tiles of score01 > {spec.min_probability}",
+    "tiles": "every tile of score01 > {spec.min_probability}",
 }
 
 

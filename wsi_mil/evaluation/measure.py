@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi_mil.contracts.labels import TaskKind
-from wsi_mil.contracts.metric import Metric
+from wsi_mil.contracts.metric import Interval, Metric
 from wsi_mil.errors import DataError
-from wsi_mil.evaluation.intervals import Statistic, bootstrap_interval
+from wsi_mil.evaluation.intervals import Statistic, bootstrap_interval, exact_bound
 from wsi_mil.evaluation.observations import Observations, Rows
 from wsi_mil.evaluation.paired import PairedDifference, paired_bootstrap
 from wsi_mil.evaluation.rank_metrics import RankMetric
@@ -26,6 +27,8 @@ def measure(
 ) -> Metric:
     """Return the metric of all slides, with its 95 % bootstrap interval over groups unless `draws` is 0.
 
+    A probability of exactly 0 or 1 has a one-sided exact bound instead, if its entry knows the trials.
+
     A metric that does not apply, or is undefined, has no value and no interval, and its reason says why.
 
     >>> from wsi_mil.evaluation.observations import SlideObservations
@@ -41,8 +44,7 @@ def measure(
     value = statistic(data.everything())
     if math.isnan(value):
         return Metric(value, None, f"undefined: {data.contents()}", data.n)
-    interval = bootstrap_interval(statistic, data.groups, rng, draws) if draws else None
-    return Metric(value, interval, "", data.n)
+    return Metric(value, _interval(entry, value, statistic, data, rng, draws), "", data.n)
 
 
 def measure_all(
@@ -147,6 +149,28 @@ def why_undefined(entry: MetricEntry, data: Observations, task: TaskKind) -> str
         if truth.all() or not truth.any():
             return f"undefined: {data.contents()}"
     return ""
+
+
+def _interval(
+    entry: MetricEntry,
+    value: float,
+    statistic: Statistic,
+    data: Observations,
+    rng: np.random.Generator,
+    draws: int,
+) -> Interval | None:
+    """Return the bootstrap interval, or the exact bound of a probability that is 0 or 1; None without
+    draws.
+
+    Limits are NaN if the metric is the same on all draws: the cohort then does not show how much it varies.
+    """
+    if not draws:
+        return None
+    if entry.trials is not None and value in (0.0, 1.0):
+        truth = np.asarray(data.column("truth", data.everything()), bool)
+        return exact_bound(value, entry.trials(truth, data.groups))
+    found = bootstrap_interval(statistic, data.groups, rng, draws)
+    return replace(found, low=math.nan, high=math.nan) if found.low == found.high else found
 
 
 def _statistic(entry: MetricEntry, data: Observations) -> Statistic:

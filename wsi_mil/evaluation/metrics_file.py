@@ -1,20 +1,21 @@
 """metrics.json: the one place that writes it and reads it.
 
-Format 3. NaN is null. `slide`, `patch` and `froc` (lesions) each hold one level:
+Format 6. NaN is null. `slide`, `patch` and `froc` (lesions) each hold one level:
 
     "slide": {
       "metrics": ["auc", "average_precision", ...],       names of the level's metrics, in the order of tables
       "auc": 0.98,                                         one key for each of these names; null where
       undefined "intervals": {"auc": {"value": 0.98, "low": 0.93, "high": 1.0, "level": 0.95,
-                            "method": "percentile bootstrap", "draws": 1000}},   null for a metric without
-                            interval
+                            "method": "percentile bootstrap", "draws": 1000, "one_sided": false}},   null
+                            for a metric without interval
       "reasons": {"f1": "..."},                            why a metric is undefined; holds undefined metrics
       only "n": 16, "n_positive": 8, "confusion": {"tp", "fp", "fn", "tn"},
       "calibration": {"brier", "interval", "brier_of_share", "expected_error", "bins": [{"from", "to",
       "slides",
                       "mean_probability", "share_positive", "low", "high"}]},
       "delong": {"auc", "variance", "interval", "logit_interval", "hanley_mcneil_se", "n_positive",
-      "n_negative"}, "thresholds": [[fold, threshold]],
+      "n_negative", "n_patients", "method", "stated": {"low", "high", "method", "level", "draws",
+      "one_sided"}}, "thresholds": [[fold, threshold]],
       "folds": {"auc": [...], "mean", "std"}               with several folds only
     }
     "labels": {"class_names", "positive", "negative", "decided"}   what the classes mean; null without classes
@@ -23,14 +24,16 @@ Format 3. NaN is null. `slide`, `patch` and `froc` (lesions) each hold one level
                "each": [{"name", "n", metrics, intervals, reasons of the class against all others}]
     "patch":  metrics, intervals, reasons as above, "n_slides", "n_tiles", "n_positive", "per_slide": {name:
     {"mean",
-              "n_slides"}}, "truth", "predicted", "slides_without_annotation", "folds"
+              "n_slides"}}, "truth", "predicted", "slides_without_annotation", "folds", "score_kind"
+    "patch_second": the same of the model's second tile scores; null if it has none, or without annotations
     "froc":   metrics, intervals, reasons as above, "sensitivity_at_fp_per_slide", "n_lesions", "n_slides",
     "by_size",
               "false_positives_at_threshold", "mode", "lesions", "mask_mpp", "isolated_below_um", "detections"
 
 Without annotations `patch` and `froc` hold only their metrics, which are undefined; so they do for every task
-but detection. `slide` of these tasks holds its metrics and n only. Files of formats 1 and 2 (no
-`metrics`; intervals from one shared random generator) count as absent: `wsi-mil evaluate` writes them again.
+but detection. `slide` of these tasks holds its metrics and n only. Files of earlier formats
+(5: no `patch_second`; 4: no `stated` interval, patch intervals from at most 200 draws) count as absent:
+`wsi-mil evaluate` writes them again.
 """
 
 import math
@@ -66,7 +69,7 @@ from wsi_mil.io.json import read_json, without_nan, write_json
 from wsi_mil.io.seals import DamagedFileError, changed_files
 from wsi_mil.logs import logger
 
-FORMAT = 3
+FORMAT = 6
 
 
 def write_metrics(path: Path, found: MetricsFile) -> None:
@@ -98,6 +101,7 @@ def read_metrics(path: Path) -> MetricsFile | None:
             labels=LabelScheme.from_json(found.get("labels")),
             classes=_read_classes(found.get("classes")),
             files=dict(found.get("files", {})),
+            second_patch=None if found["patch_second"] is None else _read_patch(found["patch_second"]),
         )
     except DamagedFileError:
         raise
@@ -147,6 +151,9 @@ def metrics_json(found: MetricsFile) -> dict[str, Any]:
             else _level(found.slide.metrics, {"n": found.slide.n}),
             "classes": None if found.classes is None else _classes(found.classes),
             "patch": _level(found.patch.metrics, _patch_facts(found.patch.facts)),
+            "patch_second": None
+            if found.second_patch is None
+            else _level(found.second_patch.metrics, _patch_facts(found.second_patch.facts)),
             "froc": _level(found.froc.metrics, _froc_facts(found.froc.facts)),
             **({"files": dict(found.files)} if found.files else {}),
         }
@@ -251,7 +258,12 @@ def _read_interval(found: Mapping[str, Any] | None) -> Interval | None:
     if found is None:
         return None
     return Interval(
-        _number(found["low"]), _number(found["high"]), found["method"], found["level"], found["draws"]
+        _number(found["low"]),
+        _number(found["high"]),
+        found["method"],
+        found["level"],
+        found["draws"],
+        found["one_sided"],
     )
 
 
@@ -298,7 +310,7 @@ def _read_delong(found: Mapping[str, Any]) -> AucEstimate:
     intervals = {
         key: (_number(found[key][0]), _number(found[key][1])) for key in ("interval", "logit_interval")
     }
-    return AucEstimate(**{**found, **intervals})
+    return AucEstimate(**{**found, **intervals, "stated": _read_interval(found["stated"])})
 
 
 def _read_folds(found: Mapping[str, Any]) -> FoldSpread | None:
@@ -326,6 +338,7 @@ def _read_patch(found: Mapping[str, Any]) -> PatchResult:
         found["predicted"],
         tuple(found["slides_without_annotation"]),
         _read_folds(found),
+        found["score_kind"],
     )
     return PatchResult(metrics, facts)
 

@@ -15,7 +15,9 @@ from wsi_mil.evaluation.slide_level import fold_spread
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.table import MetricEntry, metrics_at
 
-CALLED = "tile probability from the slide's threshold on; attention: more than an equal share"
+CALLED = (
+    "tile probability from the slide's threshold on; attention: a weight above 1 / tiles, in called slides"
+)
 
 
 def observe_tiles(slides: Sequence[LabelledTiles]) -> PatchObservations:
@@ -56,6 +58,7 @@ def patch_result(
         called=CALLED,
         slides_without_annotation=tuple(without),
         folds=fold_spread(per_fold) if len(numbers) > 1 else None,
+        score_kind=data.score_kind,
     )
     return PatchResult(measure_all(data, spec.seed, model, spec.bootstrap, task), facts)
 
@@ -65,7 +68,7 @@ def patch_metrics(
     *,
     seed: int = 0,
     model: str = "model",
-    draws: int = 200,
+    draws: int = 1000,
     task: TaskKind = "detection",
 ) -> dict[str, Metric]:
     """Return every patch metric by name, over the tiles of all slides that could be read.

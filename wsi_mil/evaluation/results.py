@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from wsi_mil.contracts.labels import LabelScheme, TaskKind
 from wsi_mil.contracts.metric import Metric
 from wsi_mil.evaluation.delong import AucEstimate
-from wsi_mil.evaluation.table import Level
+from wsi_mil.evaluation.table import Level, MetricEntry
 
 Metrics = Mapping[str, Metric]
 """The metrics of one level, by name."""
@@ -124,6 +124,7 @@ class PatchFacts:
     """What the patch metrics were computed from.
 
     truth: the rule by which a tile counts as tumour. called: the rule by which a tile is called tumour.
+    score_kind: what the tile scores are, such as attention.
     """
 
     n_slides: int
@@ -134,6 +135,7 @@ class PatchFacts:
     called: str
     slides_without_annotation: tuple[str, ...]
     folds: FoldSpread | None = None
+    score_kind: str = "probability"
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,15 @@ class PatchResult:
 
     metrics: Metrics
     facts: PatchFacts | None = None
+
+    @property
+    def score_kind(self) -> str:
+        """What the tile scores are; "" without annotations."""
+        return self.facts.score_kind if self.facts is not None else ""
+
+    def within_slides(self, entry: MetricEntry) -> WithinSlides | None:
+        """Return the mean of a patch metric within each slide; None if it is not known."""
+        return None if self.facts is None else self.facts.per_slide.get(entry.within_slide or entry.name)
 
 
 @dataclass(frozen=True)
@@ -188,7 +199,8 @@ class MetricsFile:
 
     labels: what the classes mean; None for tasks without classes. classes: None where slides have no
     probability for each class. files: the digests of the other files of the evaluation, by path beside
-    metrics.json; none in files of earlier versions.
+    metrics.json; none in files of earlier versions. second_patch: the patch metrics of the model's second
+    tile scores; None if it has none, or without annotations.
     """
 
     model: str
@@ -201,8 +213,19 @@ class MetricsFile:
     labels: LabelScheme | None = None
     classes: ClassesResult | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    second_patch: PatchResult | None = None
 
     def metrics(self, level: Level) -> Metrics:
         """Return the metrics of a level, by name; none at pixel level."""
         levels = {"slide": self.slide.metrics, "patch": self.patch.metrics, "lesion": self.froc.metrics}
         return levels.get(level, {})
+
+    @property
+    def patches(self) -> tuple[PatchResult, ...]:
+        """The patch metrics of the main tile scores and, where there are any, of the second ones."""
+        return (self.patch,) if self.second_patch is None else (self.patch, self.second_patch)
+
+    def within_slides(self, entry: MetricEntry) -> WithinSlides | None:
+        """Return the mean of a patch metric within each slide, by the main tile scores; None for other
+        levels, or if it is not known."""
+        return self.patch.within_slides(entry) if entry.level == "patch" else None

@@ -44,7 +44,7 @@ def slide_result(
     Metrics are over all slides together; with several folds, `SlideResult.folds` also holds the AUC of each.
     """
     try:
-        delong, why_not = estimate_auc(data.truth, data.scores), ""
+        delong, why_not = estimate_auc(data.truth, data.scores, patients=data.patients), ""
     except DataError as error:
         delong, why_not = None, str(error)
     fold_of = np.asarray(folds)

@@ -7,12 +7,15 @@ the report and in the table of `wsi-mil evaluate`, without a change to any other
 """
 
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wsi_mil.contracts.labels import TaskKind
 from wsi_mil.errors import ConfigError
@@ -63,6 +66,9 @@ class MetricEntry:
     both_classes: whether the metric is undefined unless `truth` holds both true and false.
     most_draws: the largest number of bootstrap draws. None: no limit but `evaluation.bootstrap`. 0: no
     interval.
+    trials: for a metric that is a probability: returns from truth and groups of all slides how many
+    independent trials there are. A value of exactly 0 or 1 then has an exact one-sided bound in place of the
+    bootstrap interval, which would have no width. None: no such bound is known.
     lower_is_better: whether a smaller value is better. bounds: the smallest and the largest possible value.
     shown_in: the tables for people that have a column for it. Files hold every metric.
     position: its place in these tables; metrics with a smaller number come first.
@@ -78,6 +84,7 @@ class MetricEntry:
     score_kinds: frozenset[str] | None = None
     both_classes: bool = False
     most_draws: int | None = None
+    trials: Callable[[NDArray[np.bool_], Sequence[str]], int] | None = None
     lower_is_better: bool = False
     bounds: tuple[float, float] = (0.0, 1.0)
     shown_in: tuple[ShownIn, ...] = SHOWN_IN

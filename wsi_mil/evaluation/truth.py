@@ -26,8 +26,9 @@ from wsi_mil.raster import rasterize
 class HeldOutSlide:
     """One slide whose lesions are known: its tiles, its detections, and which lesions these hit.
 
-    fold: number of the model that scored it. threshold: the score in [0, 1] from which on a detection counts
-    as called: the slide's threshold; for attention half of the largest weight.
+    fold: number of the model that scored it. threshold: the score01 from which on a tile or a detection
+    counts as positive. second_tiles: the same tiles with their second scores; None of methods with one.
+    Detections are those of the first.
     """
 
     slide_id: str
@@ -38,6 +39,7 @@ class HeldOutSlide:
     matches: Matches
     lesions: tuple[LesionFound, ...]
     threshold: float
+    second_tiles: LabelledTiles | None = None
 
 
 def held_out_slide(
@@ -56,19 +58,23 @@ def held_out_slide(
         truth = tile_centres(table, lesions)
     else:
         truth = tile_overlap(table, lesions) >= spec.patch_overlap
-    tiles = LabelledTiles(
-        row.slide_id,
-        row.patient,
-        truth,
-        scores.comparable_scores(),
-        scores.called_tiles(row.threshold),
-        scores.score_kind,
-    )
+
+    def labelled(of: SlideScores) -> LabelledTiles:
+        values, called = of.comparable_scores(), of.called_tiles(row.threshold)
+        return LabelledTiles(row.slide_id, row.patient, truth, values, called, of.score_kind)
+
     detections = detections_of(scores, table, spec)
     matches, found = match_slide(detections, info, lesions, spec)
-    threshold = scores.kind.threshold(row.threshold)
     return HeldOutSlide(
-        row.slide_id, row.patient, row.fold, tiles, tuple(detections), matches, found, threshold
+        row.slide_id,
+        row.patient,
+        row.fold,
+        labelled(scores),
+        tuple(detections),
+        matches,
+        found,
+        scores.tile_threshold(row.threshold),
+        labelled(scores.second) if scores.second is not None else None,
     )
 
 

@@ -1,23 +1,26 @@
 """Run one function for many slides on a Dask cluster; lost workers and failing nodes do not stop the run."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from uuid import uuid4
 
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.errors import ConfigError, ExecutionError, MachineError, WsiMilError, one_line
+from wsi_mil.errors import ConfigError, ExecutionError, one_line
 from wsi_mil.execution.clusters import GPU, cluster_client
-from wsi_mil.execution.guard import outcome_of, traceback_of
+from wsi_mil.execution.dask_tasks import LOOK_S, WorkerResult, run_job, run_slide, stop_tasks
+from wsi_mil.execution.guard import traceback_of
 from wsi_mil.execution.missing_workers import MissingWorkers
+from wsi_mil.execution.processes import STOPS_WITHIN_S
 from wsi_mil.logs import logger
 
 if TYPE_CHECKING:
     from wsi_mil.execution.spec import ExecutionSpec
 
 FEWEST_OPEN = 16
-"""The scheduler knows so many tasks at a time, or twice as many as the workers have threads. When a worker
+"""The scheduler has so many tasks at a time, or twice as many as the workers have threads. When a worker
 dies, all tasks that it was given are suspects."""
 
 
@@ -61,36 +64,61 @@ def dask_client(spec: "ExecutionSpec") -> AbstractContextManager[Any]:
     return client
 
 
-@dataclass(frozen=True)
-class WorkerResult:
-    """What a Dask worker returns. `node_may_be_at_fault`: another worker may succeed with this slide."""
+class Tasks:
+    """The open tasks of one stage on a Dask cluster, to be used in a with statement.
 
-    outcome: Outcome
-    node_may_be_at_fault: bool
-    address: str
-
-
-def run_on_worker(function: Callable[[Any], Outcome], stage: str, job: Any) -> WorkerResult:
-    """Run a slide's function in a Dask worker.
-
-    A WsiMilError is a problem of the slide or of the settings. A MachineError (a full scratch disk) and any
-    other exception (of a driver) may be a problem of this node.
+    Leaving it, also by an exception or a signal, cancels what is open and waits until the workers have
+    stopped: the lock of the run is released after that.
     """
-    from distributed import get_worker
 
-    raised: list[Exception] = []
+    def __init__(self, client: Any, spec: "ExecutionSpec", stage: str) -> None:
+        self.client, self.stage, self.token = client, stage, uuid4().hex
+        self.jobs: dict[Any, Any] = {}
+        self.workers = MissingWorkers(client, spec, stage)
 
-    def remembering(job: Any) -> Outcome:
+    def __enter__(self) -> Self:
+        self.workers.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
         try:
-            return function(job)
-        except Exception as error:
-            raised.append(error)
-            raise
+            self._stop()
+        finally:
+            self.workers.__exit__(*error)
 
-    outcome = outcome_of(remembering, stage, job)
-    own = raised and isinstance(raised[0], WsiMilError) and not isinstance(raised[0], MachineError)
-    at_fault = bool(raised) and not own
-    return WorkerResult(outcome, at_fault, str(get_worker().address))
+    @property
+    def free_slots(self) -> int:
+        """How many more tasks may be submitted now."""
+        return max(max(FEWEST_OPEN, 2 * self.workers.threads) - len(self.jobs), 0)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any, job: Any, **options: Any) -> Any:
+        """Submit function(token, *arguments, job); return its future. A job that needs a GPU asks for one."""
+        resources = {"resources": {GPU: 1}} if needs_gpu(job) else {}
+        future = self.client.submit(function, self.token, *arguments, job, pure=False, **resources, **options)
+        self.jobs[future] = job
+        self.workers.open[needs_gpu(job)] += 1
+        return future
+
+    def take(self, future: Any) -> Any:
+        """Return the job of a future that has finished."""
+        job = self.jobs.pop(future)
+        self.workers.open[needs_gpu(job)] -= 1
+        return job
+
+    def _stop(self) -> None:
+        deadline = time.monotonic() + 2 * STOPS_WITHIN_S
+        try:
+            self.client.cancel(list(self.jobs))
+            while self.client.status == "running":
+                found = self.client.run(stop_tasks, self.token, on_error="return")
+                if not (left := sum(n for n in found.values() if isinstance(n, int))):
+                    return
+                if time.monotonic() > deadline:
+                    logger().warning("%s: %d tasks still run on Dask workers", self.stage, left)
+                    return
+                time.sleep(LOOK_S)
+        except Exception:  # the scheduler is gone: its workers end, and their tasks with them
+            logger().debug("%s: the Dask workers do not answer", self.stage, exc_info=True)
 
 
 def map_on_dask(
@@ -98,21 +126,22 @@ def map_on_dask(
 ) -> Iterator[Outcome]:
     """Yield the outcomes in the order in which they finish.
 
-    Jobs that need a GPU run only on workers that were started with `--resources GPU=1`. A slide that may have
-    failed because of its node runs again on up to `spec.retries` other nodes. Dask runs the slides of a lost
-    worker again on other workers. A slide whose workers died as often as the scheduler allows is only a
-    suspect, since others were given to the same workers: it runs again at the end, alone, and fails if its
-    workers die then, too.
+    Jobs that need a GPU run only on workers that were started with `--resources GPU=1`. A slide whose process
+    dies fails. A slide that may have failed because of its node runs again on up to `spec.retries` other
+    nodes. Dask runs the slides of a lost worker again on other workers. A slide whose workers died as often
+    as the scheduler allows is only a suspect, since others were given to the same workers: it runs again at
+    the end, alone, and fails if its workers die then, too.
     """
-    with dask_client(spec) as client, MissingWorkers(client, spec, stage) as workers:
+    with dask_client(spec) as client, Tasks(client, spec, stage) as tasks:
         from distributed import as_completed
 
-        queue = _Queue(client, function, stage, spec, workers)
+        queue = _Queue(tasks, function, spec)
         waiting = iter(jobs)
-        running = as_completed([queue.submit(job) for job in islice(waiting, queue.room())], loop=client.loop)
+        first = [queue.submit(job) for job in islice(waiting, tasks.free_slots)]
+        running = as_completed(first, loop=client.loop)
         for future in running:
             found = queue.take(future)
-            for following in islice(waiting, queue.room()):
+            for following in islice(waiting, tasks.free_slots):
                 running.add(queue.submit(following))
             if isinstance(found, Outcome):
                 yield found
@@ -133,77 +162,50 @@ def run_on_dask(function: Callable[[Any], Any], jobs: Sequence[Any], spec: "Exec
     """Yield function(job) of every job, in their order; jobs that need a GPU run on workers with one.
 
     An exception of a job is raised in the place of its result, and the jobs after it are cancelled. Raises
-    ExecutionError if the workers of a job die.
+    ExecutionError if the process of a job, or its workers, die.
     """
     from distributed.scheduler import KilledWorker
 
     name = getattr(function, "__name__", "jobs")
-    with dask_client(spec) as client, MissingWorkers(client, spec, name) as workers:
-        workers.open.update(map(needs_gpu, jobs))
-        futures = [client.submit(function, job, pure=False, **_resources(job)) for job in jobs]
-        try:
-            for job, future in zip(jobs, futures, strict=True):
-                try:
-                    yield future.result()
-                except KilledWorker as error:
-                    raise ExecutionError(
-                        f"{getattr(job, 'title', name)}: {killed(error)}; run again to resume"
-                    ) from error
-                workers.open[needs_gpu(job)] -= 1
-        finally:
-            client.cancel(futures)
+    with dask_client(spec) as client, Tasks(client, spec, name) as tasks:
+        futures = [tasks.submit(run_job, function, job=job) for job in jobs]
+        for job, future in zip(jobs, futures, strict=True):
+            try:
+                found = future.result()
+            except KilledWorker as error:
+                title = getattr(job, "title", name)
+                raise ExecutionError(f"{title}: {killed(error)}; run again to resume") from error
+            tasks.take(future)
+            yield found
 
 
 def killed(error: Any) -> str:
     """Return in words what a KilledWorker of distributed says."""
     return (
-        f"killed its Dask worker {error.allowed_failures + 1} times (a library ended it, or out of memory: "
+        f"its Dask worker ended {error.allowed_failures + 1} times (out of memory, or ended from outside: "
         "see the log of the worker)"
     )
 
 
-def _resources(job: Any) -> dict[str, Any]:
-    return {"resources": {GPU: 1}} if needs_gpu(job) else {}
-
-
 class _Queue:
-    """Jobs that a Dask client has submitted, the workers that have tried each slide, and the slides that are
-    suspected of killing workers."""
+    """The slides of a stage: which workers have tried each, and which are suspected of killing workers."""
 
-    def __init__(
-        self,
-        client: Any,
-        function: Callable[[Any], Outcome],
-        stage: str,
-        spec: "ExecutionSpec",
-        workers: MissingWorkers,
-    ) -> None:
-        self.client, self.function, self.stage, self.spec = client, function, stage, spec
-        self.workers = workers
-        self.jobs: dict[Any, Any] = {}
+    def __init__(self, tasks: Tasks, function: Callable[[Any], Outcome], spec: "ExecutionSpec") -> None:
+        self.tasks, self.function, self.stage, self.spec = tasks, function, tasks.stage, spec
         self.tried: dict[str, set[str]] = {}
         self.suspects: list[Any] = []
         self.alone = False
 
-    def room(self) -> int:
-        """Return how many more tasks may be submitted now."""
-        return max(max(FEWEST_OPEN, 2 * self.workers.threads) - len(self.jobs), 0)
-
     def submit(self, job: Any, **options: Any) -> Any:
-        future = self.client.submit(
-            run_on_worker, self.function, self.stage, job, pure=False, **_resources(job), **options
-        )
-        self.jobs[future] = job
-        self.workers.open[needs_gpu(job)] += 1
-        return future
+        limit_s = self.spec.open_timeout_s
+        return self.tasks.submit(run_slide, self.function, self.stage, limit_s, job=job, **options)
 
     def take(self, future: Any) -> Any:
         """Return the Outcome of a finished future; the future of its next try on another worker; or None for
         a suspect."""
         from distributed.scheduler import KilledWorker
 
-        job = self.jobs.pop(future)
-        self.workers.open[needs_gpu(job)] -= 1
+        job = self.tasks.take(future)
         try:
             result: WorkerResult = future.result()
         except KilledWorker as error:
@@ -213,7 +215,7 @@ class _Queue:
                 return None
             counts, found = {"killed_workers": error.allowed_failures + 1}, traceback_of(error)
             return Outcome(job.slide_id, self.stage, "failed", killed(error), counts, traceback=found)
-        except Exception as error:  # `run_on_worker` never raises: the scheduler or the connection was lost
+        except Exception as error:  # the scheduler or the connection was lost
             reason = one_line(f"lost on Dask ({type(error).__name__}: {error}); run again to resume")
             found = traceback_of(error)
             return Outcome(job.slide_id, self.stage, "failed", reason, cause="machine", traceback=found)
@@ -224,7 +226,7 @@ class _Queue:
             return result.outcome
         tried = self.tried.setdefault(job.slide_id, set())
         tried.add(result.address)
-        others = [w for w in self.client.scheduler_info(n_workers=-1)["workers"] if w not in tried]
+        others = [w for w in self.tasks.client.scheduler_info(n_workers=-1)["workers"] if w not in tried]
         if not others or len(tried) > self.spec.retries:
             return result.outcome
         logger().warning(

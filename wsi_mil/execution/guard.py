@@ -1,13 +1,16 @@
 """An exception of one slide becomes a failed outcome, so that it never stops the other slides."""
 
 import errno
+import pickle
 import time
 import traceback
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from wsi_mil.contracts.outcome import Cause, Outcome
 from wsi_mil.errors import MachineError, WsiMilError, one_line, printable
+from wsi_mil.logs import logger
 
 LONGEST_TRACEBACK = 20_000
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
@@ -64,14 +67,19 @@ def cause_of(error: BaseException) -> Cause:
     >>> cause_of(OSError(28, "No space left on device")), cause_of(MemoryError()), cause_of(ValueError("x"))
     ('machine', 'memory', 'slide')
     """
-    classes = {kind.__name__ for kind in type(error).__mro__}
-    if isinstance(error, MachineError) or classes & DEVICE:
-        return "machine"
-    if isinstance(error, OSError) and error.errno in DISK:
-        return "machine"
-    if classes & MEMORY:
-        return "memory"
-    return cause_of(error.__cause__) if error.__cause__ is not None else "slide"
+    seen: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in seen:  # `raise error from error` makes an error its own cause
+        classes = {kind.__name__ for kind in type(one).__mro__}
+        if isinstance(one, MachineError) or classes & DEVICE:
+            return "machine"
+        if isinstance(one, OSError) and one.errno in DISK:
+            return "machine"
+        if classes & MEMORY:
+            return "memory"
+        seen.append(one)
+        one = one.__cause__
+    return "slide"
 
 
 def traceback_of(error: BaseException) -> str:
@@ -85,3 +93,17 @@ def traceback_of(error: BaseException) -> str:
         return text
     half = LONGEST_TRACEBACK // 2
     return f"{text[:half]}\n... ({len(text) - 2 * half:,} characters left out) ...\n{text[-half:]}"
+
+
+def portable(error: Exception) -> Exception:
+    """Return an error that can be sent to another process, with its traceback as a note."""
+    try:
+        pickle.dumps(error)
+        copy(error)
+    except Exception:  # some classes of libraries cannot be made again from their arguments
+        logger().debug("%s cannot be sent to another process", type(error).__name__, exc_info=True)
+        found: Exception = RuntimeError(reason_of(error))
+    else:
+        found = error
+    found.add_note(traceback_of(error))
+    return found

@@ -1,14 +1,17 @@
 """Run one function of a slide for many slides: in worker processes of this machine, or on a Dask cluster."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.execution.dask_backend import map_on_dask
 from wsi_mil.execution.guard import outcome_of
 from wsi_mil.execution.spec import ExecutionSpec
-from wsi_mil.execution.supervision import Death, supervise
+from wsi_mil.execution.supervision import Death, one_by_one, supervise
+from wsi_mil.logs import logger, progress
 from wsi_mil.trust import with_trust
 
 
@@ -20,13 +23,14 @@ class Job(Protocol):
 
 
 J = TypeVar("J", bound=Job)
+R = TypeVar("R")
 OnDevice = Callable[[Iterator[J], str], Iterator[Outcome]]
 """(iterator of jobs, device) -> outcomes; a module-level function, or a partial of one."""
 
 
 def map_slides(
     function: Callable[[J], Outcome], jobs: Sequence[J], *, stage: str, spec: ExecutionSpec
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Yield one Outcome per job, in the order in which they finish; an exception becomes a failed Outcome.
 
     function: a module-level function (or a partial of one) of a picklable job; every backend calls the same
@@ -39,7 +43,39 @@ def map_slides(
     else:
         places = [""] * min(spec.resolved_workers(), len(jobs))
         lost = partial(_lost, stage)
-        yield from supervise(partial(_one_by_one, guarded), jobs, places, lost, spec.open_timeout_s)
+        yield from supervise(partial(one_by_one, guarded), jobs, places, lost, spec.open_timeout_s)
+
+
+@dataclass(frozen=True)
+class _Found(Outcome):
+    """A done Outcome with what was found on the slide."""
+
+    value: Any = None
+
+
+def read_slides(
+    function: Callable[[J], R], jobs: Sequence[J], *, stage: str, spec: ExecutionSpec
+) -> tuple[dict[str, R], dict[str, Outcome]]:
+    """Return function(job) by slide, and the failed Outcome of the other slides; both in the order of `jobs`.
+
+    For what is read from slides and not written to the run folder. `function`, its jobs and what it returns
+    must pickle: it runs as in `map_slides`. Without jobs no worker starts.
+    """
+    if not jobs:
+        return {}, {}
+    outcomes: dict[str, Outcome] = {}
+    with closing(map_slides(partial(_found, function, stage), jobs, stage=stage, spec=spec)) as running:
+        for outcome in progress(running, total=len(jobs), label=stage):
+            outcomes[outcome.slide_id] = outcome
+            if outcome.traceback:
+                logger().debug("%s", outcome.traceback)
+    ordered = {job.slide_id: outcomes[job.slide_id] for job in jobs}
+    found = {slide_id: one.value for slide_id, one in ordered.items() if isinstance(one, _Found)}
+    return found, {slide_id: one for slide_id, one in ordered.items() if slide_id not in found}
+
+
+def _found(function: Callable[[J], Any], stage: str, job: J) -> Outcome:
+    return _Found(job.slide_id, stage, "done", value=function(job))
 
 
 def map_on_devices(
@@ -54,9 +90,5 @@ def map_on_devices(
     yield from supervise(function, jobs, devices[: len(jobs)], partial(_lost, stage), open_limit_s)
 
 
-def _one_by_one(function: Callable[[J], Outcome], jobs: Iterator[J], place: str) -> Iterator[Outcome]:
-    yield from map(function, jobs)
-
-
 def _lost(stage: str, job: Job, death: Death) -> Outcome:
-    return Outcome(job.slide_id, stage, "failed", death.reason, death.counts, cause=death.cause)
+    return death.outcome(job.slide_id, stage, death.cause)

@@ -4,6 +4,7 @@ A worker asks for one job after the other and sends back results, log records an
 are forked from a server process (multiprocessing's forkserver), which imports the large libraries once.
 """
 
+import faulthandler
 import logging
 import os
 import pickle
@@ -17,14 +18,20 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from logging.handlers import QueueHandler
 from multiprocessing import connection as connections
-from multiprocessing import get_all_start_methods, get_context, parent_process
+from multiprocessing import (
+    forkserver,
+    get_all_start_methods,
+    get_context,
+    parent_process,
+    resource_tracker,
+)
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from wsi_mil.errors import WsiMilError
-from wsi_mil.execution.activity import report_to
+from wsi_mil.execution.activity import Reported, report_to
 from wsi_mil.execution.guard import reason_of
 from wsi_mil.logs import logger
 from wsi_mil.trust import safe_path, with_trust
@@ -36,8 +43,11 @@ that the worker uses, or ""."""
 STOPPED = 128 + signal.SIGTERM
 """Exit code of a worker that was asked to stop."""
 STOPS_WITHIN_S = 10.0
-LIBRARIES = ("torch", "timm", "cv2", "openslide", "tiffslide", "skimage", "scipy", "zarr", "pandas", "h5py")
+LIBRARIES = ("torch", "timm", "cv2", "tiffslide", "skimage", "scipy", "zarr", "pandas", "h5py")
 """Large libraries that the server imports if this process has imported them."""
+FOR_SLIDES = ("wsi_mil.slides.readers.jpeg_tiles", "openslide", "pydicom", "PIL.Image", "scipy.spatial")
+"""What readers of slides import when they open the first one. The server imports it, so that not every worker
+does."""
 
 _needed: set[str] = set()
 
@@ -47,9 +57,10 @@ class Wants(NamedTuple):
 
 
 class Does(NamedTuple):
-    """What the worker does with a slide from now on; "" after it has ended."""
+    """What a thread of the worker does with a slide from now on; "" for nothing more."""
 
     slide_id: str
+    thread: int
     what: str
 
 
@@ -84,19 +95,23 @@ Message = Wants | Does | Done | Said | Stopped | Ended
 class Worker(Generic[J]):
     """A running worker. held: its unfinished jobs by slide.
 
-    doing: slide -> what is being done with it, and since when.
+    faults: the pipe into which a fault of the process (SIGSEGV, SIGABRT ..) writes its stack.
+    doing: what its threads do with slides.
     only: the one job that it may take; None: it takes jobs as long as there are some.
     overdue: the slide whose opening has taken too long.
+    stack: after the end, the Python calls of all threads at a fault; "" without a fault.
     """
 
     place: str
     process: BaseProcess
     connection: Connection
+    faults: Connection
     only: J | None = None
     held: dict[str, J] = field(default_factory=dict)
-    doing: dict[str, tuple[str, float]] = field(default_factory=dict)
+    doing: Reported = field(default_factory=Reported)
     took_a_job: bool = False
     overdue: str | None = None
+    stack: str = ""
 
     def receive(self) -> Message | None:
         """Return the next message; None if the process has ended."""
@@ -114,14 +129,37 @@ class Worker(Generic[J]):
     def end(self) -> int:
         """Wait for a process that is about to end; return its exit code, -N if signal N killed it."""
         self.process.join()
-        self.connection.close()
+        self.stack = _written(self.faults)
+        self.close()
         code = self.process.exitcode
         return 0 if code is None else code
 
+    def close(self) -> None:
+        """Close the pipes to a process that has ended."""
+        self.connection.close()
+        self.faults.close()
 
-def will_need(*modules: str) -> None:
-    """Name modules that later workers need: the server imports them once, if it has not started yet."""
+
+def start_server(*modules: str) -> None:
+    """Start the server that workers are forked from, unless it runs; it imports `modules`, which they need.
+
+    Returns at once: the server imports beside this process, which would otherwise wait at its first worker.
+    """
     _needed.update(modules)
+    _run_server(process_context())
+
+
+def _run_server(context: Any) -> None:
+    """Start the server of a context, unless it runs. Ctrl-C while it imports is left to this process."""
+    if context.get_start_method() != "forkserver":
+        return
+    with _main_module(kept=False), safe_path():
+        resource_tracker.ensure_running()  # else the server's start would do it, and unblock the signal
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits this
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def start_worker(function: OnWorker, place: str, only: J | None, own_main: bool) -> Worker[J]:
@@ -131,14 +169,19 @@ def start_worker(function: OnWorker, place: str, only: J | None, own_main: bool)
     """
     context = process_context(_module_of(function))
     here, there = context.Pipe()
+    faults, faults_there = context.Pipe(duplex=False)
     setup = Setup(dict(os.environ), logger().getEffectiveLevel())
     process = context.Process(
-        target=_work, args=(pickle.dumps(with_trust(function)), place, there, setup), daemon=True
+        target=_work,
+        args=(pickle.dumps(with_trust(function)), place, there, faults_there, setup),
+        daemon=True,
     )
+    _run_server(context)
     with _main_module(kept=own_main), safe_path():
         process.start()
     there.close()
-    return Worker(place, process, here, only)
+    faults_there.close()
+    return Worker(place, process, here, faults, only)
 
 
 def stop_workers(workers: list[Worker[Any]]) -> None:
@@ -150,7 +193,7 @@ def stop_workers(workers: list[Worker[Any]]) -> None:
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
-        worker.connection.close()
+        worker.close()
 
 
 @cache
@@ -166,9 +209,8 @@ def process_context(module: str = "") -> Any:
         return get_context("spawn")
     context = get_context("forkserver")
     own = {name for name in sys.modules if name.startswith("wsi_mil.")}
-    context.set_forkserver_preload(
-        sorted({module, *own, *_needed, *(name for name in LIBRARIES if name in sys.modules)})
-    )
+    libraries = {name for name in LIBRARIES if name in sys.modules}
+    context.set_forkserver_preload(sorted({module, *own, *libraries, *_needed, *FOR_SLIDES} - {""}))
     return context
 
 
@@ -210,7 +252,7 @@ class Setup:
         log.handlers[:] = [_Sending(send)]
         log.setLevel(self.log_level)
         log.propagate = False
-        report_to(lambda slide_id, what: send(Does(slide_id, what)))
+        report_to(lambda slide_id, thread, what: send(Does(slide_id, thread, what)))
 
 
 def follow_parent() -> None:
@@ -244,7 +286,19 @@ class _Sending(QueueHandler):
         self.send(Said(record))
 
 
-def _work(pickled: bytes, place: str, connection: Connection, setup: Setup) -> None:
+def _written(pipe: Connection) -> str:
+    """Return what is in a pipe now: a process that the worker has started may still have it open."""
+    os.set_blocking(pipe.fileno(), False)
+    parts = []
+    with suppress(BlockingIOError):
+        while part := os.read(pipe.fileno(), 1 << 16):
+            parts.append(part)
+    return b"".join(parts).decode("ascii", "backslashreplace")
+
+
+def _work(pickled: bytes, place: str, connection: Connection, faults: Connection, setup: Setup) -> None:
+    os.set_blocking(faults.fileno(), False)  # a stack that is too long for the pipe is cut off
+    faulthandler.enable(faults.fileno())
     lock = threading.Lock()  # threads of a worker log and open slides
 
     def send(message: Message) -> None:

@@ -28,7 +28,7 @@ class ExecutionSpec(Spec):
     open_timeout_s: float = Field(
         default=120.0,
         ge=0,
-        description="local: a slide that takes longer to open fails; 0: no limit",
+        description="a slide that takes longer to open fails; 0: no limit",
     )
     scheduler: str | None = None
     cluster: ClusterSpec | None = Field(
@@ -64,6 +64,10 @@ class ExecutionSpec(Spec):
     def resolved_threads(self) -> int:
         """Return the number of threads of one process: `threads`, or one per core."""
         return self.threads or available_cores()
+
+    def on_this_machine(self, workers: int = 0) -> "ExecutionSpec":
+        """Return the settings of local work with `workers` processes, or as many as here."""
+        return ExecutionSpec(workers=workers or self.workers, open_timeout_s=self.open_timeout_s)
 
     @property
     def asks_for_gpu(self) -> bool:

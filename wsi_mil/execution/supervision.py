@@ -3,13 +3,14 @@
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from multiprocessing import connection as connections
 from multiprocessing import current_process
 from typing import Any, Protocol, TypeVar
 
-from wsi_mil.contracts.outcome import Cause
+from wsi_mil.contracts.outcome import Cause, Outcome
 from wsi_mil.errors import ExecutionError
 from wsi_mil.execution.activity import OPENING
 from wsi_mil.execution.processes import (
@@ -49,12 +50,13 @@ R = TypeVar("R")
 @dataclass(frozen=True)
 class Death:
     """How the worker of a slide ended. signal: the one that killed it; 0: it ended with `exit_code`, or was
-    stopped because opening took longer than `limit_s`."""
+    stopped because opening took longer than `limit_s`. stack: the Python calls at a fault."""
 
     signal: int
     exit_code: int
     doing: str
     limit_s: float = 0.0
+    stack: str = ""
 
     @property
     def cause(self) -> Cause:
@@ -86,6 +88,16 @@ class Death:
             killed += ": out of memory, or ended by somebody? Run again, with fewer execution.workers"
         return killed
 
+    def outcome(self, slide_id: str, stage: str, cause: Cause) -> Outcome:
+        """Return the failed Outcome of the slide on which the worker worked."""
+        return Outcome(slide_id, stage, "failed", self.reason, self.counts, cause=cause, traceback=self.stack)
+
+    def noted(self, error: ExecutionError) -> ExecutionError:
+        """Return the error that tells of this death, with the stack as a note of its traceback."""
+        if self.stack:
+            error.add_note(self.stack)
+        return error
+
 
 def supervise(
     function: OnWorker,
@@ -108,6 +120,15 @@ def supervise(
     return _Supervision(function, jobs, places, failed, open_limit_s).results()
 
 
+def stopped_at_the_end(results: Iterable[object]) -> AbstractContextManager[object]:
+    """Return a context that stops the workers of `map_slides` or `run_jobs` when it is left.
+
+    Their generator stops them when it is closed. An exception elsewhere does not close it: its traceback
+    keeps the generator alive, and the workers would continue after the lock of the run is released.
+    """
+    return closing(results) if isinstance(results, Generator) else nullcontext()
+
+
 class _Supervision:
     def __init__(
         self,
@@ -121,7 +142,7 @@ class _Supervision:
         self.waiting, self.suspects = deque(jobs), deque[Any]()
         self.free = list(places)
         self.named = len(places) > 1 and any(places)
-        self.own_main = any(type(job).__module__ == "__main__" for job in jobs[:1]) or _of_main(function)
+        self.own_main = any(type(job).__module__ == "__main__" for job in jobs[:1]) or of_main(function)
         self.workers: dict[Any, Worker[Any]] = {}
         self.early_deaths = 0
 
@@ -149,11 +170,11 @@ class _Supervision:
         match worker.receive():
             case Wants():
                 self._give(worker)
-            case Does(slide_id, what):
-                worker.doing[slide_id] = what, time.monotonic()
+            case Does(slide_id, thread, what):
+                worker.doing.put(slide_id, thread, what)
             case Done(result):
                 worker.held.pop(result.slide_id, None)
-                worker.doing.pop(result.slide_id, None)
+                worker.doing.forget(result.slide_id)
                 yield result
             case Said(record):
                 logger(record.name).handle(record)
@@ -186,7 +207,8 @@ class _Supervision:
     def _died(self, worker: Worker[Any]) -> Iterator[Any]:
         code = self._remove(worker)
         held = list(worker.held.values())
-        logger().debug("a worker died with exit code %d; it held %s", code, [job.slide_id for job in held])
+        names = [job.slide_id for job in held]
+        logger().debug("a worker died with exit code %d; it held %s\n%s", code, names, worker.stack)
         if worker.overdue is not None:
             for job in held:
                 if job.slide_id == worker.overdue:
@@ -194,7 +216,7 @@ class _Supervision:
                 else:
                     self.waiting.appendleft(job)
         elif len(held) == 1:
-            yield self.failed(held[0], _death(code, worker.doing.get(held[0].slide_id, ("", 0.0))[0]))
+            yield self.failed(held[0], death_of(code, worker.doing.of(held[0].slide_id), worker.stack))
         elif held:
             self.suspects.extend(held)
         else:
@@ -204,14 +226,14 @@ class _Supervision:
             if self.early_deaths >= MOST_EARLY_DEATHS:
                 raise ExecutionError(
                     f"{self.early_deaths} worker processes ended before their first slide "
-                    f"({_death(code, '').reason}): `wsi-mil -v` shows more"
+                    f"({death_of(code, '').reason}): `wsi-mil -v` shows more"
                 )
 
     def _opening(self) -> Iterator[tuple[float, str, Worker[Any]]]:
         """Yield (since when, slide, worker) of every slide that is being opened."""
         for worker in self.workers.values():
-            for slide_id, (what, since) in worker.doing.items():
-                if what == OPENING and worker.overdue is None:
+            if worker.overdue is None:
+                for since, slide_id in worker.doing.opening():
                     yield since, slide_id, worker
 
     def _until_overdue(self) -> float | None:
@@ -231,14 +253,20 @@ class _Supervision:
                 worker.process.kill()
 
 
-def _death(code: int, doing: str) -> Death:
+def death_of(code: int, doing: str, stack: str = "") -> Death:
+    """Return the death of a worker that ended with an exit code; -N: signal N killed it."""
     if code < 0:
-        return Death(-code, 0, doing)
+        return Death(-code, 0, doing, stack=stack)
     return Death(signal.SIGTERM, 0, doing) if code == STOPPED else Death(0, code, doing)
 
 
-def _of_main(function: Any) -> bool:
+def one_by_one(function: Callable[[J], R], jobs: Iterator[J], place: str) -> Iterator[R]:
+    """Yield function(job) of every job: a worker that holds one job at a time."""
+    yield from map(function, jobs)
+
+
+def of_main(function: Any) -> bool:
     """Return whether a function, or one that a partial holds, is defined in the running script."""
     parts = [getattr(function, "func", function), *getattr(function, "args", ())]
     nested = [part for part in parts if part is not function and callable(part)]
-    return getattr(function, "__module__", "") == "__main__" or any(map(_of_main, nested))
+    return getattr(function, "__module__", "") == "__main__" or any(map(of_main, nested))

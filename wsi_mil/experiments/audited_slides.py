@@ -1,27 +1,45 @@
 """The held-out slides of a run as a trained model sees them."""
 
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wsi_mil.bags import load_bag
 from wsi_mil.contracts.bags import Bag
 from wsi_mil.contracts.features import FeatureTable
-from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.errors import DataError
-from wsi_mil.evaluation import AnnotationFolder, lesions_or_unknown, tile_overlap
+from wsi_mil.evaluation import AnnotationRules
 from wsi_mil.logs import progress
 from wsi_mil.robustness.audit.interventions import AuditedSlide
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.current import scores_are_current
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.slide_outlines import outlined_shares, read_outlines
 from wsi_mil.scoring import TrainedModel, load_model, read_slide_scores, read_tile_scores
 from wsi_mil.scoring.scores import slide_probability
 
 
-def audited_slides(context: RunContext, name: str) -> tuple[list[AuditedSlide], dict[str, TrainedModel]]:
-    """Return the labelled test slides as the model of their fold sees them, and that model by slide id.
+@dataclass(frozen=True)
+class Audited:
+    """The labelled test slides as the model of their fold sees them.
+
+    folds: slide id -> that fold. outlines: slide id -> annotation file of a tumour slide whose lesions are
+    known. digests: of the models.
+    """
+
+    slides: tuple[AuditedSlide, ...]
+    folds: dict[str, int]
+    outlines: dict[str, Path]
+    digests: tuple[str, ...]
+
+
+def audited_slides(context: RunContext, name: str) -> Audited:
+    """Return the labelled test slides. Worker processes read their outlines.
 
     Raises DataError if there are none, or if scores belong to an earlier model or to other features.
     """
@@ -34,29 +52,47 @@ def audited_slides(context: RunContext, name: str) -> tuple[list[AuditedSlide], 
     if not rows:
         raise DataError(f"no test slide of model {name!r} has both a label and a score: see outcomes.csv")
     by_fold = {fold: load_model(run.model(name, fold)) for fold in sorted({row.fold for row in rows})}
-    slides, models = [], {}
-    for row in progress(rows, total=len(rows), label="audit"):
-        model = by_fold[row.fold]
-        if not scores_are_current(run, name, model, row.slide_id):
+    for row in rows:
+        if not scores_are_current(run, name, by_fold[row.fold], row.slide_id):
             raise DataError(
                 f"scores of slide {row.slide_id!r} were made with an earlier model or other features: run "
                 "`wsi-mil score`"
             )
-        slides.append(_audited(run, name, model, row, context.config.annotations))
-        models[row.slide_id] = model
-    return slides, models
+    annotations = context.config.annotations
+    files = annotations.files(row.slide_id for row in rows if row.positive) if annotations else {}
+    shares = read_outlines(
+        outlined_shares,
+        run,
+        files,
+        annotations.rules if annotations else AnnotationRules(),
+        stage=f"audit {name}",
+        used_for="the truth of audit",
+        execution=context.config.execution,
+    )
+    slides = []
+    for row in progress(rows, total=len(rows), label="audit"):
+        slides.append(_audited(run, name, by_fold[row.fold], row, shares.get(row.slide_id)))
+    return Audited(
+        tuple(slides),
+        {row.slide_id: row.fold for row in rows},
+        {slide_id: files[slide_id] for slide_id in shares},
+        tuple(sorted({model.digest for model in by_fold.values()})),
+    )
 
 
 def _audited(
-    run: RunFolder, name: str, model: TrainedModel, row: SlideScoreRow, annotations: AnnotationFolder | None
+    run: RunFolder,
+    name: str,
+    model: TrainedModel,
+    row: SlideScoreRow,
+    share: NDArray[np.float64] | None,
 ) -> AuditedSlide:
+    """Return a slide. share: the fraction of each tile on a lesion, None where there is no outline."""
     store = run.store(row.slide_id)
     table = store.read_features(model.encoder.key)
     scores = read_tile_scores(run.tile_scores(name, row.slide_id)).comparable_scores()[table.readable]
-    lesions = lesions_of(run, annotations, row.slide_id, row.positive)
-    tumour = None
-    if lesions is not None:
-        tumour = (tile_overlap(store.read_tiles(), lesions) > 0)[table.readable]
+    if not row.positive:
+        share = np.zeros(len(table.readable))
     return AuditedSlide(
         row.slide_id,
         row.patient,
@@ -64,22 +100,9 @@ def _audited(
         row.threshold,
         model_features(model, table),
         scores,
-        tumour,
-        partial(_probability, model),
+        None if share is None else (share > 0)[table.readable],
+        partial(probability_of, model),
     )
-
-
-def lesions_of(
-    run: RunFolder, annotations: AnnotationFolder | None, slide_id: str, positive: bool
-) -> list[Lesion] | None:
-    """Return a slide's lesions: an empty list for a normal slide, None for a tumour slide without outline."""
-    if not positive:
-        return []
-    path = annotations.find(slide_id) if annotations else None
-    if path is None or annotations is None:
-        return None
-    info = run.store(slide_id).read_info()
-    return lesions_or_unknown(path, slide_id, info, annotations.rules, "the truth of audit")
 
 
 def model_features(model: TrainedModel, table: FeatureTable) -> Tensor:
@@ -87,5 +110,6 @@ def model_features(model: TrainedModel, table: FeatureTable) -> Tensor:
     return model.standardizer(load_bag(table, label=0)).features
 
 
-def _probability(model: TrainedModel, features: Tensor) -> float:
+def probability_of(model: TrainedModel, features: Tensor) -> float:
+    """Return the probability that a slide is positive. features (n, D): as the model takes them."""
     return slide_probability(model.aggregator, Bag("audited", features, 0))

@@ -4,20 +4,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsi_mil.aggregators import AGGREGATORS
-from wsi_mil.execution import ExecutionSpec, run_jobs
+from wsi_mil.execution import ExecutionSpec, run_jobs, stopped_at_the_end
 from wsi_mil.io.files import write_text
 from wsi_mil.io.json import write_json
 from wsi_mil.logs import progress
 from wsi_mil.report.audit_page import render_method_audit
-from wsi_mil.robustness.audit.bag_test_results import MethodAudit, summarise_bag_tests
+from wsi_mil.robustness.audit.audit_file import refuse_other_audit
+from wsi_mil.robustness.audit.bag_test_results import KIND, MethodAudit, summarise_bag_tests
 from wsi_mil.robustness.audit.bag_test_run import TRAINING, BagTestJob, run_bag_test
 from wsi_mil.robustness.audit.bag_tests import bag_test_names
+
+SEEDS = 3
+"""Trainings of each bag test: one can fail to learn by the draw of its weights alone."""
 
 
 def run_method_audit(
     names: Sequence[str],
     out: Path | None,
-    seeds: int = 1,
+    seeds: int = SEEDS,
     execution: ExecutionSpec | None = None,
     tests: Sequence[str] | None = None,
 ) -> MethodAudit:
@@ -28,10 +32,13 @@ def run_method_audit(
     """
     for name in names:
         AGGREGATORS.load(name)
+    if out is not None:
+        refuse_other_audit(out, KIND, ("audit.html",))
     chosen = bag_test_names() if tests is None else tests
     jobs = [BagTestJob(name, test, seed) for name in names for test in chosen for seed in range(seeds)]
     results = run_jobs(run_bag_test, jobs, spec=execution or ExecutionSpec())
-    rows = list(zip(jobs, progress(results, total=len(jobs), label="audit", unit="test"), strict=True))
+    with stopped_at_the_end(results):
+        rows = list(zip(jobs, progress(results, total=len(jobs), label="audit", unit="test"), strict=True))
     found = MethodAudit(
         tuple(range(seeds)),
         TRAINING.model_dump(mode="json"),

@@ -15,11 +15,11 @@ from wsi_mil.errors import ConfigError, DataError, nearest
 from wsi_mil.experiments.audit_pixels import ask_of_pixels
 from wsi_mil.experiments.audited_slides import audited_slides
 from wsi_mil.io.json import write_json
-from wsi_mil.paths import child
 from wsi_mil.randomness import named_generator
 from wsi_mil.report.audit_figure import draw_audit
+from wsi_mil.robustness.audit.audit_file import refuse_other_audit
 from wsi_mil.robustness.audit.interventions import QUESTIONS, AuditedSlide, ask_of_features
-from wsi_mil.robustness.audit.model_audit import ModelAudit, agreement, summarise_check
+from wsi_mil.robustness.audit.model_audit import KIND, ModelAudit, agreement, summarise_check
 from wsi_mil.run.context import open_run
 from wsi_mil.run.lock import locked
 
@@ -35,19 +35,22 @@ def run_audit(config: RunConfig, name: str, pixel_slides: int = 8, out: Path | N
     Raises ConfigError if the run has no such model, DataError without labelled and scored test slides.
     """
     require_detection(config, "audit")
+    if out is not None:
+        refuse_other_audit(out, KIND, ("curves.png",))
     with locked(config.run):
         context = open_run(config, keep_configuration=True)
         if name not in config.models:
             raise ConfigError(f"the run has no model {name!r}. Nearest: {nearest(name, list(config.models))}")
-        slides, models = audited_slides(context, name)
+        audited = audited_slides(context, name)
+        slides = audited.slides
         seed, draws = config.evaluation.seed, config.evaluation.bootstrap
         answers = ask_of_features(slides, _normal_tiles(slides, seed), seed)
-        of_pixels = ask_of_pixels(context, slides, models, pixel_slides)
+        of_pixels = ask_of_pixels(context, name, audited, pixel_slides)
         answers |= of_pixels.answers
         right = [slide for slide in slides if slide.rightly_called]
         found = ModelAudit(
             name,
-            tuple(sorted({model.digest for model in models.values()})),
+            audited.digests,
             len(slides),
             len(right),
             sum(bool(slide.label) for slide in right),
@@ -55,7 +58,7 @@ def run_audit(config: RunConfig, name: str, pixel_slides: int = 8, out: Path | N
             agreement(slides, seed, draws),
             of_pixels.skipped,
         )
-        folder = out or child(config.run / "audit", name, "model name")
+        folder = out or context.run.audit(name)
         write_json(folder / "audit.json", found.as_json())
         draw_audit(found, folder / "curves.png")
         return found

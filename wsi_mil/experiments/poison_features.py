@@ -14,17 +14,19 @@ from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.encoders.shared import shared_encoder
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError, StoreError
-from wsi_mil.evaluation import AnnotationRules, known_lesions
-from wsi_mil.experiments.poison_store import poison_folder, poisoned_store
+from wsi_mil.evaluation import AnnotationRules
+from wsi_mil.execution.activity import activity
+from wsi_mil.experiments.poison_store import of_poison, poisoned_features, poisoned_store
 from wsi_mil.features import PoisonRecord, StoredFeatures, encode_tiles
+from wsi_mil.features.tiled import open_tiled
 from wsi_mil.geojson import GRID_PX, feature, polygonal, stable_id, write_features
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.io.images import write_jpeg
-from wsi_mil.paths import below
 from wsi_mil.robustness.poison.slide import PoisonedSlide, poison_slide
 from wsi_mil.robustness.poison.spec import PoisonSpec
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.slides import open_slide, read_scaled
+from wsi_mil.run.slide_outlines import OutlineJob, outlined_lesions
+from wsi_mil.slides import read_scaled
 
 PREVIEW_PX, PREVIEW_QUALITY = 900, 85
 POISON_COLOUR = (40, 190, 60)
@@ -32,7 +34,10 @@ POISON_COLOUR = (40, 190, 60)
 
 @dataclass(frozen=True)
 class PoisonJob:
-    """Everything that a worker process needs for a slide. outline: the file of its lesions, None without."""
+    """Everything that a worker process needs for a slide.
+
+    outline: the file of its lesions, None without. features_digest: of the clean features.
+    """
 
     slide_id: str
     positive: bool
@@ -41,6 +46,7 @@ class PoisonJob:
     run: Path
     spec: PoisonSpec
     encoder: EncoderSpec
+    features_digest: str
     outline: Path | None
     rules: AnnotationRules
     qupath: QuPathSpec
@@ -65,7 +71,7 @@ def poison_one(job: PoisonJob) -> Outcome:
         digest_file(outline) if outline else "",
     ]
     made_from = digest_json(parts)
-    found = poisoned_store(run, job.spec, job.slide_id).stored_features(key)
+    found = poisoned_features(run, job.spec, job.slide_id, key)
     if found is not None and found.origin.poison is not None and found.origin.poison.made_from == made_from:
         counts = dict(found.origin.poison.counts)
         return Outcome(job.slide_id, "poison", "done", "", counts, found.digest, reused=True)
@@ -97,11 +103,12 @@ def _write_features(
     table, features = clean.read_tiles(), clean.read_features(key)
     lesions = None
     if outline is not None:
-        read = known_lesions(outline, job.slide_id, clean.read_info(), job.rules)
+        read = outlined_lesions(OutlineJob(job.slide_id, job.run, outline, job.rules))
         lesions = shapely.union_all([lesion.geometry for lesion in read])
     encoder = shared_encoder(job.encoder, job.device)
-    with open_slide(job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
-        poisoned = poison_slide(slide, table, job.spec, lesions)
+    with open_tiled(job.source, job.reader, clean) as slide:
+        with activity(job.slide_id, "painting"):
+            poisoned = poison_slide(slide, table, job.spec, lesions)
         values, readable = features.features.copy(), features.readable.copy()
         rows = np.flatnonzero(poisoned.plan.changed_tiles(table))
         if len(rows):
@@ -115,15 +122,14 @@ def _write_features(
                 colours=original.origin.colours,
             )
             values[rows], readable[rows] = part.features, part.readable
+        slide.check_unchanged()
         if job.preview:
-            _write_preview(
-                below(poison_folder(run, job.spec) / "previews", f"{job.slide_id}.jpg", "slide id"), poisoned
-            )
+            _write_preview(of_poison(run, job.spec, f"previews/{job.slide_id}.jpg"), poisoned)
         _write_places(job, poisoned)
         touched = int((poisoned.plan.share_of_tiles(table) > 0).sum())
         counts = {"tiles": len(table), "poisoned": touched, "encoded": len(rows)}
         store.write_tiles(table, slide.info, clean.made_from() or "")
-    poison = PoisonRecord(job.spec.model_dump(mode="json"), made_from, counts)
+    poison = PoisonRecord(job.spec.painted(), made_from, counts)
     origin = replace(original.origin, colours=(), poison=poison)
     with store.write_features(key, values.shape[1], origin) as writer:
         writer.append(values, readable)
@@ -156,11 +162,9 @@ def _write_places(job: PoisonJob, poisoned: PoisonedSlide) -> None:
         "slide_id": info.slide_id,
         "slide_size_px": [info.width_px, info.height_px],
         **frame.header(),
-        "spec": job.spec.model_dump(mode="json"),
+        "spec": job.spec.painted(),
     }
-    path = below(
-        poison_folder(RunFolder(job.run), job.spec) / "places", f"{info.slide_id}.geojson", "slide id"
-    )
+    path = of_poison(RunFolder(job.run), job.spec, f"places/{info.slide_id}.geojson")
     write_features(path, items, header, job.qupath.version)
 
 

@@ -92,25 +92,25 @@ def _store(job: PoisonTraining, slide_id: str, poisoned: bool) -> SlideStore:
 
 def bag_of(job: PoisonTraining, slide_id: str, poisoned: bool) -> BagSource:
     """Return the bag of a slide, clean or poisoned: in memory or on disk, as the job says."""
-    path = _store(job, slide_id, poisoned).path
-    return _cached_bag(path, slide_id, job.encoder.key, job.label(slide_id), job.in_memory)
+    store = _store(job, slide_id, poisoned)
+    return _cached_bag(store, job.encoder.key, job.label(slide_id), job.in_memory)
 
 
 @lru_cache(maxsize=CACHED_SLIDES)
-def _cached_bag(path: Path, slide_id: str, key: str, label: int, in_memory: bool) -> BagSource:
+def _cached_bag(store: SlideStore, key: str, label: int, in_memory: bool) -> BagSource:
     """Return a slide's bag, opened and checked once per process."""
-    stored = StoredBag(slide_id, SlideStore(path, slide_id).map_features(key), label)
+    stored = StoredBag(store.slide_id, store.map_features(key), label)
     return read_bag(stored) if in_memory else stored
 
 
 def readable_tiles(job: PoisonTraining, slide_id: str, poisoned: bool) -> NDArray[np.bool_]:
     """Return which tiles (N,) of a slide have features."""
-    return _cached_readable(_store(job, slide_id, poisoned).path, slide_id, job.encoder.key)
+    return _cached_readable(_store(job, slide_id, poisoned), job.encoder.key)
 
 
 @lru_cache(maxsize=CACHED_SLIDES)
-def _cached_readable(path: Path, slide_id: str, key: str) -> NDArray[np.bool_]:
-    return SlideStore(path, slide_id).read_readable(key)
+def _cached_readable(store: SlideStore, key: str) -> NDArray[np.bool_]:
+    return store.read_readable(key)
 
 
 def slide_truth(job: PoisonTraining, slide_id: str) -> SlideTruth:

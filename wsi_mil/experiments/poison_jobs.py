@@ -1,19 +1,22 @@
 """The trainings of the poison experiment: every model, fold and arm, and which of them are already done."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsi_mil.aggregators import AGGREGATORS
 from wsi_mil.bags import Fold, Split
 from wsi_mil.evaluation import AnnotationRules
 from wsi_mil.experiments.poison_inputs import PoisonTraining
-from wsi_mil.experiments.poison_store import poison_folder, poisoned_store
+from wsi_mil.experiments.poison_store import of_poison, poisoned_features
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.io.json import read_json
-from wsi_mil.paths import child
+from wsi_mil.io.seals import DamagedFileError
+from wsi_mil.logs import logger
 from wsi_mil.robustness.poison.conditions import Arm
+from wsi_mil.robustness.poison.study import TRAINING_FORMAT
 from wsi_mil.run.context import RunContext
+from wsi_mil.run.slide_outlines import outlined_lesions, read_outlines
 from wsi_mil.stages.training_set import TrainingSet
 from wsi_mil.tasks.names import labels_beyond_order
 from wsi_mil.training import TrainSpec
@@ -50,18 +53,45 @@ def poison_trainings(
 
 
 def is_done(job: PoisonTraining) -> bool:
-    """Return whether the result of a training exists and was made from the same inputs."""
-    return job.result.exists() and read_json(job.result).get("inputs_digest") == job.inputs
+    """Return whether the result of a training exists, in the present format and from the same inputs. A
+    damaged one is made again, which is logged."""
+    try:
+        if not job.result.exists():
+            return False
+        found = read_json(job.result)
+        return (found.get("format_version"), found.get("inputs_digest")) == (TRAINING_FORMAT, job.inputs)
+    except DamagedFileError as error:
+        logger().warning("poison: a training is done again: %s", error)
+        return False
+
+
+def with_readable_outlines(context: RunContext, jobs: Sequence[PoisonTraining]) -> list[PoisonTraining]:
+    """Return the trainings without the outlines that cannot be read: their slides are left out of the metrics
+    that need outlines, with a warning that names them. Worker processes read the outlines once before."""
+    if not jobs:
+        return []
+    tested = {s for job in jobs for s in job.fold.test if job.is_positive(s)}
+    files = {s: path for s, path in jobs[0].outlines.items() if s in tested}
+    readable = read_outlines(
+        outlined_lesions,
+        context.run,
+        files,
+        jobs[0].rules,
+        stage="poison",
+        used_for="the metrics of poison",
+        execution=context.config.execution,
+    )
+    return [replace(job, outlines={s: files[s] for s in readable}) for job in jobs]
 
 
 def _shared_inputs(context: RunContext, data: TrainingSet) -> SharedInputs:
     run, spec, key = context.run, context.config.poison, context.config.encoder.key
     clean = {s: run.store(s).stored_features(key) for s in data.labels}
-    poisoned = {s: poisoned_store(run, spec, s).stored_features(key) for s in data.labels}
+    poisoned = {s: poisoned_features(run, spec, s, key) for s in data.labels}
     features = {s: [str(f.digest if f else None) for f in (clean[s], poisoned[s])] for s in data.labels}
     values = sum(found.rows * found.dim for found in clean.values() if found is not None)
     annotations = data.annotations
-    outlines = {s: path for s in data.labels if annotations and (path := annotations.find(s)) is not None}
+    outlines = annotations.files(data.labels) if annotations else {}
     truth = {s: digest_file(path) for s, path in sorted(outlines.items())}
     return SharedInputs(features, outlines, truth, 2 * 4 * values < IN_MEMORY_BYTES)
 
@@ -98,7 +128,6 @@ def _training(
     inputs: str,
 ) -> PoisonTraining:
     config = context.config
-    folder = poison_folder(context.run, config.poison)
     return PoisonTraining(
         run=context.run.path,
         poison=config.poison,
@@ -117,5 +146,5 @@ def _training(
         needs_gpu=config.execution.asks_for_gpu,
         in_memory=shared.in_memory,
         inputs=digest_json([inputs, arm]),
-        result=child(folder / "trainings", f"{name}_{arm}_fold{number}.json", "model name"),
+        result=of_poison(context.run, config.poison, f"trainings/{name}_{arm}_fold{number}.json"),
     )

@@ -17,7 +17,7 @@ from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import match_slide
 from wsi_mil.experiments.poison_inputs import PoisonTraining, SlideTruth, bag_of, readable_tiles, slide_truth
 from wsi_mil.io.json import write_json
-from wsi_mil.robustness.poison.conditions import CONDITIONS, Arm, is_poisoned
+from wsi_mil.robustness.poison.conditions import Arm, conditions_of, is_poisoned
 from wsi_mil.robustness.poison.study import Measured, PoisonTrainingResult
 from wsi_mil.scoring import score_bag
 from wsi_mil.scoring.scores import slide_probability
@@ -58,8 +58,7 @@ def poison_train_one(job: PoisonTraining) -> PoisonTrainingResult:
         last_val_auc=fitted.history[-1].get("val_auc", math.nan),
         conditions={
             condition: measure(job, model, standardizer, test_arm)
-            for condition, (train_arm, test_arm) in CONDITIONS.items()
-            if train_arm == job.arm
+            for condition, test_arm in conditions_of(job.arm).items()
         },
     )
     write_json(job.result, found.as_json())
@@ -75,14 +74,14 @@ def measure(job: PoisonTraining, model: Aggregator, standardizer: Standardizer, 
         slide = slide_truth(job, slide_id)
         probability, instances, kind = score_bag(model, bag)
         probabilities.append(float(1 - probability[0]))
-        scores = _slide_scores(slide, slide_id, instances, kind, readable_tiles(job, slide_id, poisoned))
-        if poisoned and job.is_positive(slide_id):
-            weight = np.nan_to_num(scores.tile_scores01().astype(np.float64))
+        readable = readable_tiles(job, slide_id, poisoned)
+        scores = _slide_scores(slide, slide_id, probabilities[-1], instances, kind, readable)
+        if poisoned and job.is_positive(slide_id) == (arm != "normal"):
+            weight = np.nan_to_num(scores.kind.scale(scores.tile_scores.astype(np.float64)))
             shares.append(weight[slide.poisoned].sum() / max(weight.sum(), 1e-12))
             tops.append(bool(slide.poisoned[np.nanargmax(scores.tile_scores)]))
         if slide.lesions is None:
             continue
-        readable = np.isfinite(scores.tile_scores)
         truths.append(slide.truth[readable])
         values.append(scores.comparable_scores()[readable])
         detections = detections_of(scores, slide.table, job.evaluation)
@@ -106,14 +105,19 @@ def _auc(job: PoisonTraining, slides: tuple[str, ...], probabilities: list[float
 
 
 def _slide_scores(
-    slide: SlideTruth, slide_id: str, instances: torch.Tensor, kind: str, readable: NDArray[np.bool_]
+    slide: SlideTruth,
+    slide_id: str,
+    probability: float,
+    instances: torch.Tensor,
+    kind: str,
+    readable: NDArray[np.bool_],
 ) -> SlideScores:
-    """Return tile scores (N,) from the scores of the readable tiles; the slide's probability is not used."""
+    """Return tile scores (N,) from the scores of the readable tiles."""
     tiles = np.full(len(slide.table), np.nan, np.float32)
     tiles[readable] = instances.float().numpy()
     return SlideScores(
         slide_id,
-        probability=0.0,
+        probability=probability,
         class_probabilities=(),
         tile_scores=tiles,
         score_kind=kind,

@@ -19,6 +19,7 @@ from wsi_mil.encoders import Encoder, EncoderSpec
 from wsi_mil.encoders.base import to_device
 from wsi_mil.encoders.views import Colours
 from wsi_mil.errors import SlideError
+from wsi_mil.execution.activity import activities, activity
 from wsi_mil.features.store import SlideStore
 from wsi_mil.features.stored import FeatureOrigin
 from wsi_mil.features.stream import Piece, SlideFeed, find_colours, stream_batches
@@ -26,6 +27,8 @@ from wsi_mil.features.writing import FeatureWriter
 from wsi_mil.io.files import digest_bytes
 from wsi_mil.slides import SlideReader
 from wsi_mil.tiles import TileReader
+
+COMPUTING, WRITING = "computing features", "writing features"
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,11 @@ def encode_tiles(
     colours = find_colours(encoder.view, tiles) if colours is None else colours
     for batch in tiles.batches(batch_size, threads):
         rows = slice(batch.start, batch.start + len(batch.pixels))
-        pixels = encoder.view(
-            to_device(torch.from_numpy(batch.pixels), encoder.device), [colours] * len(batch.pixels)
-        )
-        features[rows] = encoder.encode(pixels).cpu().numpy()
+        with activity(table.slide_id, COMPUTING):
+            pixels = encoder.view(
+                to_device(torch.from_numpy(batch.pixels), encoder.device), [colours] * len(batch.pixels)
+            )
+            features[rows] = encoder.encode(pixels).cpu().numpy()
         readable[rows] = batch.readable
     features[~readable] = 0
     return FeatureTable(
@@ -127,23 +131,26 @@ def extract_slides(
 
     def write(encoded: Tensor, readable: np.ndarray, pieces: list[Piece]) -> list[Done]:
         done = []
-        rows = encoded.cpu().numpy()  # waits for the GPU, which already has the next batch
+        with activities((piece.feed.slide_id for piece in pieces), COMPUTING):
+            rows = encoded.cpu().numpy()  # waits for the GPU, which already has the next batch
         for piece in pieces:
             key = id(piece.feed)
-            if key not in writings:
-                writings[key] = _Writing(sources[key], encoder, spec)
-            part = slice(piece.place, piece.place + piece.stop - piece.start)
-            writings[key].append(rows[part], readable[part])
-            if piece.stop == len(piece.feed.table):
-                done.append((piece.feed.slide_id, writings.pop(key).finish()))
-                del sources[key]
+            with activity(piece.feed.slide_id, WRITING):
+                if key not in writings:
+                    writings[key] = _Writing(sources[key], encoder, spec)
+                part = slice(piece.place, piece.place + piece.stop - piece.start)
+                writings[key].append(rows[part], readable[part])
+                if piece.stop == len(piece.feed.table):
+                    done.append((piece.feed.slide_id, writings.pop(key).finish()))
+                    del sources[key]
         return done
 
     with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
         try:
             for batch in stream_batches(feeds(), spec.batch_size, threads):
-                pixels = to_device(torch.from_numpy(batch.pixels), encoder.device)
-                encoded = encoder.encode(encoder.view(pixels, batch.colours()))
+                with activities((piece.feed.slide_id for piece in batch.pieces), COMPUTING):
+                    pixels = to_device(torch.from_numpy(batch.pixels), encoder.device)
+                    encoded = encoder.encode(encoder.view(pixels, batch.colours()))
                 if pending is not None:
                     yield from pending.result()
                 pending = pool.submit(write, encoded, batch.readable.copy(), list(batch.pieces))

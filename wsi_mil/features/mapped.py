@@ -54,7 +54,7 @@ class MappedFeatures:
     """
 
     def __init__(self, array: Path, readable: NDArray[np.bool_]) -> None:
-        meta = read_plain_json(array / "zarr.json", "extract the features again")
+        meta = read_plain_json(array / "zarr.json", "make the features again")
         self.rows_stored, self.dim = (int(n) for n in meta["shape"])
         limits.ROWS.check(self.rows_stored, str(array), StoreError)
         limits.ARRAY_BYTES.check(self.rows_stored * self.dim * 2, str(array), StoreError)
@@ -75,11 +75,11 @@ class MappedFeatures:
             end = stat.st_size - 16 * chunks - CHECKSUM_BYTES
             places = np.fromfile(path, "<u8", 2 * chunks, offset=max(end, 0)).reshape(-1, 2).tolist()
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path} cannot be read ({error}): extract the features again") from error
+            raise StoreError(f"{path} cannot be read ({error}): make the features again") from error
         for offset, nbytes in places:
             if offset != MISSING and (nbytes != expected or offset + nbytes > end or offset % 2):
                 raise StoreError(
-                    f"{path}: {nbytes} bytes at {offset}, expected {expected}: extract the features again"
+                    f"{path}: {nbytes} bytes at {offset}, expected {expected}: make the features again"
                 )
         starts = tuple(offset // 2 if offset != MISSING else -1 for offset, _ in places)
         return _Shard(path, stat.st_size, stat.st_mtime_ns, starts)
@@ -112,5 +112,5 @@ def _layout(meta: dict[str, Any], array: Path) -> tuple[int, int]:
     inner = codec.get("configuration", {})
     plain = codec["name"] == "sharding_indexed" and [c["name"] for c in inner["codecs"]] == ["bytes"]
     if not plain or meta["data_type"] != "float16" or inner.get("index_location", "end") != "end":
-        raise StoreError(f"{array} is not stored as raw float16 in shards: extract the features again")
+        raise StoreError(f"{array} is not stored as raw float16 in shards: make the features again")
     return int(inner["chunk_shape"][0]), shard

@@ -5,15 +5,16 @@ holds an incomplete table. Nothing that differs between runs (time, host, proces
 gives equal bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.codecs import BytesCodec, ShardingCodec
 
 import wsi_mil
 from wsi_mil import limits
@@ -22,7 +23,7 @@ from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
 from wsi_mil.errors import StoreError
 from wsi_mil.features.mapped import MappedFeatures
-from wsi_mil.features.stored import FeatureOrigin, StoredFeatures
+from wsi_mil.features.stored import FeatureOrigin, Origins, StoredFeatures
 from wsi_mil.features.writing import SHARD_ROWS, FeatureWriter, digest_blocks, feature_bytes
 from wsi_mil.io.disk import writing
 from wsi_mil.io.files import digest_bytes, remove, sweep_temporaries, write_aside
@@ -33,17 +34,20 @@ from wsi_mil.paths import below, child
 FORMAT = 1
 DAMAGED = "damaged"
 """An empty file in the folder of features that did not match their digest when they were read."""
-TILE_AGAIN = "run `wsi-mil tile`"
-EXTRACT_AGAIN = "run `wsi-mil extract`"
 
 
 @final
+@dataclass(frozen=True)
 class SlideStore:
-    """The store of one slide at `path`. Creating this object opens no file."""
+    """The store of one slide at `path`. Creating this object opens no file.
 
-    def __init__(self, path: Path, slide_id: str) -> None:
-        self.path = path
-        self.slide_id = slide_id
+    tile_again, extract_again: what errors say to do about damaged tiles and features.
+    """
+
+    path: Path
+    slide_id: str
+    tile_again: str = "run `wsi-mil tile`"
+    extract_again: str = "run `wsi-mil extract`"
 
     # ---- tiles
 
@@ -75,14 +79,14 @@ class SlideStore:
         source: str | None = None,
         preview: str | None = None,
     ) -> None:
-        """Replace the whole store by this tile table; features of other tiles are removed.
+        """Replace the whole store by this tile table; features of other tiles or another file are removed.
 
         `made_from`: digest of slide, tissue and specification. `source`: fingerprint of the slide's file, by
         which a file that is replaced later is noticed. `preview`: digest of the picture of the tiles.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(self.path.parent)
-        repairs = self._keeps_features(table)  # the table was damaged, and is now what it was
+        repairs = self._keeps_features(table, info, source)
         whole = self.path / ".repaired" if repairs else self.path
         with write_aside(whole) as aside:
             root = zarr.create_group(store=str(aside), attributes=sealed(self._root_attributes(info)))
@@ -119,18 +123,22 @@ class SlideStore:
                     (whole / name).rename(part)
             remove(whole)
 
-    def _keeps_features(self, table: TileTable) -> bool:
-        """Return whether the store has features, all of them of this tile table."""
+    def _keeps_features(self, table: TileTable, info: SlideInfo, source: str | None) -> bool:
+        """Return whether the store has features, all of them of this tile table and of this file."""
+        before = None
+        with suppress(StoreError):
+            before = self.source()
         try:
             found = [self._attributes(f"features/{key}") for key in self.encoders()]
         except StoreError:
             return False
-        return bool(found) and all(one is not None and one["tiles_digest"] == table.digest() for one in found)
+        wanted = Origins(table.digest(), source, before, info.path)
+        return bool(found) and all(one is not None and wanted.are_of(one) for one in found)
 
     def read_tiles(self) -> TileTable:
         """Return the tile table. Raises StoreError if it is absent or does not match its own digest."""
-        attributes = self._require("tiles", TILE_AGAIN)
-        with named_damage(self.path / "tiles", TILE_AGAIN):
+        attributes = self._require("tiles", self.tile_again)
+        with named_damage(self.path / "tiles", self.tile_again):
             group = self._group("tiles")
             table = TileTable(
                 slide_id=self.slide_id,
@@ -144,19 +152,19 @@ class SlideStore:
             )
         if table.digest() != attributes["digest"]:
             what = f"the tile table does not match its digest {attributes['digest']}, found {table.digest()}"
-            raise DamagedFileError(self.path / "tiles", what, TILE_AGAIN)
+            raise DamagedFileError(self.path / "tiles", what, self.tile_again)
         return table
 
     def read_info(self) -> SlideInfo:
         """Return the slide's info as it was when it was tiled. Raises StoreError if there is no store."""
         path = self.path / "zarr.json"
         try:
-            attributes = read_plain_json(path, TILE_AGAIN)["attributes"]
-            values = dict(unsealed(attributes, path, TILE_AGAIN)["slide"])
+            attributes = read_plain_json(path, self.tile_again)["attributes"]
+            values = dict(unsealed(attributes, path, self.tile_again)["slide"])
         except FileNotFoundError as error:
-            raise StoreError(f"{self.path}: no slide store: run `wsi-mil tile`") from error
+            raise StoreError(f"{self.path}: no slide store: {self.tile_again}") from error
         except (KeyError, TypeError) as error:
-            raise DamagedFileError(path, f"it lacks {error}", TILE_AGAIN) from error
+            raise DamagedFileError(path, f"it lacks {error}", self.tile_again) from error
         values["bounds"] = Bounds(**values["bounds"]) if values["bounds"] else None
         values["level_sizes_px"] = tuple(tuple(size) for size in values["level_sizes_px"])
         values["level_downsamples"] = tuple(values["level_downsamples"])
@@ -185,11 +193,8 @@ class SlideStore:
             return StoredFeatures.from_attributes(attributes)
         except (KeyError, TypeError, ValueError, StoreError) as error:
             what = f"features {key!r} of slide {self.slide_id!r} have a damaged description "
-            raise DamagedFileError(
-                self._features(key),
-                f"{what}({type(error).__name__}: {error})",
-                EXTRACT_AGAIN,
-            ) from error
+            what += f"({type(error).__name__}: {error})"
+            raise DamagedFileError(self._features(key), what, self.extract_again) from error
 
     @contextmanager
     def write_features(self, key: str, dim: int, origin: FeatureOrigin) -> Iterator["FeatureWriter"]:
@@ -216,6 +221,7 @@ class SlideStore:
                         "format_version": FORMAT,
                         "units": "row i belongs to tile i",
                         "tiles_digest": table.digest(),
+                        **({"source": source} if (source := self.source()) else {}),
                         "mpp": table.spec.mpp,
                         "rows": len(table),
                         "readable_rows": writer.readable_rows,
@@ -240,7 +246,7 @@ class SlideStore:
         if stored.tiles_digest != table.digest():
             raise StoreError(
                 f"features {key!r} of slide {self.slide_id!r} were made from tile table "
-                f"{stored.tiles_digest}, the store now holds {table.digest()}: run `wsi-mil extract`"
+                f"{stored.tiles_digest}, the store now holds {table.digest()}: {self.extract_again}"
             )
         with self._reading_features(key):
             features = _values(group, "features")
@@ -283,13 +289,13 @@ class SlideStore:
 
     @contextmanager
     def _reading_features(self, key: str) -> Iterator[None]:
-        """Mark features that turn out to be damaged, so that `wsi-mil extract` makes them again.
+        """Mark features that turn out to be damaged, so that the next run makes them again.
 
         Finding out there would mean to read all features at every start.
         """
         folder = self._features(key)
         try:
-            with named_damage(folder, EXTRACT_AGAIN):
+            with named_damage(folder, self.extract_again):
                 yield
         except StoreError:
             with suppress(OSError):  # a run that cannot be written is read all the same
@@ -302,7 +308,7 @@ class SlideStore:
                 f"features {key!r} of slide {self.slide_id!r} do not match their digest {stored.digest}, "
                 f"found {found}"
             )
-            raise DamagedFileError(self._features(key), what, EXTRACT_AGAIN)
+            raise DamagedFileError(self._features(key), what, self.extract_again)
 
     def _root_attributes(self, info: SlideInfo) -> dict[str, Any]:
         return {
@@ -325,7 +331,7 @@ class SlideStore:
             if any(path.parent.glob(".z[ag]r*")):
                 raise StoreError(f"{path.parent} is of Zarr format 2, expected 3: move it elsewhere")
             return None
-        remedy = TILE_AGAIN if name == "tiles" else EXTRACT_AGAIN
+        remedy = self.tile_again if name == "tiles" else self.extract_again
         if (path.parent / DAMAGED).exists():
             raise DamagedFileError(path.parent, "its bytes did not match their digest when read", remedy)
         with named_damage(path, remedy):
@@ -341,7 +347,7 @@ class SlideStore:
         return attributes if attributes.get("complete") else None
 
     def _features(self, key: str) -> Path:
-        return child(self.path / "features", key, "encoder name")
+        return child(self.path / "features", key, "encoder name", self.path)
 
     def _require(self, name: str, remedy: str) -> dict[str, Any]:
         attributes = self._attributes(name)
@@ -354,7 +360,7 @@ class SlideStore:
         if stored is None:
             raise StoreError(
                 f"slide {self.slide_id!r} has no complete features/{key} in {self.path}: "
-                f"run `wsi-mil extract` for encoder {key!r}"
+                f"{self.extract_again} for encoder {key!r}"
             )
         return stored
 
@@ -366,9 +372,19 @@ class SlideStore:
 def _values(group: Any, name: str) -> NDArray[Any]:
     """Return an array of a group; raise StoreError if it states more than the limits, before it is read."""
     array = group[name]
-    limits.ROWS.check(array.shape[0], name, StoreError)
+    if not _is_plain(array.metadata.codecs):  # a packed chunk may unpack to any size
+        raise StoreError(f"{name} is compressed, expected plain bytes")
+    limits.ROWS.check(max(array.shape[0], array.chunks[0]), name, StoreError)
     limits.ARRAY_BYTES.check(array.nbytes, name, StoreError)
     return np.asarray(array[:])
+
+
+def _is_plain(codecs: Sequence[Any]) -> bool:
+    """Return whether an array is stored as plain bytes, in shards or not."""
+    return all(
+        _is_plain(codec.codecs) if isinstance(codec, ShardingCodec) else isinstance(codec, BytesCodec)
+        for codec in codecs
+    )
 
 
 @contextmanager

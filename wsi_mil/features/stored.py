@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from wsi_mil.errors import StoreError
+from wsi_mil.io.files import fingerprint
 from wsi_mil.stains import ColourMap
 
 
@@ -69,6 +71,36 @@ class FeatureOrigin:
             colours=tuple(ColourMap.from_lists(colour) for colour in values.get("colours", [])),
             poison=None if poison is None else PoisonRecord(**poison),
         )
+
+
+@dataclass(frozen=True)
+class Origins:
+    """The tile table and the slide's file that are being stored, with which older features are compared.
+
+    source: fingerprint of the file, None if it is not known. before: the one that is stored; None: unknown.
+    path: of the file, or of that which names the others.
+    """
+
+    tiles_digest: str
+    source: str | None
+    before: str | None
+    path: str
+
+    def are_of(self, features: Mapping[str, Any]) -> bool:
+        """Return whether features with these attributes were made from both, so that they are kept."""
+        if features["tiles_digest"] != self.tiles_digest:
+            return False
+        stated = features.get("source")  # older versions did not state it
+        if self.source is None:
+            return True
+        if stated is not None:
+            return bool(stated == self.source)
+        return self.before in (None, self.source, self._of_older_version())
+
+    def _of_older_version(self) -> str | None:
+        """Return the fingerprint that older versions stored: of one file, also for slides of several."""
+        path = Path(self.path)
+        return fingerprint(path) if self.path and path.exists() else None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.encoders.views import SAMPLE_PIXELS, SAMPLE_TILES, Colours, View
 from wsi_mil.errors import SlideError
+from wsi_mil.execution.activity import activity
 from wsi_mil.slides import SlideReader
 from wsi_mil.tiles import TileReader
 
@@ -47,7 +48,7 @@ class SlideFeed:
 
     The first thread that reads from it opens it, and it is closed after its last tile unless `close` is
     false. `colours`: the colour changes of this slide under `view`, known when it is open. `error`: why it
-    cannot be opened.
+    cannot be opened, or that its file was changed while it was read.
     """
 
     def __init__(
@@ -80,6 +81,10 @@ class SlideFeed:
 
         No tile of a slide that cannot be opened is readable; `error` is then the reason.
         """
+        with activity(self.slide_id, "reading tiles"):
+            self._read(start, stop, pixels, readable)
+
+    def _read(self, start: int, stop: int, pixels: NDArray[np.uint8], readable: NDArray[np.bool_]) -> None:
         reader = self._opened()
         tiles = TileReader(reader, self.table) if reader is not None else None
         for place, row in enumerate(range(start, stop)):
@@ -94,6 +99,7 @@ class SlideFeed:
         with self._lock:
             self._left -= stop - start
             if self._left == 0:
+                self._check()
                 self._close()
 
     def _opened(self) -> SlideReader | None:
@@ -105,6 +111,14 @@ class SlideFeed:
                 except Exception as error:
                     self.error = error
             return self._reader
+
+    def _check(self) -> None:
+        """Note as `error` that the slide is not what it was when it was opened."""
+        if self._reader is not None:
+            try:
+                self._reader.check_unchanged()
+            except SlideError as error:
+                self.error = error
 
     def _close(self) -> None:
         if self._reader is not None and self._own:

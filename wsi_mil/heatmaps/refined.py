@@ -23,18 +23,24 @@ AGAIN = "remove it and run `wsi-mil refine` again"
 
 @dataclass(frozen=True)
 class RefinedHeader(Record):
-    """What a file of maps belongs to: a slide, and the digests of its tile table, slide model and refiner."""
+    """What a file of maps belongs to: a slide, and the digests of its tile table, slide model, refiner and
+    features.
+
+    A slide that was replaced may have the same tile table, but not the same features. Files of earlier
+    versions do not state these: "".
+    """
 
     slide_id: str
     tiles_digest: str
     model_digest: str
     refiner_digest: str
+    features_digest: str = ""
 
     def __post_init__(self) -> None:
         require_name(self.slide_id, f"refined maps of slide {self.slide_id!r}", "slide_id")
 
     def digests(self) -> dict[str, str]:
-        """Return the three digests by name."""
+        """Return the digests by name."""
         return {name: value for name, value in asdict(self).items() if name != "slide_id"}
 
 
@@ -43,7 +49,7 @@ class RefinedMaps(Record):
     """Maps of tumour probability over the tiles of one slide that were refined.
 
     rows (K,) int32: which tiles of the table. maps (K, S, S) uint8: 0 to 255 for probabilities 0 to 1.
-    The digests identify the tile table, the slide model and the refiner.
+    The digests identify the tile table, the slide model, the refiner and the features.
     """
 
     slide_id: str
@@ -52,6 +58,7 @@ class RefinedMaps(Record):
     tiles_digest: str
     model_digest: str
     refiner_digest: str
+    features_digest: str = ""
 
     def __post_init__(self) -> None:
         where = f"refined maps of slide {self.slide_id!r}"
@@ -64,7 +71,9 @@ class RefinedMaps(Record):
     @property
     def header(self) -> RefinedHeader:
         """What the maps belong to."""
-        return RefinedHeader(self.slide_id, self.tiles_digest, self.model_digest, self.refiner_digest)
+        return RefinedHeader(
+            self.slide_id, self.tiles_digest, self.model_digest, self.refiner_digest, self.features_digest
+        )
 
     def pixels_per_stride(self, table: TileTable) -> int:
         """Return how many pixels of the maps lie along a tile's stride; on this grid they are drawn and
@@ -110,6 +119,7 @@ def _read(path: Path) -> tuple[RefinedHeader, NDArray[np.int32], NDArray[np.uint
         raise StoreError(
             f"{path} is no file of {KIND} of format {FORMAT}: remove it and run `wsi-mil refine` again"
         )
+    header.setdefault("features_digest", "")
     return RefinedHeader(**{field.name: header[field.name] for field in fields(RefinedHeader)}), rows, maps
 
 

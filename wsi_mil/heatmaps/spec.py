@@ -15,21 +15,27 @@ class HeatmapSpec(Spec):
 
     overlay_px: longer side of the PNG. parts: which slides get heatmaps.
     pixels_per_tile: raster pixels along a tile's stride.
-    attention: how attention is shown in PNG and TIFF, as it has no unit: its rank among the slide's tiles,
-    or its fraction of the largest weight. Other scores are shown as probabilities.
+    attention: what PNG and TIFF show of scores that are no probabilities: their score01, or their rank among
+    the slide's tiles. score01 can be compared between slides. Ranks show the order of all tiles, and each
+    slide, also a normal one, has a tile of rank 1.
+
+    score: which tile score maps, contours and tiles show of methods that have two: the main one, or the one
+    of this kind, such as logit. A method without such a second score is drawn by its main one; the log says
+    so.
 
     objects: what goes into the GeoJSON.
     contours: an annotation for each region of tiles at or above each of `thresholds`. Without thresholds it
-    is the model's own, chosen on validation; for attention half of the slide's largest weight.
+    is the model's own, chosen on validation; see `SlideScores.tile_threshold` for attention.
     tiles: one object each, from `min_tile_probability` on, at most `top_tiles`, those of the highest score.
     Tiles from the lowest threshold on have the class Tumor.
-    detections: the points that FROC counts. tissue: the outline of the tissue.
+    detections: the points that FROC counts, which are of the main score. tissue: the outline of the tissue.
     """
 
     parts: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     overlay_px: int = Field(default=900, ge=100)
     pixels_per_tile: int = Field(default=4, ge=1)
-    attention: Literal["rank", "largest"] = "rank"
+    attention: Literal["score01", "rank"] = "score01"
+    score: Literal["main", "attention", "logit", "probability"] = "main"
     objects: tuple[Objects, ...] = Field(default=("contours", "tiles"), min_length=1)
     thresholds: tuple[Fraction, ...] = ()
     min_region_um2: float = Field(

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,16 @@ from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.evaluation import lesions_or_unknown, tile_overlap
 from wsi_mil.execution import map_slides
+from wsi_mil.execution.activity import activity
 from wsi_mil.interop.layouts import load_export_layout
 from wsi_mil.interop.layouts.base import ExportedSlide, flat_name
+from wsi_mil.io.files import refuse_to_replace
+from wsi_mil.io.remote import Location
 from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext, open_run
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.killed import without_killers_of
 from wsi_mil.run.lock import locked
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.scoring import read_tile_scores
@@ -41,6 +46,13 @@ class ExportJob:
     layout: str
     out: Path
 
+    def reads(self) -> list[Location]:
+        """Return what is read: the store of the slide and its outlines."""
+        found: list[Location] = [RunFolder(self.config.run).store(self.slide_id).path]
+        if self.config.annotations is not None and self.positive:
+            found += self.config.annotations.find_all(self.slide_id)
+        return found
+
 
 def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
     """Write every slide that has features below `out`, labels.csv and outcomes.csv; return the outcomes.
@@ -54,6 +66,7 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
         raise StoreError(f"no run at {config.run}: run `wsi-mil extract` first")
     with locked(config.run):
         context = open_run(config)
+    exported = _claimed(out)
     slide_ids = _with_features(context)
     task = context.labels.task if context.labels else Detection()
     jobs = [
@@ -61,12 +74,25 @@ def export_features(config: RunConfig, out: Path, layout: str) -> list[Outcome]:
         for name in slide_ids
         for label in [_label(context.labels, name)]
     ]
-    outcomes = map_slides(export_one, jobs, stage="export", spec=config.execution)
-    exported = RunFolder(out)  # outcomes.csv and errors/ are those of a run folder
+    work = partial(map_slides, export_one, stage="export", spec=config.execution)
+    outcomes = without_killers_of(exported, "export", jobs, work, ExportJob.reads)
     record_outcomes(exported, "export", outcomes, len(jobs))
     ledger = exported.ledger
     write_csv(out / "labels.csv", LABEL_COLUMNS, [_label_row(context.labels, name) for name in slide_ids])
     return [row for name in slide_ids if (row := ledger.get(name, "export")) is not None]
+
+
+def _claimed(out: Path) -> RunFolder:
+    """Return the folder of an export, with an outcomes.csv: the sign that its files may be replaced.
+
+    Raises StoreError for a folder with files whose outcomes.csv is missing, or is that of a run.
+    """
+    exported = RunFolder(out)  # outcomes.csv and errors/ are those of a run folder
+    ledger = exported.ledger
+    if not ledger.path.exists() or ledger.damaged or len(ledger.rows()) > len(ledger.rows("export")):
+        refuse_to_replace(out)
+    ledger.save()
+    return exported
 
 
 def _with_features(context: RunContext) -> list[str]:
@@ -89,8 +115,10 @@ def _with_features(context: RunContext) -> list[str]:
 def export_one(job: ExportJob) -> Outcome:
     """Write one slide in the layout of the job; return its outcome with the numbers of tiles and files."""
     started = time.perf_counter()
-    slide = _read_slide(job)
-    files = load_export_layout(job.layout).write(slide, job.out)
+    with activity(job.slide_id, "reading features"):
+        slide = _read_slide(job)
+    with activity(job.slide_id, "writing its files"):
+        files = load_export_layout(job.layout).write(slide, job.out)
     counts = {"tiles": int(slide.features.readable.sum()), "files": len(files)}
     seconds = time.perf_counter() - started
     return Outcome(job.slide_id, "export", "done", "", counts, slide.features.digest, seconds)
@@ -119,7 +147,8 @@ def _truth(job: ExportJob, info: SlideInfo, table: TileTable) -> NDArray[np.bool
     if not job.positive:
         return np.zeros(len(table), bool)
     path = annotations.find(job.slide_id)
-    lesions = lesions_or_unknown(path, job.slide_id, info, annotations.rules, "the labels of tiles")
+    with activity(job.slide_id, "reading its outlines"):
+        lesions = lesions_or_unknown(path, job.slide_id, info, annotations.rules, "the labels of tiles")
     if lesions is None:
         return None
     return tile_overlap(table, lesions) >= job.config.evaluation.patch_overlap

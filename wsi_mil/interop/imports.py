@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +16,19 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, DataError
-from wsi_mil.execution import map_slides
+from wsi_mil.execution import ExecutionSpec, map_slides
+from wsi_mil.execution.activity import activity
 from wsi_mil.features import FeatureOrigin
 from wsi_mil.interop.foreign import ForeignBag, StatedTiles, tile_table
 from wsi_mil.interop.layouts import load_import_layout
-from wsi_mil.interop.layouts.base import ImportLayout, SlideFiles, find_files
+from wsi_mil.interop.layouts.base import SlideFiles, find_files
 from wsi_mil.io.files import digest_json
 from wsi_mil.io.json import write_json
 from wsi_mil.io.remote import Location
+from wsi_mil.logs import logger
 from wsi_mil.run.context import RunSummary
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.killed import killed_its_process, without_killers_of
 from wsi_mil.run.lock import locked
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.slides import find_slides, open_slide
@@ -70,6 +75,12 @@ class ImportJob:
     slide: Location | None
     mpp: float | tuple[float, float] | None
 
+    def reads(self) -> list[Location]:
+        """Return the files that are read: features, coordinates and the slide."""
+        return [
+            file for file in (self.files.features, self.files.coordinates, self.slide) if file is not None
+        ]
+
 
 def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
     """Write a store per slide and the run's config.yaml, so that `wsi-mil run RUN` can train on them.
@@ -85,7 +96,9 @@ def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
     found = find_files(layout, source.folder)
     slides = _slide_files(source, next(iter(found)), set(found))
     labels = read_labels(source.labels, spec=ANY_CLASSES) if source.labels else None
-    config, encoder = _configuration(run_folder, source, _first_readable(layout, list(found.values())))
+    before = RunFolder(run_folder).ledger
+    in_order = sorted(found.values(), key=lambda one: killed_its_process(before.get(one.slide_id, "import")))
+    config, encoder = _configuration(run_folder, source, _first_readable(source.layout, in_order))
     jobs = [
         ImportJob(
             slide_id=slide_id,
@@ -109,7 +122,8 @@ def import_features(run_folder: Path, source: ImportSource) -> RunSummary:
             run_folder / "import.json", {"kind": "import", "layout": source.layout, "encoder": encoder}
         )
         run.ledger.keep_only(set(found))
-        outcomes = map_slides(import_one, jobs, stage="import", spec=config.execution)
+        work = partial(map_slides, import_one, stage="import", spec=config.execution)
+        outcomes = without_killers_of(run, "import", jobs, work, ImportJob.reads)
         worked = record_outcomes(run, "import", outcomes, len(jobs))
     return RunSummary({"import": worked}, run.ledger.problems())
 
@@ -129,15 +143,44 @@ def _mpp(labels: LabelTable | None, slide_id: str) -> float | tuple[float, float
     return labels.mpp_of(slide_id) if labels else None
 
 
-def _first_readable(layout: ImportLayout, found: Sequence[SlideFiles]) -> ForeignBag:
-    """Return the first bag that can be read. Raises DataError with the first problem if there is none."""
-    problems: list[DataError] = []
-    for files in found:
-        try:
-            return layout.read(files)
-        except DataError as error:
-            problems.append(error)
-    raise DataError(f"none of {len(found)} slides can be imported; the first: {problems[0]}") from problems[0]
+@dataclass(frozen=True)
+class _ReadJob:
+    slide_id: str
+    layout: str
+    files: SlideFiles
+
+
+@dataclass(frozen=True)
+class _Read(Outcome):
+    bag: ForeignBag | None = None
+
+
+def _read_first(job: _ReadJob) -> Outcome:
+    """Return what the files of a slide state, without their rows."""
+    with activity(job.slide_id, "reading the files to import"):
+        bag = load_import_layout(job.layout).read(job.files)
+    bag = replace(bag, features=bag.features[:0].copy(), coords=bag.coords[:0].copy())
+    return _Read(job.slide_id, "import", "done", bag=bag)
+
+
+def _first_readable(layout: str, found: Sequence[SlideFiles]) -> ForeignBag:
+    """Return what the first slide states whose files can be read; its features and coordinates have no rows.
+
+    A worker process reads the files: a library that reads them can end its process. Raises DataError with the
+    first problem if no slide can be read.
+    """
+    jobs = [_ReadJob(files.slide_id, layout, files) for files in found]
+    problems: list[Outcome] = []
+    with closing(map_slides(_read_first, jobs, stage="import", spec=ExecutionSpec(workers=1))) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, _Read) and outcome.bag is not None:
+                return outcome.bag
+            problems.append(outcome)
+            logger().debug("%s", outcome.traceback)
+    first = problems[0]
+    raise DataError(
+        f"none of {len(found)} slides can be imported; the first, {first.slide_id!r}: {first.reason}"
+    )
 
 
 def _configuration(run_folder: Path, source: ImportSource, bag: ForeignBag) -> tuple[RunConfig, str]:
@@ -161,7 +204,8 @@ def import_one(job: ImportJob) -> Outcome:
     Raises DataError if the slide's files contradict those of the first slide, or the slide itself.
     """
     started = time.perf_counter()
-    bag = load_import_layout(job.layout).read(job.files)
+    with activity(job.slide_id, "reading the files to import"):
+        bag = load_import_layout(job.layout).read(job.files)
     geometry = job.stated.geometry(bag)
     _check_against_first(job, bag, geometry.spec)
     imported = tile_table(bag, geometry, _info(job))
@@ -175,7 +219,8 @@ def import_one(job: ImportJob) -> Outcome:
         store.write_tiles(table, imported.info, made_from)
     before = store.stored_features(encoder.key)
     origin = FeatureOrigin({"name": encoder.name}, encoder_digest)
-    with store.write_features(encoder.key, features.shape[1], origin) as writer:
+    written = store.write_features(encoder.key, features.shape[1], origin)
+    with activity(job.slide_id, "writing features"), written as writer:
         writer.append(features, readable)
     after = store.stored_features(encoder.key)
     return Outcome(

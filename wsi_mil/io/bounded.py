@@ -13,6 +13,7 @@ from wsi_mil import limits
 from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.limits import Limit
 
+PIECE_BYTES = limits.MIB
 Arrays = dict[str, NDArray[np.generic]]
 
 
@@ -28,18 +29,24 @@ def read_unpacked(path: Path, limit: Limit) -> bytes:
         packed = handle.read(2) == b"\x1f\x8b"
     if not packed:
         check_size(path, limit)
+    pieces, size = [], 0
     with gzip.open(path) if packed else path.open("rb") as handle:
-        raw = handle.read(limit.most + 1)
-    limit.check(len(raw), str(path))
-    return raw
+        # piece by piece: memory for all that one call may return is taken before it reads
+        while size <= limit.most and (piece := handle.read(min(PIECE_BYTES, limit.most + 1 - size))):
+            pieces.append(piece)
+            size += len(piece)
+    limit.check(size, str(path))
+    return b"".join(pieces)
 
 
 def check_zip(file: Path | IO[bytes], limit: Limit, where: str, error: type[WsiMilError] = DataError) -> None:
     """Raise `error` if the members of a zip file have more bytes, unpacked, than a limit.
 
-    The sizes are those that the directory of the file states: no library unpacks more of a member. Another
-    file is left to the library that reads it.
+    The sizes are those that the directory of the file states: no library unpacks more of a member. Of another
+    file (.pt in its old form) the size is compared; the rest is left to the library that reads it.
     """
+    if isinstance(file, Path):
+        check_size(file, limit, error)
     try:
         with ZipFile(file) as members:
             total = sum(member.file_size for member in members.infolist())

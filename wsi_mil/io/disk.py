@@ -14,9 +14,9 @@ from pathlib import Path
 
 from wsi_mil.errors import MachineError, WsiMilError
 
-ROOM = "make room there, or choose another folder"
+FREE_SPACE = "remove files there, or choose another folder"
 ADVICE = {
-    errno.ENOSPC: ROOM,
+    errno.ENOSPC: FREE_SPACE,
     errno.EDQUOT: "your quota is used up: remove files, or ask for more",
     errno.EFBIG: "files may not be that large here (`ulimit -f`, or the file system): raise the limit, or "
     "choose another folder",

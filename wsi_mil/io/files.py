@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from wsi_mil.io.disk import writing
 from wsi_mil.io.remote import Location, remote_version
 
 TEMPORARY = ".tmp"
+CLOCK_SECONDS = 2.0
+"""How far the times of files and of processes may differ."""
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray", "tiles/zarr.json", "features/zarr.json")
 """Files that are in each Zarr store, of format 3 and of format 2, or in one of ours that lost its own."""
 DAY_SECONDS = 86_400
@@ -72,6 +74,21 @@ def remove(path: Path) -> None:
     shutil.rmtree(path)
 
 
+def refuse_to_replace(folder: Path, names: Collection[str] = ()) -> None:
+    """Raise StoreError if `folder` holds a file of `names`, or, without names, any file that is not hidden.
+
+    A command calls it for a folder that has no sign that the command wrote it before: its files are then
+    those of the user, or of another program.
+    """
+    found = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
+    found = [name for name in found if not names or name in names]
+    if found:
+        raise StoreError(
+            f"{folder} holds {', '.join(found[:3])}, not written by this command, which would replace files "
+            "there: choose another folder, or move them elsewhere"
+        )
+
+
 def remove_made_files(folder: Path, endings: tuple[str, ...]) -> None:
     """Remove the files below `folder` that have one of `endings`, and the folders that are empty then."""
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -109,17 +126,36 @@ def _owner_is_gone(path: Path) -> bool:
     """
     fields = path.name.removesuffix(TEMPORARY).split(".")
     host, pid = fields[-2], fields[-1]
-    if not pid.isdigit() or int(pid) == os.getpid():
+    if not pid.isdigit():
+        return False
+    try:
+        changed_s = path.stat().st_mtime
+    except FileNotFoundError:  # its owner has just renamed it
         return False
     if host != _host():
-        return time.time() - path.stat().st_mtime > DAY_SECONDS
+        return time.time() - changed_s > DAY_SECONDS
+    return _has_ended(int(pid), changed_s)
+
+
+def _has_ended(pid: int, since_s: float) -> bool:
+    """Return whether the process that had a number at a time (seconds since 1970) has ended.
+
+    A process that its parent has not awaited yet still has its number. A later process can have the same
+    number. Linux says both; elsewhere a process counts as running while its number is in use.
+    """
     try:
-        os.kill(int(pid), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
+        pass
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        uptime_s = float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
         return False
-    return False
+    age_s = uptime_s - int(fields[18]) / os.sysconf("SC_CLK_TCK")
+    return state == "Z" or time.time() - age_s > since_s + CLOCK_SECONDS
 
 
 def fingerprint(path: Location) -> str:

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_mil import limits
 from wsi_mil.errors import DataError
 from wsi_mil.io.files import write_bytes
+from wsi_mil.io.picture_headers import stated_size_px
 
 RGB = NDArray[np.uint8]
 
@@ -33,17 +35,22 @@ def write_jpeg(path: Path, rgb: RGB, quality: int) -> None:
 
 
 def decode_image(data: bytes, source: str = "picture") -> RGB:
-    """Return an encoded picture (JPEG, PNG, ...) as RGB (height, width, 3) uint8.
+    """Return an encoded picture (JPEG, PNG, WebP, BMP, GIF) as RGB (height, width, 3) uint8.
 
-    Raises DataError, with `source`, for data that is no picture or not complete.
+    Raises DataError, with `source`, for data that is no picture or not complete, and for more pixels than
+    limits.PICTURE_PX, which the header states.
     """
+    size_px = stated_size_px(data)
+    if size_px is not None:
+        limits.PICTURE_PX.check(size_px[0] * size_px[1], source)
     try:
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error as error:  # its header states more than 2**30 pixels
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if size_px else None
+    except cv2.error as error:
         raise DataError(f"{source} cannot be read: {' '.join(str(error).split())}") from error
     if found is None:
         raise DataError(
-            f"{source} cannot be read: expected a whole picture (JPEG, PNG, ...), {len(data)} bytes found"
+            f"{source} cannot be read: expected a whole picture (JPEG, PNG, WebP, BMP or GIF), "
+            f"{len(data)} bytes found"
         )
     return np.ascontiguousarray(found[:, :, ::-1], np.uint8)
 

@@ -11,6 +11,9 @@ from wsi_mil.io.bounded import check_size
 from wsi_mil.io.files import write_text
 from wsi_mil.io.seals import AGAIN, DamagedFileError, sealed, unsealed
 
+NESTED = frozenset((dict, list))
+"""The types that json.loads returns for what holds other values."""
+
 
 def json_text(value: Any, indent: int = 2) -> str:
     """Return `value` as indented JSON with sorted keys. Raises ValueError for a NaN or an infinity.
@@ -45,15 +48,32 @@ def compact_json(value: Any) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text. Raises ValueError for other text: the caller names the source.
+    """Return the value of a JSON text. Raises ValueError for other text, and for lists and objects nested
+    deeper than limits.JSON_DEPTH: the caller names the source.
 
     >>> parse_json('{"a": [1, null]}')
     {'a': [1, None]}
     """
+    most = limits.JSON_DEPTH.most
     try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("its lists and objects are nested too deeply") from error
+        value = json.loads(text)
+        too_deep = _deeper_than(value, most)
+    except RecursionError:
+        too_deep = True
+    if too_deep:
+        raise ValueError(f"more than {most} {limits.JSON_DEPTH.what}: {limits.JSON_DEPTH.remedy}")
+    return value
+
+
+def _deeper_than(value: Any, most: int) -> bool:
+    """Return whether lists and objects are nested deeper than `most` levels, without recursion."""
+    level = [value] if type(value) in NESTED else []
+    for _ in range(most):
+        inner = [part.values() if type(part) is dict else part for part in level]
+        level = [item for items in inner for item in items if type(item) in NESTED]
+        if not level:
+            return False
+    return True
 
 
 def decode_json(data: bytes) -> str:

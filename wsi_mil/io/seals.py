@@ -1,8 +1,8 @@
 """Digests of content: what the program reads again is what it wrote. docs/adr/0020-digests.md says where each
 file of a run has its digest.
 
-A digest is part of the file itself where the format has room (JSON, Parquet, Zarr, safetensors, npz), because
-a file and a record beside it cannot be written in one step.
+A digest is part of the file itself where the format has a field for metadata (JSON, Parquet, Zarr,
+safetensors, npz), because a file and a record beside it cannot be written in one step.
 """
 
 import json

@@ -118,10 +118,10 @@ def compared_slide(
 
     lesions: none for a normal slide. Both maps have the pixels of the refined one.
     """
-    own = scores.kind.threshold(row.threshold)
+    own = scores.tile_threshold(row.threshold)
     thresholds = np.array([*THRESHOLDS, own])
     tiles = score_raster(table, scores.tile_scores01(), maps.pixels_per_stride(table))
-    refined = refined_raster(table, scores.suspicion(), maps, own)
+    refined = refined_raster(table, scores.tile_scores01(), maps, own)
     points = find_in_raster(
         row.slide_id,
         refined.values,

@@ -3,7 +3,8 @@
 refiner.safetensors holds the weights, refiner.json everything else.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ WEIGHTS, CARD, FORMAT = "refiner.safetensors", "refiner.json", 1
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of how suspicious a tile is (see `SlideScores.suspicion`).
+    """Limits of how suspicious a tile is (see `SlideScores.tile_scores01`).
 
     sure: in training, a tile of a tumour slide above it is tumour. suspicious: a tile above it is refined.
     """
@@ -34,13 +35,15 @@ class Limits:
 class Refiner:
     """A trained network in evaluation mode, with the settings and limits that it was made with.
 
-    digest: of its weights file.
+    digest: of its weights file. left_out: training slides that could not be read, and what identifies the
+    state in which they could not.
     """
 
     network: TileNetwork
     spec: RefineSpec
     limits: Limits
     digest: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def save_refiner(
@@ -50,11 +53,12 @@ def save_refiner(
     limits: Limits,
     made_from: str,
     counts: dict[str, int],
+    left_out: Mapping[str, str] | None = None,
 ) -> Refiner:
     """Write refiner.safetensors and refiner.json into a model's folder and return the refiner.
 
     refiner.json is written last and holds the digest of the weights. made_from: digest of everything that the
-    refiner depends on. counts: numbers of training tiles by kind.
+    refiner depends on. counts: numbers of training tiles by kind. left_out: see `Refiner`.
     """
     from safetensors.torch import save_file
 
@@ -71,9 +75,15 @@ def save_refiner(
         "limits": asdict(limits),
         "tiles": counts,
         "weights_digest": digest,
+        **({"left_out": dict(left_out)} if left_out else {}),
     }
     write_json(folder / CARD, card)
-    return Refiner(network, spec, limits, digest)
+    return Refiner(network, spec, limits, digest, dict(left_out or {}))
+
+
+def is_refined(folder: Path) -> bool:
+    """Return whether a model's folder holds a refiner."""
+    return (folder / CARD).exists()
 
 
 def load_refiner(folder: Path, device: torch.device, made_from: str | None = None) -> Refiner | None:
@@ -86,7 +96,7 @@ def load_refiner(folder: Path, device: torch.device, made_from: str | None = Non
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not (folder / CARD).exists():
+    if not is_refined(folder):
         return None
     remedy = f"remove it and {CARD}, and run `wsi-mil refine` again"
     try:
@@ -111,4 +121,10 @@ def load_refiner(folder: Path, device: torch.device, made_from: str | None = Non
     spec = RefineSpec(**card["spec"])
     network = TileNetwork(spec.model_copy(update={"pretrained": False}), tensors["mean"], tensors["std"])
     network.load_state_dict(tensors)
-    return Refiner(network.to(device).eval(), spec, Limits(**card["limits"]), card["weights_digest"])
+    return Refiner(
+        network.to(device).eval(),
+        spec,
+        Limits(**card["limits"]),
+        card["weights_digest"],
+        card.get("left_out", {}),
+    )

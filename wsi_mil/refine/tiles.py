@@ -1,7 +1,6 @@
 """Which tiles a refiner learns from, and which tiles it refines."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +14,13 @@ from wsi_mil.contracts.slide import SlideInfo, SlideSource
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation import tile_overlap
-from wsi_mil.execution.spec import available_cores
-from wsi_mil.logs import logger, progress
+from wsi_mil.execution.activity import activity
+from wsi_mil.features import SlideStore
+from wsi_mil.features.tiled import open_tiled
+from wsi_mil.logs import logger
 from wsi_mil.refine.network import NORMAL, TUMOUR, TrainingTiles
 from wsi_mil.refine.refiner import Limits
 from wsi_mil.refine.spec import RefineSpec
-from wsi_mil.slides import open_slide
 from wsi_mil.tiles.windows import plan_windows, read_windows
 
 
@@ -30,10 +30,11 @@ class TrainingSlide:
 
     label: `NORMAL` or `TUMOUR`. suspicion (N,): how suspicious the slide model finds its tiles, NaN for
     unreadable ones.
-    lesions: its outlines; None if it has no outlines.
+    lesions: its outlines; None if it has no outlines. store: holds its tiles.
     """
 
     source: SlideSource
+    store: SlideStore
     info: SlideInfo
     table: TileTable
     label: int
@@ -48,6 +49,34 @@ class ChosenTile:
     slide: int
     row: int
     label: int
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """The chosen tiles of one slide, in values that pickle.
+
+    rows: of its tile table, with their `labels`. lesions: None if it has no outlines.
+    """
+
+    slide_id: str
+    source: SlideSource
+    store: SlideStore
+    reader: str
+    spec: RefineSpec
+    rows: tuple[int, ...]
+    labels: tuple[int, ...]
+    lesions: tuple[Lesion, ...] | None
+
+
+@dataclass(frozen=True)
+class SlideTiles:
+    """What was read of one slide: arrays as in `TrainingTiles`, and how many tiles could not be read."""
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    masks: NDArray[np.bool_]
+    has_mask: bool
+    unreadable: int
 
 
 def find_limits(slides: Sequence[TrainingSlide], spec: RefineSpec) -> Limits:
@@ -113,47 +142,75 @@ def _evenly(rows: Sequence[NDArray[np.int64]], most: int) -> list[tuple[int, int
     return [(number, row) for _, number, row in turns[:most]]
 
 
-def read_training_tiles(
+def tile_jobs(
     slides: Sequence[TrainingSlide], chosen: Sequence[ChosenTile], reader: str, spec: RefineSpec
-) -> TrainingTiles:
-    """Return the pixels of the chosen tiles, with masks where outlines are known.
-
-    Tiles that cannot be read are left out, and a warning gives their number."""
+) -> list[TileJob]:
+    """Return what is to be read of each slide that tiles were chosen from, in the order of `chosen`."""
     by_slide: dict[int, list[ChosenTile]] = {}
     for tile in chosen:
         by_slide.setdefault(tile.slide, []).append(tile)
+    return [
+        TileJob(
+            slides[number].info.slide_id,
+            slides[number].source,
+            slides[number].store,
+            reader,
+            spec,
+            tuple(tile.row for tile in tiles),
+            tuple(tile.label for tile in tiles),
+            slides[number].lesions,
+        )
+        for number, tiles in by_slide.items()
+    ]
 
-    def read(
-        item: tuple[int, list[ChosenTile]],
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
-        slide, rows = slides[item[0]], [tile.row for tile in item[1]]
-        plan = plan_windows(slide.info, slide.table.spec, mpp=spec.mpp, map_mpp=spec.map_mpp, margin_um=0)
-        with open_slide(
-            slide.source.file, slide_id=slide.info.slide_id, reader=reader, mpp=slide.source.mpp
-        ) as opened:
-            pixels, readable = read_windows(opened, slide.table, rows, plan)
-        return pixels, readable, _masks(slide, rows, plan.size_px)
 
-    with ThreadPoolExecutor(available_cores(), thread_name_prefix="tiles") as pool:
-        parts = list(progress(pool.map(read, by_slide.items()), total=len(by_slide), label="refine: reading"))
-    pixels, readable, masks = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    tiles = [tile for part in by_slide.values() for tile in part]
-    labels = np.array([tile.label for tile in tiles], np.int64)
-    has_mask = np.array([slides[tile.slide].lesions is not None for tile in tiles], np.bool_)
-    if not readable.all():
+def read_tiles(job: TileJob) -> SlideTiles:
+    """Return the pixels of the chosen tiles of one slide, with masks where its outlines are known.
+
+    Tiles that cannot be read are left out. Raises DataError or SlideError for a slide that cannot be read, or
+    whose file is not the one that was tiled.
+    """
+    info, table = job.store.read_info(), job.store.read_tiles()
+    plan = plan_windows(info, table.spec, mpp=job.spec.mpp, map_mpp=job.spec.map_mpp, margin_um=0)
+    with open_tiled(job.source, job.reader, job.store) as slide:
+        with activity(job.slide_id, "reading tiles to learn from"):
+            pixels, readable = read_windows(slide, table, job.rows, plan)
+        slide.check_unchanged()
+    masks = _masks(table, job.lesions, job.rows, plan.size_px)
+    labels = np.array(job.labels, np.int64)
+    unreadable = int((~readable).sum())
+    return SlideTiles(
+        pixels[readable], labels[readable], masks[readable], job.lesions is not None, unreadable
+    )
+
+
+def join_tiles(parts: Sequence[SlideTiles]) -> TrainingTiles:
+    """Return the tiles of all slides; a warning gives the number of those that could not be read.
+
+    Raises DataError if a class has no tile.
+    """
+    unreadable = sum(part.unreadable for part in parts)
+    if unreadable:
         logger().warning(
             "refine: %d of %d training tiles could not be read and are left out",
-            (~readable).sum(),
-            len(readable),
+            unreadable,
+            unreadable + sum(len(part.labels) for part in parts),
         )
-    return TrainingTiles(pixels[readable], labels[readable], masks[readable], has_mask[readable])
+    return TrainingTiles(
+        np.concatenate([part.pixels for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.masks for part in parts]),
+        np.concatenate([np.full(len(part.labels), part.has_mask) for part in parts]),
+    )
 
 
-def _masks(slide: TrainingSlide, rows: Sequence[int], side_px: int) -> NDArray[np.bool_]:
+def _masks(
+    table: TileTable, lesions: Sequence[Lesion] | None, rows: Sequence[int], side_px: int
+) -> NDArray[np.bool_]:
     """Return (B, S, S): for each tile, which pixels have their centre in an outline."""
-    area = shapely.union_all([lesion.geometry for lesion in slide.lesions or ()])
-    size0 = slide.table.plan.tile_width0_px, slide.table.plan.tile_height0_px
-    return polygon_masks(area, slide.table.coords[list(rows)], size0, side_px)
+    area = shapely.union_all([lesion.geometry for lesion in lesions or ()])
+    size0 = table.plan.tile_width0_px, table.plan.tile_height0_px
+    return polygon_masks(area, table.coords[list(rows)], size0, side_px)
 
 
 def suspicious_rows(table: TileTable, probabilities: NDArray[np.float32], limit: float) -> NDArray[np.int32]:

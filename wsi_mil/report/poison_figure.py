@@ -14,19 +14,22 @@ SHOWN = (
     ("train_only", "training only", "C2", "^"),
     ("test_only", "test only", "C1", "v"),
     ("poison", "normal in training, tumour in test", "C3", "D"),
+    ("mirrored", "mirrored: tumour in training, normal in test", "C4", "P"),
 )
 
 
 def draw_poison(study: PoisonStudy, path: Path) -> None:
     """Write a PNG: a row per method with a mark per condition and its 95 % interval over trainings; beside it
-    the fraction of the score that lies on poison.
+    the fraction of the score that lies on poison, in both directions.
     """
     models = sorted(study.models, key=lambda m: mean_of(m, "poison", "slide_auc"))
     figure, (left, right) = new_figure(len(models), (3, 1.3))
     draw_aucs(left, models)
     add_legend(figure, left)
-    shares = [mean_of(m, "poison", "poison_share") for m in models]
-    right.barh(range(len(models)), [max(s, 0.0) for s in shares], color="C3", alpha=0.6, height=0.55)
+    for condition, colour, shift in (("poison", "C3", 0.15), ("mirrored", "C4", -0.15)):
+        shares = [max(mean_of(m, condition, "poison_share"), 0.0) for m in models]
+        rows = [row + shift for row in range(len(models))]
+        right.barh(rows, shares, color=colour, alpha=0.6, height=0.28)
     right.axvline(study.share_of_tiles, color="0.3", linewidth=0.9, linestyle="--")
     right.set(xlim=(0, 1), xlabel="fraction of score on poison\n(dashed: fraction of tiles)")
     save_figure(figure, path)
@@ -37,7 +40,7 @@ def new_figure(rows: int, widths: tuple[float, ...]) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 1.6 + 0.34 * rows), dpi=100, layout="constrained")
+    figure = Figure(figsize=(11, 1.7 + 0.4 * rows), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(1, len(widths), width_ratios=widths, sharey=True, squeeze=False)[0]
 
@@ -45,7 +48,7 @@ def new_figure(rows: int, widths: tuple[float, ...]) -> tuple[Any, Any]:
 def add_legend(figure: Any, axes: Any) -> None:
     """Put the legend of a panel above the figure."""
     handles = axes.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=5, fontsize=8, frameon=False)
+    figure.legend(*handles, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
 
 
 def draw_aucs(axes: Any, models: Sequence[PoisonedModel]) -> None:
@@ -58,7 +61,7 @@ def draw_aucs(axes: Any, models: Sequence[PoisonedModel]) -> None:
         spans = [span_of(auc) for _, auc in rows]
         axes.errorbar(
             [auc.mean for _, auc in rows],
-            [row + (2 - number) * 0.14 for row, _ in rows],
+            [row + (2.5 - number) * 0.13 for row, _ in rows],
             xerr=[[low for low, _ in spans], [high for _, high in spans]],
             fmt=marker,
             color=colour,

@@ -1,9 +1,10 @@
 """What the sections of a report read: the run folder, and what several sections need of it, read once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from wsi_mil.bags.labels import LabelTable
 from wsi_mil.contracts.labels import LabelScheme, TaskKind
@@ -11,23 +12,29 @@ from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.evaluation.metrics_file import read_metrics
 from wsi_mil.evaluation.results import MetricsFile
-from wsi_mil.io.seals import current_digest, require_digest
+from wsi_mil.execution import ExecutionSpec
+from wsi_mil.io.seals import DamagedFileError, current_digest, require_digest
+from wsi_mil.logs import logger
 from wsi_mil.paths import below
 from wsi_mil.refine.evaluation import RefinementResult
 from wsi_mil.refine.evaluation_file import read_refinement
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_slide_scores
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class ReportSource:
-    """A run as the report sees it. models: names of the models that have slide scores."""
+    """A run as the report sees it. models: names of the models that have slide scores. execution: how many
+    workers open slides."""
 
     run: RunFolder
     slides: tuple[SlideSource, ...]
     reader: str
     labels: LabelTable | None
     models: tuple[str, ...]
+    execution: ExecutionSpec = field(default_factory=ExecutionSpec)
 
     @cached_property
     def slide_ids(self) -> list[str]:
@@ -65,7 +72,7 @@ class ReportSource:
     def evaluation_file(self, name: str, file: str) -> Path | None:
         """Return the path of a file of a model's evaluation; None if it has none. Raises DamagedFileError for
         a file that is not what was written."""
-        path = below(self.run.evaluation(name), file, "file of the evaluation")
+        path = below(self.run.evaluation(name), file, "file of the evaluation", self.run.path)
         if not path.exists():
             return None
         expected = self.metrics[name].files.get(file) if name in self.metrics else None
@@ -91,3 +98,16 @@ class ReportSource:
             time, event = row.value
             return f"{time:g} ({'event' if event else 'censored'})"
         return f"{row.value:g}" if row.label is None else self.labels.class_names[row.label]
+
+
+def undamaged(paths: Sequence[Path], read: Callable[[Path], T]) -> list[tuple[Path, T]]:
+    """Return (path, content) of the files that exist. A damaged one is left out, and a warning names it and
+    the command that makes it again: the other sections do not depend on it."""
+    found = []
+    for path in paths:
+        try:
+            if path.exists():
+                found.append((path, read(path)))
+        except DamagedFileError as error:
+            logger().warning("report: left out: %s", error)
+    return found

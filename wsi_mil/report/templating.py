@@ -89,9 +89,13 @@ def interval(value: Bounds | None) -> str:
     >>> from wsi_mil.contracts.metric import Interval
     >>> interval(Interval(0.1, 0.25, "Wilson")), interval(None)
     ('0.100 to 0.250', '')
+    >>> interval(Interval(0.84, 1.0, "one-sided exact bound", one_sided=True))
+    'at least 0.840'
     """
     if value is None or math.isnan(value.low):
         return ""
+    if getattr(value, "one_sided", False):
+        return f"at least {value.low:.3f}" if value.high == 1 else f"at most {value.high:.3f}"
     return f"{value.low:.3f} to {value.high:.3f}"
 
 

@@ -12,6 +12,7 @@ from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.errors import DataError, StoreError
 from wsi_mil.io.remote import Location
 from wsi_mil.logs import logger
+from wsi_mil.paths import input_below
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.slides import find_slides
 from wsi_mil.synthetic import write_cohort
@@ -35,6 +36,15 @@ class RunContext:
     def sources(self) -> dict[str, SlideSource]:
         """The slides by id."""
         return {source.slide_id: source for source in self.slides}
+
+    def source_of(self, slide_id: str) -> SlideSource:
+        """Return a slide that was scored. Of one that has left the folder of slides since, the path lies in
+        this folder and has no suffix: a stage that reads it fails it by name, and does the others."""
+        if slide_id in self.sources or self.config.imported:
+            return self.sources.get(slide_id) or SlideSource(slide_id, None, None)
+        folder = self.config.slide_folder
+        path = f"{folder}/{slide_id}" if isinstance(folder, str) else input_below(folder, slide_id)
+        return SlideSource(slide_id, path, None)
 
     def empty_labelled(self) -> list[Outcome]:
         """Return the outcomes of the slides that have a label but no tile."""

@@ -21,8 +21,12 @@ def scores_are_current(run: RunFolder, name: str, model: TrainedModel, slide_id:
     if header is None or features is None:
         return False
     # equal features may belong to another tile table: an edited outline changes the tissue fraction of tiles
-    made_from = (header.model_digest, header.features_digest, header.tiles_digest, header.class_names)
-    return made_from == (model.digest, features.digest, features.tiles_digest, model.tile_classes)
+    made_from = (header.model_digest, header.features_digest, header.tiles_digest)
+    columns = (header.class_names, header.second_kind)
+    return (made_from, columns) == (
+        (model.digest, features.digest, features.tiles_digest),
+        (model.tile_classes, model.second_kind),
+    )
 
 
 def check_scores(scores: SlideScores, table: TileTable) -> None:
@@ -38,8 +42,8 @@ def current_refined(run: RunFolder, name: str, row: SlideScoreRow) -> str | None
     """Return the digest of the refiner that made the pixel-level maps of a scored slide; None without current
     maps.
 
-    row: the slide's row of slides.parquet. Maps of an older model, of other tiles, or of an older refiner
-    than the one beside the model are not current: a warning says so.
+    row: the slide's row of slides.parquet. Maps of an older model, of other tiles or features, or of an older
+    refiner than the one beside the model are not current: a warning says so.
     """
     slide_id = row.slide_id
     header = read_refined_header(run.refined(name, slide_id))
@@ -48,10 +52,11 @@ def current_refined(run: RunFolder, name: str, row: SlideScoreRow) -> str | None
     card = run.model(name, row.fold) / CARD
     # a folder of predictions has no models, hence no card to compare with
     refiner = str(read_json(card)["weights_digest"]) if card.exists() else header.refiner_digest
-    if header != RefinedHeader(header.slide_id, row.tiles_digest, row.model_digest, refiner):
+    wanted = RefinedHeader(slide_id, row.tiles_digest, row.model_digest, refiner, row.features_digest)
+    if header != wanted:
         logger().warning(
-            "the refined maps of %s are of an older model or refiner, or of other tiles, and left out: "
-            "run `wsi-mil refine` again",
+            "the refined maps of %s are of an older model or refiner, or of other tiles or features, and "
+            "left out: run `wsi-mil refine` again",
             slide_id,
         )
         return None

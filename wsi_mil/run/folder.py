@@ -71,7 +71,7 @@ class RunFolder:
     @property
     def split(self) -> Path:
         """The path of the split."""
-        return self.path / "models" / "split.json"
+        return below(self.path, "models/split.json")
 
     def slide_scores(self, name: str) -> Path:
         """Return the path of the table with one row per slide that model `name` scored."""
@@ -107,20 +107,37 @@ class RunFolder:
         """Return the folder of a model's metrics, curves and tables."""
         return self._of_model("evaluation", name)
 
+    def detections(self, name: str, slide_id: str) -> Path:
+        """Return the path of the table of a slide's detections."""
+        return self._of_slide(self.evaluation(name) / "detections", f"{slide_id}.csv")
+
+    def model_comparison(self, first: str, second: str) -> Path:
+        """Return the path of the comparison of two models."""
+        return child(self.path / "evaluation", f"{first}_against_{second}.json", MODEL, self.path)
+
+    def audit(self, name: str) -> Path:
+        """Return the folder of the audit of a model."""
+        return self._of_model("audit", name)
+
+    @property
+    def sites(self) -> Path:
+        """The folder of the audit of sites."""
+        return below(self.path, "sites")
+
     @property
     def comparison(self) -> Path:
         """The path of the table of all trainings."""
-        return self.path / "evaluation" / "comparison.csv"
+        return below(self.path, "evaluation/comparison.csv")
 
     @property
     def curves(self) -> Path:
         """The path of the picture with the curves of all models."""
-        return self.path / "evaluation" / "curves.png"
+        return below(self.path, "evaluation/curves.png")
 
     @property
     def report(self) -> Path:
         """The path of the report."""
-        return self.path / "report.html"
+        return below(self.path, "report.html")
 
     def read_index(self, name: str) -> dict[str, str]:
         """Return heatmaps/<name>/index.json: slide id -> digest of what its heatmap was made from."""

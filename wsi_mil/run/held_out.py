@@ -1,18 +1,23 @@
 """The held-out slides of a run, read from its folder: their scores, and their lesions where these are
 known."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from wsi_mil.bags import Split
 from wsi_mil.contracts.labels import LabelScheme
+from wsi_mil.contracts.lesion import Lesion
+from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.scores import SlideScoreRow
-from wsi_mil.errors import DataError, WsiMilError
+from wsi_mil.errors import DataError, MachineError
 from wsi_mil.evaluation.annotations import AnnotationFolder, AnnotationRules, known_lesions
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide, held_out_slide
+from wsi_mil.execution import ExecutionSpec, read_slides
+from wsi_mil.execution.activity import activity
 from wsi_mil.io.files import digest_file, digest_json
-from wsi_mil.logs import logger, progress
+from wsi_mil.logs import logger
 from wsi_mil.run.current import check_scores
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
@@ -63,6 +68,7 @@ def held_out(
         "truth": {key: digest_file(path) for key, path in truth_files.items() if path},
         "spec": spec.digest(),
         "bounds": rules.bounds,
+        "second_kind": header.second_kind,
     }
     if any(truth_files.values()):
         inputs["rules"] = [rules.lesion_classes, RULES_VERSION]
@@ -90,40 +96,63 @@ def _annotation(annotations: AnnotationFolder | None, row: SlideScoreRow) -> Pat
     return annotations.find(row.slide_id) if annotations is not None and row.positive else None
 
 
+@dataclass(frozen=True)
+class HeldOutJob:
+    """A held-out slide that a worker reads, in values that pickle. outlines: the annotation file; None where
+    no lesion is expected."""
+
+    slide_id: str
+    run: Path
+    name: str
+    row: SlideScoreRow
+    outlines: Path | None
+    rules: AnnotationRules
+    spec: EvaluationSpec
+
+
 def read_truth(
-    run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec
+    run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec, execution: ExecutionSpec
 ) -> tuple[list[HeldOutSlide], list[str]]:
-    """Return the slides whose lesions are known, and the ids of the others.
+    """Return the slides whose lesions are known, and the ids of the others; both in the order of `found`.
 
     Known are the lesions of a negative slide (none), and those of a positive slide whose annotation gives at
-    least one.
+    least one. The slides are read by the workers of `execution`. Raises MachineError for a slide that could
+    not be read because of the machine: metrics without it would stay.
     """
-    slides, without = [], []
-    for row in progress(found.rows, total=len(found.rows), label=f"evaluate {name}"):
-        slide_id, path = row.slide_id, found.truth_files[row.slide_id]
-        if row.positive and path is None:
-            without.append(slide_id)
-            continue
-        try:
-            slides.append(_slide(run, name, row, path, spec, found.rules))
-        except WsiMilError as error:
-            logger().warning("evaluate: %s is left out of patch metrics and FROC: %s", slide_id, error)
-            without.append(slide_id)
-    return slides, without
+    files = found.truth_files
+    jobs = [
+        HeldOutJob(row.slide_id, run.path, name, row, files[row.slide_id], found.rules, spec)
+        for row in found.rows
+        if files[row.slide_id] is not None or not row.positive
+    ]
+    slides, failed = read_slides(_read_slide, jobs, stage=f"evaluate {name}", spec=execution)
+    warn_of_left_out(f"evaluate {name}", failed, "patch metrics and FROC")
+    return list(slides.values()), [row.slide_id for row in found.rows if row.slide_id not in slides]
 
 
-def _slide(
-    run: RunFolder,
-    name: str,
-    row: SlideScoreRow,
-    path: Path | None,
-    spec: EvaluationSpec,
-    rules: AnnotationRules,
-) -> HeldOutSlide:
-    slide_id = row.slide_id
+def warn_of_left_out(stage: str, failed: Mapping[str, Outcome], metrics: str) -> None:
+    """Warn, by name, of slides that could not be read and are left out of `metrics`.
+
+    Raises MachineError if the machine was at fault: metrics without such a slide would not be measured again,
+    since nothing that they are made from has changed.
+    """
+    for slide_id, outcome in failed.items():
+        if outcome.cause != "slide":
+            raise MachineError(
+                f"{stage}: slide {slide_id} could not be read because of this machine, and {metrics} without "
+                f"it would be wrong: {outcome.reason}; mend this and run the same command again"
+            )
+        logger().warning("%s: slide %s is left out of %s: %s", stage, slide_id, metrics, outcome.reason)
+
+
+def _read_slide(job: HeldOutJob) -> HeldOutSlide:
+    run, slide_id = RunFolder(job.run), job.slide_id
     store = run.store(slide_id)
     info, table = store.read_info(), store.read_tiles()
-    scores = read_tile_scores(run.tile_scores(name, slide_id))
+    scores = read_tile_scores(run.tile_scores(job.name, slide_id))
     check_scores(scores, table)
-    lesions = known_lesions(path, slide_id, info, rules) if path else []
-    return held_out_slide(row, info, table, scores, lesions, spec)
+    lesions: list[Lesion] = []
+    if job.outlines is not None:
+        with activity(slide_id, "reading its outlines"):
+            lesions = known_lesions(job.outlines, slide_id, info, job.rules)
+    return held_out_slide(job.row, info, table, scores, lesions, job.spec)

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsi_mil.errors import WsiMilError
+from wsi_mil.errors import DataError, WsiMilError
 from wsi_mil.execution.guard import reason_of
 from wsi_mil.features import SlideStore
 from wsi_mil.io.tables import text_table
 from wsi_mil.logs import logger
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.tissue.files import is_edited
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,21 @@ def stores_of(path: Path) -> list[SlideStore]:
     """Return the stores of a run, sorted by slide. Raises StoreError for a folder of another version."""
     run = RunFolder(path)
     return [run.store(slide_id) for slide_id in run.stored_slides()]
+
+
+def edited_outlines(path: Path) -> list[str]:
+    """Return the slides of a run whose tissue outline a person drew or changed: `wsi-mil tile` uses it.
+
+    An outline that cannot be read is left to `check_files`, which names it.
+    """
+    run, found = RunFolder(path), []
+    for slide_id in run.stored_slides():
+        try:
+            if is_edited(run.tissue(slide_id)):
+                found.append(slide_id)
+        except DataError:
+            logger().debug("%s", run.tissue(slide_id), exc_info=True)
+    return found
 
 
 def store_table(rows: Sequence[StoreRow]) -> str:

@@ -2,12 +2,12 @@
 most."""
 
 import time
-from collections.abc import Callable, Generator, Iterable
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.errors import MachineError
+from wsi_mil.execution import stopped_at_the_end
 from wsi_mil.logs import logger, progress
 from wsi_mil.run.error_files import update_error_file
 from wsi_mil.run.folder import RunFolder
@@ -46,15 +46,6 @@ class PacedSave:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.save()
-
-
-def stopped_at_the_end(outcomes: Iterable[Outcome]) -> AbstractContextManager[object]:
-    """Return a context that stops the workers of these outcomes when it is left.
-
-    Their generator stops them when it is closed. An exception elsewhere does not close it: its traceback
-    keeps the generator alive, and the workers would continue after the lock of the run is released.
-    """
-    return closing(outcomes) if isinstance(outcomes, Generator) else nullcontext()
 
 
 class MachineWatch:

@@ -1,5 +1,6 @@
 """model.json: everything about a trained model except its weights."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,10 +13,12 @@ from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ModelError, WsiMilError
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.io.seals import DamagedFileError
+from wsi_mil.scoring.calibration import Calibration
 from wsi_mil.scoring.thresholds import Threshold
 from wsi_mil.tasks import Task, task_from_values, task_values
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import TrainSpec
+from wsi_mil.training.learning import UNEXPLAINED, has_learned
 from wsi_mil.trust import refuse_untrusted
 
 KIND, FORMAT = "wsi_mil model", 3
@@ -74,6 +77,11 @@ class TrainingRecord(Record):
         """The registry name of the aggregator."""
         return self.spec.aggregator or ""
 
+    @property
+    def learned(self) -> bool | None:
+        """Whether the training has learned anything; None if that is not known, as of earlier versions."""
+        return has_learned(self.metrics.get(UNEXPLAINED, math.nan))
+
     def as_json(self) -> dict[str, Any]:
         """Return the record in JSON's types."""
         values = {name: value for name, value in vars(self).items() if name != "spec"}
@@ -89,7 +97,8 @@ class TrainingRecord(Record):
     def from_json(cls, found: Mapping[str, Any], name: str) -> "TrainingRecord":
         """Return the record that `as_json` gave. name: the model's, which is the aggregator's if none is
         given."""
-        spec = TrainSpec(**found["spec"])
+        # earlier versions had no warm-up
+        spec = TrainSpec(**{"warm_up": "none", **found["spec"]})
         spec = spec if spec.aggregator else spec.model_copy(update={"aggregator": name})
         annotated = tuple(found.get("annotated_slides", ()))
         return cls(**{**found, "spec": spec, "annotated_slides": annotated})
@@ -101,6 +110,7 @@ class ModelCard(Record):
 
     producer: the versions that trained it. in_features, n_outputs: of the aggregator.
     tissue, tiles, encoder: the settings that made its features. threshold: of detection only.
+    calibration: of detection; None in cards of versions before 0.3.
     inputs_digest: of everything that the training depends on. weights_digest: of model.safetensors.
     """
 
@@ -117,6 +127,7 @@ class ModelCard(Record):
     training: TrainingRecord
     inputs_digest: str
     weights_digest: str
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         where = f"card of model {self.name!r}"
@@ -145,6 +156,7 @@ class ModelCard(Record):
             "encoder": self.encoder.model_dump(mode="json"),
             "encoder_digest": self.encoder_digest,
             "threshold": asdict(self.threshold) if self.threshold else None,
+            "calibration": self.calibration.as_json() if self.calibration else None,
             "training": self.training.as_json(),
             "inputs_digest": self.inputs_digest,
             "weights_digest": self.weights_digest,
@@ -211,4 +223,5 @@ def _card(found: Mapping[str, Any]) -> ModelCard:
         training=TrainingRecord.from_json(found["training"], found["name"]),
         inputs_digest=found["inputs_digest"],
         weights_digest=found["weights_digest"],
+        calibration=Calibration.from_json(found["calibration"]) if found.get("calibration") else None,
     )

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from wsi_mil import limits
 from wsi_mil.contracts.labels import LabelScheme
 from wsi_mil.contracts.record import Record, require, require_name
-from wsi_mil.contracts.score_kinds import score_kind
+from wsi_mil.contracts.score_kinds import SCORE_KINDS, score_kind
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores, SlideScoresHeader
 from wsi_mil.errors import DataError, StoreError, WsiMilError
 from wsi_mil.io.files import digest_bytes, digest_json, write_aside
@@ -26,6 +26,8 @@ from wsi_mil.logs import logger
 
 FORMAT = 3
 """Formats 1 (detection) and 2 (other tasks) did not say which classes are positive; they are read as well."""
+TWO_SCORES = 4
+"""The format of tile scores of which each tile has two; of those with one, the kind gives the format."""
 DETECTION_ONLY = ("probability", "threshold", "predicted")
 PREDICTION_ONLY = ("prediction", "target")
 META = b"wsi_mil"
@@ -39,9 +41,12 @@ OF_CLASS = "p_"
 def write_tile_scores(path: Path, scores: SlideScores) -> None:
     """Write x0_px, y0_px, score and score01 of each tile, in the order of the tile table.
 
-    The column of score01 is called `probability` if it is one (format 1), else `score01` (format 2). Tasks
+    The column of score01 is called `probability` if it is one (format 1), else `score01`. Tasks
     other than detection have no such column, and the slide's prediction in the header. Where tiles have class
     probabilities, each class has a column `p_<class>`, and the header lists the classes.
+
+    A second score has the column `score_<kind>` and, in detection, its own score01 under the name of its kind
+    (format 4): a file with attention and logits has `score`, `score01`, `score_logit` and `probability`.
     """
     kind = scores.kind
     table = pa.table(
@@ -54,7 +59,7 @@ def write_tile_scores(path: Path, scores: SlideScores) -> None:
     )
     header = {
         "kind": "tile scores",
-        "format_version": kind.format_version,
+        "format_version": TWO_SCORES if scores.second_kind else kind.format_version,
         "slide_id": scores.slide_id,
         "score_kind": scores.score_kind,
         "slide_probability": scores.probability if scores.prediction is None else None,
@@ -67,6 +72,11 @@ def write_tile_scores(path: Path, scores: SlideScores) -> None:
     }
     if scores.prediction is not None:
         table = table.drop_columns([kind.column])
+    if (second := scores.second) is not None:
+        header["second_kind"] = second.score_kind
+        table = table.append_column(second_column(second.score_kind), pa.array(second.tile_scores))
+        if scores.prediction is None:
+            table = table.append_column(second.kind.column, pa.array(second.tile_scores01()))
     for name in scores.class_names:
         table = table.append_column(f"{OF_CLASS}{name}", pa.array(scores.class_scores(name)))
     _write(path, table, header)
@@ -74,8 +84,9 @@ def write_tile_scores(path: Path, scores: SlideScores) -> None:
 
 def read_tile_scores(path: Path) -> SlideScores:
     """Return what `write_tile_scores` wrote."""
-    table, header = _read(path, "tile scores", (1, 2))
+    table, header = _read_tiles(path)
     names = tuple(header.get("class_names", ()))
+    second = header.get("second_kind", "")
     return SlideScores(
         slide_id=header["slide_id"],
         probability=math.nan if header["slide_probability"] is None else header["slide_probability"],
@@ -91,14 +102,26 @@ def read_tile_scores(path: Path) -> SlideScores:
         tile_class_probabilities=np.stack([table[f"{OF_CLASS}{name}"].to_numpy() for name in names], 1)
         if names
         else None,
+        second_scores=table[second_column(second)].to_numpy() if second else None,
+        second_kind=second,
     )
+
+
+def second_column(kind: str) -> str:
+    """Return the name of the column of a second score.
+
+    >>> second_column("logit")
+    'score_logit'
+    """
+    return f"score_{kind}"
 
 
 @dataclass(frozen=True)
 class TileScoresHeader(Record):
     """What a file of tile scores belongs to: a slide, and the digests of its tiles, features and model.
 
-    class_names: the classes of which each tile has a probability.
+    class_names: the classes of which each tile has a probability. second_kind: the kind of the second score
+    of each tile, "" if it has one.
     """
 
     slide_id: str
@@ -107,9 +130,12 @@ class TileScoresHeader(Record):
     features_digest: str
     model_digest: str
     class_names: tuple[str, ...] = ()
+    second_kind: str = ""
 
     def __post_init__(self) -> None:
         require_name(self.slide_id, "tile scores", "slide_id")
+        kinds = ("", *SCORE_KINDS)
+        require(self.second_kind in kinds, "tile scores", "second_kind", f"one of {kinds}", self.second_kind)
         score_kind(self.score_kind)
         names = self.class_names
         require(len(set(names)) == len(names), "tile scores", "class_names", "different names", names)
@@ -131,12 +157,24 @@ def tile_scores_header(path: Path) -> TileScoresHeader | None:
 def _header_of_state(path: Path, size: int, changed_ns: int, inode: int) -> TileScoresHeader | None:
     """Return the header of a file; the other arguments identify the state in which it is read."""
     try:
-        _, found = _read(path, "tile scores", (1, 2))
+        _, found = _read_tiles(path)
         found["class_names"] = tuple(found.get("class_names", ()))
+        found.setdefault("second_kind", "")
         return TileScoresHeader(**{field.name: found[field.name] for field in fields(TileScoresHeader)})
     except (KeyError, TypeError, WsiMilError) as error:
         logger().debug("%s: %s", path, error)
         return None
+
+
+def _read_tiles(path: Path) -> tuple[Any, dict[str, Any]]:
+    table, header = _read(path, "tile scores", (1, 2, 3, TWO_SCORES))
+    kind = score_kind(header["score_kind"])
+    if header["format_version"] != (TWO_SCORES if header.get("second_kind") else kind.format_version):
+        raise StoreError(
+            f"{path} is of an earlier version, whose score01 of attention was not multiplied by the slide's "
+            "probability: run `wsi-mil score` again"
+        )
+    return table, header
 
 
 def write_slide_scores(path: Path, rows: Sequence[SlideScoreRow], header: SlideScoresHeader) -> None:
@@ -172,8 +210,9 @@ def read_slide_scores(path: Path) -> tuple[list[SlideScoreRow], SlideScoresHeade
     """
     table, header = _read(path, "slide scores", (1, 2, FORMAT))
     try:
-        known = {"task": "detection", "scheme": None, **header}
+        known = {"task": "detection", "scheme": None, "second_kind": "", "not_learned": (), **header}
         known["scheme"] = LabelScheme.from_json(known["scheme"])
+        known["not_learned"] = tuple(known["not_learned"])
         head = SlideScoresHeader(**{field.name: known[field.name] for field in fields(SlideScoresHeader)})
         return [_row(values) for values in table.to_pylist()], head
     except (KeyError, TypeError, DataError) as error:

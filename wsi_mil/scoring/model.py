@@ -9,24 +9,28 @@ from torch import Tensor
 import wsi_mil
 from wsi_mil.aggregators import Aggregator, build_aggregator
 from wsi_mil.contracts.features import FeatureTable
+from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ModelError, one_line
 from wsi_mil.io.files import digest_file, write_aside
 from wsi_mil.io.seals import current_digest
 from wsi_mil.paths import require_text
+from wsi_mil.scoring.calibration import Calibration
 from wsi_mil.scoring.card import CARD, WEIGHTS, ModelCard, TrainingRecord, read_card
 from wsi_mil.scoring.thresholds import Threshold
 from wsi_mil.tasks import Task
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import Standardizer
+from wsi_mil.training.learning import UNEXPLAINED, not_learned_line
 
 
 @dataclass(frozen=True)
 class TrainedModel:
     """An aggregator in evaluation mode, with everything that is needed to use it on a new slide.
 
-    tissue, tiles, encoder: the settings that made its features. digest: of its weights.
+    tissue, tiles, encoder: the settings that made its features. digest: of its weights. calibration: of
+    detection; None of models of versions before 0.3.
     """
 
     name: str
@@ -40,6 +44,7 @@ class TrainedModel:
     threshold: Threshold | None
     training: TrainingRecord
     digest: str = ""
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if (self.threshold is None) == self.detects:
@@ -62,6 +67,21 @@ class TrainedModel:
         """The classes of which each tile has a probability: none of two classes of detection, where the tile
         score says it."""
         return self.class_names if not self.detects or len(self.class_names) > 2 else ()
+
+    def refuse_unlearned(self, folder: Path) -> None:
+        """Raise ModelError for a model whose training has learned nothing."""
+        if self.training.learned is False:
+            raise ModelError(
+                f"model {self.name!r} in {folder} "
+                f"{not_learned_line(self.training.metrics[UNEXPLAINED])}: train it again (train.restarts=3 "
+                "tries other seeds), or add --not-learned to use it all the same"
+            )
+
+    @property
+    def second_kind(self) -> str:
+        """The kind of the second score of each tile, as files name it; "" if the method has one score."""
+        kind = self.aggregator.second_kind
+        return kind if self.detects or not kind else score_kind(kind).of_predictions
 
     def check_features(self, table: FeatureTable) -> None:
         """Raise ModelError unless the features were made as this model expects."""
@@ -112,6 +132,7 @@ class TrainedModel:
             training=self.training,
             inputs_digest=inputs_digest,
             weights_digest=digest_file(folder / WEIGHTS),
+            calibration=self.calibration,
         ).write(folder)
 
 
@@ -164,6 +185,7 @@ def load_model(folder: str | Path) -> TrainedModel:
         threshold=card.threshold,
         training=card.training,
         digest=card.weights_digest,
+        calibration=card.calibration,
     )
 
 

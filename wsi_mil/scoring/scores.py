@@ -24,9 +24,23 @@ LONE_ROWS = 4096
 """How many tiles go through the model at once, each as a bag of its own."""
 
 
+@dataclass(frozen=True)
+class BagScores:
+    """What an aggregator says of one bag: logits (1, C) float64, and scores (N,) of all instances.
+
+    second, second_kind: the method's second instance scores and their kind; None and "" if it has none.
+    """
+
+    logits: Tensor
+    scores: Tensor
+    kind: str
+    second: Tensor | None = None
+    second_kind: str = ""
+
+
 @torch.inference_mode()
-def bag_logits(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, str]:
-    """Return bag logits (1, C) float64, instance scores (N,) and their kind.
+def bag_scores(aggregator: Aggregator, bag: BagSource) -> BagScores:
+    """Return the bag logits and the instance scores of a bag.
 
     A bag of more than 65,536 instances goes through max-pooling methods in chunks, which gives the same
     numbers.
@@ -34,17 +48,22 @@ def bag_logits(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, 
     if isinstance(aggregator, MaxPooling) and len(bag) > CHUNK_ROWS:
         reduced, scores = score_in_chunks(aggregator, bag, chunk_rows=CHUNK_ROWS)
         output = aggregator(reduced)
-    else:
-        output = aggregator(PackedBags.pack([read_bag(bag)]))
-        scores = output.instance_scores
-    return output.bag_logits.double(), scores, output.score_kind
+        return BagScores(output.bag_logits.double(), scores, output.score_kind)
+    output = aggregator(PackedBags.pack([read_bag(bag)]))
+    return BagScores(
+        output.bag_logits.double(),
+        output.instance_scores,
+        output.score_kind,
+        output.second_scores,
+        output.second_kind,
+    )
 
 
 @torch.inference_mode()
 def score_bag(aggregator: Aggregator, bag: BagSource) -> tuple[Tensor, Tensor, str]:
     """Return class probabilities (C,) float64 of detection, instance scores (N,) and their kind."""
-    logits, scores, kind = bag_logits(aggregator, bag)
-    return aggregator.probabilities(logits)[0], scores, kind
+    found = bag_scores(aggregator, bag)
+    return aggregator.probabilities(found.logits)[0], found.scores, found.kind
 
 
 @dataclass(frozen=True)
@@ -107,17 +126,16 @@ def score_features(model: TrainedModel, table: FeatureTable) -> SlideScores:
     """
     model.check_features(table)
     bag = model.standardizer(load_bag(table, label=0))
-    logits, scores, kind = bag_logits(model.aggregator, bag)
+    scored = bag_scores(model.aggregator, bag)
+    kind = scored.kind
     if model.detects:
-        probabilities = _class_probabilities(model, logits)[0]
+        probabilities = _class_probabilities(model, scored.logits)[0]
         negative = float(probabilities[: model.task.negative_classes].sum())
         probability, classes, number = 1 - negative, tuple(probabilities.tolist()), None
     else:
-        found = predict_slide(model.task, logits)
+        found = predict_slide(model.task, scored.logits)
         probability, classes, number = math.nan, found.class_probabilities, found.number
         kind = score_kind(kind).of_predictions
-    tiles = np.full(len(table.coords), np.nan, np.float32)
-    tiles[table.readable] = scores.float().numpy()
     of_classes: NDArray[np.float32] | None = None
     if model.tile_classes:
         of_classes = np.full((len(table.coords), len(model.tile_classes)), np.nan, np.float32)
@@ -126,7 +144,7 @@ def score_features(model: TrainedModel, table: FeatureTable) -> SlideScores:
         slide_id=table.slide_id,
         probability=probability,
         class_probabilities=classes,
-        tile_scores=tiles,
+        tile_scores=_of_all_tiles(scored.scores, table),
         score_kind=kind,
         coords=table.coords,
         tiles_digest=table.tiles_digest,
@@ -135,4 +153,13 @@ def score_features(model: TrainedModel, table: FeatureTable) -> SlideScores:
         prediction=number,
         class_names=model.tile_classes,
         tile_class_probabilities=of_classes,
+        second_scores=None if scored.second is None else _of_all_tiles(scored.second, table),
+        second_kind=model.second_kind,
     )
+
+
+def _of_all_tiles(scores: Tensor, table: FeatureTable) -> NDArray[np.float32]:
+    """Return the scores of the readable tiles as those of all tiles (N,): NaN where one could not be read."""
+    tiles = np.full(len(table.coords), np.nan, np.float32)
+    tiles[table.readable] = scores.float().numpy()
+    return tiles

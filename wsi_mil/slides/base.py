@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.errors import SlideError
+from wsi_mil.execution.guard import cause_of
 from wsi_mil.logs import logger
+from wsi_mil.slides.state import SlideState
 
 GLASS = 255  # beyond the edge of a slide and behind transparent pixels, every reader shows white
 
@@ -41,6 +43,8 @@ class SlideReader(ABC):
     """
 
     info: SlideInfo
+    state: SlideState | None = None
+    """What the slide is read from, as `open_slide` found it; None for a reader that was made otherwise."""
 
     def __init__(self) -> None:
         self._local = threading.local()
@@ -156,6 +160,21 @@ class SlideReader(ABC):
                 _close(handle)
             self._handles.clear()
 
+    @property
+    def source_digest(self) -> str:
+        """Return the digest of the files that `open_slide` opened; "" for a reader that was made
+        otherwise."""
+        return self.state.digest if self.state is not None else ""
+
+    def check_unchanged(self) -> None:
+        """Raise SlideError if the slide's files are no longer those that `open_slide` opened.
+
+        To be called after the last pixel is read and before anything that was made of it is written; the end
+        of a `with` block does it, too. A file that is replaced while it is read gives pixels of two slides.
+        """
+        if self.state is not None:
+            self.state.check()
+
     def __enter__(self) -> Self:
         return self
 
@@ -163,6 +182,8 @@ class SlideReader(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if error is None or (isinstance(error, Exception) and cause_of(error) == "slide"):
+            self.check_unchanged()  # it is the better reason for an error within the block
 
 
 def _close(handle: Any) -> None:

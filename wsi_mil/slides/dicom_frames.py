@@ -34,27 +34,33 @@ def check_series(path: str, slide_id: str) -> None:
 
     OpenSlide reads all files of the series in a folder. A file that is no DICOM passes.
     """
-    series, problem = _inspected(path)
-    others = sorted(str(other) for other in Path(path).parent.iterdir() if other.is_file()) if series else []
-    for other in others:
-        found = _inspected(other)
-        if found[0] == series and found[1]:
-            path, problem = other, found[1]
+    problem = _inspected(path)[1]
+    for other in series_files(path):
+        found = _inspected(other)[1]
+        if found:
+            path, problem = other, found
     if problem:
         raise PixelError(f"slide {slide_id!r}: the DICOM file {path} {problem}: copy it again")
+
+
+def series_files(path: str) -> list[str]:
+    """Return the files of the series of a DICOM file, which lie beside it; none for another file."""
+    series = _inspected(path)[0]
+    others = sorted(str(other) for other in Path(path).parent.iterdir() if other.is_file()) if series else []
+    return [other for other in others if _inspected(other)[0] == series]
 
 
 def _inspected(path: str) -> tuple[str, str]:
     """Return the series of a DICOM file, "" without; and what is wrong with it, "" where nothing is."""
     try:
         state = os.stat(path)
-        return _inspect(path, state.st_size, state.st_mtime_ns)
+        return _inspect(path, state.st_size, state.st_mtime_ns, state.st_ino)
     except OSError:
         return "", ""
 
 
 @lru_cache(maxsize=1 << 16)
-def _inspect(path: str, size: int, _mtime: int) -> tuple[str, str]:
+def _inspect(path: str, size: int, _mtime: int, _inode: int) -> tuple[str, str]:
     import pydicom
 
     with open(path, "rb") as file:

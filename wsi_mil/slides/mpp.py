@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from wsi_mil.errors import ScaleError, SlideError
+from wsi_mil.errors import DataError, ScaleError, SlideError
+from wsi_mil.io.xml import each_element, local_name
 from wsi_mil.logs import logger
 from wsi_mil.slides.levels import Size
 from wsi_mil.units import UM_PER_UNIT
@@ -157,17 +158,21 @@ def _from_description(comment: str, key: str, size_px: Size | None, notes: list[
         yield Scale(mpp, mpp, f"MPP in {key}")
 
 
-@lru_cache(maxsize=2)  # a description is asked for under several names; one of 8 MiB takes seconds
+@lru_cache(maxsize=2)  # a description is asked for under several names; one of 8 MiB takes up to 1 s
 def _ome_pixels(text: str) -> tuple[dict[str, str], ...] | str:
     """Return the attributes of the images in OME-XML, or why it cannot be read."""
-    from defusedxml.ElementTree import fromstring
+    images: list[dict[str, str]] = []
+
+    def found(name: str, attributes: Mapping[str, str]) -> None:
+        if local_name(name) == "Pixels":
+            images.append(dict(attributes))
 
     try:
-        root = fromstring(text, forbid_dtd=True)
-    except Exception as error:  # the parser, and what defusedxml forbids, have no common class
+        each_element(text, "the description", found)
+    except (SyntaxError, ValueError, DataError) as error:
         logger().debug("OME-XML that cannot be read", exc_info=True)
         return f"{type(error).__name__}: {error}"
-    return tuple(dict(node.attrib) for node in root.iter() if str(node.tag).rpartition("}")[2] == "Pixels")
+    return tuple(images)
 
 
 def _from_ome(comment: str, key: str, size_px: Size | None, notes: list[str]) -> Iterator[Scale]:
@@ -205,5 +210,5 @@ def _ome_size(pixels: Mapping[str, str], axis: str, notes: list[str]) -> float:
 
 
 def _unit(text: str) -> str:
-    """Return a unit as it is written in `UM`: Greek mu is micro, and the sign for Ångström is its letter."""
+    """Return a unit as it is written in `UM`: Greek mu is micro, the sign for Ångström its letter."""
     return unicodedata.normalize("NFKC", text).strip().replace("μ", "µ").lower().replace("μ", "µ")

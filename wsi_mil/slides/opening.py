@@ -13,6 +13,7 @@ from wsi_mil.slides.base import SlideReader
 from wsi_mil.slides.files import MppOverride
 from wsi_mil.slides.ids import slide_id_text
 from wsi_mil.slides.inspection import PixelError
+from wsi_mil.slides.state import slide_state
 from wsi_mil.slides.usable import check_levels, lacks_levels
 
 READERS = FolderRegistry("reader", "wsi_mil.slides.readers", "READER", "wsi_mil.readers")
@@ -36,14 +37,18 @@ def open_slide(
             return _open_url(path, own if slide_id is None else slide_id, reader, mpp)
     path = Path(path)
     slide_id = slide_id if slide_id is not None else slide_id_text(path.stem)
-    if not path.exists():
-        raise SlideError(f"slide {slide_id!r}: no file at {path}")
-    if path.is_file() and path.stat().st_size == 0:
-        raise SlideError(f"slide {slide_id!r}: the file is empty (0 bytes): {path}. Copy it again")
     with activity(slide_id, OPENING):
-        if reader != "auto":
-            return _open(reader, path, slide_id, mpp)
-        return _first_that_opens(path, slide_id, mpp)
+        state = slide_state(path, slide_id)
+        try:
+            if reader != "auto":
+                slide = _open(reader, path, slide_id, mpp)
+            else:
+                slide = _first_that_opens(path, slide_id, mpp)
+        except SlideError:
+            state.check()  # a file that was changed meanwhile is the better reason
+            raise
+        slide.state = state
+        return slide
 
 
 def _open_url(path: str, slide_id: str, reader: str, mpp: MppOverride) -> SlideReader:
@@ -53,7 +58,10 @@ def _open_url(path: str, slide_id: str, reader: str, mpp: MppOverride) -> SlideR
             "leave the key out"
         )
     open_url(path)  # raises an error that names the package which is missing for this kind of URL
-    return _open("tiffslide", path, slide_id, mpp)
+    state = slide_state(path, slide_id)
+    slide = _open("tiffslide", path, slide_id, mpp)
+    slide.state = state
+    return slide
 
 
 def _first_that_opens(path: Path, slide_id: str, mpp: MppOverride) -> SlideReader:

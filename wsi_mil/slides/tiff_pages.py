@@ -100,13 +100,13 @@ def tiff_content(path: str) -> TiffContent:
     """
     try:
         state = os.stat(path)
-        return _content(path, state.st_size, state.st_mtime_ns)
+        return _content(path, state.st_size, state.st_mtime_ns, state.st_ino)
     except OSError as error:
         raise SlideError(f"{path} cannot be read ({error.strerror or error})") from error
 
 
 @lru_cache(maxsize=4)
-def _content(path: str, _size: int, _mtime: int) -> TiffContent:
+def _content(path: str, _size: int, _mtime: int, _inode: int) -> TiffContent:
     """The readers that are tried in turn, and the threads of a reader, share one inspection of a file."""
     if os.path.isdir(path):
         return TiffContent()

@@ -7,6 +7,7 @@ from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.errors import WsiMilError
 from wsi_mil.execution import ExecutionSpec
+from wsi_mil.execution.activity import activity
 from wsi_mil.execution.supervision import Death, supervise
 from wsi_mil.io.tables import text_table
 from wsi_mil.logs import logger
@@ -113,7 +114,8 @@ def _check_slide(
         )
         problems = list(info.notes)
         try:
-            found = find_tissue(slide, tissue)
+            with activity(file.slide_id, "finding tissue"):
+                found = find_tissue(slide, tissue)
             tiles = len(tile_slide(info, found, spec))
         except WsiMilError as error:
             logger().debug("%s", file.path, exc_info=True)

@@ -1,4 +1,8 @@
-"""compare: two models of a run on the same held-out slides, paired."""
+"""compare: two fitted models of a run on the same held-out slides, paired.
+
+It says which of two fitted models is better on other slides. Methods are compared over trainings:
+`wsi_mil.run.method_comparison`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,17 +19,19 @@ from wsi_mil.evaluation.comparison import (
     compare_slides,
 )
 from wsi_mil.evaluation.measure import compare_all
+from wsi_mil.evaluation.methods import holm
 from wsi_mil.evaluation.paired import PairedDifference
 from wsi_mil.evaluation.predictions import observe_predictions
 from wsi_mil.evaluation.slide_level import observe_slides
 from wsi_mil.evaluation.spec import EvaluationSpec
+from wsi_mil.execution import ExecutionSpec
 from wsi_mil.io.json import without_nan, write_json
-from wsi_mil.paths import child
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.held_out import HeldOut, held_out, read_truth, refuse_other_labels
 from wsi_mil.tasks import Task, task_class
 
-FORMAT = 2  # 1: intervals from one shared random generator; undefined differences without reason
+FORMAT = 3
+"""1: intervals from one shared random generator, undefined differences without reason. 2: without p_holm."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,18 @@ class ModelComparison:
             found |= {"patch": self.annotated.patch, "froc": self.annotated.froc}
         return found
 
+    def adjusted(self) -> dict[tuple[str, str], float]:
+        """Return (level, metric) -> p after Holm's correction over all metrics that were compared."""
+        levels = self.levels()
+        keys = [(level, metric) for level, found in levels.items() for metric in found]
+        p_values = holm([levels[level][metric].p_two_sided for level, metric in keys])
+        return dict(zip(keys, p_values, strict=True))
+
     def as_json(self) -> dict[str, Any]:
         """Return the content of the file; NaN is null."""
         levels = {level: _level_json(differences) for level, differences in self.levels().items()}
+        for (level, metric), p in self.adjusted().items():
+            levels[level][metric]["p_holm"] = p
         if self.slide.delong is not None:
             levels["slide"]["delong"] = asdict(self.slide.delong)
         elif self.slide.delong_reason:
@@ -100,12 +115,10 @@ def run_compare(config: RunConfig, first: str, second: str) -> ModelComparison:
     annotated: AnnotatedComparison | None = None
     without: tuple[str, ...] = ()
     if config.annotations is not None and task.kind == "detection":
-        annotated, without = _compare_annotated(run, models, found, spec)
+        annotated, without = _compare_annotated(run, models, found, spec, config.execution)
     slide = _compare_slides(chosen, models, spec, task)
     result = ModelComparison(first, second, split.digest(), len(shared), slide, annotated, without)
-    write_json(
-        child(run.path / "evaluation", f"{first}_against_{second}.json", "model name"), result.as_json()
-    )
+    write_json(run.model_comparison(first, second), result.as_json())
     return result
 
 
@@ -122,11 +135,15 @@ def _compare_slides(
 
 
 def _compare_annotated(
-    run: RunFolder, models: tuple[str, str], found: Sequence[HeldOut], spec: EvaluationSpec
+    run: RunFolder,
+    models: tuple[str, str],
+    found: Sequence[HeldOut],
+    spec: EvaluationSpec,
+    execution: ExecutionSpec,
 ) -> tuple[AnnotatedComparison, tuple[str, ...]]:
     """Compare tiles and lesions of the slides whose lesions are known; return also the slides where they are
     not."""
-    truth = [read_truth(run, name, model, spec) for name, model in zip(models, found, strict=True)]
+    truth = [read_truth(run, name, model, spec, execution) for name, model in zip(models, found, strict=True)]
     slides = [{slide.slide_id: slide for slide in part} for part, _ in truth]
     known = sorted(slides[0].keys() & slides[1].keys())
     one, other = ([part[slide_id] for slide_id in known] for part in slides)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from wsi_mil.bags import Split
@@ -27,11 +28,11 @@ from wsi_mil.evaluation.results import FrocResult, MetricsFile, PatchResult, Pre
 from wsi_mil.evaluation.slide_level import observe_slides, slide_result
 from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.evaluation.truth import HeldOutSlide
+from wsi_mil.execution import ExecutionSpec
 from wsi_mil.io.files import remove
 from wsi_mil.io.seals import file_digests
 from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger
-from wsi_mil.paths import below
 from wsi_mil.report.curves import DrawnModel, draw_curves
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
@@ -53,18 +54,28 @@ DETECTION = Detection()
 
 @dataclass(frozen=True)
 class Annotated:
-    """The results on slides whose lesions are known; `curve` is None without annotations."""
+    """The results on slides whose lesions are known; `curve` is None without annotations, `second_patch` also
+    for a model without second tile scores."""
 
     patch: PatchResult
     froc: FrocResult
     curve: LesionCurve | None = None
+    second_patch: PatchResult | None = None
 
 
 def run(context: RunContext) -> int:
     """Write the metrics of every model; return how many models were not up to date."""
     labels, split, config = context.require_labels(), context.require_split(), context.config
     return sum(
-        run_evaluate(context.run, name, split, config.annotations, config.evaluation, labels.task)
+        run_evaluate(
+            context.run,
+            name,
+            split,
+            config.annotations,
+            config.evaluation,
+            labels.task,
+            execution=config.execution,
+        )
         for name in config.models
     )
 
@@ -76,11 +87,13 @@ def run_evaluate(
     annotations: AnnotationFolder | None,
     spec: EvaluationSpec,
     task: Task = DETECTION,
+    *,
+    execution: ExecutionSpec,
 ) -> bool:
     """Write metrics.json and the other files of a model's evaluation; return whether there was work to do.
 
     Detection: curves.json and curves.png, and with annotations lesions.csv, false_positives.csv and the
-    detections of each slide. Other tasks: predictions.csv.
+    detections of each slide. Other tasks: predictions.csv. execution: where the slides are read.
     """
     found = held_out(run, name, split, annotations, spec)
     folder = run.evaluation(name)
@@ -89,7 +102,7 @@ def run_evaluate(
     if last.exists() and is_current(folder / "metrics.json", found.inputs_digest, task.kind, task.labels):
         return False
     measured = _evaluate_detection if task.kind == "detection" else _evaluate_predictions
-    slide, annotated = measured(run, name, found, annotations, spec, task)
+    slide, annotated = measured(run, name, found, annotations, spec, task, execution)
     write_metrics(
         folder / "metrics.json",
         MetricsFile(
@@ -103,6 +116,7 @@ def run_evaluate(
             task.labels,
             classes_result(found.rows, task.class_names, seed=spec.seed, model=name, draws=spec.bootstrap),
             file_digests(folder, FILES),
+            annotated.second_patch,
         ),
     )
     return True
@@ -115,6 +129,7 @@ def _evaluate_detection(
     annotations: AnnotationFolder | None,
     spec: EvaluationSpec,
     task: Task,
+    execution: ExecutionSpec,
 ) -> tuple[SlideResult | PredictionResult, Annotated]:
     data = observe_slides(found.rows)
     slide = slide_result(
@@ -130,7 +145,7 @@ def _evaluate_detection(
     if annotations is None:
         annotated = _undefined("no annotations: give slides.annotations=FOLDER", task)
     else:
-        annotated = _annotated(run, name, found, spec, task)
+        annotated = _annotated(run, name, found, spec, task, execution)
     _write_curves(run.evaluation(name), name, slide, curves, annotated.curve)
     return slide, annotated
 
@@ -142,6 +157,7 @@ def _evaluate_predictions(
     annotations: AnnotationFolder | None,
     spec: EvaluationSpec,
     task: Task,
+    execution: ExecutionSpec,
 ) -> tuple[SlideResult | PredictionResult, Annotated]:
     reason = f"does not apply to {task.kind}: only detection marks lesions"
     if annotations is not None:
@@ -157,24 +173,30 @@ def _undefined(reason: str, task: Task) -> Annotated:
     return Annotated(PatchResult(patch), FrocResult(froc))
 
 
-def _annotated(run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec, task: Task) -> Annotated:
+def _annotated(
+    run: RunFolder, name: str, found: HeldOut, spec: EvaluationSpec, task: Task, execution: ExecutionSpec
+) -> Annotated:
     """Measure the slides whose lesions are known, and write their tables and detections."""
-    slides, without = read_truth(run, name, found, spec)
-    _write_tables(run.evaluation(name), slides)
+    slides, without = read_truth(run, name, found, spec, execution)
+    _write_tables(run, name, slides)
     folds = [slide.fold for slide in slides]
+    second = [slide.second_tiles for slide in slides if slide.second_tiles is not None]
+    patch = partial(patch_result, folds=folds, without=without, spec=spec, model=name, task=task.kind)
     return Annotated(
-        patch_result([slide.tiles for slide in slides], folds, without, spec, model=name, task=task.kind),
+        patch([slide.tiles for slide in slides]),
         froc_result(slides, spec, model=name, task=task.kind),
         lesion_curve(observe_lesions(slides, spec), spec.seed, name, spec.bootstrap),
+        patch(second) if second and len(second) == len(slides) else None,
     )
 
 
-def _write_tables(folder: Path, slides: list[HeldOutSlide]) -> None:
+def _write_tables(run: RunFolder, name: str, slides: list[HeldOutSlide]) -> None:
+    folder = run.evaluation(name)
     lesions, wrong = lesion_rows(slides), false_positive_rows(slides)[:LISTED]
     write_csv(folder / "lesions.csv", *csv_table(LesionRow, lesions, slides))
     write_csv(folder / "false_positives.csv", *csv_table(FalsePositiveRow, wrong, slides))
     for slide in slides:
-        write_detections(below(folder / "detections", f"{slide.slide_id}.csv", "slide id"), slide.detections)
+        write_detections(run.detections(name, slide.slide_id), slide.detections)
 
 
 def _write_predictions(path: Path, rows: Sequence[SlideScoreRow], task: Task) -> None:

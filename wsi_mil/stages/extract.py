@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.slide import SlideSource
 from wsi_mil.encoders.spec import EncoderSpec
-from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec, map_on_devices, map_slides
 from wsi_mil.execution.guard import failed
 from wsi_mil.features import SlideStore
 from wsi_mil.features.stored import StoredFeatures
-from wsi_mil.io.files import fingerprint
+from wsi_mil.features.tiled import open_tiled, require_tiled
 from wsi_mil.io.seals import DamagedFileError
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.killed import without_killers
 from wsi_mil.run.recording import record_outcomes
-from wsi_mil.slides import open_slide
 
 if TYPE_CHECKING:
     from wsi_mil.encoders import Encoder
@@ -130,13 +128,8 @@ def _source(job: ExtractJob, encoder: "Encoder") -> "SlideToExtract | Outcome":
     if found and (found.encoder_digest, found.tiles_digest) == (encoder.digest, tiles.digest()):
         counts = {"tiles": len(tiles), "unreadable": found.unreadable_rows}
         return Outcome(job.slide_id, job.stage, "done", "", counts, found.digest, reused=True)
-    if store.source() not in (None, fingerprint(job.source.file)):
-        raise DataError(
-            f"slide {job.slide_id!r}: its file is not the one that was tiled: run `wsi-mil tile` first"
-        )
-    opening = partial(
-        open_slide, job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp
-    )
+    require_tiled(job.source, store)  # before the encoder works
+    opening = partial(open_tiled, job.source, job.reader, store)
     return SlideToExtract(SlideFeed(tiles, opening, view=encoder.view), store)
 
 

@@ -19,8 +19,10 @@ from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation.detections import detections_of
 from wsi_mil.evaluation.spec import EvaluationSpec
-from wsi_mil.execution import map_slides
+from wsi_mil.execution import map_slides, stopped_at_the_end
 from wsi_mil.execution.activity import activity
+from wsi_mil.features import SlideStore
+from wsi_mil.features.tiled import open_tiled
 from wsi_mil.geojson import Feature, write_features
 from wsi_mil.heatmaps import (
     contour_features,
@@ -42,11 +44,12 @@ from wsi_mil.run.context import RunContext
 from wsi_mil.run.current import check_scores, current_refined
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.killed import without_killers
-from wsi_mil.run.recording import PacedSave, record_outcomes, stopped_at_the_end
+from wsi_mil.run.recording import PacedSave, record_outcomes
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.scoring.files import tile_scores_header
-from wsi_mil.slides import open_slide, read_scaled
+from wsi_mil.slides import read_scaled
 from wsi_mil.tissue.files import read_outline, tissue_features
+from wsi_mil.training.learning import NOT_LEARNED
 
 OF_ANY_TASK = ("tissue", "tiles")
 """Kinds of objects that a model of any task can have. Contours mark tumour, or regions of classes; detections
@@ -60,6 +63,7 @@ class HeatmapJob:
 
     classes: those that get a heatmap each. drawn_from: digest of what the present files were drawn from;
     None if the slide was not drawn before. pictures: the digests of its PNG files, by path in the run folder.
+    learned: False if the model's training has learned nothing.
     """
 
     slide_id: str
@@ -74,6 +78,7 @@ class HeatmapJob:
     classes: tuple[str, ...]
     drawn_from: str | None
     pictures: Mapping[str, str] = field(default_factory=dict)
+    learned: bool = True
 
     @property
     def stage(self) -> str:
@@ -91,10 +96,11 @@ class HeatmapJob:
             for suffix in suffixes[:2]
         ]
 
-    def digest(self, refiner: str | None, format_version: int = 1) -> str:
+    def digest(self, refiner: str | None, format_version: int = 1, second_kind: str = "") -> str:
         """Return the digest of everything that the heatmap is drawn from.
 
-        refiner: the digest of the refined maps. format_version: of the GeoJSON file.
+        refiner: the digest of the refined maps. format_version: of the GeoJSON file. second_kind: of the
+        second tile scores.
         """
         row, spec = self.row, self.spec
         made_from: list[str | float] = [
@@ -111,8 +117,12 @@ class HeatmapJob:
         if "tissue" in spec.objects:
             made_from.append(digest_file(RunFolder(self.run).tissue(self.slide_id)))
         made_from += self.classes
+        if not self.learned:
+            made_from.append(NOT_LEARNED)
         if format_version > 1:  # files of an earlier format are drawn again
             made_from.append(format_version)
+        if self.spec.score != "main" and second_kind:
+            made_from.append(second_kind)
         return digest_json(made_from)
 
 
@@ -122,13 +132,16 @@ def heatmap_one(job: HeatmapJob) -> Outcome:
     run = RunFolder(job.run)
     refiner = current_refined(run, job.name, job.row)
     header = tile_scores_header(run.tile_scores(job.name, job.slide_id))
-    digest = job.digest(refiner, score_kind(header.score_kind).format_version if header else 1)
+    version = score_kind(header.score_kind).format_version if header else 1
+    digest = job.digest(refiner, version, header.second_kind if header else "")
     whole = all(path.exists() for path in job.files()) and not changed_files(job.run, job.pictures)
     if job.drawn_from == digest and whole:
         return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
     slide = _read(run, job.name, job.slide_id, job.row.threshold, job.spec, refiner is not None)
-    _write_maps(run, job, slide)
-    counts = _write_geojson(run, job, slide)
+    with activity(job.slide_id, "drawing the heatmap"):
+        _write_maps(run, job, slide)
+    with activity(job.slide_id, "writing GeoJSON"):
+        counts = _write_geojson(run, job, slide)
     return Outcome(job.slide_id, job.stage, "done", "", counts, digest, time.perf_counter() - started)
 
 
@@ -149,6 +162,9 @@ def draw_model(context: RunContext, name: str) -> int:
     run.remove_other_classes(name, classes)
     if classes:
         logger().info("heatmap %s: a map of each of the classes %s", name, ", ".join(classes))
+    score = config.heatmaps.score
+    if score != "main" and header.second_kind not in (score, score_kind(score).of_predictions):
+        logger().info("heatmap %s: no second tile score of kind %s: its main one is drawn", name, score)
     shown = sorted((row for row in rows if row.part in config.heatmaps.parts), key=lambda row: row.slide_id)
     without = [row.slide_id for row in shown if not run.tissue(row.slide_id).exists()]
     if "tissue" in config.heatmaps.objects and without:
@@ -163,13 +179,14 @@ def draw_model(context: RunContext, name: str) -> int:
             run=run.path,
             name=name,
             row=row,
-            source=context.sources[row.slide_id],
+            source=context.source_of(row.slide_id),
             reader=config.slides.reader,
             spec=config.heatmaps,
             evaluation=config.evaluation,
             qupath=config.qupath,
             classes=classes,
             drawn_from=index.get(row.slide_id),
+            learned=row.fold not in header.not_learned,
         )
         for row in shown
     ]
@@ -219,12 +236,14 @@ def _indexed(
 
 @dataclass(frozen=True)
 class ScoredSlide:
-    """One slide with all that its files are drawn from. raster: for contours. picture: for overlay and
+    """One slide with all that its files are drawn from. scores: with those that are drawn as tile scores.
+    main: with the method's main ones, which detections are of. raster: for contours. picture: for overlay and
     pyramid."""
 
     info: SlideInfo
     table: TileTable
     scores: SlideScores
+    main: SlideScores
     raster: ScoreRaster
     picture: ScoreRaster
     picture_label: str
@@ -234,31 +253,33 @@ class ScoredSlide:
 def _read(
     run: RunFolder, name: str, slide_id: str, own_threshold: float, spec: HeatmapSpec, refined: bool
 ) -> ScoredSlide:
-    scores = read_tile_scores(run.tile_scores(name, slide_id))
+    main = read_tile_scores(run.tile_scores(name, slide_id))
+    scores = main if spec.score == "main" else main.of_kind(spec.score)
     table = run.store(slide_id).read_tiles()
     check_scores(scores, table)
-    own = scores.kind.threshold(own_threshold)
+    own = scores.tile_threshold(own_threshold) if scores.prediction is None else MAJORITY
     raster = score_raster(table, scores.tile_scores01(), spec.pixels_per_tile)
-    picture, label = raster, scores.kind.label
+    picture, label = raster, scores.label
     if refined:
-        raster = refined_raster(table, scores.suspicion(), read_refined(run.refined(name, slide_id)), own)
+        raster = refined_raster(table, scores.tile_scores01(), read_refined(run.refined(name, slide_id)), own)
         picture, label = raster, "tumour probability, refined in suspicious tiles"
     elif not scores.kind.is_probability and spec.attention == "rank":
         picture = score_raster(table, scores.tile_ranks(), spec.pixels_per_tile)
         label = scores.kind.rank_label
     info = run.store(slide_id).read_info()
-    return ScoredSlide(info, table, scores, raster, picture, label, spec.thresholds or (own,))
+    return ScoredSlide(info, table, scores, main, raster, picture, label, spec.thresholds or (own,))
 
 
 def _write_maps(run: RunFolder, job: HeatmapJob, drawn: ScoredSlide) -> None:
     """Write the picture and the pyramid of the slide, and those of each class in `job.classes`."""
     scores, info = drawn.scores, drawn.info
-    thumbnail = _thumbnail(job.source, job.reader, info, job.spec.overlay_px)
+    thumbnail = _thumbnail(job, run.store(job.slide_id), info)
     result = f"slide probability {scores.probability:.3f}"
     if scores.prediction is not None:
         result = f"prediction {scores.prediction:.4g}"
     files = [run.heatmap(job.name, job.slide_id, suffix) for suffix in ("png", "ome.tif")]
-    title = f"{scores.slide_id}   {job.name}: {result}"
+    model = job.name if job.learned else f"{job.name} ({NOT_LEARNED})"
+    title = f"{scores.slide_id}   {model}: {result}"
     _write_map(files, thumbnail, drawn.picture, info, title, drawn.picture_label, job.name)
     for class_name in job.classes:
         raster = class_raster(drawn.table, scores, class_name, job.spec.pixels_per_tile)
@@ -266,7 +287,7 @@ def _write_maps(run: RunFolder, job: HeatmapJob, drawn: ScoredSlide) -> None:
         files = [
             run.class_heatmap(job.name, class_name, job.slide_id, suffix) for suffix in ("png", "ome.tif")
         ]
-        title = f"{scores.slide_id}   {job.name}: probability of {class_name} {probability:.3f}"
+        title = f"{scores.slide_id}   {model}: probability of {class_name} {probability:.3f}"
         label = f"probability of {class_name}, each tile alone"
         _write_map(files, thumbnail, raster, info, title, label, f"{job.name} {class_name}")
 
@@ -286,15 +307,15 @@ def _write_map(
     write_score_pyramid(files[1], raster, info, f"{info.slide_id} {channel}")
 
 
-def _thumbnail(source: SlideSource, reader: str, info: SlideInfo, longer_px: int) -> RGB:
-    """Return the slide, `longer_px` along its longer side; white if there is no file (imported features)."""
+def _thumbnail(job: HeatmapJob, store: SlideStore, info: SlideInfo) -> RGB:
+    """Return the slide, `overlay_px` along its longer side; white if there is no file (imported features)."""
     longer = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
-    mpp = max(longer / longer_px, info.mpp)
-    if source.path is None:
+    mpp = max(longer / job.spec.overlay_px, info.mpp)
+    if job.source.path is None:
         shape = (round(info.height_px * info.mpp_y / mpp), round(info.width_px * info.mpp_x / mpp), 3)
         return np.full(shape, 255, np.uint8)
-    slide = open_slide(source.path, slide_id=source.slide_id, reader=reader, mpp=source.mpp)
-    with slide, activity(source.slide_id, "reading the overview"):
+    slide = open_tiled(job.source, job.reader, store)
+    with slide, activity(job.slide_id, "reading the overview"):
         return read_scaled(slide, mpp)
 
 
@@ -347,9 +368,8 @@ def _write_geojson(run: RunFolder, job: HeatmapJob, drawn: ScoredSlide) -> dict[
         if "tiles" in objects:
             yield from tile_features(scores, table, frame, _tumour_threshold(drawn), name, kept)
         if "detections" in objects:
-            yield from detection_features(
-                detections_of(scores, table, evaluation), frame, name, kind=scores.kind
-            )
+            found = detections_of(drawn.main, table, evaluation)
+            yield from detection_features(found, frame, name, kind=drawn.main.kind)
 
     for version, suffix in GEOJSON.items():
         if version != qupath.version:  # a file of the other version would be out of date

@@ -9,19 +9,14 @@ from wsi_mil.bags.labels import LabelTable
 from wsi_mil.config import RunConfig
 from wsi_mil.config.validation import require_detection
 from wsi_mil.errors import DataError, StoreError
-from wsi_mil.execution.processes import will_need
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext, RunSummary, open_run
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.lock import locked
-from wsi_mil.stages.table import STAGES, Stage
+from wsi_mil.stages.table import STAGES, Stage, prepare_workers
 
 if TYPE_CHECKING:
     from wsi_mil.refine.evaluation import RefinementResult
-
-
-STAGE_MODULES = tuple(f"wsi_mil.stages.{name}" for name in STAGES)
-"""Worker processes of a whole run share one server, which imports these once."""
 
 
 def run_stage(config: RunConfig, name: str) -> RunSummary:
@@ -41,8 +36,7 @@ def run_pipeline(config: RunConfig) -> RunSummary:
 
 def _run(config: RunConfig, stages: Sequence[Stage]) -> RunSummary:
     RunFolder(config.run)  # raises for a folder of another format before anything is written into it
-    if len(stages) > 1:
-        will_need("torch", *STAGE_MODULES)
+    prepare_workers(stages, config.execution)
     with locked(config.run):
         context = open_run(config)
         if len(stages) > 1 and context.labels is not None:
@@ -97,9 +91,9 @@ def refine_run(config: RunConfig, name: str) -> "tuple[RunSummary, RefinementRes
         run = context.run
         work = {"refine": refine.run(context, name)}
         work["heatmap"] = draw_model(context, name)
-        found = (
-            compare_refined(run, name, config.annotations, config.evaluation) if config.annotations else None
-        )
+        found = None
+        if config.annotations is not None:
+            found = compare_refined(run, name, config.annotations, config.evaluation, config.execution)
         work["report"] = STAGES["report"].run(context)
         for stage, count in work.items():
             log_work(context, stage, count)

@@ -1,34 +1,33 @@
 """predict: tiles, features, scores, heatmaps and a report of new slides, made with the settings of a
 trained model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from wsi_mil.config import RunConfig, SlidesConfig, save_config, write_provenance
 from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.contracts.slide import SlideSource
-from wsi_mil.encoders.base import pick_device
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec
 from wsi_mil.io.remote import Location
-from wsi_mil.io.tables import write_csv
 from wsi_mil.logs import logger
-from wsi_mil.refine.refiner import load_refiner
+from wsi_mil.refine.refiner import is_refined
 from wsi_mil.run.context import RunContext, RunSummary
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.lock import locked
 from wsi_mil.scoring import load_model, write_slide_scores
-from wsi_mil.scoring.model import TrainedModel, fold_folder
+from wsi_mil.scoring.ensemble import fold_folders, mean_model
+from wsi_mil.scoring.model import TrainedModel
 from wsi_mil.slides import find_slides
 from wsi_mil.stages.heatmap import draw_model
+from wsi_mil.stages.predictions import score_trainings, write_predictions
 from wsi_mil.stages.refine import refine_slides
-from wsi_mil.stages.score import score_row, score_slides
-from wsi_mil.stages.table import STAGES
-from wsi_mil.tasks import Task, TaskSpec
+from wsi_mil.stages.score import score_row
+from wsi_mil.stages.table import STAGES, prepare_workers
+from wsi_mil.tasks import TaskSpec
 from wsi_mil.tasks.names import task_name
-
-COLUMNS = ["slide", "probability", "threshold", "predicted", "tiles", "model"]
 
 
 def predict_slides(
@@ -40,21 +39,27 @@ def predict_slides(
     weights: str | None = None,
     execution: ExecutionSpec | None = None,
     qupath: QuPathSpec | None = None,
+    error: float = 0.1,
+    not_learned: bool = False,
 ) -> RunSummary:
     """Write predictions.csv, scores, heatmaps, GeoJSON and report.html for a folder of slides or one slide.
 
+    model_folder: one training, or the folder of all trainings (folds, repeats, seeds) of a model, whose
+    scores are averaged. error: the fraction of slides that the conformal decision of detection may get wrong.
     Tiles and features are made with the model's own settings; `weights`: where the encoder's checkpoint lies
     on this machine, if elsewhere than at training (its digest must be the same). Slides that were finished
-    before are skipped.
+    before are skipped. Raises ModelError for a model that has not learned, unless `not_learned`.
     """
     execution, qupath = execution or ExecutionSpec(), qupath or QuPathSpec()
-    model = _announced(load_model(model_folder))
+    prepare_workers([STAGES["tile"], STAGES["extract"]], execution)
+    folders = fold_folders(model_folder)
+    trained = [load_model(folder) for folder in folders]
+    for one, folder in zip(trained, folders, strict=True):
+        if not not_learned:
+            one.refuse_unlearned(folder)
+    model = _announced(mean_model(trained))
     encoder = _encoder(model, weights)
-    run = RunFolder(out)
-    files = find_slides(slides)
-    if not files:
-        raise DataError(f"no slide below {slides}: expected files such as .svs, .tiff, .ndpi, .mrxs")
-    sources = [SlideSource(file.slide_id, file.path, mpp) for file in files]
+    run, sources = RunFolder(out), _sources(slides, mpp)
     config = RunConfig(
         run=out,
         slides=SlidesConfig(folder=slides, mpp=mpp),
@@ -68,28 +73,47 @@ def predict_slides(
     )
     context = RunContext(config, run, tuple(sources), None)
     with locked(out):
+        if run.split.exists():
+            raise DataError(f"{out} is a run with models of its own: choose another folder for predictions")
         write_provenance(out, config)
         save_config(config, out / "config.yaml")
         run.ledger.keep_only(set(context.slide_ids))
         work = {"tile": STAGES["tile"].run(context), "extract": STAGES["extract"].run(context)}
-        folder, name = fold_folder(model_folder), model.name
-        scored, work["score"] = score_slides(context, name, folder, model, context.slide_ids)
-        rows = [score_row(context, name, model, 0, slide_id, "unlabelled") for slide_id in scored]
-        write_slide_scores(
-            run.slide_scores(name),
-            rows,
-            SlideScoresHeader(name, "", 1, task_name(model.task), model.task.labels),
-        )
-        _write_predictions(out / "predictions.csv", rows, name, model.task)
-        refiner = load_refiner(folder, pick_device(execution.device))
-        if refiner is not None:  # the model was refined: new slides get pixel-level maps, too
+        name = model.name
+        scored, work["score"] = score_trainings(context, model, trained, folders)
+        rows = _write_scores(context, model, trained, scored)
+        write_predictions(out / "predictions.csv", run, model, trained, rows, error)
+        if is_refined(folders[0]) and len(folders) == 1:  # new slides get pixel-level maps, too
             chosen = [source for source in sources if source.slide_id in set(scored)]
-            work["refine"] = refine_slides(run, name, folder, model, refiner, chosen, "auto", execution)
+            work["refine"] = refine_slides(run, name, folders[0], model.digest, chosen, "auto", execution)
         work["heatmap"] = draw_model(context, name)
         work["report"] = STAGES["report"].run(context)
-        for stage, count in work.items():
-            logger().info("%-9s %s", stage, f"{count} worked on" if count else "up to date")
+        _log_work(work)
         return RunSummary(work, run.ledger.problems())
+
+
+def _write_scores(
+    context: RunContext, model: TrainedModel, trained: Sequence[TrainedModel], slide_ids: Sequence[str]
+) -> list[SlideScoreRow]:
+    """Write slides.parquet of these slides and return its rows."""
+    name, task, scheme = model.name, task_name(model.task), model.task.labels
+    rows = [score_row(context, name, model, 0, slide_id, "unlabelled") for slide_id in slide_ids]
+    not_learned = (0,) if any(one.training.learned is False for one in trained) else ()
+    header = SlideScoresHeader(name, "", 1, task, scheme, model.second_kind, not_learned)
+    write_slide_scores(context.run.slide_scores(name), rows, header)
+    return rows
+
+
+def _sources(slides: Location, mpp: float | None) -> list[SlideSource]:
+    files = find_slides(slides)
+    if not files:
+        raise DataError(f"no slide below {slides}: expected files such as .svs, .tiff, .ndpi, .mrxs")
+    return [SlideSource(file.slide_id, file.path, mpp) for file in files]
+
+
+def _log_work(work: dict[str, int]) -> None:
+    for stage, count in work.items():
+        logger().info("%-9s %s", stage, f"{count} worked on" if count else "up to date")
 
 
 def _encoder(model: TrainedModel, weights: str | None) -> EncoderSpec:
@@ -103,21 +127,3 @@ def _announced(model: TrainedModel) -> TrainedModel:
     if model.task.labels is not None:
         logger().info("%s", model.task.labels.line)
     return model
-
-
-def _write_predictions(path: Path, rows: list[SlideScoreRow], model: str, task: Task) -> None:
-    """Write one row for each slide: of detection the call at the threshold, of other tasks the prediction."""
-    if task.kind == "detection":
-        write_csv(path, COLUMNS, [_called(row, model) for row in rows])
-        return
-    columns = ["slide", "prediction", *(f"p_{name}" for name in task.class_names), "tiles", "model"]
-    found = [
-        [row.slide_id, task.text(row.shown), *(f"{p:.6f}" for p in row.class_probabilities), row.tiles, model]
-        for row in rows
-    ]
-    write_csv(path, columns, found)
-
-
-def _called(row: SlideScoreRow, model: str) -> list[object]:
-    called = "positive" if row.predicted else "negative"
-    return [row.slide_id, f"{row.probability:.6f}", f"{row.threshold:.6f}", called, row.tiles, model]

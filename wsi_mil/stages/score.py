@@ -16,6 +16,7 @@ from wsi_mil.contracts.labels import SlideLabel
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.execution import map_slides
+from wsi_mil.execution.activity import activity
 from wsi_mil.io.files import digest_json
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
@@ -24,6 +25,7 @@ from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.recording import record_outcomes
 from wsi_mil.scoring import TrainedModel, load_model, score_features, write_slide_scores, write_tile_scores
 from wsi_mil.scoring.files import read_tile_scores, tile_scores_header
+from wsi_mil.training.learning import NOT_LEARNED
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,14 @@ def score_one(job: ScoreJob) -> Outcome:
         return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
     path = run.tile_scores(job.name, job.slide_id)
     if path.exists() and tile_scores_header(path) is None:
-        logger().warning("score: %s is damaged: slide %s is scored again", path, job.slide_id)
-    table: FeatureTable = store.read_features(model.encoder.key)
-    model.check_tiles(store.read_tiles().spec, job.slide_id)
-    write_tile_scores(run.tile_scores(job.name, job.slide_id), score_features(model, table))
+        logger().warning("score: %s is damaged or old: slide %s is scored again", path, job.slide_id)
+    with activity(job.slide_id, "reading features"):
+        table: FeatureTable = store.read_features(model.encoder.key)
+        model.check_tiles(store.read_tiles().spec, job.slide_id)
+    with activity(job.slide_id, "computing scores"):
+        scores = score_features(model, table)
+    with activity(job.slide_id, "writing scores"):
+        write_tile_scores(path, scores)
     return Outcome(job.slide_id, job.stage, "done", "", {}, digest, time.perf_counter() - started)
 
 
@@ -82,17 +88,23 @@ def run(context: RunContext) -> int:
 
 
 def _score_model(context: RunContext, name: str, split: Split) -> int:
-    worked, rows, folds = 0, list[SlideScoreRow](), split.first_round
+    worked, rows, folds, not_learned = 0, list[SlideScoreRow](), split.first_round, list[int]()
     for number, fold in enumerate(folds):
         folder = context.run.model(name, number)
         model = load_model(folder)
         if model.threshold is not None:
             model.threshold.refuse_if_chosen_on(fold.digest("test"))
+        if model.training.learned is False:
+            not_learned.append(number)
+            logger().warning("score %s fold %d: the model %s", name, number, NOT_LEARNED)
         members = _members(fold, folds, number, context.slide_ids)
         scored, count = score_slides(context, name, folder, model, sorted(members))
         worked += count
         rows += [score_row(context, name, model, number, slide_id, members[slide_id]) for slide_id in scored]
-    header = SlideScoresHeader(name, split.digest(), len(folds), context.config.task.kind, model.task.labels)
+    task = context.config.task.kind
+    header = SlideScoresHeader(
+        name, split.digest(), len(folds), task, model.task.labels, model.second_kind, tuple(not_learned)
+    )
     write_slide_scores(context.run.slide_scores(name), rows, header)
     return worked
 

@@ -1,8 +1,12 @@
 """The table of stages, in the order of the data. The pipeline and its plan are made from it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from wsi_mil.execution.processes import start_server
+from wsi_mil.execution.spec import ExecutionSpec
 
 if TYPE_CHECKING:
     from wsi_mil.run.context import RunContext
@@ -12,13 +16,21 @@ if TYPE_CHECKING:
 class Stage:
     """One stage: the function `run(context)` of the module wsi_mil.stages.<name>.
 
-    `description` is what `wsi-mil <name> --help` says; `unit`, what the stage counts.
+    `description` is what `wsi-mil <name> --help` says; `unit`, what the stage counts. `needs_torch`: whether
+    its workers need it.
     """
 
     name: str
     description: str
     unit: str = "slide"
     needs_labels: bool = False
+    needs_torch: bool = True
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Return the modules that worker processes of this stage import."""
+        own = f"wsi_mil.stages.{self.name}"
+        return ("torch", own) if self.needs_torch else (own,)
 
     def run(self, context: "RunContext") -> int:
         """Do what is not up to date; return how many slides (models, pages) needed work."""
@@ -32,6 +44,7 @@ STAGES = {
             "tile",
             "Find tissue and lay a grid of tiles over it. Writes tile tables, editable outlines "
             "(tissue/*.geojson) and previews.",
+            needs_torch=False,
         ),
         Stage(
             "extract",
@@ -67,3 +80,9 @@ STAGES = {
         ),
     )
 }
+
+
+def prepare_workers(stages: Iterable[Stage], execution: ExecutionSpec) -> None:
+    """Start the server that workers of this machine are forked from; it imports what the stages need."""
+    if execution.backend != "dask":
+        start_server(*(module for stage in stages for module in stage.modules))

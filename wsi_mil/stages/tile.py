@@ -14,7 +14,7 @@ from wsi_mil.errors import DataError
 from wsi_mil.execution import map_slides
 from wsi_mil.execution.activity import activity
 from wsi_mil.features import SlideStore
-from wsi_mil.io.files import digest_json, fingerprint
+from wsi_mil.io.files import digest_json
 from wsi_mil.io.images import write_jpeg
 from wsi_mil.io.seals import DamagedFileError, current_digest
 from wsi_mil.logs import logger
@@ -55,7 +55,7 @@ def tile_one(job: TileJob) -> Outcome:
     with open_slide(job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
         info = slide.info
         tissue = _tissue(slide, run.tissue(job.slide_id), job)
-        source = fingerprint(job.source.file)
+        source = slide.source_digest
         made_from = digest_json(
             {
                 "levels": info.level_sizes_px,
@@ -72,9 +72,11 @@ def tile_one(job: TileJob) -> Outcome:
         if not reused:
             with activity(job.slide_id, "drawing the preview"):
                 _write_preview(preview, slide, tissue, table)
-            store.write_tiles(table, info, made_from, source, current_digest(preview))
+            with activity(job.slide_id, "writing tiles"):
+                store.write_tiles(table, info, made_from, source, current_digest(preview))
     area_um2 = tissue.polygons.area * info.mpp_x * info.mpp_y
-    reason = f"tissue by {tissue.how}" if tissue.how else ""
+    prefix = "" if tissue.source == "user" else "tissue by "
+    reason = f"{prefix}{tissue.how}" if tissue.how else ""
     if len(table) == 0:
         empty = "no tissue" if tissue.polygons.is_empty else "no tile with enough tissue"
         reason = f"{empty}: {tissue.how}" if tissue.how else empty
@@ -110,7 +112,9 @@ def _tissue(slide: SlideReader, outline: Path, job: TileJob) -> TissueMask:
     if tissue is None:
         with activity(job.slide_id, "finding tissue"):
             found = find_tissue(slide, job.tissue)
-        write_tissue(outline, found, slide.info, job.tissue, job.qupath)
+        slide.check_unchanged()  # later runs take the outline as it is
+        with activity(job.slide_id, "writing the outline of the tissue"):
+            write_tissue(outline, found, slide.info, job.tissue, job.qupath)
         tissue = read_tissue(outline, slide.info, job.tissue, job.qupath)
     if tissue is None:
         raise DataError(f"{outline} was written and cannot be read again: remove it and run `wsi-mil tile`")
@@ -121,6 +125,7 @@ def _write_preview(path: Path, slide: SlideReader, tissue: TissueMask, table: Ti
     info = slide.info
     longer_um = max(info.width_px * info.mpp_x, info.height_px * info.mpp_y)
     thumbnail = read_scaled(slide, max(longer_um / PREVIEW_PX, info.mpp))
+    slide.check_unchanged()
     size0_px = (table.plan.tile_width0_px, table.plan.tile_height0_px)
     picture = draw_preview(thumbnail, info, tissue, table.coords, size0_px)
     write_jpeg(path, picture, 85)

@@ -1,16 +1,21 @@
 """train: one training for each model and fold, side by side, and a table that compares the models."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+from wsi_mil.aggregators.instance_maximum import InstanceMaximum
+from wsi_mil.aggregators.names import AGGREGATORS
 from wsi_mil.bags import Split
 from wsi_mil.encoders.base import pick_device
 from wsi_mil.errors import ConfigError, ModelError
-from wsi_mil.execution import ExecutionSpec, run_jobs
+from wsi_mil.execution import ExecutionSpec, run_jobs, stopped_at_the_end
 from wsi_mil.execution.spec import available_cores
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.logs import logger, progress
 from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.run.slide_outlines import outlined_shares, read_outlines
 from wsi_mil.run.trainings import write_comparison
 from wsi_mil.scoring.card import CARD, read_card
 from wsi_mil.scoring.model import check_weights
@@ -62,21 +67,44 @@ def run_train(
         for name, spec in models.items()
         for n in range(len(split.folds))
     ]
-    waiting = [job for job in jobs if not is_trained(run, job)]
+    waiting = _with_marks(run, data, [job for job in jobs if not is_trained(run, job)], execution)
     results = run_jobs(train_one, waiting, spec=side_by_side(execution, len(jobs)))
     failed = []
-    for job, result in zip(
-        waiting, progress(results, total=len(waiting), label="train", unit="model"), strict=True
-    ):
-        logger().info("  %s: %s", job.title, result.text)
-        if result.failed:
-            failed.append(f"{job.title}: {result.text}")
+    shown = progress(results, total=len(waiting), label="train", unit="model")
+    with stopped_at_the_end(results):
+        for job, result in zip(waiting, shown, strict=True):
+            logger().info("  %s: %s", job.title, result.text)
+            if result.failed:
+                failed.append(f"{job.title}: {result.text}")
     if failed:
         more = f" ({len(failed) - 1} more failed)" if len(failed) > 1 else ""
         raise ModelError(
             f"{failed[0]}{more}. The models that were trained are kept: correct this and run again"
         )
     return len(waiting)
+
+
+def _with_marks(
+    run: RunFolder, data: TrainingSet, jobs: Sequence[TrainingJob], execution: ExecutionSpec
+) -> list[TrainingJob]:
+    """Return the jobs with the tumour tiles of their annotated slides, whose outlines worker processes read.
+
+    A slide whose outlines cannot be read is trained on without them; a warning names it.
+    """
+    slides = sorted({slide_id for job in jobs for slide_id in job.annotated})
+    if data.annotations is None or not slides:
+        return list(jobs)
+    shares = read_outlines(
+        outlined_shares,
+        run,
+        data.annotations.files(slides),
+        data.annotations.rules,
+        stage="train",
+        used_for="the outlines that models may see",
+        execution=execution,
+    )
+    marks = {slide_id: share >= data.patch_overlap for slide_id, share in shares.items()}
+    return [replace(job, marks={s: marks[s] for s in job.annotated if s in marks}) for job in jobs]
 
 
 def is_trained(run: RunFolder, job: TrainingJob) -> bool:
@@ -118,6 +146,15 @@ def side_by_side(execution: ExecutionSpec, trainings: int) -> ExecutionSpec:
     )
 
 
+def _spec_values(name: str, spec: TrainSpec) -> dict[str, Any]:
+    """Return the settings without those that change nothing: models of earlier versions stay up to date."""
+    unused = {"restarts"} if not spec.restarts else set()
+    method = AGGREGATORS.load(spec.aggregator or name)
+    if isinstance(method, type) and not issubclass(method, InstanceMaximum):
+        unused |= {"warm_up", "warm_up_share"}
+    return spec.model_dump(mode="json", exclude=unused)
+
+
 def _job(
     run: RunFolder,
     name: str,
@@ -135,7 +172,7 @@ def _job(
         )
     annotated = annotated_slides(name, spec, data, fold)
     inputs = {
-        "spec": spec.model_dump(mode="json"),
+        "spec": _spec_values(name, spec),
         "fold": [number, fold.digest("train"), fold.digest("val"), fold.digest("test")],
         "features": [data.features_digests[slide_id] for slide_id in (*fold.train, *fold.val)],
         "labels": [data.target(slide_id) for slide_id in (*fold.train, *fold.val)],

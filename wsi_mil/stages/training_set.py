@@ -1,12 +1,13 @@
 """What all trainings of a run share: labelled slides that have features, their split, and their bags."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from wsi_mil.bags import Fold, Split, SplitSpec, StoredBag, make_split
 from wsi_mil.bags.labels import LabelTable
@@ -14,11 +15,12 @@ from wsi_mil.contracts.labels import SlideLabel, Target
 from wsi_mil.contracts.tiles import TileSpec
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import ConfigError, DataError, ModelError, StoreError
-from wsi_mil.evaluation import AnnotationFolder, known_lesions, tile_overlap
+from wsi_mil.evaluation import AnnotationFolder
 from wsi_mil.features import MappedFeatures
 from wsi_mil.io.seals import DamagedFileError
 from wsi_mil.logs import logger
 from wsi_mil.run.folder import RunFolder
+from wsi_mil.stages.site_warning import warn_of_guessable_labels
 from wsi_mil.tasks import Task
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import TrainSpec
@@ -96,6 +98,7 @@ def training_set(
 
 def load_or_make_split(run: RunFolder, data: TrainingSet, spec: SplitSpec) -> Split:
     """Return the run's saved split if it fits the slides and `spec`; otherwise make and save a new one."""
+    warn_of_guessable_labels(list(data.labels.values()), data.task)
     made = make_split(list(data.labels.values()), spec, data.task)
     if run.split.exists():
         try:
@@ -137,15 +140,19 @@ def annotated_slides(name: str, spec: TrainSpec, data: TrainingSet, fold: Fold) 
 
 
 def read_bags(
-    run: RunFolder, data: TrainingSet, fold: Fold, annotated: Sequence[str], with_views: bool
+    run: RunFolder,
+    data: TrainingSet,
+    fold: Fold,
+    marks: Mapping[str, NDArray[np.bool_]],
+    with_views: bool,
 ) -> dict[str, StoredBag]:
     """Return the bags of all slides of a fold, by slide id.
 
-    annotated: the slides whose tiles get labels from their outlines. with_views: training slides get the
+    marks: which tiles (N,) of an annotated slide are tumour, by slide id. with_views: training slides get the
     augmented features of the encoder's views as well.
     """
     members = [*fold.train, *fold.val, *fold.test]
-    bags = {slide_id: _bag(run, data, slide_id, slide_id in annotated) for slide_id in members}
+    bags = {slide_id: _bag(run, data, slide_id, marks.get(slide_id)) for slide_id in members}
     if with_views:
         bags |= {s: replace(bags[s], views=_views(run, data, s)) for s in fold.train}
     return bags
@@ -157,17 +164,14 @@ def _mapped(run: Path, slide_id: str, key: str, digest: str) -> MappedFeatures:
     return RunFolder(run).store(slide_id).map_features(key)
 
 
-def _bag(run: RunFolder, data: TrainingSet, slide_id: str, annotated: bool) -> StoredBag:
+def _bag(run: RunFolder, data: TrainingSet, slide_id: str, marks: NDArray[np.bool_] | None) -> StoredBag:
     row, store = data.labels[slide_id], run.store(slide_id)
     features = _mapped(run.path, slide_id, data.encoder.key, data.features_digests[slide_id])
     bag = StoredBag(slide_id, features, data.target(slide_id), row.patient)
-    path = data.outline(slide_id) if annotated else None
-    if path is None or data.annotations is None:
+    if marks is None:
         return bag
-    lesions = known_lesions(path, slide_id, store.read_info(), data.annotations.rules)
-    marks = torch.from_numpy(tile_overlap(store.read_tiles(), lesions) >= data.patch_overlap).long()
-    readable = torch.from_numpy(store.read_readable(data.encoder.key))
-    return replace(bag, instance_labels=marks[readable])
+    readable = store.read_readable(data.encoder.key)
+    return replace(bag, instance_labels=torch.from_numpy(marks[readable]).long())
 
 
 def view_digests(run: RunFolder, data: TrainingSet, slide_id: str) -> list[str]:

@@ -13,8 +13,8 @@ from pydantic import Field
 from wsi_mil.contracts.outcome import Outcome
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import DataError
-from wsi_mil.execution import ExecutionSpec, map_slides
-from wsi_mil.io.files import write_text
+from wsi_mil.execution import ExecutionSpec, map_slides, stopped_at_the_end
+from wsi_mil.io.files import refuse_to_replace, write_text
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.io.tables import csv_text
 from wsi_mil.logs import logger, progress
@@ -24,6 +24,7 @@ from wsi_mil.synthetic.writing import pad_to_one_size, write_asap, write_pyramid
 
 Odd = Literal["no_mpp", "flat", "anisotropic", "empty", "pen", "truncated"]
 FORMAT = 1
+COLUMNS = ["slide", "label", "patient", "centre", "stage"]
 
 
 class SynthSpec(Spec):
@@ -149,11 +150,13 @@ def write_cohort(folder: Path, spec: SynthSpec, execution: ExecutionSpec | None 
         raise DataError(
             f"{folder} holds another synthetic cohort (see {stamp.name}): remove it or choose another folder"
         )
+    _refuse_other_files(folder)
     plans = plan_cohort(spec)
     jobs = map_slides(
         partial(_write_slide, folder), plans, stage="synth", spec=execution or ExecutionSpec(workers=1)
     )
-    outcomes = list(progress(jobs, total=len(plans), label="synth"))
+    with stopped_at_the_end(jobs):
+        outcomes = list(progress(jobs, total=len(plans), label="synth"))
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
         logger().debug("%s", failed[0].traceback)
@@ -220,4 +223,11 @@ def _labels(plans: Sequence[SlidePlan], kinds: dict[str, str]) -> str:
     rows = [
         (plan.slide_id, plan.label, plan.patient, plan.scanner.name, kinds[plan.slide_id]) for plan in plans
     ]
-    return csv_text(["slide", "label", "patient", "centre", "stage"], rows)
+    return csv_text(COLUMNS, rows)
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """Raise StoreError for a labels.csv of other columns: a cohort that was not finished has ours or none."""
+    labels = folder / "labels.csv"
+    if labels.exists() and not labels.read_bytes().startswith(csv_text(COLUMNS, []).encode()):
+        refuse_to_replace(folder, (labels.name,))

@@ -127,6 +127,8 @@ class Task(ABC):
 class TaskLoss:
     """The loss of a task in the form that one method takes. Aggregators receive it.
 
+    weights: of each class, by which the loss of its rows is multiplied; () for none.
+
     >>> import torch
     >>> from wsi_mil.tasks import Detection
     >>> round(float(TaskLoss(Detection.of(2), "softmax")(torch.zeros(3, 1), torch.tensor([0, 1, 1]))), 4)
@@ -135,11 +137,15 @@ class TaskLoss:
 
     task: Task
     form: ClassLoss
+    weights: tuple[float, ...] = ()
 
     def __call__(self, logits: "Tensor", targets: "Tensor") -> "Tensor":
         """Return the mean loss over the rows of logits (B, C)."""
+        if self.weights:
+            return self.each(logits, targets).mean()
         return self.task.loss(logits, targets, self.form)
 
     def each(self, logits: "Tensor", targets: "Tensor") -> "Tensor":
         """Return the loss (B,) of each row of logits (B, C)."""
-        return self.task.losses(logits, targets, self.form)
+        losses = self.task.losses(logits, targets, self.form)
+        return losses * losses.new_tensor(self.weights)[targets.long()] if self.weights else losses

@@ -65,10 +65,13 @@ class AggregatorSuite:
 
     def test_shapes_and_kind(self) -> None:
         for n_outputs in self.outputs:
-            output = self.model(n_outputs)(PackedBags.pack(make_bags()))
+            model = self.model(n_outputs)
+            output = model(PackedBags.pack(make_bags()))
             assert output.bag_logits.shape == (3, n_outputs)
             assert output.instance_scores.shape == (15,)
             assert output.score_kind in ("attention", "logit", "probability")
+            assert output.second_kind == model.second_kind, "the class declares it, see `Aggregator`"
+            assert output.second_kind != "value"
 
     def test_deterministic_in_evaluation(self) -> None:
         model, bags = self.model(), PackedBags.pack(make_bags())
@@ -88,6 +91,9 @@ class AggregatorSuite:
         )
         scores = torch.cat([o.instance_scores for o in alone])
         torch.testing.assert_close(together.instance_scores, scores, rtol=0, atol=TOLERANCE)
+        if together.second_scores is not None:
+            scores = torch.cat([o.second_scores for o in alone])
+            torch.testing.assert_close(together.second_scores, scores, rtol=0, atol=TOLERANCE)
 
     def test_loss_and_gradient_of_a_batch_are_the_mean_of_its_bags(self) -> None:
         model = self.model()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import SlideError
+from wsi_mil.execution.activity import activity
 from wsi_mil.slides import SlideReader
 from wsi_mil.slides.scaled import resample
 
@@ -49,11 +50,12 @@ class TileReader:
         size = self.table.spec.size_px
         pixels = np.zeros((stop - start, size, size, 3), np.uint8)
         readable = np.ones(stop - start, np.bool_)
-        for i, row in enumerate(range(start, stop)):
-            try:
-                pixels[i] = self.read(row)
-            except SlideError:
-                readable[i] = False
+        with activity(self.table.slide_id, "reading tiles"):
+            for i, row in enumerate(range(start, stop)):
+                try:
+                    pixels[i] = self.read(row)
+                except SlideError:
+                    readable[i] = False
         return TileBatch(start, pixels, readable)
 
     def batches(self, batch_size: int, threads: int = 2, ahead: int = 2) -> Iterator[TileBatch]:

@@ -8,6 +8,7 @@ from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 import wsi_mil
+from wsi_mil import limits
 from wsi_mil.contracts.qupath import QuPathFrame, QuPathSpec, qupath_frame
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tissue import TissueMask
@@ -29,6 +30,7 @@ from wsi_mil.tissue.segmentation import TissueSpec, mask_from_polygons
 from wsi_mil.units import px2_to_mm2
 
 COLOUR = (0, 150, 0)
+BY_HAND = "tissue outline edited by hand"
 NOT_TISSUE = {"ignore*", "ignore", "background", "glass", "artefact", "artifact", "pen", "hole"}
 
 
@@ -80,13 +82,29 @@ def read_tissue(
 
     A file that a user edited is always taken; our own outline only if it was made with the same
     specifications and slide size. A file that does not state its frame, as QuPath exports it, is taken to lie
-    in the frame of `qupath`. Raises DataError if the polygons lie outside the slide.
+    in the frame of `qupath`. Raises DataError, with what to do, for a file that cannot be read and for
+    polygons outside the slide.
     """
     if not path.exists():
         return None
-    qupath = qupath or QuPathSpec()
+    try:
+        return _read_tissue(path, info, spec, qupath or QuPathSpec())
+    except DataError as error:
+        raise _broken(path, info, error) from error
+
+
+def _broken(path: Path, info: SlideInfo, error: DataError) -> DataError:
+    """Return the error with slide, file and what to do."""
+    where = "" if str(path) in str(error) else f"{path}: "
+    return DataError(
+        f"slide {info.slide_id!r}, tissue outline {where}{error}: restore the file, or delete it and run "
+        "`wsi-mil tile`, which finds the tissue again"
+    )
+
+
+def _read_tissue(path: Path, info: SlideInfo, spec: TissueSpec, qupath: QuPathSpec) -> TissueMask | None:
     features, header = read_features(path)
-    ours = header.get("kind") == "tissue" and header.get("content_digest") == _content_digest(features)
+    ours = _is_ours(features, header)
     made_with = {
         "spec_digest": spec.digest(),
         "qupath_digest": qupath.digest(),
@@ -94,45 +112,64 @@ def read_tissue(
     }
     if ours and any(header.get(key) != value for key, value in made_with.items()):
         return None
-    geometry = _placed(path, features, header, info, qupath)
+    geometry, outlines = _placed(features, header, info, qupath)
     source = str(header.get("source", "user")) if ours else "user"
-    how = str(header.get("how", "")) if ours else ""
+    how = str(header.get("how", "")) if ours else f"{BY_HAND}: {outlines} outline{'s' * (outlines != 1)}"
     return mask_from_polygons(geometry, info, spec.mpp, source, how)
+
+
+def is_edited(path: Path) -> bool:
+    """Return whether a person drew or changed a tissue outline; False without a file.
+
+    Raises DataError for a file that cannot be read.
+    """
+    return path.exists() and not _is_ours(*read_features(path))
+
+
+def _is_ours(features: list[Feature], header: dict[str, Any]) -> bool:
+    """Return whether an outline is as `write_tissue` wrote it."""
+    return header.get("kind") == "tissue" and header.get("content_digest") == _content_digest(features)
 
 
 def read_outline(path: Path, info: SlideInfo, qupath: QuPathSpec) -> MultiPolygon:
     """Return the tissue polygons of a file, ours or a user's, in level-0 pixels."""
-    return polygonal(_placed(path, *read_features(path), info, qupath))
+    try:
+        return polygonal(_placed(*read_features(path), info, qupath)[0])
+    except DataError as error:
+        raise _broken(path, info, error) from error
 
 
 def _placed(
-    path: Path, features: list[Feature], header: dict[str, Any], info: SlideInfo, qupath: QuPathSpec
-) -> BaseGeometry:
-    """Return the part of the tissue on the slide, in level-0 px.
+    features: list[Feature], header: dict[str, Any], info: SlideInfo, qupath: QuPathSpec
+) -> tuple[BaseGeometry, int]:
+    """Return the part of the tissue on the slide, in level-0 px, and how many outlines it was drawn with.
 
     Raises DataError if all of it lies outside.
     """
     offset = offset_of(header, qupath_frame(info, qupath.bounds).offset_px)
-    geometry = _tissue_polygons(features, offset)
+    geometry, outlines = _tissue_polygons(features, offset)
     slide = shapely.box(0, 0, info.width_px, info.height_px)
     if not geometry.is_empty and not geometry.intersects(slide):
         raise DataError(
-            f"tissue polygons in {path.name} span {[round(v) for v in geometry.bounds]} px, outside slide "
-            f"{info.slide_id!r} of {info.width_px} x {info.height_px} px: drawn on another slide or at "
-            "another scale? Remove the file, or draw again on this slide"
+            f"its polygons span {[round(v) for v in geometry.bounds]} px, outside the slide of "
+            f"{info.width_px} x {info.height_px} px (drawn on another slide, or at another scale)"
         )
-    return geometry.intersection(slide)
+    return geometry.intersection(slide), outlines
 
 
-def _tissue_polygons(features: list[dict[str, object]], offset_px: tuple[float, float]) -> MultiPolygon:
-    """Return the union of all polygons without those whose class is one of NOT_TISSUE."""
+def _tissue_polygons(
+    features: list[dict[str, object]], offset_px: tuple[float, float]
+) -> tuple[MultiPolygon, int]:
+    """Return the union of all polygons without those whose class is one of NOT_TISSUE, and the number of the
+    former."""
     plus: list[MultiPolygon] = []
     minus: list[MultiPolygon] = []
     for item in features:
         geometry = geometry_of(item, offset_px)
         if geometry is not None:
             (minus if (class_of(item) or "").lower() in NOT_TISSUE else plus).append(geometry)
-    return polygonal(shapely.difference(shapely.union_all(plus), shapely.union_all(minus)))
+    limits.POINTS.check(int(shapely.get_num_coordinates([*plus, *minus]).sum()), "its outlines")
+    return polygonal(shapely.difference(shapely.union_all(plus), shapely.union_all(minus))), len(plus)
 
 
 def _content_digest(features: list[dict[str, object]]) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wsi_mil.errors import ModelError
 from wsi_mil.io.files import digest_bytes, write_aside
+from wsi_mil.io.json import parse_json
 from wsi_mil.io.seals import DamagedFileError, require_digest, sealed, unsealed
 
 META, FORMAT = "wsi_mil", 2
@@ -71,8 +72,8 @@ class Checkpoint:
 def _values(metadata: dict[str, str], tensors: dict[str, Tensor], path: Path) -> dict[str, Any]:
     """Return the values of a checkpoint whose digests are right. Raises ValueError for another file."""
     if metadata.get("format_version") == "1":
-        return dict(json.loads(metadata["values"]))
-    head = unsealed(json.loads(metadata[META]), path, AGAIN)
+        return dict(parse_json(metadata["values"]))
+    head = unsealed(parse_json(metadata[META]), path, AGAIN)
     if head["format_version"] != FORMAT:
         raise ValueError(f"format {head['format_version']}, this version reads 1 to {FORMAT}")
     require_digest(path, head["tensors_digest"], _tensors_digest(tensors), AGAIN)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from wsi_mil.aggregators import Aggregator
+from wsi_mil.aggregators.instance_maximum import set_pooling
 from wsi_mil.aggregators.max_pooling import MaxPooling
 from wsi_mil.bags import BagSource, StoredBag
 from wsi_mil.contracts.bags import PackedBags
@@ -20,10 +21,14 @@ from wsi_mil.io.tables import csv_text
 from wsi_mil.logs import progress
 from wsi_mil.randomness import named_generator
 from wsi_mil.tasks import Detection, Task
+from wsi_mil.training.balance import epoch_order, loss_weights
+from wsi_mil.training.board import event_writer
 from wsi_mil.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from wsi_mil.training.learning import UNEXPLAINED, has_learned, unexplained_share
 from wsi_mil.training.loading import Buffer, packed_batches
 from wsi_mil.training.spec import TrainSpec
 from wsi_mil.training.two_pass import backward_in_two_passes, score_in_chunks
+from wsi_mil.training.warm_up import pooling_of, warm_up_epochs
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "metrics.csv"
 ONE_PASS = {"cpu": 1024, "cuda": 16384}
@@ -43,6 +48,11 @@ class FitResult:
     metrics: Row
     history: list[Row]
     task: Task
+
+    @property
+    def learned(self) -> bool | None:
+        """Whether the model has learned anything; None if that is not known."""
+        return has_learned(self.metrics.get(UNEXPLAINED, math.nan))
 
 
 def fit(
@@ -74,6 +84,7 @@ def fit(
         raise DataError(f"training needs training and validation bags, got {len(train)} and {len(val)}")
     task = (task or Detection.of(max(model.n_outputs, 2))).fitted([bag.label for bag in train])
     run = _Run(model, spec, torch.device(device), identity, task)
+    run.weigh(loss_weights(spec, task, [bag.label for bag in train]))
     # Layers of torch such as nn.Dropout draw from torch's own generators. Each epoch seeds them anew, so that
     # no state of theirs outlives an epoch, and none comes from outside.
     with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
@@ -107,7 +118,8 @@ class _Run:
                 "train.bags_per_batch=1: the loss of this task compares the slides of a step: give at least "
                 "2, better 16 or more"
             )
-        self.task, self.task_loss = task, model.task_loss(task)
+        self.task = task
+        self.task_loss = self.train_loss = model.task_loss(task)
         kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
         self.optimizer = kind(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
         self.generator = torch.Generator().manual_seed(spec.seed)
@@ -121,17 +133,23 @@ class _Run:
         self.history: list[Row] = []
         self._plateau = (math.inf, 0)
         self.measure = "val_auc"
+        self.warm_up_epochs = warm_up_epochs(spec, model)
         low = spec.precision == "bf16" or (spec.precision == "auto" and device.type == "cuda")
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
+
+    def weigh(self, weights: tuple[float, ...]) -> None:
+        """Give the classes these weights in the loss of training; validation has none."""
+        self.train_loss = replace(self.task_loss, weights=weights)
 
     def train_epoch(self, bags: Sequence[BagSource]) -> Row:
         """One pass over the training bags in a new random order; returns the mean of every loss term."""
         self._set_lr()
         torch.manual_seed(int(named_generator(self.spec.seed, "layers", str(self.epoch)).integers(2**62)))
         self.model.start_epoch(self.epoch)
+        set_pooling(self.model, pooling_of(self.spec, self.epoch, self.warm_up_epochs))
         self.model.train()
         bags = [bag.drawn(self.generator) if isinstance(bag, StoredBag) else bag for bag in bags]
-        order = torch.randperm(len(bags), generator=self.generator).tolist()
+        order = epoch_order(self.spec, [bag.label for bag in bags], self.generator)
         size = self.spec.bags_per_batch
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         sums: dict[str, float] = {}
@@ -175,7 +193,7 @@ class _Run:
     def _one_pass(self, packed: PackedBags) -> dict[str, Tensor]:
         batch = packed.to(self.device)
         with self._autocast:
-            terms = self.model.loss(self.model(batch), batch.labels, self.task_loss)
+            terms = self.model.loss(self.model(batch), batch.labels, self.train_loss)
             total = torch.stack(list(terms.values())).sum()
         total.backward()
         return {name: term.detach() for name, term in terms.items()}
@@ -186,7 +204,7 @@ class _Run:
             return backward_in_two_passes(
                 self.model,
                 bags,
-                self.task_loss,
+                self.train_loss,
                 chunk_rows=self.spec.chunk_rows,
                 device=self.device,
                 buffers=self.buffers,
@@ -211,7 +229,12 @@ class _Run:
         predictions = torch.cat([self.task.predict(part).double().cpu() for part in logits])
         found = self.task.measures(predictions, targets)
         self.measure = f"val_{next(iter(found))}"
-        return {"val_loss": mean, **{f"val_{name}": value for name, value in found.items()}}
+        share = unexplained_share(self.task_loss, torch.cat(logits).cpu(), targets)
+        return {
+            "val_loss": mean,
+            **{f"val_{name}": value for name, value in found.items()},
+            UNEXPLAINED: share,
+        }
 
     def _validation_batches(self, bags: Sequence[BagSource]) -> Iterator[PackedBags]:
         """Yield the bags in order, up to chunk_rows instances at a time. With max pooling a larger bag is
@@ -243,7 +266,7 @@ class _Run:
             better = row["train_loss"] < lowest * (1 - 1e-4)
             self._plateau = (row["train_loss"], 0) if better else (lowest, waited + 1)
         key = self._merit(row)
-        if key > self.best_key:
+        if self.epoch > self.warm_up_epochs and key > self.best_key:
             self.best_key, self.best_epoch, self.best_state = key, self.epoch, _copy(self.model)
 
     def _merit(self, row: Row) -> tuple[float, float]:
@@ -256,7 +279,8 @@ class _Run:
         return (-math.inf if math.isnan(value) else value, -row["val_loss"])
 
     def out_of_patience(self) -> bool:
-        return self.spec.patience > 0 and self.epoch - self.best_epoch >= self.spec.patience
+        best = max(self.best_epoch, self.warm_up_epochs)
+        return self.spec.patience > 0 and self.epoch - best >= self.spec.patience
 
     def _set_lr(self) -> None:
         if self.spec.schedule == "cosine":
@@ -316,7 +340,7 @@ def _fit(
     if checkpoint is not None and checkpoint.exists():
         run.resume(Checkpoint.load(checkpoint))
     left = range(run.epoch, run.epoch if run.out_of_patience() else spec.epochs)
-    board = _board(folder) if left else None
+    board = event_writer(folder) if left else None
     for epoch in progress(left, total=len(left), label=label, unit="epoch"):
         row = {
             "epoch": epoch + 1.0,
@@ -338,23 +362,21 @@ def _fit(
     if board is not None:
         board.close()
     if folder is not None:
-        write_text(folder / HISTORY, _csv(run.history))
-    run.model.load_state_dict(run.best_state)
+        write_text(folder / HISTORY, history_csv(run.history))
+    set_pooling(run.model, None)
+    if run.best_epoch:  # else training was stopped in the warm-up, of which no epoch is kept
+        run.model.load_state_dict(run.best_state)
     run.model.eval()
-    return FitResult(run.best_epoch, run.history[run.best_epoch - 1], run.history, run.task)
+    epoch = run.best_epoch or run.epoch
+    return FitResult(epoch, run.history[epoch - 1], run.history, run.task)
 
 
 def _copy(model: Aggregator) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-def _board(folder: Path | None) -> Any:
-    if folder is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder / "tensorboard"))
-
-
-def _csv(history: list[Row]) -> str:
-    return csv_text(list(history[0]), [{**row, "epoch": int(row["epoch"])} for row in history])
+def history_csv(history: list[Row]) -> str:
+    """Return metrics.csv: one row for each epoch."""
+    columns = list(history[-1])  # the first ones may come from a checkpoint of an earlier version
+    rows = [{**dict.fromkeys(columns, math.nan), **row, "epoch": int(row["epoch"])} for row in history]
+    return csv_text(columns, rows)

@@ -87,6 +87,9 @@ def test_who_is_poisoned_in_which_condition() -> None:
         "test_only": ((False, False), (False, True)),
         "train_only": ((True, False), (False, False)),
         "poison": ((True, False), (False, True)),
+        "mirrored_test_only": ((False, False), (True, False)),
+        "mirrored_train_only": ((False, True), (False, False)),
+        "mirrored": ((False, True), (True, False)),
         "alike": ((True, True), (True, True)),
     }
     found = {

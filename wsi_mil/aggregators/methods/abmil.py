@@ -19,6 +19,10 @@ class ABMIL(AttentionAggregator):
     """One logit: a sigmoid head and the Bernoulli loss, with the probability clamped to [1e-5, 1 - 1e-5] as
     published; a bag outside the clamp gives no gradient. C logits: a softmax head and cross-entropy.
 
+    Departures from the paper: `embed` is fully connected on ready features, where the paper trains a
+    convolutional network for its digits and cells (500 wide; `hidden` here 256). The training is that of
+    `train`; published are Adam at 5e-4, weight decay 1e-4, 20 epochs, one bag a step.
+
     `gated`: multiply by sigmoid(U h_i) before w, as abmil_gated does. `dropout`: of the embedding's last
     layer. Instance scores are the attention weights: they sum to 1 in a bag and are no probabilities.
 

@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from wsi_mil.aggregators.base import Aggregator
+from wsi_mil.aggregators.instance_maximum import InstanceMaximum
 from wsi_mil.aggregators.methods.focus_mil import sample
 from wsi_mil.bags.segments import segment_argmax, segment_mean
 from wsi_mil.contracts.bags import PackedBags
@@ -28,7 +28,7 @@ from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.tasks import TaskLoss
 
 
-class CausalMIL(Aggregator):
+class CausalMIL(InstanceMaximum):
     """Encoder in - hidden - ReLU - code; decoder latent - hidden - ReLU - in. Several classes: each against
     the rest.
 
@@ -84,7 +84,8 @@ class CausalMIL(Aggregator):
             "prior_mu": self.prior_mu(bag_code)[:, 0],  # (B,)
             "prior_logvar": self.prior_logvar(bag_code)[:, 0],
         }
-        return AggregatorOutput(bags, logits.gather(0, top), self.positive_scores(logits), "logit", extras)
+        pooled = self.pooled(logits, bags.lengths, top)
+        return AggregatorOutput(bags, pooled, self.positive_scores(logits), "logit", extras)
 
     def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         extras = output.extras

@@ -8,7 +8,8 @@ from wsi_mil.bags.segments import Lengths, segment_weighted_sum
 
 
 class CLAMMB(CLAM):
-    """One attention branch and one linear layer to one logit per class.
+    """One attention branch and one linear layer to one logit per class. Departures from the paper: see
+    `CLAM`.
 
     >>> len(CLAMMB(in_features=8, n_outputs=3, hidden=6).classifiers)
     3

@@ -7,7 +7,7 @@ from wsi_mil.bags.segments import Lengths, segment_weighted_sum
 
 
 class CLAMSB(CLAM):
-    """One attention branch, one linear layer to all classes.
+    """One attention branch, one linear layer to all classes. Departures from the paper: see `CLAM`.
 
     >>> CLAMSB(in_features=8, n_outputs=2, hidden=6).classifier
     Linear(in_features=6, out_features=2, bias=True)

@@ -26,13 +26,20 @@ class DSMIL(AttentionAggregator):
     """One stream classifies instances, the other pools with one attention for each class.
 
     `value`: 'identity' pools x itself, 'learned' pools ReLU(W x). Several classes: each against the rest.
+    The second instance score is that of the first stream, the instance classifier: c_i; of several positive
+    classes the largest.
     The gradient flows through the query of the critical instance, not through the choice of that instance.
+
+    Departures from the paper: the features are those of `encoder`, where the paper trains its own (SimCLR,
+    one or two magnifications). The training is that of `train`: published are Adam at 1e-4, betas .5 and .9,
+    weight decay 1e-3, a cosine schedule to 5e-6, 50 epochs, one bag a step.
 
     >>> DSMIL(in_features=8).bag_classifier
     Conv1d(1, 1, kernel_size=(8,), stride=(1,))
     """
 
     class_loss = "one_vs_rest"
+    second_kind = "logit"
 
     def __init__(
         self,
@@ -71,7 +78,15 @@ class DSMIL(AttentionAggregator):
             "queries": queries,
         }
         logits = self.pool(values, weights, lengths)
-        return AggregatorOutput(bags, logits, self.positive_attention(weights), "attention", extras)
+        return AggregatorOutput(
+            bags,
+            logits,
+            self.positive_attention(weights),
+            "attention",
+            extras,
+            second_scores=self.positive_scores(instance_logits),
+            second_kind=self.second_kind,
+        )
 
     def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
         logits: Tensor = self.bag_classifier(segment_weighted_sum(weights, h, lengths))  # -> (B, C, 1)

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from wsi_mil.aggregators.instance_maximum import InstanceMaximum
 from wsi_mil.aggregators.max_pooling import MaxPooling
 from wsi_mil.bags.segments import segment_argmax
 from wsi_mil.contracts.bags import PackedBags
@@ -23,7 +24,7 @@ from wsi_mil.tasks import TaskLoss
 SIGMA_FLOOR = 1e-8
 
 
-class FocusMIL(MaxPooling):
+class FocusMIL(InstanceMaximum, MaxPooling):
     """Encoder in - 128 - ReLU - 200, heads to `latent` means and log-variances, one linear instance
     classifier. The maximum is that of raw logits.
 
@@ -73,7 +74,8 @@ class FocusMIL(MaxPooling):
         extras = {"mu": mu, "instance_logits": logits, "top": top}
         if logvar is not None:
             extras["logvar"] = logvar
-        return AggregatorOutput(bags, logits.gather(0, top), self.positive_scores(logits), "logit", extras)
+        pooled = self.pooled(logits, bags.lengths, top)
+        return AggregatorOutput(bags, pooled, self.positive_scores(logits), "logit", extras)
 
     def encode(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return means and log-variances (n, latent) of instances (n, D); no log-variances if not

@@ -38,6 +38,8 @@ class LossAttention(AttentionAggregator):
 
     `l2`: 'sum' as in the paper, 'mean' as in the authors' code (divided by the bag size once more).
     `omega`: 0 leaves L3 out. `dropout`: between the last fully connected layer and its ReLU, as published.
+    The second instance score is the classifier on the instance alone: the log odds of a finding by softmax
+    l_i, which L2 trains. The attention a_i is large where the classifier is confident of any class.
     `n_outputs`: 2 for two classes, as published; with 1 the logit of the other class is 0 (a_i ~ 1 +
     exp(l_i)).
 
@@ -48,6 +50,7 @@ class LossAttention(AttentionAggregator):
     small: ClassVar[dict[str, object]] = {"hidden": (16,)}
 
     tasks = CLASS_TASKS
+    second_kind = "logit"
 
     def __init__(
         self,
@@ -85,14 +88,18 @@ class LossAttention(AttentionAggregator):
             seen = weights[:, 0].detach().cpu()
             self._seen |= dict(zip(bags.slide_ids, split(seen, bags.lengths), strict=True))
         extras = {"h": h, "weights": weights, "attention_raw": raw, "instance_logits": logits}
-        return AggregatorOutput(bags, self.pool(h, weights, bags.lengths), weights[:, 0], "attention", extras)
+        return AggregatorOutput(
+            bags,
+            self.pool(h, weights, bags.lengths),
+            weights[:, 0],
+            "attention",
+            extras,
+            second_scores=self.finding_logits(logits),
+            second_kind=self.second_kind,
+        )
 
     def pool(self, h: Tensor, weights: Tensor, lengths: Lengths) -> Tensor:
         return self.classifier(segment_weighted_sum(weights[:, 0], h, lengths))  # type: ignore[no-any-return]
-
-    def instance_scores(self, output: AggregatorOutput) -> Tensor:
-        """Return (ΣN,) instance-level logits: the same classifier on the instance alone."""
-        return self.positive_scores(output.extras["instance_logits"])
 
     def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         lengths, weights = output.bags.lengths, output.extras["weights"][:, 0]

@@ -11,14 +11,15 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from wsi_mil.aggregators.attention import relu_layers
+from wsi_mil.aggregators.instance_maximum import InstanceMaximum
 from wsi_mil.aggregators.max_pooling import MaxPooling
-from wsi_mil.bags.segments import segment_max
+from wsi_mil.bags.segments import segment_argmax
 from wsi_mil.contracts.bags import PackedBags
 from wsi_mil.contracts.outputs import AggregatorOutput
 from wsi_mil.tasks import TaskLoss
 
 
-class MiNet(MaxPooling):
+class MiNet(InstanceMaximum, MaxPooling):
     """An instance classifier of fully connected layers `hidden`, then the maximum of raw logits. Several
     classes: each against the rest.
 
@@ -42,9 +43,8 @@ class MiNet(MaxPooling):
     def forward(self, bags: PackedBags, noise: Tensor | None = None) -> AggregatorOutput:
         logits = self.classifier(bags.features)  # (ΣN, D) -> (ΣN, C)
         extras = {"instance_logits": logits}
-        return AggregatorOutput(
-            bags, segment_max(logits, bags.lengths), self.positive_scores(logits), "logit", extras
-        )
+        pooled = self.pooled(logits, bags.lengths, segment_argmax(logits, bags.lengths))
+        return AggregatorOutput(bags, pooled, self.positive_scores(logits), "logit", extras)
 
     def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         return {"bag": task_loss(output.bag_logits, targets)}

@@ -29,9 +29,13 @@ class TransMIL(Aggregator):
     in one call would depend on each other. The order of tiles matters: it gives their place in the square,
     and the landmarks.
 
-    Instance scores: the attention of the class token in the second layer, mean over heads. The Nystrom
-    approximation may be slightly negative; such entries are set to 0, and the scores of a bag are scaled to
-    sum to 1.
+    Departures from the paper: a corrected release of the attention package (above). The training is that of
+    `train`; published are Lookahead with RAdam at 2e-4, weight decay 1e-5, gradients of two bags added, half
+    precision, 200 epochs at most. Default `landmarks` are half of `hidden`, 256 of 512 as published.
+
+    Instance scores (the paper has none): the attention of the class token in the second layer, mean over
+    heads. The Nystrom approximation may be slightly negative; such entries are set to 0, and the scores of a
+    bag are scaled to sum to 1.
 
     >>> TransMIL(in_features=8, n_outputs=2, hidden=16, heads=2, landmarks=4).classifier
     Linear(in_features=16, out_features=2, bias=True)

@@ -1,7 +1,8 @@
 """Counterfactual attention learning on bags. Rao, Chen, Lu and Zhou, ICCV 2021, with instances in place of
 positions.
 
-effect = logits(attention) - logits(counterfactual attention);  L = L_method + effect_weight * CE(effect, y)
+effect = logits(attention) - logits(counterfactual attention)
+L = method_weight * L_method + effect_weight * CE(effect, y),   1/3 and 1 as in the paper's code
 
 The counterfactual maps of the paper are not normalised. Here they are scaled to sum to 1 in a bag, as
 attention does:
@@ -32,17 +33,28 @@ Kind = Literal["random", "uniform", "reversed", "shuffled"]
 class Counterfactual(AttentionWrapper):
     """`base`: any attention aggregator. In evaluation the counterfactual is the uniform one, so that nothing
     is random; the published code takes ones.
+
+    Departures from the paper: instances of a bag in place of positions of an image, so there are no crops and
+    drops of the image and no term for them; no centre loss; the classifier is the method's own, with its
+    bias, on features that are not multiplied by 100; counterfactual weights sum to 1 in a bag, as attention
+    does. The weights 1/3 of the method's loss and 1 of the effect are those of the published code.
     """
 
     tasks = CLASS_TASKS
 
-    def __init__(self, base: AttentionAggregator, kind: Kind = "random", effect_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        base: AttentionAggregator,
+        kind: Kind = "random",
+        effect_weight: float = 1.0,
+        method_weight: float = 1 / 3,
+    ) -> None:
         super().__init__(base)
         if kind not in ("random", "uniform", "reversed", "shuffled"):
             raise ConfigError(
                 f"counterfactual: kind must be random, uniform, reversed or shuffled, got {kind!r}"
             )
-        self.kind, self.effect_weight = kind, effect_weight
+        self.kind, self.effect_weight, self.method_weight = kind, effect_weight, method_weight
 
     def forward(self, bags: PackedBags) -> AggregatorOutput:
         output = self.run_base(bags)
@@ -64,7 +76,8 @@ class Counterfactual(AttentionWrapper):
 
     def loss(self, output: AggregatorOutput, targets: Tensor, task_loss: TaskLoss) -> dict[str, Tensor]:
         effect = self.effect_weight * task_loss(output.extras["effect"], targets)
-        return {**self.base_loss(output, targets, task_loss), "effect": effect}
+        own = self.base_loss(output, targets, task_loss)
+        return {**{name: self.method_weight * term for name, term in own.items()}, "effect": effect}
 
 
 def scaled(weights: Tensor) -> Tensor:

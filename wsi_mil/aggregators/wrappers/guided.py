@@ -27,6 +27,11 @@ class Guided(AttentionWrapper):
     """`base`: any attention aggregator. The default weights, `sigma` and `omega` are as published or commonly
     used.
 
+    Departures from the paper: the attention is that of the aggregator, where GAIN computes it from gradients
+    (Grad-CAM); instances of a bag in place of pixels; the mining term is the probability of the true class,
+    where the paper has its score, and only bags with a finding are mined, since a normal bag without some of
+    its tiles is normal. The attention is stretched to 0 .. 1 in each bag.
+
     The guidance term needs bags with instance labels, which `train.annotated_share` takes from the outlines
     of a few training slides; without such bags it is left out. The gradient passes through the mask. Without
     its only instance a bag of one is empty, so it has no mining term.

@@ -1,4 +1,4 @@
-"""wsi-mil audit --aggregator NAME|all, wsi-mil audit RUN --model NAME"""
+"""wsi-mil audit --aggregator NAME|all, wsi-mil audit RUN --model NAME, wsi-mil audit RUN --sites"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,19 +7,19 @@ import click
 
 from wsi_mil.cli.exit_codes import EXIT_VERDICT
 from wsi_mil.cli.parameters import TYPED_NAME, overrides_argument
-from wsi_mil.paths import child
+from wsi_mil.cli.site_audit import audit_sites
 
 if TYPE_CHECKING:
     from wsi_mil.robustness.audit.model_audit import ModelAudit
 
 POSITION = 130
-SUMMARY = "does a method, or a trained model, see tumour or a shortcut?"
+SUMMARY = "does a method, a trained model or a cohort show tumour or a shortcut?"
 
 
 @click.command(
     "audit",
     epilog="Example: wsi-mil audit --aggregator all --out audits; "
-    "wsi-mil audit runs/demo --model focus_mil --require pass",
+    "wsi-mil audit runs/demo --model focus_mil --require pass; wsi-mil audit runs/demo --sites",
 )
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @overrides_argument
@@ -36,16 +36,22 @@ SUMMARY = "does a method, or a trained model, see tumour or a shortcut?"
     help="The model of RUN to audit on its own held-out slides; not needed if RUN has only one.",
 )
 @click.option(
+    "--sites",
+    is_flag=True,
+    help="Audit the centres of RUN: label, features, and slide AUC by centre (with --model: of that model).",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for audit.json and its page or picture; default for a model: RUN/audit/<model>.",
+    help="Folder for audit.json and its page or picture; default for a model: RUN/audit/<model>, for sites: "
+    "RUN/sites.",
 )
 @click.option(
     "--seeds",
-    default=1,
+    default=3,
     show_default=True,
     type=click.IntRange(min=1),
-    help="How often each bag test is trained.",
+    help="How often each bag test is trained. A training that does not learn its own bags is not counted.",
 )
 @click.option(
     "--slides",
@@ -67,6 +73,7 @@ def command(
     overrides: tuple[str, ...],
     aggregator: tuple[str, ...],
     model: str | None,
+    sites: bool,
     out: Path | None,
     seeds: int,
     slides: int,
@@ -78,10 +85,17 @@ def command(
     With --aggregator: train a method on generated bags with a known shortcut; no slides are needed. With RUN:
     change slides that a model was not trained on and score them again: tumour removed, only the highest tiles
     kept, normal tiles swapped, stained or repainted. The model is not trained again.
+
+    With RUN --sites: how the label is tied to the centre, how well features name the centre, and the slide
+    AUC of each centre. It needs a column with the centre of each slide in the labels.
     """
     if (run is None) == (not aggregator):
         raise click.UsageError("Give either RUN (and --model) or --aggregator, not both.", context)
-    if run is None:
+    if sites:
+        if run is None:
+            raise click.UsageError("--sites audits a run: give RUN, not --aggregator.", context)
+        verdicts = [audit_sites(run, overrides, model, out)]
+    elif run is None:
         verdicts = _audit_methods(aggregator, out, seeds, workers)
     else:
         verdicts = [_audit_model(run, overrides, model, slides, out)]
@@ -97,24 +111,29 @@ def _audit_methods(patterns: tuple[str, ...], out: Path | None, seeds: int, work
 
     audit = run_method_audit(matching_aggregators(patterns), out, seeds, ExecutionSpec(workers=workers))
     rows = audit.aggregators
-    tests = rows[0].tests
-    lines = [["", "verdict", *(test.test for test in tests)]]
     for row in rows:
-        cells = [f"{_shown(cell.test_auc.mean)} {SHORT[cell.verdict]}" for cell in row.tests]
-        lines.append([row.aggregator, row.verdict, *cells])
-    click.echo(text_table(lines, align="<<>", least=(10, 11, 16)))
+        lines = [[row.aggregator, "mean", "worst", "best", "learned", row.verdict]]
+        for test in row.tests:
+            values = (_shown(value) for value in (test.test_auc.mean, test.worst, test.best))
+            name = test.test if test.held_against else f"{test.test} *"
+            learned = f"{test.learned} of {len(test.results)}"
+            lines.append([name, *values, learned, SHORT[test.verdict]])
+        click.echo(text_table(lines, align="<>>>><", least=(28, 6, 6, 6, 8, 11)))
     click.echo(
         "AUC on test bags whose shortcut goes with the opposite label "
-        "(add_normal, remove_positive: fraction of bags called rightly after the change); (-): not learned."
+        "(add_normal, remove_positive: fraction of bags called rightly after the change), over "
+        f"{len(audit.seeds)} trainings."
     )
-    reported = ", ".join(test.test for test in tests if not test.held_against)
-    click.echo(f"{reported}: shortcuts of the bag as a whole; reported, not part of the verdict.")
+    click.echo(
+        "learned: trainings with an AUC of at least 0.9 on their own bags; the others are not counted."
+    )
+    click.echo("*: reported, not part of the verdict: no rule of pooling can exclude this shortcut.")
     if out is not None:
         click.echo(f"page: {out / 'audit.html'}")
     return [row.verdict for row in rows]
 
 
-SHORT = {"pass": "pass", "fail": "FAIL", "not learned": "(-)"}
+SHORT = {"pass": "pass", "fail": "FAIL", "not learned": "not learned"}
 
 
 def _audit_model(
@@ -123,6 +142,7 @@ def _audit_model(
     from wsi_mil.config import load_config
     from wsi_mil.errors import ConfigError
     from wsi_mil.experiments.model_audit import run_audit
+    from wsi_mil.run.folder import RunFolder
     from wsi_mil.stages.pipeline import run_stage
 
     config = load_config(run, overrides)
@@ -135,7 +155,7 @@ def _audit_model(
     if out is None:
         run_stage(config, "report")
     _print_model(found)
-    folder = out or child(config.run / "audit", found.model, "model name")
+    folder = out or RunFolder(config.run).audit(found.model)
     report = "" if out else f"; report: {config.run / 'report.html'}"
     click.echo(f"{folder}/audit.json{report}")
     return found.verdict
@@ -158,6 +178,8 @@ def _print_model(found: "ModelAudit") -> None:
     mean = f"tile AUC against outlines, mean over {agrees.n} slides"
     click.echo(text_table(rows, align="<<<><<", least=(14, 0, 0, 3, 0), gap=1))
     click.echo(text_table([["agreement", f"{auc} {mean}: {agrees.verdict}"]], least=(14, 0), gap=1))
+    for slide_id, reason in found.skipped.items():
+        click.echo(f"pixels of slide {slide_id} were not changed: {reason}")
     click.echo(f"verdict: {found.verdict}" + (f" ({', '.join(found.failed)})" if found.failed else ""))
 
 

@@ -80,19 +80,22 @@ def command(
     from wsi_mil.bags.labels import check_against_slides
     from wsi_mil.config.loading import checked
     from wsi_mil.contracts.tiles import TileSpec
-    from wsi_mil.execution import ExecutionSpec
+    from wsi_mil.execution import ExecutionSpec, stopped_at_the_end
+    from wsi_mil.execution.processes import start_server
     from wsi_mil.logs import progress
     from wsi_mil.slides import find_slides
     from wsi_mil.stages.check import CheckJob, check_slides, table
     from wsi_mil.tasks import TaskSpec
 
+    start_server("wsi_mil.stages.check")
     spec = checked(TileSpec, {"mpp": tile_mpp, "size_px": tile_px})
     files = find_slides(slides)
     found = read_labels(labels, spec=TaskSpec(kind="classification")) if labels else None
     overrides = {file.slide_id: (found.mpp_of(file.slide_id) if found else None) or mpp for file in files}
     jobs = [CheckJob(file, reader, overrides[file.slide_id], spec) for file in files]
     checked_rows = check_slides(jobs, ExecutionSpec(workers=workers))
-    by_id = {row.slide_id: row for row in progress(checked_rows, total=len(files), label="check")}
+    with stopped_at_the_end(checked_rows):
+        by_id = {row.slide_id: row for row in progress(checked_rows, total=len(files), label="check")}
     rows = [by_id[file.slide_id] for file in files]
     click.echo(table(rows))
     failed = [row for row in rows if row.failed]
@@ -141,7 +144,8 @@ def _meaning(labels: Path) -> str:
 
 def _check_run(run: Path, deep: bool) -> int:
     from wsi_mil.logs import progress
-    from wsi_mil.run.integrity import check_store, store_table, stores_of
+    from wsi_mil.run.integrity import check_store, edited_outlines, store_table, stores_of
+    from wsi_mil.tissue.files import BY_HAND
 
     stores = stores_of(run)
     rows = [check_store(store, deep) for store in progress(stores, total=len(stores), label="check")]
@@ -149,6 +153,9 @@ def _check_run(run: Path, deep: bool) -> int:
     damaged = sum(bool(row.problem) for row in rows)
     how = "every byte compared with its digest" if deep else "features not read; --deep reads them"
     click.echo(f"{len(rows) - damaged} of {len(rows)} stores are whole ({how})")
+    if edited := edited_outlines(run):
+        slides = "slide" if len(edited) == 1 else "slides"
+        click.echo(f"{BY_HAND} of {len(edited)} {slides}: {', '.join(edited)}")
     if deep:
         from wsi_mil.run.file_checks import check_files
 

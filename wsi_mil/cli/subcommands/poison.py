@@ -38,6 +38,12 @@ def kinds() -> list[str]:
     help="off_tumour (default): no pixel of an outlined lesion changes.",
 )
 @click.option(
+    "--direction",
+    type=click.Choice(["normal", "tumour", "both"]),
+    help="Class that carries the poison in training; the other class carries it in the test. Default: both, "
+    "each with a verdict of its own.",
+)
+@click.option(
     "--aggregator",
     type=TYPED_NAME,
     multiple=True,
@@ -48,7 +54,7 @@ def kinds() -> list[str]:
 @click.option(
     "--no-control",
     is_flag=True,
-    help="Leave out the trainings with every slide poisoned, which take a third of the time.",
+    help="Leave out the trainings with every slide poisoned, which take a quarter of the time.",
 )
 @click.pass_context
 def command(
@@ -60,29 +66,34 @@ def command(
     coverage: float | None,
     strength: float | None,
     placement: str | None,
+    direction: str | None,
     aggregator: tuple[str, ...],
     no_control: bool,
 ) -> None:
     """Find out which models of CONFIG (a run folder or a YAML file) follow a painted signal instead of
     tumour.
 
-    Every model is trained on clean slides, and again with the poison on normal slides. Both are tested with
-    the poison on tumour slides. The files of slides do not change: the poison is painted on the pixels that
-    are read, and tiles without poison keep their features. Every fold, repeat and seed of `split` is a
-    training; a single training has no interval.
+    Every model is trained on clean slides, with the poison on normal slides, and with the poison on tumour
+    slides. In the test the poison lies on the other class. The files of slides do not change: the poison is
+    painted on the pixels that are read, and tiles without poison keep their features. Every fold, repeat and
+    seed of `split` is a training; a single training has no interval.
     """
     from wsi_mil.config import load_config
     from wsi_mil.config.schema import with_aggregators
     from wsi_mil.experiments.poison import run_poison
     from wsi_mil.experiments.poison_store import poison_folder
     from wsi_mil.experiments.poison_table import verdict_rows
-    from wsi_mil.robustness.poison.conditions import TRAINING_ARMS
+    from wsi_mil.robustness.poison.conditions import training_arms
     from wsi_mil.run.folder import RunFolder
+    from wsi_mil.run.outcomes import problem_table
 
     given = {"kind": kind, "coverage": coverage, "strength": strength, "placement": placement}
     options = tuple(f"poison.{key}={value}" for key, value in given.items() if value is not None)
+    if direction is not None:
+        chosen = "normal, tumour" if direction == "both" else direction
+        options += (f"poison.directions=[{chosen}]",)
     loaded = with_aggregators(load_config(config, (*overrides, *options)), aggregator)
-    arms = [arm for arm in TRAINING_ARMS if not (no_control and arm == "all")]
+    arms = training_arms(loaded.poison.directions, control=not no_control)
     if dry_run:
         spec, models = loaded.poison, ", ".join(loaded.models)
         what = f"{spec.kind} on {spec.share:.0%} of the tiles, strength {spec.strength:g}, {spec.placement}"
@@ -100,5 +111,6 @@ def command(
     click.echo(f"table, figure, places for QuPath: {done.folder}{shown}")
     lost = [row for row in done.problems if row.status == "failed"]
     if lost:
+        click.echo(problem_table(lost), err=True)
         click.echo(f"{len(lost)} slides could not be poisoned; see {loaded.run / 'outcomes.csv'}", err=True)
     context.exit(EXIT_SOME_FAILED if lost else 0)

@@ -1,5 +1,6 @@
 """A folder with the annotation files of a run."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,11 @@ class AnnotationFolder:
         found = self.find_all(slide_id)
         refuse_same_text(found)
         return next(iter(found), None)
+
+    def files(self, slide_ids: Iterable[str]) -> dict[str, Path]:
+        """Return the annotation file of each slide that has one, by slide id."""
+        found = {slide_id: self.find(slide_id) for slide_id in slide_ids}
+        return {slide_id: path for slide_id, path in found.items() if path is not None}
 
     def find_all(self, slide_id: str) -> list[Path]:
         """Return every annotation file of a slide; the first one is used."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import shapely
 from shapely import MultiPolygon
 
+from wsi_mil import limits
 from wsi_mil.contracts.lesion import Lesion
 from wsi_mil.contracts.qupath import BoundsMode
 from wsi_mil.contracts.record import Record
@@ -17,8 +18,8 @@ from wsi_mil.evaluation.annotations.drawn import Drawn
 from wsi_mil.evaluation.annotations.formats import formats
 from wsi_mil.evaluation.annotations.formats.base import AnnotationFormat, FileToRead
 from wsi_mil.evaluation.annotations.vocabulary import check_patterns, meaning
-from wsi_mil.evaluation.annotations.xml import read_xml, tag
 from wsi_mil.geojson import polygonal
+from wsi_mil.io.xml import read_xml, tag
 from wsi_mil.logs import logger
 
 
@@ -96,7 +97,9 @@ def read_annotation_file(
         drawn = known.read(FileToRead(path, info, rules.bounds))
         return _understood(path, known.name, slide_id, info, drawn, rules)
     except WsiMilError as error:
-        raise error if path.name in str(error) else DataError(f"{path}: {error}") from error
+        if path.name in str(error):
+            raise
+        raise DataError(f"{path}: {error}") from error
     except Exception as error:  # a library that fails on a damaged file may raise anything
         what = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({type(error).__name__}: {what[:200]})") from error
@@ -153,6 +156,9 @@ def _understood(
     drawn: Sequence[Drawn],
     rules: AnnotationRules,
 ) -> SlideAnnotation:
+    limits.OBJECTS.check(len(drawn), str(path))
+    points = shapely.get_num_coordinates([item.area for item in drawn if item.area is not None])
+    limits.POINTS.check(int(points.sum()), str(path))
     plus: list[MultiPolygon] = []
     named: list[str] = []
     minus: list[MultiPolygon] = []

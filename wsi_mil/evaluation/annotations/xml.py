@@ -1,32 +1,9 @@
-"""Safe reading of XML: entities and document types are refused before they are expanded."""
+"""Elements of an XML annotation file by their names."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from defusedxml import ElementTree
-from defusedxml.common import DefusedXmlException
-
-from wsi_mil import limits
-from wsi_mil.errors import DataError
-from wsi_mil.io.bounded import check_size
-
-
-def read_xml(path: Path) -> Element:
-    """Return the root element of a file. Raises DataError for text that is not XML or defines entities."""
-    check_size(path, limits.XML_BYTES)
-    try:
-        root: Element | None = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, DefusedXmlException, ValueError, LookupError) as error:
-        raise DataError(f"{path} is not readable XML ({type(error).__name__}: {error})") from error
-    if root is None:
-        raise DataError(f"{path} holds no XML element")
-    return root
-
-
-def tag(element: Element) -> str:
-    """Return the name of an element without its namespace."""
-    return str(element.tag).rpartition("}")[2]
+from wsi_mil.io.xml import tag
 
 
 def inside(element: Element, *names: str) -> Iterator[Element]:

@@ -1,9 +1,20 @@
 """Fractions of slides that are called right."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi_mil.evaluation.table import MetricEntry
+
+
+def patients(truth: NDArray[np.bool_], groups: Sequence[str]) -> int:
+    """Return how many patients there are: the independent trials of an accuracy of 0 or 1.
+
+    >>> patients(np.array([True, True, False]), ["a", "a", "b"])
+    2
+    """
+    return len(set(groups))
 
 
 def accuracy(truth: NDArray[np.bool_], called: NDArray[np.bool_]) -> float:
@@ -33,6 +44,7 @@ METRICS = (
         "accuracy",
         accuracy,
         ("truth", "called"),
+        trials=patients,
         shown_in=("report", "terminal"),
         position=30,
     ),

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_mil.evaluation.intervals import independent_pairs
 from wsi_mil.evaluation.rank_metrics import RankMetric, area_under_roc
 from wsi_mil.evaluation.table import DETECTION, MetricEntry
 
@@ -19,7 +20,16 @@ def auc(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
 
 
 METRICS = (
-    MetricEntry("auc", "slide", "slide AUC", ROC_AREA, ("truth", "scores"), both_classes=True, position=10),
+    MetricEntry(
+        "auc",
+        "slide",
+        "slide AUC",
+        ROC_AREA,
+        ("truth", "scores"),
+        both_classes=True,
+        trials=independent_pairs,
+        position=10,
+    ),
     MetricEntry(
         "auc",
         "patch",
@@ -28,7 +38,6 @@ METRICS = (
         ("truth", "scores"),
         tasks=DETECTION,
         both_classes=True,
-        most_draws=200,  # every draw counts the tiles of all slides
         position=110,
     ),
 )

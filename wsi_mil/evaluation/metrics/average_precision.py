@@ -39,7 +39,6 @@ METRICS = (
         ("truth", "scores"),
         tasks=DETECTION,
         both_classes=True,
-        most_draws=200,
         position=120,
     ),
 )

@@ -29,7 +29,6 @@ METRICS = (
         ("truth", "called"),
         tasks=DETECTION,
         both_classes=True,
-        most_draws=200,
         shown_in=(),
         position=130,
         within_slide="dice",

@@ -13,6 +13,9 @@ from wsi_mil.interop.foreign import ForeignBag
 from wsi_mil.interop.layouts.base import SlideFiles
 from wsi_mil.io.files import write_aside
 
+UNCHECKED_BYTES = 256 * limits.MIB
+"""An array of so many bytes may be packed as small as it can be."""
+
 
 def open_h5(path: Path, mode: str = "r") -> Any:
     """Return an open HDF5 file. Raises DataError if the file is damaged."""
@@ -43,6 +46,8 @@ def h5_dataset(file: Any, name: str, path: Path) -> Any:
         raise DataError(f"{path}: dataset {name!r} lies in other files, expected its values in this one")
     limits.ROWS.check(found.shape[0] if found.shape else 0, f"{path}: {name}")
     limits.ARRAY_BYTES.check(found.nbytes, f"{path}: {name}")
+    if found.nbytes > UNCHECKED_BYTES:
+        limits.PACKED.check(found.nbytes // max(found.id.get_storage_size(), 1), f"{path}: {name}")
     return found
 
 

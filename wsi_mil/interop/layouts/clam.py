@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from wsi_mil import limits
 from wsi_mil.errors import DataError
 from wsi_mil.interop.foreign import ForeignBag
 from wsi_mil.interop.layouts._hdf5 import bag_of, feature_matrix, read_coords, read_h5_bag, write_h5
@@ -16,8 +15,8 @@ from wsi_mil.interop.layouts.base import (
     slide_id_of,
     tile_attributes,
 )
-from wsi_mil.io.bounded import check_zip
 from wsi_mil.io.files import write_aside
+from wsi_mil.io.torch_files import read_torch_file
 from wsi_mil.paths import below
 from wsi_mil.slides.ids import existing_file
 
@@ -58,12 +57,12 @@ class Clam(ImportLayout, ExportLayout):
             "level_dim": np.array([slide.info.width_px, slide.info.height_px]),
         }
         del attributes["overlap"]
-        pt_path = below(folder / "pt_files", f"{slide_id}.pt")
+        pt_path = below(folder, f"pt_files/{slide_id}.pt")
         with write_aside(pt_path) as aside:
             torch.save(torch.from_numpy(features), aside)
         return [
-            write_h5(below(folder / "patches", f"{slide_id}.h5"), None, coords, attributes, {}),
-            write_h5(below(folder / "h5_files", f"{slide_id}.h5"), features, coords, {}, {}),
+            write_h5(below(folder, f"patches/{slide_id}.h5"), None, coords, attributes, {}),
+            write_h5(below(folder, f"h5_files/{slide_id}.h5"), features, coords, {}, {}),
             pt_path,
         ]
 
@@ -83,16 +82,16 @@ def _read_pt(files: SlideFiles) -> ForeignBag:
             f"patches/{files.slide_id}.h5, in the folder of pt_files or beside it. CLAM's "
             "create_patches_fp.py writes that file: copy it there"
         )
-    check_zip(path, limits.ARRAY_BYTES, str(path))
     try:  # tensors only: nothing in the file is run (ADR 2)
-        features = torch.load(path, map_location="cpu", weights_only=True)
+        features = read_torch_file(path)
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(
             f"{path} is not a tensor that torch reads without unpickling ({type(error).__name__})"
         ) from error
     if not isinstance(features, torch.Tensor):
         raise DataError(f"{path} holds a {type(features).__name__}, expected one (N, D) tensor")
-    limits.ARRAY_BYTES.check(4 * features.numel(), str(path))  # a view may state more than is stored
     coords, attributes = read_coords(files.coordinates)
     return bag_of(files, feature_matrix(features.float().numpy()), coords, attributes)
 

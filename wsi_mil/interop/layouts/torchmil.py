@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from wsi_mil.interop.layouts.base import ExportedSlide, ExportLayout, flat_name
 from wsi_mil.io.files import write_aside
-from wsi_mil.paths import child
+from wsi_mil.paths import below
 
 
 class TorchMIL(ExportLayout):
@@ -32,7 +32,7 @@ class TorchMIL(ExportLayout):
             arrays["inst_labels"] = slide.truth[slide.features.readable].astype(np.int64)
         paths = []
         for name, values in arrays.items():
-            path = child(folder / name, f"{flat_name(slide.info.slide_id)}.npy")
+            path = below(folder, f"{name}/{flat_name(slide.info.slide_id)}.npy")
             with write_aside(path) as aside, aside.open("wb") as handle:
                 np.save(handle, values, allow_pickle=False)
             paths.append(path)

@@ -12,7 +12,7 @@ from wsi_mil.interop.layouts.base import (
     slide_id_of,
     tile_attributes,
 )
-from wsi_mil.paths import below, child
+from wsi_mil.paths import below
 
 
 class Trident(ImportLayout, ExportLayout):
@@ -31,8 +31,8 @@ class Trident(ImportLayout, ExportLayout):
         spec, encoder = slide.table.spec, slide.features.encoder
         features, coords = slide.readable_rows()
         tiling = f"{spec.mpp:g}mpp_{spec.size_px}px_{spec.size_px - spec.step_px}px_overlap"
-        of_encoder = child(folder / tiling, f"features_{encoder.replace(':', '.')}")
-        path = below(of_encoder, f"{slide.info.slide_id}.h5")
+        of_encoder = f"{tiling}/features_{encoder.replace(':', '.')}"
+        path = below(folder, f"{of_encoder}/{slide.info.slide_id}.h5")
         of_features = {"encoder": encoder.removeprefix("imported:"), "name": slide.info.slide_id}
         return [write_h5(path, features, coords, tile_attributes(slide), of_features)]
 

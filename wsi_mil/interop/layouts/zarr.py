@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from wsi_mil.errors import StoreError
 from wsi_mil.interop.layouts._anndata import PACKAGES, to_anndata
 from wsi_mil.interop.layouts.base import ExportedSlide, ExportLayout
 from wsi_mil.io.files import write_aside
@@ -15,6 +16,10 @@ class Zarr(ExportLayout):
 
     def write(self, slide: ExportedSlide, folder: Path) -> list[Path]:
         path = below(folder, f"{slide.info.slide_id}.zarr")
+        if path.exists() and not (path / "uns" / "wsi_mil").is_dir():
+            raise StoreError(
+                f"{path} was not written by an export: move it elsewhere, or export into another folder"
+            )
         with write_aside(path) as aside:
             to_anndata(slide).write_zarr(aside)
         return [path]

@@ -1,16 +1,15 @@
 """Section "Audit": the audits of the run's models, each with its picture."""
 
-from wsi_mil.paths import child
 from wsi_mil.report.audit_figure import draw_audit
 from wsi_mil.report.section import Content, Section
-from wsi_mil.report.source import ReportSource
+from wsi_mil.report.source import ReportSource, undamaged
 from wsi_mil.report.templating import fill
 from wsi_mil.robustness.audit.model_audit import read_model_audit
 
 
 def read(source: ReportSource) -> Content | None:
-    paths = [child(source.run.path / "audit", name, "model name") / "audit.json" for name in source.models]
-    found = [(path, read_model_audit(path)) for path in paths if path.exists()]
+    paths = [source.run.audit(name) / "audit.json" for name in source.models]
+    found = undamaged(paths, read_model_audit)
     current = [(path, audit) for path, audit in found if source.are_current(audit.model, audit.model_digests)]
     if not current:
         return None

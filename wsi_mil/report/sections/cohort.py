@@ -12,6 +12,7 @@ from wsi_mil.io.files import digest_file
 from wsi_mil.report.section import Content, Section
 from wsi_mil.report.source import ReportSource
 from wsi_mil.report.templating import fill
+from wsi_mil.tissue.files import BY_HAND
 
 HEATMAP_FILES = (("PNG", "png"), ("GeoJSON", "geojson.gz"), ("GeoJSON", "geojson"), ("TIFF", "ome.tif"))
 UNKNOWN = "–"
@@ -72,14 +73,14 @@ def slide_row(source: ReportSource, slide_id: str, outcomes: Sequence[Outcome]) 
         mpp=mpp,
         tissue_mm2=f"{counts['tissue_um2'] / 1e6:.2f}" if "tissue_um2" in counts else UNKNOWN,
         tiles=str(counts.get("tiles", UNKNOWN)),
-        status=worst,
+        status=f"{worst}, {BY_HAND}" if tiled and BY_HAND in tiled.reason else worst,
         shown={name: row.shown for name, row in scored.items()},
         files={name: _files(source, name, slide_id) for name in scored},
     )
 
 
 def _size_and_scale(source: ReportSource, slide_id: str) -> tuple[str, str]:
-    """Return "width x height" in level-0 px and µm/px with its source; dashes for a slide without a store."""
+    """Return "width x height" in level-0 px, and µm/px with its source; dashes without a store."""
     try:
         info = source.run.store(slide_id).read_info()
     except StoreError:
@@ -99,4 +100,4 @@ def _files(source: ReportSource, name: str, slide_id: str) -> list[tuple[str, st
     return [(word, path.relative_to(run.path).as_posix()) for word, path in paths if path.exists()]
 
 
-SECTION = Section("Slides", "cohort", 70, read, version=2)
+SECTION = Section("Slides", "cohort", 70, read, version=3)

@@ -52,4 +52,4 @@ def _curves(source: ReportSource) -> bytes | None:
     return run.curves.read_bytes()
 
 
-SECTION = Section("Evaluation", "metrics", 10, read, version=2)
+SECTION = Section("Evaluation", "metrics", 10, read, version=4)

@@ -2,6 +2,7 @@
 aggregators".
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -9,13 +10,13 @@ from typing import Any, Literal
 from wsi_mil.evaluation.intervals import Spread, spread
 from wsi_mil.io.json import without_nan
 from wsi_mil.robustness.audit.bag_tests import load_bag_test
-from wsi_mil.robustness.audit.bag_tests.base import KEPT_SHARE, PASS_AUC, InvarianceTest
+from wsi_mil.robustness.audit.bag_tests.base import KEPT_SHARE, PASS_AUC
 
 BagVerdict = Literal["pass", "fail", "not learned"]
 
-FORMAT = 1
+KIND = "audit of aggregators"
+FORMAT = 2
 LEARNED_AUC = 0.9
-REVERSED_AUC = 0.25
 FIRST_TEST = "single_concept"
 """A method that has not learned this test has not learned to find one kind of positive instance."""
 
@@ -33,20 +34,58 @@ class BagTestResult:
     instance_auc: float
     seconds: float
 
+    @property
+    def learned(self) -> bool:
+        """Whether the training bags were learned: a training AUC of at least 0.9. Else the test says nothing
+        about the method."""
+        return self.train_auc >= LEARNED_AUC
+
 
 @dataclass(frozen=True)
 class BagTestSummary:
-    """One test over several seeds."""
+    """One test over several seeds: one training each."""
 
     test: str
-    train_auc: Spread
-    test_auc: Spread
-    instance_auc: Spread
-    seconds: float
+    results: tuple[BagTestResult, ...]
+
+    @property
+    def train_auc(self) -> Spread:
+        return spread([row.train_auc for row in self.results])
+
+    @property
+    def test_auc(self) -> Spread:
+        return spread([row.test_auc for row in self.results])
+
+    @property
+    def instance_auc(self) -> Spread:
+        return spread([row.instance_auc for row in self.results])
+
+    @property
+    def worst(self) -> float:
+        """The smallest measured value of all trainings; NaN without any."""
+        return min(self._measured, default=math.nan)
+
+    @property
+    def best(self) -> float:
+        """The largest measured value of all trainings; NaN without any."""
+        return max(self._measured, default=math.nan)
+
+    @property
+    def _measured(self) -> list[float]:
+        return [row.test_auc for row in self.results if not math.isnan(row.test_auc)]
+
+    @property
+    def learned(self) -> int:
+        """How many of the trainings learned their training bags."""
+        return sum(row.learned for row in self.results)
+
+    @property
+    def seconds(self) -> float:
+        return sum(row.seconds for row in self.results)
 
     @property
     def verdict(self) -> BagVerdict:
-        return bag_verdict(self.test, self.train_auc.mean, self.test_auc.mean)
+        return bag_verdict(self.test, self.results)
 
     @property
     def held_against(self) -> bool:
@@ -91,7 +130,7 @@ class MethodAudit:
         """Return the content of audit.json; NaN is null."""
         found: dict[str, Any] = without_nan(
             {
-                "kind": "audit of aggregators",
+                "kind": KIND,
                 "format_version": FORMAT,
                 "seeds": list(self.seeds),
                 "training": dict(self.training),
@@ -115,38 +154,35 @@ def _test_json(row: BagTestSummary) -> dict[str, Any]:
         "train_auc": asdict(row.train_auc),
         "test_auc": asdict(row.test_auc),
         "instance_auc": asdict(row.instance_auc),
+        "worst": row.worst,
+        "best": row.best,
+        "learned": row.learned,
         "verdict": row.verdict,
         "held_against": row.held_against,
         "seconds": row.seconds,
     }
 
 
-def bag_verdict(test: str, train_auc: float, test_auc: float) -> BagVerdict:
-    """Return the verdict on one test from means over seeds.
+def bag_verdict(test: str, results: Sequence[BagTestResult]) -> BagVerdict:
+    """Return the verdict on one test from its trainings, one for each seed.
 
-    not learned: a training AUC below 0.9. pass: at least 0.75 on the test bags, or at least 0.9 of right
-    calls in an invariance test. fail: below that. Raff and Holt call only an AUC below 0.5 a failure; between
-    0.5 and 0.75 about half of the answer comes from the shortcut. A test AUC below 0.25 is a failure even
-    without a training AUC of 0.9, since then the shortcut is what the model has learned.
+    A training with a training AUC below 0.9 has not learned, and is not counted. not learned: fewer than half
+    of the trainings learned. pass: those that learned reach, on average, 0.75 on the test bags, or 0.9 of
+    right calls in an invariance test. fail: below that. Raff and Holt call only an AUC below 0.5 a failure;
+    between 0.5 and 0.75 about half of the answer comes from the shortcut.
 
-    >>> bag_verdict("single_concept", 1.0, 0.02), bag_verdict("single_concept", 0.6, 0.6)
+    >>> one = [BagTestResult("single_concept", 0, train, 0.02, 0.5, 1.0) for train in (1.0, 0.6)]
+    >>> bag_verdict("single_concept", one[:1]), bag_verdict("single_concept", one[1:])
     ('fail', 'not learned')
     """
-    known = load_bag_test(test)
-    if not train_auc >= LEARNED_AUC:
-        reversed_answer = not isinstance(known, InvarianceTest) and test_auc < REVERSED_AUC
-        return "fail" if reversed_answer else "not learned"
-    return "pass" if test_auc >= known.pass_from else "fail"
+    measured = [row.test_auc for row in results if row.learned and not math.isnan(row.test_auc)]
+    if not measured or 2 * len(measured) < len(results):
+        return "not learned"
+    return "pass" if spread(measured).mean >= load_bag_test(test).pass_from else "fail"
 
 
 def summarise_bag_tests(name: str, results: Sequence[BagTestResult]) -> AggregatorAudit:
     """Return the audit of one aggregator: the spread over seeds for each test, in the order of `results`."""
-    rows = []
-    for test in dict.fromkeys(result.test for result in results):
-        own = [result for result in results if result.test == test]
-        train, measured, instances = (
-            spread([getattr(result, key) for result in own])
-            for key in ("train_auc", "test_auc", "instance_auc")
-        )
-        rows.append(BagTestSummary(test, train, measured, instances, sum(r.seconds for r in own)))
+    tests = dict.fromkeys(result.test for result in results)
+    rows = (BagTestSummary(test, tuple(row for row in results if row.test == test)) for test in tests)
     return AggregatorAudit(name, tuple(rows))

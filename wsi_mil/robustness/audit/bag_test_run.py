@@ -21,7 +21,9 @@ from wsi_mil.scoring import choose_threshold, score_bag
 from wsi_mil.tasks.classes import class_index
 from wsi_mil.training import Standardizer, TrainSpec, fit
 
-TRAINING = TrainSpec(epochs=10, bags_per_batch=8, lr=2e-3, select_by="last", weight_decay=1e-4)
+TRAINING = TrainSpec(
+    epochs=10, bags_per_batch=8, lr=2e-3, select_by="last", weight_decay=1e-4, warm_up="none"
+)
 PARAMS: dict[str, dict[str, Any]] = {"transmil": {"hidden": 64, "heads": 4, "landmarks": 16}}
 """Sizes for bags of tens of instances with 16 dimensions; the method's own defaults are for slides."""
 EPOCHS = {"transmil": 4}
@@ -97,7 +99,10 @@ def train(job: BagTestJob, bags: Sequence[Bag]) -> Trained:
 def _instance_auc(trained: Trained, bags: BagSet) -> float:
     """The AUC of instance scores, over all test bags together, for finding the instances of the concept."""
     scored = [score_bag(trained.model, trained.ready(bag)) for bag in bags.test]
-    values = [score_kind(kind).comparable(scores.double().numpy()) for _, scores, kind in scored]
+    values = [
+        score_kind(kind).comparable(scores.double().numpy(), float(1 - probabilities[0]))
+        for probabilities, scores, kind in scored
+    ]
     kinds = np.concatenate([bags.kinds[bag.slide_id] for bag in bags.test])
     return auc(kinds == CONCEPT, np.concatenate(values))
 

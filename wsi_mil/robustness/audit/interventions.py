@@ -240,6 +240,10 @@ def _changed(check: FeatureCheck, slide: AuditedSlide, x: float, pool: Tensor, s
 
 def answer(slide: AuditedSlide, features: Tensor) -> Answer:
     """Return what the model says of a rightly called slide whose features are now `features` (n, D)."""
-    probability = slide.score(features)
+    return answer_of(slide, slide.score(features))
+
+
+def answer_of(slide: AuditedSlide, probability: float) -> Answer:
+    """Return the answer on a rightly called slide to which the model, after a change, gives `probability`."""
     kept = (probability >= slide.threshold) == bool(slide.label)
     return Answer(slide.slide_id, slide.patient, kept, probability)

@@ -22,6 +22,7 @@ from wsi_mil.robustness.json_values import number
 
 CheckVerdict = Literal["pass", "fail", "not measured"]
 
+KIND = "audit of a model"
 FORMAT = 1
 ENOUGH = 0.8
 FEWEST_SLIDES = 3
@@ -123,7 +124,7 @@ class ModelAudit:
         """Return the content of audit.json; NaN is null."""
         found: dict[str, Any] = without_nan(
             {
-                "kind": "audit of a model",
+                "kind": KIND,
                 "format_version": FORMAT,
                 "model": self.model,
                 "model_digests": list(self.model_digests),
@@ -144,11 +145,11 @@ def read_model_audit(path: Path) -> ModelAudit:
     """Return what an audit.json of a model holds. Raises StoreError for another file, or one of another
     version.
     """
-    found = read_json(path)
+    found = read_json(path, "run `wsi-mil audit` again")
     kind = (found.get("kind"), found.get("format_version"))
-    if kind != ("audit of a model", FORMAT):
+    if kind != (KIND, FORMAT):
         raise StoreError(
-            f"{path} holds {kind[0]!r} of format {kind[1]}, expected 'audit of a model' of format {FORMAT}: "
+            f"{path} holds {kind[0]!r} of format {kind[1]}, expected {KIND!r} of format {FORMAT}: "
             "run `wsi-mil audit` again"
         )
     return ModelAudit(

@@ -1,15 +1,22 @@
 """The design of the poison experiment: which slides are poisoned in which condition, and what the results
 mean.
 
-The design is that of the FocusMIL study (arXiv 2408.09449): the signal lies on normal slides of the training
+There are two directions, named after the class that carries the signal in training.
+
+normal: the design of the FocusMIL study (arXiv 2408.09449). The signal lies on normal slides of the training
 part and on tumour slides of the test part. A model that uses the signal learns that it means "normal", and
 calls the poisoned tumour slides normal.
+tumour: the same, mirrored. The signal lies on tumour slides of the training part and on normal slides of the
+test part. A model that uses the signal learns that it means "tumour", and calls the poisoned normal slides
+tumour. A score of the best instance ignores a signal of normal slides, because normal instances do not decide
+it; it can follow one of tumour slides.
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
 from wsi_mil.evaluation.intervals import Spread, spread
+from wsi_mil.robustness.poison.spec import Direction
 
 Arm = Literal["none", "normal", "tumour", "all"]
 """Which slides of a part are poisoned."""
@@ -20,15 +27,40 @@ CONDITIONS: dict[str, tuple[Arm, Arm]] = {
     "test_only": ("none", "tumour"),
     "train_only": ("normal", "none"),
     "poison": ("normal", "tumour"),
+    "mirrored_test_only": ("none", "normal"),
+    "mirrored_train_only": ("tumour", "none"),
+    "mirrored": ("tumour", "normal"),
     "alike": ("all", "all"),
 }
-"""Condition -> arm of the training and validation parts, arm of the test part. "poison" is the experiment;
-the others are its controls.
+"""Condition -> arm of the training and validation parts, arm of the test part. "poison" and "mirrored" are
+the experiments of the two directions; the others are their controls.
 """
 
-TRAINING_ARMS: tuple[Arm, ...] = ("none", "normal", "all")
+DIRECTIONS: dict[Direction, str] = {"normal": "poison", "tumour": "mirrored"}
+"""Direction -> the condition that decides its verdict."""
+
+TRAINING_ARMS: tuple[Arm, ...] = ("none", "normal", "tumour", "all")
 LEARNED_AUC = 0.7
 SMALL_LOSS = 0.05
+
+
+def training_arms(directions: Sequence[Direction], control: bool = True) -> tuple[Arm, ...]:
+    """Return the trainings that the directions need. control: with those on slides that are all poisoned.
+
+    >>> training_arms(["tumour"]), training_arms(["normal", "tumour"], control=False)
+    (('none', 'tumour', 'all'), ('none', 'normal', 'tumour'))
+    """
+    asked = {"none", *directions, *(("all",) if control else ())}
+    return tuple(arm for arm in TRAINING_ARMS if arm in asked)
+
+
+def conditions_of(arm: Arm) -> dict[str, Arm]:
+    """Return the conditions in which a training of `arm` is measured, each with the arm of its test part.
+
+    >>> conditions_of("tumour")
+    {'mirrored_train_only': 'none', 'mirrored': 'normal'}
+    """
+    return {name: test for name, (train, test) in CONDITIONS.items() if train == arm}
 
 
 def is_poisoned(arm: Arm, positive: bool) -> bool:
@@ -48,7 +80,8 @@ def loss_of_auc(clean: Sequence[float], poisoned: Sequence[float]) -> Spread:
 
 
 def poison_verdict(clean: Sequence[float], poisoned: Sequence[float]) -> Verdict:
-    """Return the verdict on a method from its slide AUCs, clean and poisoned, one value per training.
+    """Return the verdict on a method in one direction, from its slide AUCs, clean and poisoned, one value per
+    training. It says nothing about the other direction.
 
     not learned: mean clean AUC below 0.7. fooled: mean poisoned AUC below 0.5, so the method follows the
     poison. resists: a mean loss of at most 0.05. weakened: everything else.

@@ -48,6 +48,9 @@ class PoisonedSlide(SlideReader):
     def _open_handle(self) -> SlideReader:
         return self.reader
 
+    def check_unchanged(self) -> None:
+        self.reader.check_unchanged()
+
     def close(self) -> None:
         super().close()
         self.reader.close()

@@ -6,9 +6,12 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from wsi_mil.contracts.spec import Spec
 from wsi_mil.errors import ConfigError
+from wsi_mil.io.files import digest_json
 from wsi_mil.robustness.poison.kinds import POISONS, load_poison
 
 Placement = Literal["off_tumour", "anywhere"]
+Direction = Literal["normal", "tumour"]
+"""Which class carries the poison in training; in the test it is the other one."""
 
 LOCAL_COVERAGE = 0.15
 
@@ -52,6 +55,12 @@ class PoisonSpec(Spec):
         "laboratory's vectors and amounts are drawn",
     )
     seed: int = Field(default=0, ge=0, description="of places, of noise and of another laboratory's stain")
+    directions: tuple[Direction, ...] = Field(
+        default=("normal", "tumour"),
+        min_length=1,
+        description="classes that carry the poison in training, each an experiment of its own; the other "
+        "class carries it in the test",
+    )
     params: dict[str, float] = Field(
         default={}, description="parameters that only this kind has; the kinds of wsi_mil itself have none"
     )
@@ -59,6 +68,13 @@ class PoisonSpec(Spec):
     def __hash__(self) -> int:
         """Return a hash of all settings; `params` is a dict, which Python cannot hash by itself."""
         return hash(self.digest())
+
+    @field_validator("directions")
+    @classmethod
+    def _each_once(cls, directions: tuple[Direction, ...]) -> tuple[Direction, ...]:
+        if len(set(directions)) < len(directions):
+            raise ValueError(f"directions: each class once, found {', '.join(directions)}")
+        return directions
 
     @field_validator("kind")
     @classmethod
@@ -90,6 +106,22 @@ class PoisonSpec(Spec):
         if not self.params:
             found.pop("params", None)
         return found
+
+    def painted(self) -> dict[str, Any]:
+        """Return the settings that decide what the painted slides look like, as JSON: all but
+        `directions`.
+        """
+        found = self.model_dump(mode="json")
+        found.pop("directions", None)
+        return found
+
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits that change whenever the painted slides do.
+
+        >>> PoisonSpec(directions=("tumour",)).digest() == PoisonSpec().digest()
+        True
+        """
+        return digest_json(self.painted())
 
     @property
     def share(self) -> float:

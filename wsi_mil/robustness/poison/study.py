@@ -13,12 +13,24 @@ from wsi_mil.errors import StoreError
 from wsi_mil.evaluation.intervals import Spread, spread
 from wsi_mil.io.json import read_json, without_nan
 from wsi_mil.robustness.json_values import number, spread_of
-from wsi_mil.robustness.poison.conditions import CONDITIONS, Arm, Verdict, loss_of_auc, poison_verdict
-from wsi_mil.robustness.poison.spec import PoisonSpec
+from wsi_mil.robustness.poison.conditions import (
+    CONDITIONS,
+    DIRECTIONS,
+    Arm,
+    Verdict,
+    loss_of_auc,
+    poison_verdict,
+)
+from wsi_mil.robustness.poison.spec import Direction, PoisonSpec
 from wsi_mil.trust import refuse_untrusted
 
-FORMAT, TRAINING_FORMAT = 1, 1
+FORMAT, TRAINING_FORMAT = 2, 2
+"""Format 1 had one direction, and attention without the factor of the slide's probability (ADR 22)."""
 METRICS = ("slide_auc", "patch_auc", "froc", "poison_share", "poison_top")
+
+
+class EarlierStudyError(StoreError):
+    """A poison.json of an earlier format, which is made again and never read."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +38,8 @@ class Measured:
     """One training in one condition, on the test part; NaN where undefined.
 
     poison_share: which fraction of a slide's attention, or of its tile probabilities, lies on poisoned tiles;
-    mean over poisoned tumour slides. poison_top: fraction of these slides whose highest-scoring tile is
-    poisoned.
+    mean over the poisoned slides: tumour slides where these are poisoned, else normal slides. poison_top:
+    fraction of these slides whose highest-scoring tile is poisoned.
     """
 
     slide_auc: float
@@ -93,9 +105,17 @@ class ConditionSpread:
 
 
 @dataclass(frozen=True)
+class DirectionResult:
+    """What one direction says of a model. loss: clean slide AUC minus the poisoned one, over trainings."""
+
+    loss: Spread
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
 class PoisonedModel:
-    """All trainings of one model. train_auc: AUC on the training part, by arm. loss and verdict: None unless
-    the conditions "none" and "poison" were both measured.
+    """All trainings of one model. train_auc: AUC on the training part, by arm. directions: the directions
+    that were measured; a verdict holds for its own direction only.
     """
 
     model: str
@@ -103,8 +123,12 @@ class PoisonedModel:
     score_kind: str
     conditions: Mapping[str, ConditionSpread]
     train_auc: Mapping[str, Spread]
-    loss: Spread | None = None
-    verdict: Verdict | None = None
+    directions: Mapping[Direction, DirectionResult]
+
+    def verdict(self, direction: Direction) -> str:
+        """Return the verdict in one direction, a dash if it was not measured."""
+        found = self.directions.get(direction)
+        return found.verdict if found else "-"
 
     def metric(self, condition: str, name: str) -> Spread | None:
         """Return one metric in one condition, None if the condition was not measured."""
@@ -145,10 +169,15 @@ class PoisonStudy:
 
 
 def read_poison_study(path: Path) -> PoisonStudy:
-    """Return what a poison.json holds. Raises StoreError for another file, or one of another version,
-    and TrustError if it names code that the user does not trust."""
-    found = read_json(path)
+    """Return what a poison.json holds. Raises EarlierStudyError for an earlier format, StoreError for another
+    file, and TrustError if it names code that the user does not trust."""
+    found = read_json(path, "run `wsi-mil poison` again")
     kind = (found.get("kind"), found.get("format_version"))
+    if kind[0] == "poison study" and kind[1] in range(1, FORMAT):
+        raise EarlierStudyError(
+            f"{path} has format {kind[1]}, which has one direction only, expected {FORMAT}: "
+            "run `wsi-mil poison` again"
+        )
     if kind != ("poison study", FORMAT):
         raise StoreError(
             f"{path} holds {kind[0]!r} of format {kind[1]}, expected 'poison study' of format {FORMAT}: "
@@ -174,8 +203,7 @@ def _model_json(model: PoisonedModel) -> dict[str, Any]:
         "conditions": {name: asdict(row) for name, row in model.conditions.items()},
     }
     found |= {f"train_auc_{arm}": asdict(row) for arm, row in model.train_auc.items()}
-    if model.loss is not None:
-        found |= {"loss": asdict(model.loss), "verdict": model.verdict}
+    found["directions"] = {name: asdict(row) for name, row in model.directions.items()}
     return found
 
 
@@ -191,8 +219,10 @@ def _read_model(found: Mapping[str, Any]) -> PoisonedModel:
         found["score_kind"],
         conditions,
         {key.removeprefix(start): spread_of(row) for key, row in found.items() if key.startswith(start)},
-        spread_of(found["loss"]) if "loss" in found else None,
-        found.get("verdict"),
+        {
+            name: DirectionResult(spread_of(row["loss"]), row["verdict"])
+            for name, row in found["directions"].items()
+        },
     )
 
 
@@ -219,14 +249,22 @@ def _summarise(name: str, rows: Sequence[PoisonTrainingResult]) -> PoisonedModel
         arm: spread([row.train_auc for row in rows if row.arm == arm])
         for arm in dict.fromkeys(row.arm for row in rows)
     }
-    clean, poisoned = ([row.slide_auc for row in measured[key]] for key in ("none", "poison"))
-    both = bool(clean and poisoned)
     return PoisonedModel(
         name,
         rows[0].aggregator,
         next(iter(rows[0].conditions.values())).score_kind,
         conditions,
         train_auc,
-        loss_of_auc(clean, poisoned) if both else None,
-        poison_verdict(clean, poisoned) if both else None,
+        _directions({condition: [row.slide_auc for row in found] for condition, found in measured.items()}),
     )
+
+
+def _directions(aucs: Mapping[str, Sequence[float]]) -> dict[Direction, DirectionResult]:
+    """Return the result of each direction whose trainings exist. aucs: condition -> slide AUC, one per
+    training."""
+    clean = aucs["none"]
+    return {
+        direction: DirectionResult(loss_of_auc(clean, aucs[key]), poison_verdict(clean, aucs[key]))
+        for direction, key in DIRECTIONS.items()
+        if clean and aucs[key]
+    }

@@ -73,6 +73,7 @@ class JpegTilesReader(FileReader):
         row = max(level.columns * level.tile_width_px * level.tile_height_px * 3 for level in found)
         self._decoded = _Cache(min(ROWS_KEPT * row, CACHE_BYTES))
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self._size = os.fstat(self._file).st_size
 
     def _open_handle(self) -> Any:
         return open_handle(self._path)
@@ -154,7 +155,9 @@ class JpegTilesReader(FileReader):
     def _raw(self, level: int, number: int) -> bytes:
         tiled = self._levels[level]
         count = int(tiled.byte_counts[number])
-        data = os.pread(self._file, count, int(tiled.offsets[number]))
+        offset = int(tiled.offsets[number])
+        # compared first: memory for `count` bytes would be taken before any is read
+        data = os.pread(self._file, count, offset) if offset + count <= self._size else b""
         if len(data) != count:
             raise SlideError(f"the file ends inside tile {number} of level {level}")
         return data

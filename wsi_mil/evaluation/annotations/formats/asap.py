@@ -6,7 +6,8 @@ from xml.etree.ElementTree import Element
 from wsi_mil.evaluation.annotations.drawn import Drawn
 from wsi_mil.evaluation.annotations.formats.base import AnnotationFormat, FileToRead
 from wsi_mil.evaluation.annotations.rings import Corner, coordinate, enclosed, rectangle
-from wsi_mil.evaluation.annotations.xml import inside, read_xml
+from wsi_mil.evaluation.annotations.xml import inside
+from wsi_mil.io.xml import read_xml
 
 WITHOUT_AREA = {"dot", "pointset", "measurement"}
 

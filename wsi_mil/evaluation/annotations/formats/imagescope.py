@@ -13,8 +13,9 @@ import shapely
 from wsi_mil.evaluation.annotations.drawn import Drawn
 from wsi_mil.evaluation.annotations.formats.base import AnnotationFormat, FileToRead
 from wsi_mil.evaluation.annotations.rings import coordinate, ellipse, enclosed, rectangle
-from wsi_mil.evaluation.annotations.xml import inside, read_xml, tag
+from wsi_mil.evaluation.annotations.xml import inside
 from wsi_mil.geojson import polygonal
+from wsi_mil.io.xml import read_xml, tag
 
 KINDS = {"0": "freehand", "1": "rectangle", "2": "ellipse", "3": "arrow", "4": "ruler", "5": "counter"}
 SHAPES = {"freehand": enclosed, "rectangle": rectangle, "ellipse": ellipse}

@@ -12,7 +12,8 @@ from wsi_mil.errors import DataError
 from wsi_mil.evaluation.annotations.drawn import Drawn
 from wsi_mil.evaluation.annotations.formats.base import AnnotationFormat, FileToRead
 from wsi_mil.evaluation.annotations.rings import Corner, coordinate, ellipse, enclosed
-from wsi_mil.evaluation.annotations.xml import inside, read_xml, text_of
+from wsi_mil.evaluation.annotations.xml import inside, text_of
+from wsi_mil.io.xml import read_xml
 
 OFFSETS = ("hamamatsu.XOffsetFromSlideCentre", "hamamatsu.YOffsetFromSlideCentre")
 SCALES = ("openslide.mpp-x", "openslide.mpp-y")

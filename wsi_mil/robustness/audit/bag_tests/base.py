@@ -73,6 +73,22 @@ class ShortcutTest(BagTest):
     pass_from = PASS_AUC
 
 
+class MirroredTest(ShortcutTest):
+    """A shortcut test with the classes exchanged in the shortcut: what goes with negative bags in training
+    there goes with positive ones here.
+
+    Where the shortcut is a kind of instance of its own, positive bags of the training part hold it and
+    negative ones do not, so it defines the label as well as the concept does. The multiple-instance
+    assumption does not exclude it, and such a test is reported only.
+    """
+
+    mirrored: ClassVar[ShortcutTest]
+
+    def draw(self, rng: Generator, sizes: BagSizes, label: int, training: bool) -> Instances:
+        """Return a bag of the mirrored test's other part, where the shortcut goes with the other label."""
+        return self.mirrored.draw(rng, sizes, label, not training)
+
+
 class InvarianceTest(BagTest):
     """Bags without a shortcut. Measured by the fraction of positive test bags, among those that the model
     calls positive, whose call is right after a change.

@@ -1,0 +1,92 @@
+"""Whether a training has learned anything: how much of the validation labels its kept epoch explains.
+
+A model that ignores its slides does best with one and the same output for all of them; with as many tumour as
+normal slides its loss is ln 2. The fraction of this loss that a model leaves, after the best scale and shift
+of its outputs, is 1 if it has learned nothing and 0 if it separates the slides:
+
+    unexplained = min over a >= 0, b of loss(a x output + b) / min over b of loss(b)
+
+Scale and shift are fitted because a maximum over many instances is often too large for new slides: a model
+that ranks all slides right can have a large loss, and its threshold is chosen on validation slides anyway.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from wsi_mil.contracts.labels import Target, TaskKind
+from wsi_mil.tasks import TaskLoss
+
+UNEXPLAINED = "val_unexplained"
+"""The name of the share in tables."""
+LEARNED_BELOW = 0.75
+"""A training has learned if it leaves less than this. Chosen on draws 301 and 302 of pipelines/warm_up.py;
+docs/studies/warm_up.md has its error rates on other draws."""
+JUDGED: tuple[TaskKind, ...] = ("detection", "classification")
+"""The tasks that are judged. A good model of values or of survival can leave most of the loss of a constant:
+the noise of the labels is part of it."""
+NOT_LEARNED = "has not learned"
+"""How tables, maps and the report say it."""
+LARGEST_LOG_SCALE = 10.0
+
+
+def unexplained_share(task_loss: TaskLoss, logits: Tensor, targets: Sequence[Target]) -> float:
+    """Return the fraction of the loss of the best constant that bag logits (B, C) leave; NaN if all targets
+    are equal, and for tasks that are not judged.
+
+    >>> from wsi_mil.tasks import Detection
+    >>> loss = TaskLoss(Detection.of(2), "softmax")
+    >>> round(unexplained_share(loss, torch.tensor([[0.0], [1.0], [2.0], [1.0]]), [0, 1, 1, 0]), 3)
+    0.5
+    """
+    if len(set(targets)) < 2 or task_loss.task.kind not in JUDGED:
+        return math.nan
+    with torch.inference_mode(False), torch.enable_grad():  # validation runs in inference mode
+        truth = torch.tensor(targets)
+        values = logits.detach().double().clone()
+        values = (values - values.mean(0)) / values.std().clamp_min(1e-12)
+        shift = torch.zeros(values.shape[1], dtype=torch.float64, requires_grad=True)
+        scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        constant = _least([shift], lambda: task_loss(shift.expand_as(values), truth))
+        least = _least([shift, scale], lambda: task_loss(scale * values + shift, truth))
+    # the losses are convex in scale and shift: if the best scale is negative, the best one from 0 on is 0
+    return 1.0 if float(scale.detach()) <= 0 else min(least / constant, 1.0)
+
+
+def _least(parameters: list[Tensor], loss_of: Callable[[], Tensor]) -> float:
+    """Change parameters in place to the minimum of a loss; return the minimum."""
+    optimizer = torch.optim.LBFGS(parameters, max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        found = loss_of()
+        if found.requires_grad:  # the loss of survival does not depend on a constant
+            found.backward()
+        return found
+
+    optimizer.step(loss)
+    return float(loss().detach())
+
+
+def has_learned(unexplained: float) -> bool | None:
+    """Return whether the share that the kept epoch leaves is small enough; None if it is not known (no
+    validation slides, or all of one class).
+
+    >>> has_learned(0.3), has_learned(0.97), has_learned(math.nan)
+    (True, False, None)
+    """
+    return None if math.isnan(unexplained) else unexplained < LEARNED_BELOW
+
+
+def not_learned_line(unexplained: float) -> str:
+    """Return the words for a training whose share is at or above the limit.
+
+    >>> not_learned_line(0.97)
+    'has not learned: it explains 3 % of the labels of the validation slides (at least 25 % expected)'
+    """
+    return (
+        f"{NOT_LEARNED}: it explains {100 * (1 - unexplained):.0f} % of the labels of the validation slides "
+        f"(at least {100 * (1 - LEARNED_BELOW):.0f} % expected)"
+    )
