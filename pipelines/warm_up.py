@@ -1,31 +1,36 @@
-"""Max-pooling methods with and without a warm-up, on slides of which about 1 % is tumour.
+"""Max-pooling methods with and without a warm-up, and others, on slides of which about 1 % is tumour.
 
 Question: how often does a training learn, and does the validation loss tell when it did not?
 
 Data: bags of real lung images in four laboratories (pipelines/lung/bags.py): 48 training, 24 validation and
 60 test slides of 220 tiles, 1 to 3 of them tumour in tumour slides. Every draw has its own images,
-laboratories and slides. 60 epochs, learning rate 3e-4; the epoch is chosen on validation slides.
+laboratories and slides. Or, with --ucsb, the 58 bags of the UCSB breast set: a draw is a random division,
+half training, a fifth validation, the rest test. 60 epochs; the epoch is chosen on validation slides.
 
     python pipelines/warm_up.py --data lung_he.zip --squeezenet WEIGHTS.npz --draws 401 402 403 404 405
+    python pipelines/warm_up.py --ucsb ucsb_breast.npz --draws 401 402 403 404 405
 
 Writes trainings.csv into --out, one row for each training, and continues where it was stopped. Prints the
 tables.
 """
 
 import argparse
+import math
 from itertools import product
 from pathlib import Path
 
-import torch
+import numpy as np
 
+from pipelines.classic.bags import divide, read_classic
 from pipelines.lung.bags import BagForm, draw_cohort
 from pipelines.lung.warm_up_tables import by_draw, flag_errors, summary
-from wsi_mil.aggregators import build_aggregator
+from wsi_mil.aggregators import build_aggregator, outputs_for
 from wsi_mil.aggregators.instance_maximum import takes_maximum
-from wsi_mil.contracts.bags import Bag, PackedBags
+from wsi_mil.contracts.bags import Bag
 from wsi_mil.evaluation.metrics.auc import auc
 from wsi_mil.io.tables import Row, markdown_row, read_csv, write_csv
 from wsi_mil.logs import setup_console
+from wsi_mil.scoring.scores import score_bag
 from wsi_mil.training import Standardizer, TrainSpec, fit
 from wsi_mil.training.learning import UNEXPLAINED
 
@@ -33,39 +38,49 @@ METHODS = ("focus_mil", "mi_net", "causal_mil")
 WARM_UPS = ("none", "smooth_max")
 BAGS_PER_BATCH = {"focus_mil": 3}
 """As published; one bag a step for others."""
-IDENTITY = ("draw", "method", "warm_up", "seed")
+IDENTITY = ("draw", "method", "warm_up", "lr", "seed")
 MEASURED = ("val_loss", UNEXPLAINED, "val_auc", "slide_auc", "patch_auc")
 COLUMNS = (*IDENTITY, "epoch", *MEASURED)
 
 
-def train_and_measure(bags: dict[str, list[Bag]], method: str, warm_up: str, seed: int) -> dict[str, float]:
-    """Return the kept epoch, its validation measures, and slide and pooled patch AUC of the test slides."""
+def train_and_measure(
+    bags: dict[str, list[Bag]], method: str, warm_up: str, lr: float, seed: int
+) -> dict[str, float]:
+    """Return the kept epoch, its validation measures, and slide and pooled patch AUC of the test slides; NaN
+    where tiles have no labels."""
     standardizer = Standardizer.fit(bags["train"])
     ready = {part: [standardizer(bag) for bag in members] for part, members in bags.items()}
-    model = build_aggregator(method, bags["train"][0].dim, 1, seed)
+    model = build_aggregator(method, bags["train"][0].dim, outputs_for(method, classes=2), seed)
     values = {
         "epochs": 60,
-        "lr": 3e-4,
+        "lr": lr,
         "bags_per_batch": BAGS_PER_BATCH.get(method, 1),
         "warm_up": warm_up if takes_maximum(model) else "none",
         "seed": seed,
     }
     result = fit(model, ready["train"], ready["val"], TrainSpec.model_validate(values))
-    packed = PackedBags.pack(ready["test"])
-    with torch.inference_mode():
-        output = model(packed)
-    scores = output.instance_scores.numpy()
-    if output.score_kind == "attention":  # ADR 22
-        parts = torch.split(output.instance_scores, packed.lengths)
-        probabilities = output.bag_logits[:, 0].sigmoid()
-        scores = torch.cat([p / p.max() * q for p, q in zip(parts, probabilities, strict=True)]).numpy()
-    assert packed.instance_labels is not None
+    slides, tiles, truth = [], [], []
+    for bag in ready["test"]:
+        probabilities, scores, kind = score_bag(model, bag)
+        slides.append(float(probabilities[1]))
+        if kind == "attention":  # ADR 22
+            scores = scores / scores.max() * slides[-1]
+        if bag.instance_labels is not None:
+            tiles.append(scores.double().numpy())
+            truth.append(bag.instance_labels.numpy() > 0)
     return {
         "epoch": result.epoch,
         **{key: result.metrics[key] for key in ("val_loss", UNEXPLAINED, "val_auc")},
-        "slide_auc": auc(packed.labels.numpy() > 0, output.bag_logits[:, 0].double().numpy()),
-        "patch_auc": auc(packed.instance_labels.numpy() > 0, scores),
+        "slide_auc": auc(np.array([bag.label > 0 for bag in ready["test"]]), np.array(slides)),
+        "patch_auc": auc(np.concatenate(truth), np.concatenate(tiles)) if tiles else math.nan,
     }
+
+
+def cohort(arguments: argparse.Namespace, draw: int) -> dict[str, list[Bag]]:
+    """Return the bags of each part of a draw."""
+    if arguments.ucsb:
+        return divide(read_classic(arguments.ucsb), (0.5, 0.2), draw)
+    return draw_cohort(arguments.data, arguments.squeezenet, arguments.out / "features", BagForm(), draw)
 
 
 def make_trainings(arguments: argparse.Namespace) -> list[Row]:
@@ -75,14 +90,15 @@ def make_trainings(arguments: argparse.Namespace) -> list[Row]:
     asked: set[tuple[str, ...]] = set()
     for draw in arguments.draws:
         bags = None
-        for method, warm_up, seed in product(arguments.methods, arguments.warm_ups, range(arguments.seeds)):
-            key = (str(draw), method, warm_up, str(seed))
+        for method, warm_up, lr, seed in product(
+            arguments.methods, arguments.warm_ups, arguments.lr, range(arguments.seeds)
+        ):
+            key = (str(draw), method, warm_up, f"{lr:g}", str(seed))
             if key not in done:
-                bags = bags or draw_cohort(
-                    arguments.data, arguments.squeezenet, arguments.out / "features", BagForm(), draw
-                )
-                found = train_and_measure(bags, method, warm_up, seed)
-                done[key] = dict(zip(COLUMNS, (*key, *(f"{found[c]:.6g}" for c in COLUMNS[4:])), strict=True))
+                bags = bags or cohort(arguments, draw)
+                found = train_and_measure(bags, method, warm_up, lr, seed)
+                numbers = (f"{found[name]:.6g}" for name in COLUMNS[len(IDENTITY) :])
+                done[key] = dict(zip(COLUMNS, (*key, *numbers), strict=True))
                 write_csv(path, COLUMNS, list(done.values()))
                 print(*key, *(f"{name} {found[name]:.3f}" for name in MEASURED), flush=True)
             asked.add(key)
@@ -93,14 +109,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="lung_he.zip")
-    parser.add_argument("--squeezenet", type=Path, required=True, help="ImageNet weights of SqueezeNet 1.0")
+    parser.add_argument("--data", type=Path, help="lung_he.zip")
+    parser.add_argument("--squeezenet", type=Path, help="ImageNet weights of SqueezeNet 1.0")
+    parser.add_argument("--ucsb", type=Path, help="ucsb_breast.npz, in place of the lung images")
     parser.add_argument("--draws", type=int, nargs="+", required=True, help="numbers of the cohorts")
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each cell")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--warm-ups", nargs="+", default=list(WARM_UPS))
+    parser.add_argument("--lr", type=float, nargs="+", default=[3e-4], help="learning rates")
     parser.add_argument("--out", type=Path, default=Path("runs/warm_up"))
     arguments = parser.parse_args()
+    if not arguments.ucsb and not (arguments.data and arguments.squeezenet):
+        parser.error("give --data and --squeezenet, or --ucsb")
     setup_console()
     rows = make_trainings(arguments)
     for table in (summary(rows), by_draw(rows), flag_errors(rows)):

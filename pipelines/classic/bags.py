@@ -7,12 +7,14 @@ array with
 .npz   X (N, D), bag (N,) indices, bag_label (B,), bag_name (B,)
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
 
 from wsi_mil.contracts.bags import Bag
 from wsi_mil.errors import DataError
@@ -40,6 +42,23 @@ def read_classic(path: Path) -> list[Bag]:
     if not torch.isfinite(values).all():
         raise DataError(f"{path.name}: features hold NaN or infinity")
     return [Bag(f"bag_{number}", values[bag_of_row == number], labels[number]) for number in sorted(labels)]
+
+
+def divide(bags: Sequence[Bag], shares: tuple[float, float], seed: int) -> dict[str, list[Bag]]:
+    """Return the bags of "train", "val" and "test" in a random division; classes keep their proportions.
+
+    shares: of training and validation bags; the rest is for testing.
+    """
+    rest, test = train_test_split(
+        list(bags), test_size=1 - sum(shares), stratify=[bag.label for bag in bags], random_state=seed
+    )
+    train, val = train_test_split(
+        rest,
+        test_size=shares[1] / sum(shares),
+        stratify=[bag.label for bag in rest],
+        random_state=seed,
+    )
+    return {"train": train, "val": val, "test": test}
 
 
 def _from_csv(path: Path) -> Table:

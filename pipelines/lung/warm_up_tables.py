@@ -7,36 +7,44 @@ import numpy as np
 from wsi_mil.io.tables import Row
 from wsi_mil.training.learning import UNEXPLAINED, has_learned
 
+CELL = ("method", "warm_up", "lr")
 LEARNED_AUC = 0.8
 """A training with a test AUC below this has failed."""
 
 
 def summary(rows: Sequence[Row]) -> list[list[str]]:
-    """Return a row for each method and warm-up: AUCs, mean and worst, and how many trainings learn."""
-    table = [["method", "warm_up", "trainings", "slide AUC", "worst", "patch AUC", "worst", "learned"]]
-    for method, warm_up in dict.fromkeys((row["method"], row["warm_up"]) for row in rows):
-        own = [row for row in rows if (row["method"], row["warm_up"]) == (method, warm_up)]
+    """Return a row for each method, warm-up and rate.
+
+    It has slide and patch AUC, mean and worst, how many trainings learn, how many are reported as not
+    learned, and the mean validation AUC, which can choose a rate.
+    """
+    columns = ("slide AUC", "worst", "patch AUC", "worst", "learned", "reported", "validation AUC")
+    table = [[*CELL, "trainings", *columns]]
+    for cell in dict.fromkeys(tuple(row[key] for key in CELL) for row in rows):
+        own = [row for row in rows if tuple(row[key] for key in CELL) == cell]
         slide, patch = (np.array([row.number(key) for row in own]) for key in ("slide_auc", "patch_auc"))
         learned = f"{(slide >= LEARNED_AUC).sum()} of {len(own)}"
         numbers = (f"{v:.3f}" for v in (slide.mean(), slide.min(), patch.mean(), patch.min()))
-        table.append([method, warm_up, str(len(own)), *numbers, learned])
+        reported = sum(has_learned(row.number(UNEXPLAINED)) is False for row in own)
+        chosen_by = f"{np.mean([row.number('val_auc') for row in own]):.3f}"
+        table.append([*cell, str(len(own)), *numbers, learned, str(reported), chosen_by])
     return table
 
 
 def by_draw(rows: Sequence[Row]) -> list[list[str]]:
-    """Return a row for each method and warm-up with, for each draw, mean and worst slide AUC."""
+    """Return a row for each method, warm-up and rate with, for each draw, mean and worst slide AUC."""
     draws = list(dict.fromkeys(row["draw"] for row in rows))
-    table = [["method", "warm_up", *draws]]
-    for method, warm_up in dict.fromkeys((row["method"], row["warm_up"]) for row in rows):
+    table = [[*CELL, *draws]]
+    for cell in dict.fromkeys(tuple(row[key] for key in CELL) for row in rows):
         cells = []
         for draw in draws:
             own = [
                 row.number("slide_auc")
                 for row in rows
-                if (row["method"], row["warm_up"], row["draw"]) == (method, warm_up, draw)
+                if (tuple(row[key] for key in CELL), row["draw"]) == (cell, draw)
             ]
             cells.append(f"{np.mean(own):.3f} / {min(own):.3f}" if own else "-")
-        table.append([method, warm_up, *cells])
+        table.append([*cell, *cells])
     return table
 
 

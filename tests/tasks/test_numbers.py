@@ -160,7 +160,7 @@ def test_two_passes_give_the_gradients_of_one(task: Task) -> None:
             model, bags(task, 16), bags(task, 16), spec.model_copy(update={"two_pass": two_pass}), task=task
         )
         ends.append(result.history[-1])
-    assert ends[0] == pytest.approx(ends[1], rel=1e-4)
+    assert ends[0] == pytest.approx(ends[1], rel=1e-4, nan_ok=True)  # val_unexplained of tasks not judged
 
 
 def test_cox_needs_several_slides_a_step() -> None:

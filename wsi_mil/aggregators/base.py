@@ -25,8 +25,8 @@ class Aggregator(nn.Module, ABC):
 
     `permutes_with_instances`: reordering the instances of a bag reorders their scores and changes nothing
     else.
-    `binary_outputs`: how many outputs the method has for two classes: 1 (sigmoid) or 2 (softmax, as
-    published).
+    `binary_outputs`: how many outputs the method can have for two classes, the published number first: 1
+    (sigmoid), 2 (softmax).
     `tasks`: the kinds of task that the method supports; the class says why it leaves one out.
     `small`: parameters that make the method small enough for tests and examples.
     `class_loss`: the form in which the method takes the loss of class labels
@@ -40,7 +40,7 @@ class Aggregator(nn.Module, ABC):
     """
 
     permutes_with_instances: ClassVar[bool] = True
-    binary_outputs: ClassVar[int] = 1
+    binary_outputs: ClassVar[tuple[int, ...]] = (1, 2)
     tasks: ClassVar[tuple[TaskKind, ...]] = ALL_TASKS
     small: ClassVar[Mapping[str, Any]] = {}
     class_loss: ClassLoss = "softmax"
@@ -50,7 +50,7 @@ class Aggregator(nn.Module, ABC):
     def __init__(self, in_features: int, n_outputs: int) -> None:
         super().__init__()
         # methods for all tasks have one output for a value or a risk
-        least = self.binary_outputs if self.tasks == CLASS_TASKS else 1
+        least = min(self.binary_outputs) if self.tasks == CLASS_TASKS else 1
         if in_features < 1 or n_outputs < least:
             raise ModelError(
                 f"{type(self).__name__} needs in_features >= 1 and n_outputs >= {least}, got "

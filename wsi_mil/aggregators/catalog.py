@@ -94,10 +94,10 @@ def outputs_for(name: str, classes: int | Task, head: Head = "auto") -> int:
     task = Detection.of(classes) if isinstance(classes, int) else classes
     refuse_task(name, task)
     kind = AGGREGATORS.load(wrapped_method(name) or name)
-    own = getattr(kind, "binary_outputs", 1)
-    if head == "sigmoid" and own > 1:
+    possible: tuple[int, ...] = getattr(kind, "binary_outputs", Aggregator.binary_outputs)
+    if head == "sigmoid" and 1 not in possible:
         raise ConfigError(f"aggregator {name!r} has a softmax head only: leave train.head at 'auto'")
-    return task.n_outputs(own, head)
+    return task.n_outputs(possible[0], head)
 
 
 def supported_tasks(name: str) -> tuple[TaskKind, ...]:

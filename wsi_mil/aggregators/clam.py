@@ -45,7 +45,7 @@ class CLAM(AttentionAggregator):
     bag's class alone (`subtyping` False), as published.
     """
 
-    binary_outputs = 2
+    binary_outputs = (2,)
     tasks = CLASS_TASKS
     small: ClassVar[dict[str, object]] = {"hidden": 16, "attention": 8}
     second_kind = "logit"

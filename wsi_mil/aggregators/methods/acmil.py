@@ -38,7 +38,7 @@ class ACMIL(AttentionAggregator):
 
     small: ClassVar[dict[str, object]] = {"hidden": 16, "attention": 8}
 
-    binary_outputs = 2
+    binary_outputs = (2,)
 
     def __init__(
         self,

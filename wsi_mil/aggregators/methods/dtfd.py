@@ -52,7 +52,7 @@ class DTFD(Aggregator):
     small: ClassVar[dict[str, object]] = {"hidden": 16, "attention": 8}
 
     permutes_with_instances = False
-    binary_outputs = 2
+    binary_outputs = (2,)
     tasks = CLASS_TASKS
     second_kind = "attention"
 

@@ -40,8 +40,8 @@ class LossAttention(AttentionAggregator):
     `omega`: 0 leaves L3 out. `dropout`: between the last fully connected layer and its ReLU, as published.
     The second instance score is the classifier on the instance alone: the log odds of a finding by softmax
     l_i, which L2 trains. The attention a_i is large where the classifier is confident of any class.
-    `n_outputs`: 2 for two classes, as published; with 1 the logit of the other class is 0 (a_i ~ 1 +
-    exp(l_i)).
+    `n_outputs`: 2 for two classes, as published (`train.head: auto`); with 1 (`sigmoid`) the logit of the
+    other class is 0 (a_i ~ 1 + exp(l_i)).
 
     >>> LossAttention(in_features=8, n_outputs=2, hidden=(4,)).classifier
     Linear(in_features=4, out_features=2, bias=True)
@@ -50,6 +50,7 @@ class LossAttention(AttentionAggregator):
     small: ClassVar[dict[str, object]] = {"hidden": (16,)}
 
     tasks = CLASS_TASKS
+    binary_outputs = (2, 1)
     second_kind = "logit"
 
     def __init__(

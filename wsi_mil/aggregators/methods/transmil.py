@@ -44,7 +44,7 @@ class TransMIL(Aggregator):
     small: ClassVar[dict[str, object]] = {"hidden": 32, "heads": 4, "landmarks": 8}
 
     permutes_with_instances = False
-    binary_outputs = 2
+    binary_outputs = (2,)
 
     def __init__(
         self,
