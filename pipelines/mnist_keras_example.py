@@ -19,6 +19,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -73,7 +74,8 @@ def main() -> None:
     arguments = parser.parse_args()
     setup_console()
     torch.set_num_threads(1)
-    started, rows = time.perf_counter(), []
+    started = time.perf_counter()
+    rows: list[list[float]] = []
     for seed in range(arguments.seeds):
         rng = np.random.default_rng(seed)
         digits = Digits.load(arguments.data, "train")
@@ -81,7 +83,7 @@ def main() -> None:
         test = small_bags(Digits.load(arguments.data, "t10k"), TEST_BAGS, rng)
         models = [train(data, watched, arguments.epochs, 100 * seed + n) for n in range(arguments.models)]
         own = [[accuracy([model], bags) for model in models] for bags in (watched, test)]
-        rows.append([*map(np.mean, own), accuracy(models, watched), accuracy(models, test)])
+        rows.append([fmean(own[0]), fmean(own[1]), accuracy(models, watched), accuracy(models, test)])
         print(f"seed {seed}: " + ", ".join(f"{value:.4f}" for value in rows[-1]), flush=True)
     columns = ["", "validation bags", "test bags", "mean of models, validation", "mean of models, test"]
     table = [[f"seed {seed}", *(f"{value:.4f}" for value in row)] for seed, row in enumerate(rows)]

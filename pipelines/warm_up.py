@@ -26,7 +26,7 @@ from pipelines.lung.bags import BagForm, draw_cohort
 from pipelines.lung.warm_up_tables import by_draw, flag_errors, summary
 from wsi_mil.aggregators import build_aggregator, outputs_for
 from wsi_mil.aggregators.instance_maximum import takes_maximum
-from wsi_mil.contracts.bags import Bag
+from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.evaluation.metrics.auc import auc
 from wsi_mil.io.tables import Row, markdown_row, read_csv, write_csv
 from wsi_mil.logs import setup_console
@@ -59,6 +59,7 @@ def train_and_measure(
         "seed": seed,
     }
     result = fit(model, ready["train"], ready["val"], TrainSpec.model_validate(values))
+    positive = PackedBags.pack(ready["test"]).labels.numpy() > 0
     slides, tiles, truth = [], [], []
     for bag in ready["test"]:
         probabilities, scores, kind = score_bag(model, bag)
@@ -71,7 +72,7 @@ def train_and_measure(
     return {
         "epoch": result.epoch,
         **{key: result.metrics[key] for key in ("val_loss", UNEXPLAINED, "val_auc")},
-        "slide_auc": auc(np.array([bag.label > 0 for bag in ready["test"]]), np.array(slides)),
+        "slide_auc": auc(positive, np.array(slides)),
         "patch_auc": auc(np.concatenate(truth), np.concatenate(tiles)) if tiles else math.nan,
     }
 

@@ -239,7 +239,8 @@ def test_heads_are_those_of_the_papers_unless_asked() -> None:
     assert outputs_for("abmil", 2) == outputs_for("dsmil", 2) == 1
     assert outputs_for("clam_sb", 2) == outputs_for("counterfactual(acmil)", 2) == 2
     assert outputs_for("abmil", 2, "softmax") == 2
-    assert outputs_for("loss_attention", 2) == 2 and outputs_for("loss_attention", 2, "sigmoid") == 1
+    assert outputs_for("loss_attention", 2) == 2
+    assert outputs_for("loss_attention", 2, "sigmoid") == 1
     assert outputs_for("abmil", 5) == outputs_for("mi_net", 5) == 5
     with pytest.raises(ConfigError, match="softmax head only"):
         outputs_for("transmil", 2, "sigmoid")
