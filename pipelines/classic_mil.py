@@ -60,13 +60,17 @@ def main() -> None:
         "--data", type=Path, required=True, help="folder with musk1.npz, musk2.npz, fox.npz, tiger.npz"
     )
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
+    parser.add_argument("--method", action="append", help="only this method; repeatable (default: all)")
     arguments = parser.parse_args()
     setup_console()
     settings = yaml.safe_load(arguments.config.read_text())
+    chosen = arguments.method or list(settings["methods"])
+    if unknown := set(chosen) - set(settings["methods"]):
+        parser.error(f"--method {min(unknown)}: the configuration has {', '.join(settings['methods'])}")
     jobs = []
     for dataset in settings["datasets"]:
-        for method, own in settings["methods"].items():
-            own = dict(own or {})
+        for method in chosen:
+            own = dict(settings["methods"][method] or {})
             aggregator, repeats = own.pop("aggregator", method), own.pop("repeats", settings["repeats"])
             spec = TrainSpec(**{**settings["train"], **own}, select_by="val_loss")
             jobs.append(Job(arguments.data, dataset, method, aggregator, spec, repeats, settings["folds"]))
@@ -77,7 +81,7 @@ def main() -> None:
         for of_job in progress(results, total=len(jobs), label="classic_mil", unit="job"):
             found += of_job
             write_csv(Path(settings["run"]) / "results.csv", COLUMNS, map(asdict, found))
-    lines = table(found, settings["datasets"], list(settings["methods"]))
+    lines = table(found, settings["datasets"], chosen)
     print("\n".join(map(markdown_row, lines)))
     print(f"{len(found)} trainings in {(time.perf_counter() - started) / 60:.1f} minutes")
 

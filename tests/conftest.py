@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 import wsi_mil.trust
 from tests import marking_module
@@ -22,6 +23,10 @@ from wsi_mil.synthetic import SynthSpec, write_cohort
 # The tensors of tests are small, and tests run side by side: threads would only wait for each other.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+
+# Hypothesis measures time, and tests on a busy machine are slow: that is no fault of an input.
+settings.register_profile("any_speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_speed")
 
 TESTS = Path(__file__).parent
 # folders and files below tests/ that are slow as a whole
