@@ -7,8 +7,7 @@ Data: lung_he.zip (LC25000 with its groups of near-duplicates) and ImageNet weig
 hard: the test slides come from other laboratories, with strong differences of stain and focus. A lesion is a
 single image. Slides are read at 1 µm/px in overlapping tiles, because a lesion of one image must fill a tile.
 
-Every method's learning rate is chosen on validation slides: the highest validation AUC, mean over seeds.
-`--rate METHOD RATE` gives it instead.
+The learning rate is chosen on validation slides by each training (`train.search` of the configuration).
 
     python pipelines/lung_mosaics.py configs/lung_mosaics.yaml --data lung_he.zip --squeezenet WEIGHTS.npz
 
@@ -23,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.lung.results import COLUMNS, RATE_COLUMNS, RateScore, choose_rates, draw_strip, table_rows
+from pipelines.lung.results import COLUMNS, RATE_COLUMNS, draw_strip, rate_rows, table_rows
 from pipelines.lung.slides import write_mosaics
 from pipelines.lung.spec import MosaicSpec
 from wsi_mil.config import RunConfig, load_config
@@ -32,7 +31,6 @@ from wsi_mil.logs import setup_console
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.stages import run_stage
 
-RATES = (1e-4, 3e-4, 1e-3)
 HARD = MosaicSpec(
     slides={"train": 48, "val": 24, "test": 60},
     lesions=(1, 3),
@@ -59,17 +57,8 @@ FORMS = {
 }
 
 
-def form_config(
-    config: RunConfig,
-    form: str,
-    squeezenet: Path,
-    tiles: Mapping[str, float],
-    given: Mapping[str, float] | None = None,
-) -> RunConfig:
-    """Return the configuration of one form, with a model per method and learning rate.
-
-    given: method -> the one rate that it takes. Other methods try all `RATES`.
-    """
+def form_config(config: RunConfig, form: str, squeezenet: Path, tiles: Mapping[str, float]) -> RunConfig:
+    """Return the configuration of one form: its folders, tiles and encoder."""
     folder = config.run / form / "mosaics"
     values = config.model_dump(mode="json")
     values["run"] = str(config.run / form)
@@ -79,11 +68,6 @@ def form_config(
         "folder": str(folder / "slides"),
         "labels": str(folder / "labels.csv"),
         "annotations": str(folder / "annotations"),
-    }
-    values["models"] = {
-        f"{name}_lr{rate:g}": own | {"aggregator": name, "lr": rate}
-        for name, own in config.models.items()
-        for rate in ([given[name]] if given and name in given else RATES)
     }
     return RunConfig(**values)
 
@@ -96,21 +80,14 @@ def run_stages(config: RunConfig, form: str, stages: Sequence[str]) -> None:
         print(f"{form}: {stage} took {time.perf_counter() - started:.0f} s", flush=True)
 
 
-def run_form(
-    config: RunConfig, form: str, data: Path, squeezenet: Path, given: Mapping[str, float] | None = None
-) -> tuple[RunFolder, list[str], list[RateScore]]:
-    """Make the slides of one form and run every stage; return run, chosen models and learning rates."""
+def run_form(config: RunConfig, form: str, data: Path, squeezenet: Path) -> RunFolder:
+    """Make the slides of one form and run every stage; return the run."""
     started = time.perf_counter()
     write_mosaics(data, config.run / form / "mosaics", FORMS[form].slides)
     print(f"{form}: slides took {time.perf_counter() - started:.0f} s", flush=True)
-    all_rates = form_config(config, form, squeezenet, FORMS[form].tiles, given)
-    run_stages(all_rates, form, ("tile", "extract", "train"))
-    run = RunFolder(all_rates.run)
-    rates = choose_rates(run, list(config.models))
-    chosen = [rate.model for rate in rates if rate.chosen]
-    final = all_rates.model_copy(update={"models": {name: all_rates.models[name] for name in chosen}})
-    run_stages(final, form, ("score", "heatmap", "evaluate", "report"))
-    return run, chosen, rates
+    own = form_config(config, form, squeezenet, FORMS[form].tiles)
+    run_stages(own, form, ("tile", "extract", "train", "score", "heatmap", "evaluate", "report"))
+    return RunFolder(own.run)
 
 
 def main() -> None:
@@ -123,19 +100,18 @@ def main() -> None:
         "--squeezenet", type=Path, required=True, help="ImageNet weights of SqueezeNet 1.0 (.npz)"
     )
     parser.add_argument("--form", action="append", choices=list(FORMS), help="only this form; repeatable")
-    parser.add_argument("--rate", nargs=2, action="append", default=[], metavar=("METHOD", "RATE"))
     parser.add_argument("overrides", nargs="*", help="key.sub=value")
     arguments = parser.parse_intermixed_args()
     setup_console()
     config = load_config(arguments.config, tuple(arguments.overrides))
-    given = {method: float(rate) for method, rate in arguments.rate}
     table: list[Sequence[str]] = [COLUMNS]
     rates: list[Sequence[str]] = [RATE_COLUMNS]
     for form in arguments.form or FORMS:
-        run, chosen, tried = run_form(config, form, arguments.data, arguments.squeezenet, given)
-        table += table_rows(run, form, chosen)
-        print(f"{form}: heatmaps of one slide in {draw_strip(run, chosen)}")
-        rates += [[form, *rate.cells()] for rate in tried]
+        run = run_form(config, form, arguments.data, arguments.squeezenet)
+        models = list(config.models)
+        table += table_rows(run, form, models)
+        print(f"{form}: heatmaps of one slide in {draw_strip(run, models)}")
+        rates += rate_rows(run, form, models)
     for rows in (rates, table):
         print("\n" + "\n".join(map(markdown_row, rows)))
 

@@ -73,7 +73,7 @@ def make_run(source: RunConfig, folder: Path, rows: Sequence[Row], cohort: str, 
     values["run"] = str(folder)
     values["slides"] |= {"folder": str(folder / "mosaics"), "labels": str(folder / "labels.csv")}
     values["split"] |= {"seeds": 1} if cohort == "none" else {"kind": "kfold", "folds": 3, "seeds": 1}
-    values["train"] |= {"epochs": epochs}
+    values["train"] |= {"epochs": epochs, "search": ()}
     values["models"] = MODELS
     return RunConfig(**values)
 

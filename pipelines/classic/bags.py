@@ -7,6 +7,7 @@ array with
 .npz   X (N, D), bag (N,) indices, bag_label (B,), bag_name (B,)
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,16 +48,15 @@ def read_classic(path: Path) -> list[Bag]:
 def divide(bags: Sequence[Bag], shares: tuple[float, float], seed: int) -> dict[str, list[Bag]]:
     """Return the bags of "train", "val" and "test" in a random division; classes keep their proportions.
 
-    shares: of training and validation bags; the rest is for testing.
+    shares: of training and validation bags; the rest is for testing. Counts of test and validation bags are
+    rounded up.
     """
+    n_val, n_test = (math.ceil(round(len(bags) * share, 6)) for share in (shares[1], 1 - sum(shares)))
     rest, test = train_test_split(
-        list(bags), test_size=1 - sum(shares), stratify=[bag.label for bag in bags], random_state=seed
+        list(bags), test_size=n_test, stratify=[bag.label for bag in bags], random_state=seed
     )
     train, val = train_test_split(
-        rest,
-        test_size=shares[1] / sum(shares),
-        stratify=[bag.label for bag in rest],
-        random_state=seed,
+        rest, test_size=n_val, stratify=[bag.label for bag in rest], random_state=seed
     )
     return {"train": train, "val": val, "test": test}
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +13,26 @@ from wsi_mil.io.json import read_json
 from wsi_mil.io.tables import read_csv
 from wsi_mil.run.folder import RunFolder
 
-RATE_COLUMNS = ("form", "model", "validation AUC", "validation loss", "")
+RATE_COLUMNS = ("form", "method", "rate", "validation AUC", "validation loss", "chosen")
 COLUMNS = ("form", "method", "slide AUC", "all seeds", "patch AUC", "within slides", "patch AUPRC", "FROC")
 
 
-@dataclass(frozen=True)
-class RateScore:
-    """A model at one learning rate: validation AUC and loss (means over seeds); whether it was chosen."""
+def rate_rows(run: RunFolder, form: str, models: Sequence[str]) -> list[list[str]]:
+    """Return RATE_COLUMNS for each model and learning rate that was tried; none without `train.search`.
 
-    model: str
-    val_auc: float
-    val_loss: float
-    chosen: bool
-
-    def cells(self) -> list[str]:
-        """Return the cells of RATE_COLUMNS after the first."""
-        return [self.model, f"{self.val_auc:.3f}", f"{self.val_loss:.3f}", "chosen" if self.chosen else ""]
-
-
-def choose_rates(run: RunFolder, methods: Sequence[str]) -> list[RateScore]:
-    """Return every model of each method; the one with the highest validation AUC is chosen.
-
-    If several have the same AUC, the one with the lowest validation loss is chosen.
+    Measures are means over the seeds; in each seed its validation slides choose the rate.
     """
-    trained = read_csv(run.comparison)
-    found = []
-    for method in methods:
-        scores = {}
-        for name in dict.fromkeys(row["model"] for row in trained if row["model"].startswith(f"{method}_lr")):
-            own = [row for row in trained if row["model"] == name]
-            scores[name] = tuple(
-                float(np.mean([float(row[k]) for row in own])) for k in ("val_auc", "val_loss")
-            )
-        best = max(scores, key=lambda name: (scores[name][0], -scores[name][1]))
-        found += [RateScore(name, auc, loss, name == best) for name, (auc, loss) in scores.items()]
-    return found
+    seeds = sorted({int(row["fold"]) for row in read_csv(run.comparison)})
+    rows = []
+    for name in models:
+        files = [run.model(name, seed) / "search.csv" for seed in seeds]
+        tried = [row for file in files if file.exists() for row in read_csv(file)]
+        for rate in dict.fromkeys(row["lr"] for row in tried):
+            own = [row for row in tried if row["lr"] == rate]
+            auc, loss = (np.mean([row.number(key) for row in own]) for key in ("val_auc", "val_loss"))
+            chosen = sum(row["chosen"] == "1" for row in own)
+            rows.append([form, name, rate, f"{auc:.3f}", f"{loss:.3f}", f"{chosen} of {len(own)}"])
+    return rows
 
 
 def table_rows(run: RunFolder, form: str, models: Sequence[str]) -> list[list[str]]:

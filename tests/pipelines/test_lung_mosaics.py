@@ -16,7 +16,7 @@ from pipelines import lung_mosaics
 from pipelines.lung.drawing import stain
 from pipelines.lung.lesions import draw_lesions
 from pipelines.lung.pools import POOLS, read_pools
-from pipelines.lung.results import draw_strip, table_rows
+from pipelines.lung.results import draw_strip, rate_rows, table_rows
 from pipelines.lung.slides import write_mosaics
 from pipelines.lung.spec import CARCINOMAS, IMAGE_PX, NORMAL, MosaicSpec
 from wsi_mil.bags import read_labels
@@ -24,6 +24,7 @@ from wsi_mil.config import load_config
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation import read_annotations
 from wsi_mil.io.json import read_json
+from wsi_mil.io.tables import read_csv
 from wsi_mil.slides import open_slide
 
 ROOT = Path(__file__).parents[2]
@@ -157,9 +158,9 @@ def test_the_study_runs_from_end_to_end(
     monkeypatch.setattr(
         lung_mosaics, "FORMS", {"easy": lung_mosaics.Form(SMALL, {"mpp": 2.0, "size_px": 56})}
     )
-    monkeypatch.setattr(lung_mosaics, "RATES", (1e-3, 1e-2))
     quick = (
         "train.epochs=2",
+        "train.search=[0.001, 0.01]",
         "split.seeds=2",
         "evaluation.bootstrap=10",
         "heatmaps.overlay_px=200",
@@ -168,19 +169,17 @@ def test_the_study_runs_from_end_to_end(
     config = load_config(
         ROOT / "configs" / "lung_mosaics.yaml", (f"run={tmp_path / 'run'}", *quick, "models={mi_net: {}}")
     )
-    run, chosen, rates = lung_mosaics.run_form(config, "easy", archive, tmp_path / "net.npz")
-    assert len(rates) == 2
-    assert [rate.model for rate in rates if rate.cells()[-1] == "chosen"] == chosen
-    best = max(rates, key=lambda rate: (rate.val_auc, -rate.val_loss))
-    assert chosen == [best.model]
-    (row,) = table_rows(run, "easy", chosen)
-    metrics = read_json(run.evaluation(chosen[0]) / "metrics.json")
+    run = lung_mosaics.run_form(config, "easy", archive, tmp_path / "net.npz")
+    rates = rate_rows(run, "easy", ["mi_net"])
+    assert [row[:3] for row in rates] == [["easy", "mi_net", "0.001"], ["easy", "mi_net", "0.01"]]
+    chosen = [read_csv(run.model("mi_net", seed) / "search.csv") for seed in range(2)]
+    for rate, row in enumerate(rates):
+        assert row[3] == f"{np.mean([float(seed[rate]['val_auc']) for seed in chosen]):.3f}"
+        assert row[5] == f"{sum(int(seed[rate]['chosen']) for seed in chosen)} of 2"
+    (row,) = table_rows(run, "easy", ["mi_net"])
+    metrics = read_json(run.evaluation("mi_net") / "metrics.json")
     assert row[2].startswith(f"{metrics['slide']['auc']:.3f} (")
     assert metrics["froc"]["n_lesions"] >= 2
     assert (run.path / "report.html").exists()
-    assert cv2.imread(str(draw_strip(run, chosen))).shape[0] == 300
+    assert cv2.imread(str(draw_strip(run, ["mi_net"]))).shape[0] == 300
     assert "easy: evaluate took" in capsys.readouterr().out
-    again = lung_mosaics.form_config(
-        config, "easy", tmp_path / "net.npz", {"mpp": 2.0, "size_px": 56}, {"mi_net": 0.02}
-    )
-    assert {name: spec["lr"] for name, spec in again.models.items()} == {"mi_net_lr0.02": 0.02}
