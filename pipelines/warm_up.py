@@ -32,14 +32,14 @@ from wsi_mil.io.tables import Row, markdown_row, read_csv, write_csv
 from wsi_mil.logs import setup_console
 from wsi_mil.scoring.scores import score_bag
 from wsi_mil.training import Standardizer, TrainSpec, fit
-from wsi_mil.training.learning import UNEXPLAINED
+from wsi_mil.training.learning import LIMIT, UNEXPLAINED
 
 METHODS = ("focus_mil", "mi_net", "causal_mil")
 WARM_UPS = ("none", "smooth_max")
 BAGS_PER_BATCH = {"focus_mil": 3}
 """As published; one bag a step for others."""
 IDENTITY = ("draw", "method", "warm_up", "lr", "seed")
-MEASURED = ("val_loss", UNEXPLAINED, "val_auc", "slide_auc", "patch_auc")
+MEASURED = ("val_loss", UNEXPLAINED, LIMIT, "val_auc", "slide_auc", "patch_auc")
 COLUMNS = (*IDENTITY, "epoch", *MEASURED)
 
 
@@ -71,7 +71,7 @@ def train_and_measure(
             truth.append(bag.instance_labels.numpy() > 0)
     return {
         "epoch": result.epoch,
-        **{key: result.metrics[key] for key in ("val_loss", UNEXPLAINED, "val_auc")},
+        **{key: result.metrics[key] for key in ("val_loss", UNEXPLAINED, LIMIT, "val_auc")},
         "slide_auc": auc(positive, np.array(slides)),
         "patch_auc": auc(np.concatenate(truth), np.concatenate(tiles)) if tiles else math.nan,
     }

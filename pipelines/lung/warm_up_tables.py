@@ -5,11 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from wsi_mil.io.tables import Row
-from wsi_mil.training.learning import UNEXPLAINED, has_learned
+from wsi_mil.training.learning import LIMIT, UNEXPLAINED, has_learned
 
 CELL = ("method", "warm_up", "lr")
 LEARNED_AUC = 0.8
 """A training with a test AUC below this has failed."""
+
+
+def measures(row: Row) -> dict[str, float]:
+    """Return the columns of a training that say whether it has learned. The limit was added later."""
+    return {key: row.number(key) for key in (UNEXPLAINED, LIMIT) if key in row}
 
 
 def summary(rows: Sequence[Row]) -> list[list[str]]:
@@ -25,7 +30,7 @@ def summary(rows: Sequence[Row]) -> list[list[str]]:
         slide, patch = (np.array([row.number(key) for row in own]) for key in ("slide_auc", "patch_auc"))
         learned = f"{(slide >= LEARNED_AUC).sum()} of {len(own)}"
         numbers = (f"{v:.3f}" for v in (slide.mean(), slide.min(), patch.mean(), patch.min()))
-        reported = sum(has_learned(row.number(UNEXPLAINED)) is False for row in own)
+        reported = sum(has_learned(measures(row)) is False for row in own)
         chosen_by = f"{np.mean([row.number('val_auc') for row in own]):.3f}"
         table.append([*cell, str(len(own)), *numbers, learned, str(reported), chosen_by])
     return table
@@ -51,7 +56,7 @@ def by_draw(rows: Sequence[Row]) -> list[list[str]]:
 def flag_errors(rows: Sequence[Row]) -> list[list[str]]:
     """Return how many failed and how many good trainings the rule "did not learn" flags."""
     failed = np.array([row.number("slide_auc") < LEARNED_AUC for row in rows])
-    flagged = np.array([has_learned(row.number(UNEXPLAINED)) is False for row in rows])
+    flagged = np.array([has_learned(measures(row)) is False for row in rows])
     return [
         ["", "flagged", "not flagged"],
         ["failed (test AUC below 0.8)", str((failed & flagged).sum()), str((failed & ~flagged).sum())],

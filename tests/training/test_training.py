@@ -177,6 +177,7 @@ def test_files_of_a_training(tmp_path: Path) -> None:
         "train_kl",
         "val_loss",
         "val_unexplained",
+        "val_unexplained_limit",
         "val_auc",
         "val_accuracy",
         "lr",

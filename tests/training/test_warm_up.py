@@ -24,7 +24,13 @@ from wsi_mil.errors import ConfigError
 from wsi_mil.tasks import Task, TaskLoss, task_class
 from wsi_mil.testing.aggregators import detection_loss
 from wsi_mil.training import TrainSpec, fit
-from wsi_mil.training.learning import has_learned, unexplained_share
+from wsi_mil.training.learning import (
+    UNEXPLAINED,
+    has_learned,
+    learning_measures,
+    unexplained_limit,
+    unexplained_share,
+)
 from wsi_mil.training.two_pass import backward_in_two_passes
 from wsi_mil.training.warm_up import pooling_of, warm_up_epochs
 
@@ -213,7 +219,32 @@ def test_tasks_whose_labels_are_noisy_are_not_judged() -> None:
 
 def test_what_is_not_known_is_not_judged() -> None:
     assert math.isnan(unexplained_share(loss_of("detection"), torch.zeros(2, 1), [1, 1]))
-    assert [has_learned(share) for share in (0.74, 0.75, math.nan)] == [True, False, None]
+    assert [has_learned({UNEXPLAINED: share}) for share in (0.74, 0.75, math.nan)] == [True, False, None]
+    assert has_learned({}) is None
+
+
+def fraction_learned(slides: int, draws: int, shift: float) -> float:
+    """Return how often random outputs, `shift` larger for tumour slides, count as learned."""
+    rng = torch.Generator().manual_seed(slides)
+    targets = [0, 1] * (slides // 2)
+    moved = shift * torch.tensor(targets)[:, None]
+    found = []
+    for _ in range(draws):
+        outputs = torch.randn(slides, 1, generator=rng) + moved
+        found.append(has_learned(learning_measures(loss_of("detection"), outputs, targets)))
+    return found.count(True) / draws
+
+
+def test_the_limit_rises_with_the_number_of_slides() -> None:
+    """By chance 2 of 1,000 reach it; a weak signal (AUC .71) is seen if there are enough slides."""
+    assert unexplained_limit([0, 1] * 4) == unexplained_limit([0, 1] * 12) == pytest.approx(0.75)
+    of_ten_in_hundred = 1 - 8.318 / (2 * 100 * 0.3251)
+    assert unexplained_limit([0] * 90 + [1] * 10) == pytest.approx(of_ten_in_hundred, abs=1e-3)
+    assert math.isnan(unexplained_limit([1, 1]))
+    for slides in (24, 200):
+        assert fraction_learned(slides, 300, shift=0.0) <= 0.01
+    assert fraction_learned(24, 60, shift=0.8) < 0.5
+    assert fraction_learned(200, 60, shift=0.8) > 0.95
 
 
 def test_what_learns_and_what_cannot_learn() -> None:

@@ -1,6 +1,5 @@
 """model.json: everything about a trained model except its weights."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from wsi_mil.scoring.thresholds import Threshold
 from wsi_mil.tasks import Task, task_from_values, task_values
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import TrainSpec
-from wsi_mil.training.learning import UNEXPLAINED, has_learned
+from wsi_mil.training.learning import has_learned
 from wsi_mil.trust import refuse_untrusted
 
 KIND, FORMAT = "wsi_mil model", 3
@@ -80,7 +79,7 @@ class TrainingRecord(Record):
     @property
     def learned(self) -> bool | None:
         """Whether the training has learned anything; None if that is not known, as of earlier versions."""
-        return has_learned(self.metrics.get(UNEXPLAINED, math.nan))
+        return has_learned(self.metrics)
 
     def as_json(self) -> dict[str, Any]:
         """Return the record in JSON's types."""

@@ -22,7 +22,7 @@ from wsi_mil.scoring.thresholds import Threshold
 from wsi_mil.tasks import Task
 from wsi_mil.tissue import TissueSpec
 from wsi_mil.training import Standardizer
-from wsi_mil.training.learning import UNEXPLAINED, not_learned_line
+from wsi_mil.training.learning import not_learned_line
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class TrainedModel:
         if self.training.learned is False:
             raise ModelError(
                 f"model {self.name!r} in {folder} "
-                f"{not_learned_line(self.training.metrics[UNEXPLAINED])}: train it again (train.restarts=3 "
+                f"{not_learned_line(self.training.metrics)}: train it again (train.restarts=3 "
                 "tries other seeds), or add --not-learned to use it all the same"
             )
 

@@ -129,7 +129,7 @@ def _train(job: TrainingJob) -> TrainingResult:
     restarted = f", restart {restart}" if restart else ""
     return TrainingResult(
         f"kept epoch {result.epoch} of {len(result.history)} (val {title} {merit:.3f}){called}{restarted}"
-        + ("" if result.learned is not False else f"; it {not_learned_line(result.metrics[UNEXPLAINED])}")
+        + ("" if result.learned is not False else f"; it {not_learned_line(result.metrics)}")
     )
 
 

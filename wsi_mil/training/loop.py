@@ -24,7 +24,7 @@ from wsi_mil.tasks import Detection, Task
 from wsi_mil.training.balance import epoch_order, loss_weights
 from wsi_mil.training.board import event_writer
 from wsi_mil.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
-from wsi_mil.training.learning import UNEXPLAINED, has_learned, unexplained_share
+from wsi_mil.training.learning import has_learned, learning_measures
 from wsi_mil.training.loading import Buffer, packed_batches
 from wsi_mil.training.spec import TrainSpec
 from wsi_mil.training.two_pass import backward_in_two_passes, score_in_chunks
@@ -52,7 +52,7 @@ class FitResult:
     @property
     def learned(self) -> bool | None:
         """Whether the model has learned anything; None if that is not known."""
-        return has_learned(self.metrics.get(UNEXPLAINED, math.nan))
+        return has_learned(self.metrics)
 
 
 def fit(
@@ -229,11 +229,10 @@ class _Run:
         predictions = torch.cat([self.task.predict(part).double().cpu() for part in logits])
         found = self.task.measures(predictions, targets)
         self.measure = f"val_{next(iter(found))}"
-        share = unexplained_share(self.task_loss, torch.cat(logits).cpu(), targets)
         return {
             "val_loss": mean,
             **{f"val_{name}": value for name, value in found.items()},
-            UNEXPLAINED: share,
+            **learning_measures(self.task_loss, torch.cat(logits).cpu(), targets),
         }
 
     def _validation_batches(self, bags: Sequence[BagSource]) -> Iterator[PackedBags]:
