@@ -1,6 +1,7 @@
 """TensorBoard's events of a training."""
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,31 @@ from wsi_mil.logs import logger
 _BEFORE = threading.excepthook
 
 
-def event_writer(folder: Path | None) -> Any:
-    """Return a writer of TensorBoard events into `<folder>/tensorboard`; None without a folder."""
-    if folder is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
+class EventWriter:
+    """Writes TensorBoard events into `<folder>/tensorboard`. After an error of the disk a training goes on
+    without them: the training's own files name themselves."""
 
-    threading.excepthook = _report
-    return SummaryWriter(str(folder / "tensorboard"))
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        threading.excepthook = _report
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
+
+    def add(self, row: Mapping[str, float], epoch: int) -> None:
+        """Write the numbers of an epoch."""
+        try:
+            for name, value in row.items() if self._writer else ():
+                self._writer.add_scalar(name, value, epoch)
+        except OSError:  # of its thread, which has reported it
+            self._writer = None
+
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        try:
+            if self._writer:
+                self._writer.close()
+        except OSError as error:
+            logger().debug("TensorBoard's events were not closed: %s", error, exc_info=True)
 
 
 def _report(arguments: Any) -> None:

@@ -22,7 +22,7 @@ from wsi_mil.logs import progress
 from wsi_mil.randomness import named_generator
 from wsi_mil.tasks import Detection, Task
 from wsi_mil.training.balance import epoch_order, loss_weights
-from wsi_mil.training.board import event_writer
+from wsi_mil.training.board import EventWriter
 from wsi_mil.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from wsi_mil.training.learning import has_learned, learning_measures
 from wsi_mil.training.loading import Buffer, packed_batches
@@ -339,7 +339,7 @@ def _fit(
     if checkpoint is not None and checkpoint.exists():
         run.resume(Checkpoint.load(checkpoint))
     left = range(run.epoch, run.epoch if run.out_of_patience() else spec.epochs)
-    board = event_writer(folder) if left else None
+    board = EventWriter(folder) if left and folder is not None else None
     for epoch in progress(left, total=len(left), label=label, unit="epoch"):
         row = {
             "epoch": epoch + 1.0,
@@ -349,8 +349,7 @@ def _fit(
         }
         run.finish_epoch(row)
         if board is not None:
-            for name, value in row.items():
-                board.add_scalar(name, value, epoch + 1)
+            board.add(row, epoch + 1)
         stopping = run.out_of_patience() or epoch + 1 == spec.epochs
         if checkpoint is not None and (
             stopping or (epoch + 1) % spec.checkpoint_every == 0 or epoch + 1 == stop_after
