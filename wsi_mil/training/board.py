@@ -11,8 +11,8 @@ _BEFORE = threading.excepthook
 
 
 class EventWriter:
-    """Writes TensorBoard events into `<folder>/tensorboard`. After an error of the disk a training goes on
-    without them: the training's own files name themselves."""
+    """Writes TensorBoard events into `<folder>/tensorboard`. After an error of the disk a training
+    continues without them: an error of its own files names the file."""
 
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -40,7 +40,7 @@ class EventWriter:
 def _report(arguments: Any) -> None:
     """Log an error of the disk in the thread that writes events, which would print a traceback.
 
-    The training's own files, which are written right after, name themselves.
+    The training's own files are written right after, and their errors name the file.
     """
     if isinstance(arguments.exc_value, OSError) and _is_of_tensorboard(arguments.exc_traceback):
         logger().warning("train: TensorBoard's events cannot be written: %s", arguments.exc_value)
