@@ -1,4 +1,4 @@
-"""The study of the warm-up on a file of bags: divisions, tables, and a stopped study that goes on."""
+"""The study of the warm-up on a file of bags: divisions, tables, and a stopped study that continues."""
 
 import sys
 from pathlib import Path

@@ -93,7 +93,7 @@ class Death:
         return Outcome(slide_id, stage, "failed", self.reason, self.counts, cause=cause, traceback=self.stack)
 
     def noted(self, error: ExecutionError) -> ExecutionError:
-        """Return the error that tells of this death, with the stack as a note of its traceback."""
+        """Return the error with the stack of this death as a note of its traceback."""
         if self.stack:
             error.add_note(self.stack)
         return error
