@@ -188,3 +188,15 @@ def finished_run(build_once: BuildOnce, quick_config: dict[str, object]) -> Fini
 def small_run(finished_run: FinishedRun) -> Path:
     """A finished run with a FocusMIL model, as `runs/demo` is one. Read only: copy what you change."""
     return finished_run("small_run", models={"focus_mil": {}})
+
+
+@pytest.fixture
+def run_with_features(small_run: Path, tmp_path: Path) -> Path:
+    """A run whose features are made, and nothing trained yet. Yours to change."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("slides", "tissue"):
+        shutil.copytree(small_run / name, run / name)
+    for name in ("provenance.json", "config.yaml", "outcomes.csv"):
+        shutil.copy(small_run / name, run / name)
+    return run

@@ -67,7 +67,7 @@ def test_check_prints_the_table_and_leaves_with_3_if_a_slide_is_bad(
     assert call("check", folder, "--labels", labels) == 3
     out = capsys.readouterr().out
     assert "override" in out
-    assert "1 without slide ['ghost'], 1 slides without label" in out
+    assert "labels: 1 (ghost) without slide; slides without label: 1 (broken)" in out
 
 
 def test_a_run_with_bad_slides_and_labels_finishes_with_3_and_says_why(

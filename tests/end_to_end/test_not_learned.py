@@ -1,8 +1,7 @@
-"""A training that has learned nothing is told everywhere: train, tables, maps, report, predict."""
+"""A training that has learned nothing is reported everywhere: train, tables, maps, report, predict."""
 
 import csv
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,9 @@ from wsi_mil.stages.predict import predict_slides
 
 
 @pytest.fixture
-def config(small_run: Path, quick_config: Mapping[str, Any], tmp_path: Path) -> dict[str, Any]:
+def config(run_with_features: Path, quick_config: Mapping[str, Any]) -> dict[str, Any]:
     """A run with features, and a model whose learning rate is too small to learn anything."""
-    run = tmp_path / "run"
-    run.mkdir()
-    for name in ("slides", "tissue"):
-        shutil.copytree(small_run / name, run / name)
-    for name in ("provenance.json", "config.yaml", "outcomes.csv"):
-        shutil.copy(small_run / name, run / name)
-    settings = {**quick_config, "run": str(run)}
+    settings = {**quick_config, "run": str(run_with_features)}
     models = {"mi_net": {"lr": 1e-9, "epochs": 2, "restarts": 2}, "mean_pool": {"epochs": 30, "lr": 0.01}}
     return {**settings, "models": models}
 
@@ -52,7 +45,7 @@ def title_of_map(run: RunFolder, name: str, monkeypatch: pytest.MonkeyPatch) -> 
     return titles[0]
 
 
-def test_it_is_told_everywhere(
+def test_it_is_reported_everywhere(
     config: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -25,15 +25,9 @@ from wsi_mil.stages.predict import predict_slides
 
 
 @pytest.fixture
-def config(small_run: Path, quick_config: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+def config(run_with_features: Path, quick_config: dict[str, Any]) -> dict[str, Any]:
     """A run whose features are made, and nothing trained yet."""
-    run = tmp_path / "run"
-    run.mkdir()
-    for name in ("slides", "tissue"):
-        shutil.copytree(small_run / name, run / name)
-    for name in ("provenance.json", "config.yaml", "outcomes.csv"):
-        shutil.copy(small_run / name, run / name)
-    settings = {**quick_config, "run": str(run), "models": {"mi_net": {}}}
+    settings = {**quick_config, "run": str(run_with_features), "models": {"mi_net": {}}}
     return {**settings, "train": {"epochs": 2, "lr": 0.001}}
 
 

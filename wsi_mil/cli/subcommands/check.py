@@ -1,5 +1,6 @@
 """wsi-mil check SLIDES, wsi-mil check RUN [--deep]"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,8 +102,9 @@ def command(
     failed = [row for row in rows if row.failed]
     if found and labels:
         without_slide, without_label = check_against_slides(found, {file.slide_id for file in files}, labels)
-        missing = f"{len(without_slide)} without slide {without_slide[:3]}"
-        click.echo(f"labels: {missing}, {len(without_label)} slides without label")
+        click.echo(
+            f"labels: {_some(without_slide)} without slide; slides without label: {_some(without_label)}"
+        )
         click.echo(_meaning(labels))
     usable, tiles = len(rows) - len(failed), sum(row.tiles for row in rows)
     click.echo(f"{usable} of {len(rows)} slides can be used; {tiles} tiles predicted")
@@ -129,6 +131,13 @@ def _check_annotations(
     for line in lines:
         click.echo(line)
     return sum(row.failed for row in rows)
+
+
+def _some(slide_ids: Sequence[str]) -> str:
+    """Return how many slides there are, and the first three ids."""
+    return str(len(slide_ids)) + (
+        f" ({', '.join(slide_ids[:3])}{', ..' * (len(slide_ids) > 3)})" if slide_ids else ""
+    )
 
 
 def _meaning(labels: Path) -> str:
