@@ -26,7 +26,12 @@ TILES = table()
 N = len(TILES)
 
 
-def slide(label: int, probabilities: np.ndarray, lesions: tuple[Lesion, ...] | None = None) -> TrainingSlide:
+def slide(
+    label: int,
+    probabilities: np.ndarray,
+    lesions: tuple[Lesion, ...] | None = None,
+    eligible: np.ndarray | None = None,
+) -> TrainingSlide:
     return TrainingSlide(
         SlideSource("s/1", None, None),
         SlideStore(Path("s.zarr"), "s/1"),
@@ -34,6 +39,7 @@ def slide(label: int, probabilities: np.ndarray, lesions: tuple[Lesion, ...] | N
         TILES,
         label,
         probabilities.astype(np.float32),
+        np.ones(N, np.bool_) if eligible is None else eligible,
         lesions,
     )
 
@@ -47,12 +53,13 @@ def test_limits_are_quantiles_of_normal_slides(rng: np.random.Generator) -> None
     normal = rng.random(N)
     normal[3] = np.nan
     found = find_limits(
-        [slide(0, normal), slide(1, np.ones(N))], RefineSpec(sure_above=0.9, suspicious_above=0.5)
+        [slide(0, normal), slide(1, np.ones(N))], RefineSpec(sure_above=0.9, suspicious_above=0.5), 0.3
     )
+    assert found.of_slides == 0.3
     assert found.sure == pytest.approx(np.nanquantile(normal.astype(np.float32), 0.9), rel=1e-6)
     assert found.suspicious == pytest.approx(np.nanmedian(normal.astype(np.float32)), rel=1e-6)
     with pytest.raises(DataError, match="no normal training slide"):
-        find_limits([slide(1, np.ones(N))], RefineSpec())
+        find_limits([slide(1, np.ones(N))], RefineSpec(), 0.5)
 
 
 def test_slides_take_turns_and_half_of_the_normal_tiles_are_the_hardest(rng: np.random.Generator) -> None:
@@ -106,17 +113,45 @@ def test_suspicious_tiles_bring_their_neighbours() -> None:
     probabilities[1] = np.nan
     corner = [0, columns, columns + 1]
     inner = [row * columns + column for row in (1, 2, 3) for column in (4, 5, 6)]
-    assert suspicious_rows(TILES, probabilities, 0.5).tolist() == sorted(corner + inner)
-    assert suspicious_rows(TILES, probabilities, 0.95).tolist() == []
+    found = scored("probability", 0.9, probabilities)
+    assert suspicious_rows(TILES, found, Limits(0.9, 0.5, 0.99)).tolist() == sorted(corner + inner)
+    assert suspicious_rows(TILES, found, Limits(0.99, 0.95)).tolist() == []
+
+
+def scored(kind: str, probability: float, values: np.ndarray) -> SlideScores:
+    """Scores of the first tiles of a slide."""
+    classes = 1 - probability, probability
+    coords = TILES.coords[: len(values)]
+    return SlideScores("s", probability, classes, values, kind, coords, "t", "f", "m")
+
+
+def test_attention_counts_only_above_equal_weights_and_in_slides_that_are_called(
+    rng: np.random.Generator,
+) -> None:
+    weights = np.full(N, 0.5 / N, np.float32)
+    weights[:3] = (0.5 + 1.5 / N) / 3
+    called, spared = scored("attention", 0.9, weights), scored("attention", 0.01, weights)
+    limits = Limits(sure=1e-5, suspicious=1e-6, of_slides=0.5)  # as normal slides near 0 give them
+    assert (called.tile_scores01() > limits.sure).all()
+    assert np.flatnonzero(called.eligible_tiles(0.5)).tolist() == [0, 1, 2]
+    assert not spared.eligible_tiles(0.5).any()
+    members = [slide(1, one.tile_scores01(), None, one.eligible_tiles(0.5)) for one in (called, spared)]
+    chosen = choose_tiles([*members, slide(0, np.zeros(N))], limits, RefineSpec(), rng)
+    assert [(tile.slide, tile.row) for tile in chosen if tile.label == 1] == [(0, 0), (0, 1), (0, 2)]
+    rows = suspicious_rows(TILES, called, limits)
+    assert {0, 1, 2} < set(rows.tolist())
+    assert len(rows) < N / 2
+    assert suspicious_rows(TILES, spared, limits).tolist() == []
 
 
 def test_attention_of_a_normal_slide_is_not_suspicious() -> None:
-    def scored(kind: str, probability: float) -> SlideScores:
-        values = np.array([0.1, 0.4, np.nan], np.float32)
-        return SlideScores(
-            "s", probability, (1 - probability, probability), values, kind, TILES.coords[:3], "t", "f", "m"
-        )
-
-    np.testing.assert_allclose(scored("attention", 0.02).tile_scores01(), [0.005, 0.02, np.nan], rtol=1e-6)
-    np.testing.assert_allclose(scored("attention", 0.9).tile_scores01(), [0.225, 0.9, np.nan], rtol=1e-6)
-    np.testing.assert_allclose(scored("probability", 0.02).tile_scores01(), [0.1, 0.4, np.nan], rtol=1e-6)
+    values = np.array([0.1, 0.4, np.nan], np.float32)
+    np.testing.assert_allclose(
+        scored("attention", 0.02, values).tile_scores01(), [0.005, 0.02, np.nan], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        scored("attention", 0.9, values).tile_scores01(), [0.225, 0.9, np.nan], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        scored("probability", 0.02, values).tile_scores01(), [0.1, 0.4, np.nan], rtol=1e-6
+    )

@@ -118,6 +118,16 @@ class SlideScores(Record):
         validation."""
         return self.tile_scores01() >= self.tile_threshold(threshold)
 
+    def eligible_tiles(self, threshold: float) -> NDArray[np.bool_]:
+        """Return (N,): which tiles a limit that comes from other slides may call. threshold: as above.
+
+        Of probabilities all. Of attention those that the model calls: normal slides, whose probability is
+        near 0, give a limit that nearly every tile of a called slide exceeds, whatever its weight.
+        """
+        if self.kind.is_probability:
+            return np.ones(len(self.tile_scores), np.bool_)
+        return self.called_tiles(threshold)
+
     def tile_threshold(self, threshold: float) -> float:
         """Return the score01 from which on a tile counts as positive. threshold: that of slides.
 

@@ -25,10 +25,13 @@ class Limits:
     """Limits of how suspicious a tile is (see `SlideScores.tile_scores01`).
 
     sure: in training, a tile of a tumour slide above it is tumour. suspicious: a tile above it is refined.
+    of_slides: the slide model's threshold. Where its tile scores are attention, tiles must also be called at
+    it (`SlideScores.eligible_tiles`).
     """
 
     sure: float
     suspicious: float
+    of_slides: float = 0.0
 
 
 @dataclass(frozen=True)

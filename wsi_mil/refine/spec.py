@@ -17,8 +17,9 @@ class RefineSpec(Spec):
     sure_above, suspicious_above: quantiles of the scores of tiles of normal training slides. Tumour in
     training are tiles of tumour slides above `sure_above`; normal are tiles of normal slides, half of them
     those with the highest scores. At most `tiles_per_class` tiles of each are used. Tiles above
-    `suspicious_above`, and their neighbours, are refined. polygons: a folder with outlines (QuPath, ASAP) of
-    training slides, which then decide instead.
+    `suspicious_above`, and their neighbours, are refined. Where scores are attention, a tile must also have
+    more weight than 1 / number of tiles, in a slide that is called, to be tumour or refined. polygons: a
+    folder with outlines (QuPath, ASAP) of training slides, which then decide instead.
     """
 
     method: RefineMethod = "plain"

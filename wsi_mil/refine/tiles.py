@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from wsi_mil.attention2d.supervision import polygon_masks
 from wsi_mil.contracts.lesion import Lesion
+from wsi_mil.contracts.scores import SlideScores
 from wsi_mil.contracts.slide import SlideInfo, SlideSource
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError
@@ -29,7 +30,7 @@ class TrainingSlide:
     """A labelled training slide.
 
     label: `NORMAL` or `TUMOUR`. suspicion (N,): how suspicious the slide model finds its tiles, NaN for
-    unreadable ones.
+    unreadable ones. eligible (N,): which tiles may be tumour (`SlideScores.eligible_tiles`).
     lesions: its outlines; None if it has no outlines. store: holds its tiles.
     """
 
@@ -39,6 +40,7 @@ class TrainingSlide:
     table: TileTable
     label: int
     suspicion: NDArray[np.float32]
+    eligible: NDArray[np.bool_]
     lesions: tuple[Lesion, ...] | None
 
 
@@ -79,8 +81,11 @@ class SlideTiles:
     unreadable: int
 
 
-def find_limits(slides: Sequence[TrainingSlide], spec: RefineSpec) -> Limits:
-    """Return the limits: quantiles over tiles of normal training slides. Raises DataError without these."""
+def find_limits(slides: Sequence[TrainingSlide], spec: RefineSpec, of_slides: float) -> Limits:
+    """Return the limits: quantiles over tiles of normal training slides, and the threshold `of_slides`.
+
+    Raises DataError without normal slides.
+    """
     normal = [slide.suspicion[np.isfinite(slide.suspicion)] for slide in slides if slide.label == NORMAL]
     if not normal:
         raise DataError(
@@ -90,7 +95,7 @@ def find_limits(slides: Sequence[TrainingSlide], spec: RefineSpec) -> Limits:
     sure, suspicious = (
         float(np.quantile(values, quantile)) for quantile in (spec.sure_above, spec.suspicious_above)
     )
-    return Limits(sure, suspicious)
+    return Limits(sure, suspicious, of_slides)
 
 
 def choose_tiles(
@@ -99,9 +104,9 @@ def choose_tiles(
     """Return the tiles to learn from, in the order of slides and rows. Raises DataError if none is tumour.
 
     On a tumour slide with outlines, tiles are tumour if at least half of their area is inside, and normal if
-    none is. On a tumour slide without, tiles above `limits.sure` are tumour. All tiles of normal slides are
-    normal. Tumour slides take turns until there are `spec.tiles_per_class` tiles. Of the normal tiles half
-    are the most suspicious ones, the others are drawn at random.
+    none is. On a tumour slide without, eligible tiles above `limits.sure` are tumour. All tiles of normal
+    slides are normal. Tumour slides take turns until there are `spec.tiles_per_class` tiles. Of the normal
+    tiles half are the most suspicious ones, the others are drawn at random.
     """
     tumour: list[NDArray[np.int64]] = []
     normal: list[tuple[float, int, int]] = []
@@ -111,7 +116,7 @@ def choose_tiles(
             inside = tile_overlap(slide.table, slide.lesions)
             sure, clear = finite & (inside >= 0.5), finite & (inside == 0)
         elif slide.label != NORMAL:
-            sure, clear = finite & (slide.suspicion > limits.sure), np.zeros(len(finite), np.bool_)
+            sure, clear = slide.eligible & (slide.suspicion > limits.sure), np.zeros(len(finite), np.bool_)
         else:
             sure, clear = np.zeros(len(finite), np.bool_), finite
         tumour.append(rng.permutation(np.flatnonzero(sure)))
@@ -213,10 +218,12 @@ def _masks(
     return polygon_masks(area, table.coords[list(rows)], size0, side_px)
 
 
-def suspicious_rows(table: TileTable, probabilities: NDArray[np.float32], limit: float) -> NDArray[np.int32]:
-    """Return the sorted rows (K,) of the tiles above `limit` and their eight neighbours on the tile grid."""
-    finite = np.isfinite(probabilities)
-    chosen = np.flatnonzero(finite & (probabilities > limit))
+def suspicious_rows(table: TileTable, scores: SlideScores, limits: Limits) -> NDArray[np.int32]:
+    """Return the sorted rows (K,) of the eligible tiles above `limits.suspicious` and their eight neighbours
+    on the tile grid."""
+    suspicion = scores.tile_scores01()
+    finite = np.isfinite(suspicion)
+    chosen = np.flatnonzero(scores.eligible_tiles(limits.of_slides) & (suspicion > limits.suspicious))
     if not len(chosen):
         return np.empty(0, np.int32)
     step0_px = table.spec.step_px * table.spec.mpp / np.array(table.mpp_xy)

@@ -163,7 +163,7 @@ def refine_one(job: RefineJob) -> Outcome:
         return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
     scores = read_tile_scores(run.tile_scores(job.name, job.slide_id))
     check_scores(scores, table)
-    rows = suspicious_rows(table, scores.tile_scores01(), refiner.limits.suspicious)
+    rows = suspicious_rows(table, scores, refiner.limits)
     kept, maps = _maps(job, refiner, store.read_info(), table, rows)
     with activity(job.slide_id, "writing maps"):
         write_refined(path, RefinedMaps(job.slide_id, kept, maps, **wanted.digests()))
