@@ -109,8 +109,12 @@ CHANGED = {
     "view": 1,
     "seed": 3,
     "alias": "mine",
+    "layers": ("1",),
+    "layer_pooling": "class",
+    "layer_projection": 8,
 }
 MODEL = {"name", "weights", "input_px", "revision", "stain", "seed"}
+MODEL |= {"layers", "layer_pooling", "layer_projection"}
 COMPUTATION = {"precision", "backend", "compile", "batch_size"}
 AUGMENTATION = {"view", "view_stain_strength", "seed"}
 NEITHER = {"max_unreadable", "any_mpp", "views", "alias"}

@@ -7,6 +7,7 @@ every new shape would be compiled again.
 import warnings
 from collections.abc import Callable
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
@@ -65,8 +66,10 @@ class TorchEngine:
     def __init__(
         self, trunk: nn.Module, device: torch.device, dtype: torch.dtype, rows: int, compiled: bool = False
     ) -> None:
-        moved = trunk.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._trunk: nn.Module = moved
+        self._trunk = trunk.to(device)
+        for tensor in chain(self._trunk.parameters(), self._trunk.buffers()):
+            if tensor.dim() == 4:  # `to` would refuse a network with constants of five dimensions
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
         self._run: Any = torch.compile(self._trunk) if compiled else self._trunk
         self._fixed = rows if compiled else None  # every other shape would be compiled again
         self._device_type, self._dtype = device.type, dtype

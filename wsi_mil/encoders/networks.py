@@ -80,6 +80,7 @@ class NetworkEncoder(Encoder):
             "resized": "uint8" if whole else f"uint8, {transform.resize_px} px, the middle taken",
             "precision": computation.precision,
             **({"backend": computation.backend} if computation.backend != "torch" else {}),
+            **({"layers": [*model.layers], "layer_pooling": model.layer_pooling} if model.layers else {}),
         }
         self.dim = int(self.encode(torch.zeros(1, 32, 32, 3, dtype=torch.uint8)).shape[1])
 

@@ -3,17 +3,28 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from wsi_mil.contracts.spec import Spec
+from wsi_mil.io.files import digest_json
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Backend = Literal["torch", "openvino"]
 Stain = Literal["none", "macenko", "reinhard"]
+LayerPooling = Literal["mean", "mean+std", "class", "class+mean"]
+"""Of the positions of a layer: their mean, with the standard deviation; of tokens also the class token."""
+LayerName = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    Field(pattern=r"^(-?\d+|[A-Za-z_][\w.]*)$"),
+]
+"""A name, or a number, which YAML gives as an integer."""
 Side = Annotated[int, Field(ge=16)]
 BatchSize = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ViewCount = Annotated[int, Field(ge=0, le=16)]
+WITH_LAYERS = ("timm:", "torchvision:")
+LATER = ("layers", "layer_pooling", "layer_projection")
 
 
 class EncoderModel(Spec):
@@ -22,7 +33,9 @@ class EncoderModel(Spec):
     `name`: an encoder, `family:model` or `package.module:Name`. `weights`: pretrained, random, or the path of
     a checkpoint. `revision`: commit, tag or branch of the repository on the hub; None for its main branch.
     `seed`: of random weights. `input_px`: tiles are resized to this side; None for the encoder's own input
-    size. `stain`: the stains that every slide is given before it is encoded.
+    size. `stain`: the stains that every slide is given before it is encoded. `layers`: the layers of the
+    network whose outputs are the features, pooled by `layer_pooling` and projected to `layer_projection`
+    values (0: not projected); empty for the network's own features.
     """
 
     name: str = "texture"
@@ -31,6 +44,9 @@ class EncoderModel(Spec):
     seed: int = 0
     input_px: Side | None = None
     stain: Stain = "none"
+    layers: tuple[LayerName, ...] = ()
+    layer_pooling: LayerPooling = "mean"
+    layer_projection: int = Field(default=0, ge=0)
 
 
 class Computation(Spec):
@@ -65,7 +81,8 @@ class EncoderSpec(Spec):
     `name`: texture, timm:<model>, torchvision:<model> or a published encoder. `weights`: pretrained, random
     (then `seed` counts), or the path of a .safetensors, .pth or .npz checkpoint. `input_px`: tiles are
     resized to this side. `backend`: openvino runs networks on CPUs faster than torch (needs the extra
-    `openvino`). `compile`: torch compiles the network first.
+    `openvino`). `compile`: torch compiles the network first. `layers`: for timm and torchvision networks,
+    the layers that give the features, by name (`features.7`) or number of a stage or block (-1: the last).
 
     The digest of this record is part of stored models, so a key is never renamed. The code takes its values
     from `model` (what makes the features), `computation` (how) and `augmentation` (which view).
@@ -109,6 +126,32 @@ class EncoderSpec(Spec):
     alias: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$", description="the name on disk"
     )
+    layers: tuple[LayerName, ...] = Field(
+        default=(),
+        description="layers of a timm or torchvision network that give the features, by name or number",
+    )
+    layer_pooling: LayerPooling = Field(default="mean", description="how positions of a layer are pooled")
+    layer_projection: int = Field(
+        default=0, ge=0, description="project the joined layers to so many values at random; 0: do not"
+    )
+
+    @model_validator(mode="after")
+    def _layers_of_a_network(self) -> "EncoderSpec":
+        if not self.layers:
+            for key in ("layer_pooling", "layer_projection"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} is for layers: give encoder.layers, too")
+        elif not self.name.startswith(WITH_LAYERS):
+            raise ValueError(f"layers are those of {' and '.join(WITH_LAYERS)} networks, not of {self.name}")
+        if len(set(self.layers)) < len(self.layers):
+            raise ValueError("layers names one twice")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Leave out keys that came later, unless they are set: digests of older settings stay as they are."""
+        values: dict[str, object] = handler(self)
+        return {key: value for key, value in values.items() if key not in LATER or self.layers}
 
     @property
     def model(self) -> EncoderModel:
@@ -120,6 +163,9 @@ class EncoderSpec(Spec):
             seed=self.seed,
             input_px=self.input_px,
             stain=self.stain,
+            layers=self.layers,
+            layer_pooling=self.layer_pooling,
+            layer_projection=self.layer_projection,
         )
 
     def computation(self, device: str) -> Computation:
@@ -148,6 +194,8 @@ class EncoderSpec(Spec):
         'timm.resnet18'
         """
         stain = f".{self.stain}" if self.stain != "none" else ""
+        if self.layers:
+            stain = f".layers-{digest_json([getattr(self, key) for key in LATER])[:6]}" + stain
         view = f".view{self.view}" if self.view else ""
         return (self.alias or re.sub(r"[^A-Za-z0-9_-]+", ".", self.name) + stain) + view
 

@@ -4,6 +4,7 @@ import re
 
 from torch import nn
 
+from wsi_mil.encoders.layers import with_layers
 from wsi_mil.encoders.networks import InputTransform, NetworkEncoder, with_weights
 from wsi_mil.encoders.spec import Computation, EncoderModel
 from wsi_mil.errors import ConfigError, nearest
@@ -38,7 +39,13 @@ def build_timm(model: EncoderModel, computation: Computation) -> NetworkEncoder:
         std=tuple(config["std"]),
         interpolation="bicubic" if config["interpolation"] == "bicubic" else "bilinear",
     )
+    prefix, channels_last = getattr(trunk, "num_prefix_tokens", 0), _gives_channels_last(trunk)
+    trunk = with_layers(trunk, model, transform.input_px, prefix, channels_last)
     return NetworkEncoder(model, computation, trunk, transform)
+
+
+def _gives_channels_last(trunk: nn.Module) -> bool:
+    return str(getattr(trunk, "output_fmt", "")).endswith("NHWC")
 
 
 BUILD = build_timm

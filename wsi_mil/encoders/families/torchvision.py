@@ -4,6 +4,7 @@ from typing import final
 
 from torch import Tensor, nn
 
+from wsi_mil.encoders.layers import with_layers
 from wsi_mil.encoders.networks import InputTransform, NetworkEncoder, with_weights
 from wsi_mil.encoders.published import IMAGENET_MEAN, IMAGENET_STD
 from wsi_mil.encoders.spec import Computation, EncoderModel
@@ -63,7 +64,9 @@ def build_torchvision(model: EncoderModel, computation: Computation) -> NetworkE
         return network  # type: ignore[no-any-return]
 
     transform = InputTransform(model.input_px or 224, IMAGENET_MEAN, IMAGENET_STD)
-    return NetworkEncoder(model, computation, with_weights(model, create), transform)
+    trunk, prefix = with_weights(model, create), 1 if name.startswith("vit") else 0
+    trunk = with_layers(trunk, model, transform.input_px, prefix, name.startswith("swin"))
+    return NetworkEncoder(model, computation, trunk, transform)
 
 
 BUILD = build_torchvision
