@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from wsi_mil.encoders import Encoder, EncoderSpec, build_encoder
-from wsi_mil.encoders.layers import part_names
+from wsi_mil.encoders.layers import _form, part_names
 from wsi_mil.errors import ConfigError
 from wsi_mil.testing.encoders import EncoderSuite
 
@@ -87,6 +87,36 @@ def test_maps_with_channels_last_are_averaged_over_positions() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "prefix", "form"),
+    [
+        ((1, 512), 0, "vector"),
+        ((1, 197, 192), 1, "tokens"),
+        ((1, 196, 192), 1, "patches"),  # the class token joins later
+        ((1, 261, 384), 5, "tokens"),
+        ((1, 96, 16, 16), 0, "maps"),
+        ((1, 16, 16, 96), 0, "maps_last"),
+    ],
+)
+def test_the_shape_says_which_axes_are_positions(shape: tuple[int, ...], prefix: int, form: str) -> None:
+    assert _form(shape, "x", prefix) == form
+
+
+def test_a_network_that_cannot_be_traced_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"the layers blocks.2 of timm:hiera_tiny_224 cannot be read \("):
+        encoder({"name": "timm:hiera_tiny_224", "weights": "random"}, "blocks.2")
+
+
+@pytest.mark.parametrize(
+    ("shape", "prefix"),
+    [((1, 197, 192), 0), ((1, 16, 16, 16), 0), ((1, 96, 8, 16), 0), ((1, 2, 3, 4, 5), 0)],
+)
+def test_axes_that_are_not_known_are_refused(shape: tuple[int, ...], prefix: int) -> None:
+    """A class token that the network does not declare would be averaged as a patch, channels as positions."""
+    with pytest.raises(ConfigError, match=r"layer x gives .*another layer"):
+        _form(shape, "x", prefix)
+
+
+@pytest.mark.parametrize(
     ("name", "count", "last"),
     [
         ("timm:resnet10t", 5, "layer4"),
@@ -149,6 +179,7 @@ def test_later_layers_are_not_computed() -> None:
         (SQUEEZENET, ("13",), {}, "has no layer 13; its 13 parts are features.0, "),
         (SQUEEZENET, ("3",), {"layer_pooling": "class"}, "features.3 of .* has no class token"),
         (VIT, ("patch_embed.proj",), {"layer_pooling": "class+mean"}, "has no class token"),
+        (SQUEEZENET, ("-1", "features.12"), {}, "names a layer twice: features.12, features.12"),
     ],
 )
 def test_what_a_network_does_not_have_is_refused(

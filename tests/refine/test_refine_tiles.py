@@ -26,11 +26,14 @@ TILES = table()
 N = len(TILES)
 
 
+def scored(kind: str, probability: float, values: np.ndarray) -> SlideScores:
+    """Scores of the first tiles of a slide."""
+    classes, coords = (1 - probability, probability), TILES.coords[: len(values)]
+    return SlideScores("s", probability, classes, values.astype(np.float32), kind, coords, "t", "f", "m")
+
+
 def slide(
-    label: int,
-    probabilities: np.ndarray,
-    lesions: tuple[Lesion, ...] | None = None,
-    eligible: np.ndarray | None = None,
+    label: int, values: np.ndarray | SlideScores, lesions: tuple[Lesion, ...] | None = None
 ) -> TrainingSlide:
     return TrainingSlide(
         SlideSource("s/1", None, None),
@@ -38,8 +41,7 @@ def slide(
         INFO,
         TILES,
         label,
-        probabilities.astype(np.float32),
-        np.ones(N, np.bool_) if eligible is None else eligible,
+        values if isinstance(values, SlideScores) else scored("probability", 0.5, values),
         lesions,
     )
 
@@ -118,13 +120,6 @@ def test_suspicious_tiles_bring_their_neighbours() -> None:
     assert suspicious_rows(TILES, found, Limits(0.99, 0.95)).tolist() == []
 
 
-def scored(kind: str, probability: float, values: np.ndarray) -> SlideScores:
-    """Scores of the first tiles of a slide."""
-    classes = 1 - probability, probability
-    coords = TILES.coords[: len(values)]
-    return SlideScores("s", probability, classes, values, kind, coords, "t", "f", "m")
-
-
 def test_attention_counts_only_above_equal_weights_and_in_slides_that_are_called(
     rng: np.random.Generator,
 ) -> None:
@@ -135,8 +130,8 @@ def test_attention_counts_only_above_equal_weights_and_in_slides_that_are_called
     assert (called.tile_scores01() > limits.sure).all()
     assert np.flatnonzero(called.eligible_tiles(0.5)).tolist() == [0, 1, 2]
     assert not spared.eligible_tiles(0.5).any()
-    members = [slide(1, one.tile_scores01(), None, one.eligible_tiles(0.5)) for one in (called, spared)]
-    chosen = choose_tiles([*members, slide(0, np.zeros(N))], limits, RefineSpec(), rng)
+    members = [slide(1, called), slide(1, spared), slide(0, np.zeros(N))]
+    chosen = choose_tiles(members, limits, RefineSpec(), rng)
     assert [(tile.slide, tile.row) for tile in chosen if tile.label == 1] == [(0, 0), (0, 1), (0, 2)]
     rows = suspicious_rows(TILES, called, limits)
     assert {0, 1, 2} < set(rows.tolist())

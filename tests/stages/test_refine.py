@@ -71,6 +71,22 @@ def test_suspicious_tiles_and_their_neighbours_get_the_maps_of_the_network(
     assert np.abs(maps.maps[3].astype(float) - expected).mean() < 2
 
 
+@pytest.mark.parametrize(("threshold", "rows"), [(0.5, [0, 1, 6, 7]), (0.95, [])])
+def test_of_attention_only_called_tiles_are_suspicious(
+    tmp_path: Path, threshold: float, rows: list[int]
+) -> None:
+    """The limit of normal slides is near 0: all 24 tiles exceed it, one has more than an equal weight."""
+    made = refiner(RunFolder(tmp_path / "run").model("m", 0), limits=Limits(1e-5, 1e-6, threshold))
+    work = job(tmp_path, made)
+    weights = np.full(24, 0.1 / 23, np.float32)
+    weights[0] = 0.9
+    scores = handmade.scores(weights, kind="attention")
+    assert (scores.tile_scores01() > made.limits.sure).all()
+    write_tile_scores(RunFolder(work.run).tile_scores("m", "s0"), scores)
+    assert refine_one(work).counts == {"refined": len(rows), "unreadable": 0}
+    assert read_refined(RunFolder(work.run).refined("m", "s0")).rows.tolist() == rows
+
+
 def test_a_second_time_nothing_is_written(tmp_path: Path, made: Refiner) -> None:
     work = job(tmp_path, made)
     first = refine_one(work)

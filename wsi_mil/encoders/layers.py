@@ -5,6 +5,7 @@ parts: stages of a CNN, blocks of a transformer; -1 is the last one. What comes 
 asked for is not computed.
 """
 
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,9 @@ from wsi_mil.errors import ConfigError, nearest
 NUMBER = re.compile(r"-?\d+")
 PARTS = ("encoder.layers", "features", "blocks", "stages", "layers", "trunk_output")
 """Where a network without a list of its parts keeps them."""
-Form = Literal["vector", "maps", "maps_last", "tokens"]
-"""The output of a layer: (B, D), (B, C, H, W), (B, H, W, C), or (B, T, D) with the class token first."""
+Form = Literal["vector", "maps", "maps_last", "patches", "tokens"]
+"""The output of a layer: (B, D), (B, C, H, W), (B, H, W, C), or (B, T, D): the patches alone, or the tokens
+of the network (class token, registers) before them."""
 
 
 @final
@@ -57,8 +59,8 @@ class LayerFeatures(nn.Module):
             return values
         if self._pooling == "class":
             return values[:, 0]
-        if form == "tokens":
-            positions = values[:, self._prefix :]
+        if form in ("tokens", "patches"):
+            positions = values[:, self._prefix :] if form == "tokens" else values
         else:
             positions = values.flatten(1, 2) if form == "maps_last" else values.flatten(2).transpose(1, 2)
         mean = positions.mean(1)
@@ -69,23 +71,22 @@ class LayerFeatures(nn.Module):
         return mean
 
 
-def with_layers(
-    network: nn.Module, model: EncoderModel, input_px: int, prefix: int, channels_last: bool = False
-) -> nn.Module:
+def with_layers(network: nn.Module, model: EncoderModel, input_px: int, prefix: int) -> nn.Module:
     """Return `network` if `model` asks for no layers, else the network that returns these, pooled and joined.
 
-    prefix: as in `LayerFeatures`. channels_last: maps are (B, H, W, C). Raises ConfigError for a layer that
-    the network does not have, and for a pooling of the class token where there is none.
+    prefix: as in `LayerFeatures`. Raises ConfigError for a layer that the network does not have, that is
+    named twice or has no positions that are known, and for a pooling of the class token where there is none.
     """
     if not model.layers:
         return network
     names = [_layer_name(network, layer, model.name) for layer in model.layers]
-    layers = _extractor(network.eval(), names, model.name)
-    with torch.inference_mode():
-        found: dict[str, Tensor] = layers(torch.zeros(1, 3, input_px, input_px))
-    forms = {name: _form(found[name], name, channels_last) for name in names}
+    if len(set(names)) < len(names):
+        raise ConfigError(f"encoder.layers names a layer twice: {', '.join(names)}")
+    example = torch.zeros(1, 3, input_px, input_px)
+    layers, found = _extractor(network.eval(), names, model.name, example)
+    forms = {name: _form(tuple(found[name].shape), name, prefix) for name in names}
     for name, form in forms.items():
-        if "class" in model.layer_pooling and not (form == "tokens" and prefix):
+        if "class" in model.layer_pooling and form != "tokens":
             raise ConfigError(
                 f"encoder.layer_pooling={model.layer_pooling}: layer {name} of {model.name} has no class "
                 "token: say mean or mean+std"
@@ -94,7 +95,7 @@ def with_layers(
     if not model.layer_projection:
         return pooled
     with torch.inference_mode():
-        width = pooled(torch.zeros(1, 3, input_px, input_px)).shape[1]
+        width = pooled(example).shape[1]
     matrix = _projection(width, model.layer_projection, model.seed)
     return LayerFeatures(layers, forms, model.layer_pooling, prefix, matrix).eval()
 
@@ -108,30 +109,53 @@ def _projection(width: int, size: int, seed: int) -> Tensor:
     return matrix.div_(size**0.5)
 
 
-def _form(values: Tensor, name: str, channels_last: bool) -> Form:
-    forms: dict[int, Form] = {2: "vector", 3: "tokens", 4: "maps_last" if channels_last else "maps"}
-    if values.dim() not in forms:
-        raise ConfigError(
-            f"encoder.layers: layer {name} gives {tuple(values.shape)}, expected features, tokens or maps"
-        )
-    return forms[values.dim()]
+def _form(shape: tuple[int, ...], name: str, prefix: int) -> Form:
+    """Return the form of a layer's output for a square image, whose maps and grids of patches are square.
+
+    Raises ConfigError where the shape does not say which axes are positions.
+    """
+    match shape:
+        case (_, _):
+            return "vector"
+        case (_, patches, _) if _is_square(patches):
+            return "patches"
+        case (_, tokens, _) if tokens > prefix and _is_square(tokens - prefix):
+            return "tokens"
+        case (_, channels, height, width) if height == width != channels:
+            return "maps"
+        case (_, height, width, channels) if height == width != channels:
+            return "maps_last"
+    raise ConfigError(
+        f"encoder.layers: layer {name} gives {shape}, expected features (B, D), square maps, or patches of a "
+        f"square grid (B, T, D), {prefix} other tokens before them: take another layer or encoder.input_px"
+    )
 
 
-def _extractor(network: nn.Module, names: Sequence[str], name: str) -> nn.Module:
-    """Return the network that gives the outputs of the layers `names`, and ends at the last of them."""
+def _is_square(number: int) -> bool:
+    return math.isqrt(number) ** 2 == number
+
+
+def _extractor(
+    network: nn.Module, names: Sequence[str], name: str, example: Tensor
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Return the network that gives the outputs of the layers `names` and ends at the last of them, and these
+    outputs for `example`."""
     from timm.models import create_feature_extractor
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of dropout, which training has and evaluation has not
             found = create_feature_extractor(network, {layer: layer for layer in names}).eval()
+        # a plain module with the graph of evaluation: `found` falls back to that of training when copied
+        layers = fx.GraphModule(found, found.graph).eval()
+        with torch.no_grad():  # inference mode would mark what a network keeps of its first call
+            outputs: dict[str, Tensor] = layers(example)
     except Exception as error:  # tracing runs the network's own code, which may fail in any way
         raise ConfigError(
             f"encoder.layers: the layers {', '.join(names)} of {name} cannot be read "
             f"({type(error).__name__}: {error})"
         ) from error
-    # a plain module with the graph of evaluation: `found` falls back to that of training when it is copied
-    return fx.GraphModule(found, found.graph).eval()
+    return layers, outputs
 
 
 def _layer_name(network: nn.Module, layer: str, name: str) -> str:

@@ -29,9 +29,8 @@ from wsi_mil.tiles.windows import plan_windows, read_windows
 class TrainingSlide:
     """A labelled training slide.
 
-    label: `NORMAL` or `TUMOUR`. suspicion (N,): how suspicious the slide model finds its tiles, NaN for
-    unreadable ones. eligible (N,): which tiles may be tumour (`SlideScores.eligible_tiles`).
-    lesions: its outlines; None if it has no outlines. store: holds its tiles.
+    label: `NORMAL` or `TUMOUR`. scores: those of the slide model. lesions: its outlines; None if it has no
+    outlines. store: holds its tiles.
     """
 
     source: SlideSource
@@ -39,8 +38,7 @@ class TrainingSlide:
     info: SlideInfo
     table: TileTable
     label: int
-    suspicion: NDArray[np.float32]
-    eligible: NDArray[np.bool_]
+    scores: SlideScores
     lesions: tuple[Lesion, ...] | None
 
 
@@ -86,12 +84,13 @@ def find_limits(slides: Sequence[TrainingSlide], spec: RefineSpec, of_slides: fl
 
     Raises DataError without normal slides.
     """
-    normal = [slide.suspicion[np.isfinite(slide.suspicion)] for slide in slides if slide.label == NORMAL]
-    if not normal:
+    scored = [slide.scores.tile_scores01() for slide in slides if slide.label == NORMAL]
+    if not scored:
         raise DataError(
             "refine: no normal training slide, whose tiles are needed to decide which tiles are suspicious"
         )
-    values = np.concatenate(normal)
+    values = np.concatenate(scored)
+    values = values[np.isfinite(values)]
     sure, suspicious = (
         float(np.quantile(values, quantile)) for quantile in (spec.sure_above, spec.suspicious_above)
     )
@@ -111,21 +110,23 @@ def choose_tiles(
     tumour: list[NDArray[np.int64]] = []
     normal: list[tuple[float, int, int]] = []
     for number, slide in enumerate(slides):
-        finite = np.isfinite(slide.suspicion)
+        suspicion = slide.scores.tile_scores01()
+        finite = np.isfinite(suspicion)
         if slide.lesions is not None and slide.label != NORMAL:
             inside = tile_overlap(slide.table, slide.lesions)
             sure, clear = finite & (inside >= 0.5), finite & (inside == 0)
         elif slide.label != NORMAL:
-            sure, clear = slide.eligible & (slide.suspicion > limits.sure), np.zeros(len(finite), np.bool_)
+            sure, clear = _above(slide.scores, limits.sure, limits), np.zeros(len(finite), np.bool_)
         else:
             sure, clear = np.zeros(len(finite), np.bool_), finite
         tumour.append(rng.permutation(np.flatnonzero(sure)))
-        normal += [(float(slide.suspicion[row]), number, int(row)) for row in np.flatnonzero(clear)]
+        normal += [(float(suspicion[row]), number, int(row)) for row in np.flatnonzero(clear)]
     if not any(len(rows) for rows in tumour):
         raise DataError(
-            f"refine: no tile of a tumour training slide has a probability above {limits.sure:.4g}, the "
-            f"quantile {spec.sure_above:g} of tiles of normal slides: the slide model does not separate "
-            "tumour from normal tiles. Train a better one, or set a smaller refine.sure_above"
+            f"refine: no tile of a tumour training slide has a score above {limits.sure:.4g}, the quantile "
+            f"{spec.sure_above:g} of tiles of normal slides, and is called, if its score is attention: the "
+            "slide model does not separate tumour from normal tiles. Train a better one, or set a smaller "
+            "refine.sure_above"
         )
     found = [ChosenTile(number, row, TUMOUR) for number, row in _evenly(tumour, spec.tiles_per_class)]
     normal.sort(reverse=True)
@@ -134,6 +135,11 @@ def choose_tiles(
     easy = rng.permutation(len(rest))[: spec.tiles_per_class - len(hard)].tolist()
     found += [ChosenTile(number, row, NORMAL) for _, number, row in [*hard, *(rest[i] for i in easy)]]
     return sorted(found, key=lambda tile: (tile.slide, tile.row))
+
+
+def _above(scores: SlideScores, limit: float, limits: Limits) -> NDArray[np.bool_]:
+    """Return (N,): which tiles are above one of the limits, and may be called at all."""
+    return scores.eligible_tiles(limits.of_slides) & (scores.tile_scores01() > limit)
 
 
 def _evenly(rows: Sequence[NDArray[np.int64]], most: int) -> list[tuple[int, int]]:
@@ -221,9 +227,8 @@ def _masks(
 def suspicious_rows(table: TileTable, scores: SlideScores, limits: Limits) -> NDArray[np.int32]:
     """Return the sorted rows (K,) of the eligible tiles above `limits.suspicious` and their eight neighbours
     on the tile grid."""
-    suspicion = scores.tile_scores01()
-    finite = np.isfinite(suspicion)
-    chosen = np.flatnonzero(scores.eligible_tiles(limits.of_slides) & (suspicion > limits.suspicious))
+    finite = np.isfinite(scores.tile_scores01())
+    chosen = np.flatnonzero(_above(scores, limits.suspicious, limits))
     if not len(chosen):
         return np.empty(0, np.int32)
     step0_px = table.spec.step_px * table.spec.mpp / np.array(table.mpp_xy)

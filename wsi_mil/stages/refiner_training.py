@@ -143,19 +143,14 @@ def train_refiner(job: RefinerJob) -> str:
     Raises DataError if the slides have no tiles to learn from, or if too many cannot be read.
     """
     run, model = RunFolder(job.run), load_model(job.folder)
-    threshold = model.threshold.value if model.threshold else 0.0
     for slide_id in job.without_file:
         logger().warning("%s: slide %s is left out of the training: its file is gone", job.title, slide_id)
     lesions = {
         **_lesions(run, job, TUMOUR, outlined_lesions),
         **_lesions(run, job, NORMAL, found_lesions),
     }
-    slides = [
-        slide
-        for member in job.slides
-        if (slide := _training_slide(run, job, model, member, threshold, lesions))
-    ]
-    limits = find_limits(slides, job.spec, threshold)
+    slides = [slide for member in job.slides if (slide := _training_slide(run, job, model, member, lesions))]
+    limits = find_limits(slides, job.spec, model.threshold.value if model.threshold else 0.0)
     chosen = choose_tiles(slides, limits, job.spec, np.random.default_rng(job.spec.seed))
     waiting = tile_jobs(slides, chosen, job.reader, job.spec)
     parts, failed = read_slides(read_tiles, waiting, stage=job.title, spec=job.reading)
@@ -214,10 +209,9 @@ def _training_slide(
     job: RefinerJob,
     model: TrainedModel,
     member: LabelledSource,
-    threshold: float,
     lesions: Mapping[str, tuple[Lesion, ...]],
 ) -> TrainingSlide | None:
-    """Return a slide to learn from; None for one without features. threshold: of slides."""
+    """Return a slide to learn from; None for one without features."""
     slide_id = member.source.slide_id
     store = run.store(slide_id)
     if store.stored_features(model.encoder.key) is None:
@@ -228,16 +222,7 @@ def _training_slide(
     else:  # of several folds, each scores its own test slides only
         scores = score_features(model, store.read_features(model.encoder.key))
     check_scores(scores, table)
-    return TrainingSlide(
-        member.source,
-        store,
-        info,
-        table,
-        member.kind,
-        scores.tile_scores01(),
-        scores.eligible_tiles(threshold),
-        lesions.get(slide_id),
-    )
+    return TrainingSlide(member.source, store, info, table, member.kind, scores, lesions.get(slide_id))
 
 
 def _lesions(

@@ -39,13 +39,8 @@ def build_timm(model: EncoderModel, computation: Computation) -> NetworkEncoder:
         std=tuple(config["std"]),
         interpolation="bicubic" if config["interpolation"] == "bicubic" else "bilinear",
     )
-    prefix, channels_last = getattr(trunk, "num_prefix_tokens", 0), _gives_channels_last(trunk)
-    trunk = with_layers(trunk, model, transform.input_px, prefix, channels_last)
+    trunk = with_layers(trunk, model, transform.input_px, int(getattr(trunk, "num_prefix_tokens", 0)))
     return NetworkEncoder(model, computation, trunk, transform)
-
-
-def _gives_channels_last(trunk: nn.Module) -> bool:
-    return str(getattr(trunk, "output_fmt", "")).endswith("NHWC")
 
 
 BUILD = build_timm

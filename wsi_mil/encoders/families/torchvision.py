@@ -65,7 +65,7 @@ def build_torchvision(model: EncoderModel, computation: Computation) -> NetworkE
 
     transform = InputTransform(model.input_px or 224, IMAGENET_MEAN, IMAGENET_STD)
     trunk, prefix = with_weights(model, create), 1 if name.startswith("vit") else 0
-    trunk = with_layers(trunk, model, transform.input_px, prefix, name.startswith("swin"))
+    trunk = with_layers(trunk, model, transform.input_px, prefix)
     return NetworkEncoder(model, computation, trunk, transform)
 
 
