@@ -17,10 +17,11 @@ from tests.stages import handmade
 from wsi_mil.contracts.scores import SlideScoresHeader
 from wsi_mil.errors import DataError, ModelError
 from wsi_mil.execution.dask_backend import needs_gpu
+from wsi_mil.heatmaps.refined import RefinedMaps, write_refined
 from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import write_slide_scores, write_tile_scores
-from wsi_mil.stages.heatmap import HeatmapJob, draw_model, heatmap_one
+from wsi_mil.stages.heatmap import HeatmapJob, _read, draw_model, heatmap_one
 
 VALUES = np.full(24, 0.1, np.float32)
 VALUES[[8, 9]] = 0.9, 0.8
@@ -71,6 +72,28 @@ def test_the_pyramid_has_the_probability_of_each_tile_in_its_place(tmp_path: Pat
     assert hot == pytest.approx(9 * cold, rel=0.06)
     assert hot == pytest.approx(shown(5, 2) * 9 / 8, rel=0.06)
     assert outside < cold
+
+
+@pytest.mark.parametrize(
+    ("kind", "label"),
+    [
+        ("probability", "tile probability"),
+        ("attention", "attention / largest of the slide x its probability"),
+    ],
+)
+def test_the_colour_bar_of_a_refined_map_names_the_score_of_the_other_tiles(
+    tmp_path: Path, kind: str, label: str
+) -> None:
+    work = job(tmp_path)
+    run, table = RunFolder(work.run), handmade.table()
+    write_tile_scores(run.tile_scores("m", "s0"), handmade.scores(VALUES, kind=kind))
+    maps = RefinedMaps(
+        "s0", np.array([8], np.int32), np.full((1, 4, 4), 255, np.uint8), table.digest(), "model digest", "r"
+    )
+    write_refined(run.refined("m", "s0"), maps)
+    found = _read(run, "m", "s0", 0.5, work.spec, refined=True)
+    assert found.picture_label == f"{label}; refined in suspicious tiles"
+    assert float(np.nanmax(found.picture.values)) == 1.0
 
 
 def test_contours_tiles_and_detections_are_those_above_the_threshold(tmp_path: Path) -> None:

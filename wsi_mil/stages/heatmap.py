@@ -262,7 +262,7 @@ def _read(
     picture, label = raster, scores.label
     if refined:
         raster = refined_raster(table, scores.tile_scores01(), read_refined(run.refined(name, slide_id)), own)
-        picture, label = raster, "tumour probability, refined in suspicious tiles"
+        picture, label = raster, f"{scores.label}; refined in suspicious tiles"
     elif not scores.kind.is_probability and spec.attention == "rank":
         picture = score_raster(table, scores.tile_ranks(), spec.pixels_per_tile)
         label = scores.kind.rank_label
