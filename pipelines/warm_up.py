@@ -4,11 +4,13 @@ Question: how often does a training learn, and does the validation loss tell whe
 
 Data: bags of real lung images in four laboratories (pipelines/lung/bags.py): 48 training, 24 validation and
 60 test slides of 220 tiles, 1 to 3 of them tumour in tumour slides. Every draw has its own images,
-laboratories and slides. Or, with --ucsb, the 58 bags of the UCSB breast set: a draw is a random division,
-half training, a fifth validation, the rest test. 60 epochs; the epoch is chosen on validation slides.
+laboratories and slides. Or, with --ucsb, the 58 bags of the UCSB breast set, or, with --crc, the texture
+features of the colon nuclei, one bag for each of 98 patients: a draw is then a random division, half
+training, a fifth validation, the rest test. 60 epochs; the epoch is chosen on validation slides.
 
     python pipelines/warm_up.py --data lung_he.zip --squeezenet WEIGHTS.npz --draws 401 402 403 404 405
     python pipelines/warm_up.py --ucsb ucsb_breast.npz --draws 401 402 403 404 405
+    python pipelines/warm_up.py --crc crchisto27.npz --draws 401 402 403 404 405
 
 Writes trainings.csv into --out, one row for each training, and continues where it was stopped. Prints the
 tables.
@@ -22,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.classic.bags import divide, read_classic
+from pipelines.crc.bags import patient_bags
 from pipelines.lung.bags import BagForm, draw_cohort
 from pipelines.lung.warm_up_tables import by_draw, flag_errors, summary
 from wsi_mil.aggregators import build_aggregator, outputs_for
@@ -79,6 +82,9 @@ def train_and_measure(
 
 def cohort(arguments: argparse.Namespace, draw: int) -> dict[str, list[Bag]]:
     """Return the bags of each part of a draw."""
+    if arguments.crc:
+        bags = patient_bags(arguments.crc, arguments.out / "features" / "colon_nuclei.npz")
+        return divide(bags, (0.5, 0.2), draw)
     if arguments.ucsb:
         return divide(read_classic(arguments.ucsb), (0.5, 0.2), draw)
     return draw_cohort(arguments.data, arguments.squeezenet, arguments.out / "features", BagForm(), draw)
@@ -113,6 +119,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="lung_he.zip")
     parser.add_argument("--squeezenet", type=Path, help="ImageNet weights of SqueezeNet 1.0")
     parser.add_argument("--ucsb", type=Path, help="ucsb_breast.npz, in place of the lung images")
+    parser.add_argument("--crc", type=Path, help="crchisto27.npz, in place of the lung images")
     parser.add_argument("--draws", type=int, nargs="+", required=True, help="numbers of the cohorts")
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each cell")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
@@ -120,8 +127,8 @@ def main() -> None:
     parser.add_argument("--lr", type=float, nargs="+", default=[3e-4], help="learning rates")
     parser.add_argument("--out", type=Path, default=Path("runs/warm_up"))
     arguments = parser.parse_args()
-    if not arguments.ucsb and not (arguments.data and arguments.squeezenet):
-        parser.error("give --data and --squeezenet, or --ucsb")
+    if not (arguments.ucsb or arguments.crc) and not (arguments.data and arguments.squeezenet):
+        parser.error("give --data and --squeezenet, or --ucsb, or --crc")
     setup_console()
     rows = make_trainings(arguments)
     for table in (summary(rows), by_draw(rows), flag_errors(rows)):

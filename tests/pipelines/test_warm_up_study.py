@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipelines import warm_up, warm_up_bag_tests
 from pipelines.classic.bags import divide, read_classic
+from pipelines.crc.bags import patient_bags
 from pipelines.lung.warm_up_tables import summary
+from wsi_mil.encoders import EncoderSpec, build_encoder
 from wsi_mil.io.tables import Row, read_csv
 from wsi_mil.robustness.audit.bag_test_run import TRAINING, BagTestJob, run_bag_test
 
@@ -52,6 +55,26 @@ def test_a_study_goes_on_where_it_was_stopped(
     warm_up.main()
     assert "val_auc" not in capsys.readouterr().out
     assert read_csv(tmp_path / "out" / "trainings.csv") == rows
+
+
+def test_colon_nuclei_as_bags(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 27, 27, 3), dtype=np.uint8)
+    data, cache = tmp_path / "nuclei.npz", tmp_path / "features" / "nuclei.npz"
+    np.savez(data, images=images, patient=[7, 2, 7, 2, 2], cancerous=[0, 0, 1, 0, 0])
+    first, second = patient_bags(data, cache)
+    assert (first.slide_id, first.label, second.slide_id, second.label) == (
+        "patient_002",
+        0,
+        "patient_007",
+        1,
+    )
+    assert second.instance_labels is not None and second.instance_labels.tolist() == [0, 1]
+    texture = build_encoder(EncoderSpec(name="texture"), "cpu").encode(torch.from_numpy(images[[0, 2]]))
+    assert torch.equal(second.features, texture)
+    data.rename(tmp_path / "renamed.npz")
+    again = patient_bags(tmp_path / "renamed.npz", cache)
+    assert torch.equal(again[1].features, texture)
 
 
 def test_the_summary_counts_what_learned_and_what_was_reported() -> None:
