@@ -155,7 +155,7 @@ def test_a_projection_is_a_matrix_that_the_seed_draws() -> None:
 
 
 def test_layers_have_a_name_and_a_digest_of_their_own() -> None:
-    plain = EncoderSpec(**SQUEEZENET)  # type: ignore[arg-type]
+    plain = EncoderSpec(**SQUEEZENET).settled  # type: ignore[arg-type]
     one = plain.model_copy(update={"layers": ("3",)})
     two = one.model_copy(update={"layer_pooling": "mean+std"})
     assert len({spec.key for spec in (plain, one, two)}) == 3

@@ -57,7 +57,7 @@ KEPT = [
 def test_stores_and_models_keep_their_digests(
     values: dict[str, object], key: str, spec_digest: str, encoder_digest: str
 ) -> None:
-    spec = EncoderSpec(**values)  # type: ignore[arg-type]
+    spec = EncoderSpec(**values).settled  # type: ignore[arg-type]
     assert spec.key == key
     assert spec.digest() == spec_digest
     assert build_encoder(spec, "cpu").digest == encoder_digest
@@ -65,12 +65,12 @@ def test_stores_and_models_keep_their_digests(
 
 def test_openvino_keeps_its_digest() -> None:
     pytest.importorskip("openvino")
-    spec = EncoderSpec(**RESNET, backend="openvino", batch_size=2)  # type: ignore[arg-type]
+    spec = EncoderSpec(**RESNET, backend="openvino", batch_size=2).settled  # type: ignore[arg-type]
     assert (spec.digest(), build_encoder(spec, "cpu").digest) == ("de07bd372abe61a8", "8c419ac001f7667b")
 
 
 def test_a_pretrained_encoder_keeps_the_digest_of_its_settings() -> None:
-    spec = EncoderSpec(name="timm:resnet18", stain="macenko", views=2)
+    spec = EncoderSpec(name="timm:resnet18", stain="macenko", views=2).settled
     assert (spec.key, spec.digest()) == ("timm.resnet18.macenko", "6d8f7e9572a205de")
 
 

@@ -48,12 +48,19 @@ def plan_text(plan: "RunPlan") -> str:
     lines += [
         ("slides", f"{work.slides} below {work.folder}"),
         ("tile", f"{work.tiled} have tiles; asked: {asked}"),
-        ("extract", f"{work.extracted} have {config.encoder.key} features"),
+        ("extract", f"{work.extracted} have {config.encoder.key} features{_computed(config)}"),
         ("train", f"models {', '.join(config.models)}; trained before: {trained}"),
     ]
     if config.execution.cluster is not None:
         lines.append(("cluster", config.execution.cluster.describe()))
     return f"{text_table(lines, least=(12, 0), gap=1)}\nconfiguration digest {plan.config_digest}"
+
+
+def _computed(config: "RunConfig") -> str:
+    """Return precision and backend of the run's network; "" without one."""
+    if not config.encoder.runs_a_network or config.imported:
+        return ""
+    return "".join(f"; {key} {value}" for key, value in config.encoder.computed.items())
 
 
 MOST_EMPTY = 0.1

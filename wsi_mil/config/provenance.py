@@ -1,7 +1,8 @@
 """provenance.json: what made a run (versions, machine, configuration), and the format of its folder."""
 
 import platform
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +22,7 @@ PACKAGES = [
     "torch",
     "torchvision",
     "timm",
+    "openvino",
     "numpy",
     "zarr",
     "openslide-python",
@@ -38,7 +40,8 @@ PACKAGES = [
 @dataclass(frozen=True)
 class Provenance:
     """What made a run. packages: name -> version, or "not installed". trusted: the code of others that was
-    trusted; a record, which gives no trust."""
+    trusted; a record, which gives no trust. encoder: precision and backend of the network, auto before the
+    run has chosen; empty without a network."""
 
     producer: str
     python: str
@@ -46,10 +49,12 @@ class Provenance:
     packages: dict[str, str]
     config_digest: str
     trusted: tuple[str, ...] = ()
+    encoder: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """Return the content of provenance.json."""
-        return {"kind": KIND, "format_version": FORMAT, **asdict(self), "trusted": list(self.trusted)}
+        values = {**asdict(self), "trusted": list(self.trusted), "encoder": dict(self.encoder)}
+        return {"kind": KIND, "format_version": FORMAT, **values}
 
 
 def provenance(config: RunConfig) -> Provenance:
@@ -62,6 +67,7 @@ def provenance(config: RunConfig) -> Provenance:
         packages=package_versions(),
         config_digest=config.digest(),
         trusted=tuple(sorted(trusted_names())),
+        encoder=config.encoder.computed if config.encoder.runs_a_network else {},
     )
 
 

@@ -13,7 +13,7 @@ Builder = Callable[[EncoderModel, Computation], Encoder]
 
 
 def build_encoder(spec: EncoderSpec, device: str = "auto") -> Encoder:
-    """Return the encoder that `spec` names, on `device`.
+    """Return the encoder that `spec` names, on `device`; auto in `spec` means fp32 and torch.
 
     Raises ConfigError with the nearest names for an unknown one, and EncoderError if its weights cannot be
     loaded.
@@ -21,7 +21,7 @@ def build_encoder(spec: EncoderSpec, device: str = "auto") -> Encoder:
     >>> build_encoder(EncoderSpec(name="texture"), "cpu").dim
     106
     """
-    computation = spec.computation(str(pick_device(device)))
+    computation = spec.computation(str(pick_device(device_name(spec, device))))
     if is_family(spec.name):
         family, _, model = spec.name.partition(":")
         if not model:
@@ -38,6 +38,15 @@ def build_encoder(spec: EncoderSpec, device: str = "auto") -> Encoder:
             "wsi_mil.encoders.Encoder"
         )
     return encoder.seen_as(View.of(spec))
+
+
+def device_name(spec: EncoderSpec, device: str) -> str:
+    """Return `device`, but cpu for auto if OpenVINO runs the network.
+
+    >>> device_name(EncoderSpec(name="timm:resnet18", backend="openvino"), "auto")
+    'cpu'
+    """
+    return "cpu" if device == "auto" and spec.backend == "openvino" else device
 
 
 def list_encoders(pattern: str = "*") -> list[str]:

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsi_mil.encoders.folding import fold_batch_norms
+from wsi_mil.encoders.machine import cpu_multiplies_bf16
 from wsi_mil.encoders.spec import Computation
 from wsi_mil.errors import ConfigError, EncoderError
 from wsi_mil.logs import logger
@@ -48,12 +48,6 @@ def make_engine(computation: Computation, trunk: nn.Module, input_px: int) -> En
         trunk = fold_batch_norms(trunk, example)
         rows = min(rows, CPU_ROWS)
     return TorchEngine(trunk, device, PRECISIONS[computation.precision], rows, computation.compile)
-
-
-def cpu_multiplies_bf16() -> bool:
-    """Return whether this CPU has instructions for products of bfloat16; without them float32 is faster."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
 @final

@@ -58,7 +58,8 @@ class NetworkEncoder(Encoder):
         self.device = torch.device(computation.device)
         if computation.precision == "fp16" and self.device.type == "cpu":
             raise ConfigError(
-                "encoder.precision=fp16 is a hundred times slower than bf16 on a CPU: use bf16 or fp32"
+                "encoder.precision=fp16 is a hundred times slower than bf16 on a CPU: use bf16 or fp32; "
+                "features that were begun with fp16 on a GPU continue on a GPU"
             )
         self._transform = transform
         # Pixels lie in memory as rows of (x, channel). Normalising whole rows is one vectorised operation; in

@@ -6,10 +6,14 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from wsi_mil.contracts.spec import Spec
+from wsi_mil.errors import ConfigError
 from wsi_mil.io.files import digest_json
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Backend = Literal["torch", "openvino"]
+AUTO: Literal["auto"] = "auto"
+PLAIN: dict[str, str] = {"precision": "fp32", "backend": "torch"}
+"""What auto means where no run chooses: values that are the same on every machine."""
 Stain = Literal["none", "macenko", "reinhard"]
 LayerPooling = Literal["mean", "mean+std", "class", "class+mean"]
 """Of the positions of a layer: their mean, with the standard deviation; of tokens also the class token."""
@@ -25,6 +29,17 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 ViewCount = Annotated[int, Field(ge=0, le=16)]
 WITH_LAYERS = ("timm:", "torchvision:")
 LATER = ("layers", "layer_pooling", "layer_projection")
+
+
+def runs_a_network(name: str) -> bool:
+    """Return whether precision and backend can matter to the encoder `name`.
+
+    False for the texture encoder, for imported features, and for the code of others (package.module:Name).
+
+    >>> runs_a_network("timm:resnet18"), runs_a_network("uni"), runs_a_network("texture")
+    (True, True, False)
+    """
+    return name.startswith(WITH_LAYERS) or (":" not in name and name != "texture")
 
 
 class EncoderModel(Spec):
@@ -80,22 +95,29 @@ class EncoderSpec(Spec):
 
     `name`: texture, timm:<model>, torchvision:<model> or a published encoder. `weights`: pretrained, random
     (then `seed` counts), or the path of a .safetensors, .pth or .npz checkpoint. `input_px`: tiles are
-    resized to this side. `backend`: openvino runs networks on CPUs faster than torch (needs the extra
-    `openvino`). `compile`: torch compiles the network first. `layers`: for timm and torchvision networks,
-    the layers that give the features, by name (`features.7`) or number of a stage or block (-1: the last).
+    resized to this side. `compile`: torch compiles the network first. `layers`: for timm and torchvision
+    networks, the layers that give the features, by name (`features.7`) or number of a stage or block (-1: the
+    last).
+
+    `precision`: fp32, bf16, fp16 or auto. `backend`: torch, openvino (on CPUs; needs the extra `openvino`) or
+    auto. A run replaces auto by values before it computes features (`wsi_mil.encoders.choice`), and stores
+    these values. Elsewhere auto means fp32 and torch, and for encoders that run no network it becomes
+    these at once.
 
     The digest of this record is part of stored models, so a key is never renamed. The code takes its values
     from `model` (what makes the features), `computation` (how) and `augmentation` (which view).
 
     >>> EncoderSpec(name="timm:resnet18", batch_size=8).computation("cpu").batch_size
     8
+    >>> EncoderSpec(name="timm:resnet18").precision, EncoderSpec(name="texture").precision
+    ('auto', 'fp32')
     """
 
     name: str = "texture"
     weights: str = "pretrained"
     input_px: Side | None = None
-    precision: Precision = "fp32"
-    backend: Backend = "torch"
+    precision: Literal["auto"] | Precision = AUTO
+    backend: Literal["auto"] | Backend = AUTO
     compile: bool = False
     batch_size: BatchSize = 64
     max_unreadable: Fraction = Field(
@@ -135,6 +157,14 @@ class EncoderSpec(Spec):
         default=0, ge=0, description="project the joined layers to so many values at random; 0: do not"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_to_choose(cls, values: object) -> object:
+        """Replace auto where no network runs, so that such settings keep their digests."""
+        if not isinstance(values, dict) or runs_a_network(str(values.get("name", "texture"))):
+            return values
+        return values | {key: plain for key, plain in PLAIN.items() if values.get(key, AUTO) == AUTO}
+
     @model_validator(mode="after")
     def _layers_of_a_network(self) -> "EncoderSpec":
         if not self.layers:
@@ -154,6 +184,39 @@ class EncoderSpec(Spec):
         return {key: value for key, value in values.items() if key not in LATER or self.layers}
 
     @property
+    def runs_a_network(self) -> bool:
+        """Whether precision and backend can matter to this encoder."""
+        return runs_a_network(self.name)
+
+    @property
+    def computed(self) -> dict[str, str]:
+        """Precision and backend by key: the two values that can be auto."""
+        return {"precision": self.precision, "backend": self.backend}
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether precision and backend are values, not auto."""
+        return AUTO not in self.computed.values()
+
+    @property
+    def settled(self) -> "EncoderSpec":
+        """These settings with fp32 and torch in place of auto."""
+        stated = {key: value for key, value in self.computed.items() if value != AUTO}
+        return self.model_copy(update=PLAIN | stated)
+
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits that change whenever a setting does.
+
+        Raises ConfigError for auto: what it becomes depends on the machine, so it must not be stored.
+        """
+        if not self.is_settled:
+            raise ConfigError(
+                f"encoder {self.name}: precision and backend are auto, and what is stored needs values: "
+                "run `wsi-mil extract` first, or give both"
+            )
+        return super().digest()
+
+    @property
     def model(self) -> EncoderModel:
         """What makes the features."""
         return EncoderModel(
@@ -169,11 +232,12 @@ class EncoderSpec(Spec):
         )
 
     def computation(self, device: str) -> Computation:
-        """Return how the features are computed on `device`, which the block `execution` names."""
+        """Return how the features are computed on `device`, which the block `execution` names; auto means
+        fp32 and torch."""
         return Computation(
             device=device,
-            precision=self.precision,
-            backend=self.backend,
+            precision="fp32" if self.precision == "auto" else self.precision,
+            backend="torch" if self.backend == "auto" else self.backend,
             compile=self.compile,
             batch_size=self.batch_size,
         )

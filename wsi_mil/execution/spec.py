@@ -65,6 +65,14 @@ class ExecutionSpec(Spec):
         """Return the number of threads of one process: `threads`, or one per core."""
         return self.threads or available_cores()
 
+    def threads_of_each(self, processes: int) -> int:
+        """Return the number of threads of each of so many processes that work side by side.
+
+        >>> ExecutionSpec(threads=8).threads_of_each(3)
+        2
+        """
+        return max(self.resolved_threads() // max(processes, 1), 1)
+
     def on_this_machine(self, workers: int = 0) -> "ExecutionSpec":
         """Return the settings of local work with `workers` processes, or as many as here."""
         return ExecutionSpec(workers=workers or self.workers, open_timeout_s=self.open_timeout_s)

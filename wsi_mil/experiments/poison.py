@@ -53,7 +53,7 @@ def run_poison(config: RunConfig, arms: Sequence[Arm] | None = None) -> PoisonRu
     arms = training_arms(config.poison.directions) if arms is None else arms
     require_detection(config, "poison")
     with locked(config.run):
-        context = open_run(config, keep_configuration=True)
+        context = open_run(config, keep_configuration=True, extracts=True)
         tile.run(context)
         extract.run(context)
         run, spec = context.run, config.poison

@@ -174,7 +174,7 @@ class _Writing:
         origin = FeatureOrigin(
             encoder={**encoder.identity, "key": spec.key},
             encoder_digest=encoder.digest,
-            spec=spec.model_dump(mode="json"),
+            spec=spec.settled.model_dump(mode="json"),
             colours=slide.feed.colours,
         )
         self._context: AbstractContextManager[FeatureWriter] = slide.store.write_features(

@@ -13,6 +13,7 @@ from wsi_mil.errors import DataError, StoreError
 from wsi_mil.io.remote import Location
 from wsi_mil.logs import logger
 from wsi_mil.paths import input_below
+from wsi_mil.run.encoder_choice import chosen_encoder, kept_encoder
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.slides import find_slides
 from wsi_mil.synthetic import write_cohort
@@ -72,20 +73,24 @@ class RunContext:
         return Split.load(self.run.split)
 
 
-def open_run(config: RunConfig, keep_configuration: bool = False) -> RunContext:
+def open_run(config: RunConfig, keep_configuration: bool = False, extracts: bool = False) -> RunContext:
     """Return the context of a run: check its folder, make its synthetic cohort, find its slides, read its
     labels.
 
     `config` is saved as the configuration of the run folder. With `keep_configuration` (poison, audit) an
     existing run keeps the saved one, and ConfigError is raised if `config` asks for other slides, tiles or
-    features.
+    features. Where `encoder` says auto, the context has the values that the run began with. `extracts`:
+    features will be computed, so values are chosen where the run has none yet.
     """
     refuse_unknown_names(config)
-    run = RunFolder(config.run)
+    run, asked = RunFolder(config.run), config.encoder
+    config = config.model_copy(update={"encoder": kept_encoder(asked, run)})
     saved = config.run / "config.yaml"
     keep = keep_configuration and saved.exists()
     if keep:
-        refuse_other_features(config, load_config(saved))
+        before = load_config(saved)
+        encoder = kept_encoder(before.encoder, run)
+        refuse_other_features(config, before.model_copy(update={"encoder": encoder}))
     if config.synthetic is not None and config.slides.folder is None:
         write_cohort(config.run / "cohort", config.synthetic, config.execution)
     labels = None
@@ -96,6 +101,9 @@ def open_run(config: RunConfig, keep_configuration: bool = False) -> RunContext:
         SlideSource(slide_id, path, (labels.mpp_of(slide_id) if labels else None) or config.slides.mpp)
         for slide_id, path in _slide_files(run, config).items()
     )
+    if extracts and not config.imported:
+        encoder = chosen_encoder(config.encoder, asked, config.execution)
+        config = config.model_copy(update={"encoder": encoder})
     if not keep:
         write_provenance(config.run, config)
         save_config(config, saved)

@@ -1,6 +1,7 @@
 """wsi-mil check RUN: whether the stores of a run are complete, and whether their bytes match their
 digests."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from wsi_mil.tissue.files import is_edited
 @dataclass(frozen=True)
 class StoreRow:
     """What the store of one slide holds. `problem`: what is wrong with it and what to do, "" if nothing
-    is."""
+    is. `networks`: key, precision and backend of each network that made features."""
 
     slide_id: str
     tiles: int = 0
     features: tuple[str, ...] = ()
     problem: str = ""
+    networks: tuple[str, ...] = ()
 
 
 def is_run(path: Path) -> bool:
@@ -34,6 +36,7 @@ def check_store(store: SlideStore, deep: bool) -> StoreRow:
     """Read a store as training would. `deep`: every byte of its features is read and compared with its
     digest."""
     features: list[str] = []
+    networks: list[str] = []
     tiles = 0
     try:
         table = store.read_tiles()
@@ -56,6 +59,8 @@ def check_store(store: SlideStore, deep: bool) -> StoreRow:
                 continue
             unreadable = f", {stored.unreadable_rows} unreadable" if stored.unreadable_rows else ""
             features.append(f"{key} ({stored.rows}{unreadable})")
+            if (precision := stored.origin.encoder.get("precision")) is not None:
+                networks.append(f"{key}: {precision}, {stored.origin.encoder.get('backend', 'torch')}")
             if stored.tiles_digest != table.digest():
                 return StoreRow(
                     store.slide_id,
@@ -74,7 +79,17 @@ def check_store(store: SlideStore, deep: bool) -> StoreRow:
         return StoreRow(
             store.slide_id, tiles, tuple(features), f"cannot be read ({reason_of(error)}): {remedy}"
         )
-    return StoreRow(store.slide_id, tiles, tuple(features))
+    return StoreRow(store.slide_id, tiles, tuple(features), networks=tuple(networks))
+
+
+def network_lines(rows: Sequence[StoreRow]) -> list[str]:
+    """Return one line for each network, precision and backend, with the number of slides, sorted.
+
+    >>> network_lines([StoreRow("a", networks=("uni: bf16, torch",)), StoreRow("b")])
+    ['features uni: bf16, torch (slides: 1)']
+    """
+    counts = Counter(network for row in rows for network in row.networks)
+    return [f"features {network} (slides: {count})" for network, count in sorted(counts.items())]
 
 
 def stores_of(path: Path) -> list[SlideStore]:

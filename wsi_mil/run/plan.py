@@ -6,6 +6,7 @@ from pathlib import Path
 from wsi_mil.config import RunConfig
 from wsi_mil.io.files import digest_json
 from wsi_mil.io.remote import Location
+from wsi_mil.run.encoder_choice import kept_encoder
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.slides import find_slides
 
@@ -32,7 +33,8 @@ class SlidesPlan:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run would start from. `work`: the cohort to be made, or the slides that exist."""
+    """What a run would start from. `work`: the cohort to be made, or the slides that exist. `config` has the
+    precision and backend that the run began with."""
 
     config: RunConfig
     exists: bool
@@ -43,6 +45,8 @@ class RunPlan:
 def plan_run(config: RunConfig) -> RunPlan:
     """Return what a run of this configuration would start from. Reads the run folder and writes nothing."""
     digest = digest_json(config.model_dump(mode="json"))
+    encoder = kept_encoder(config.encoder, RunFolder(config.run))
+    config = config.model_copy(update={"encoder": encoder})
     return RunPlan(config, config.run.exists(), _cohort(config) or _slides(config), digest)
 
 

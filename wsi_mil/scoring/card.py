@@ -152,7 +152,7 @@ class ModelCard(Record):
             "class_names": list(self.task.class_names),
             "tissue": self.tissue.model_dump(mode="json"),
             "tiles": self.tiles.explicit(),
-            "encoder": self.encoder.model_dump(mode="json"),
+            "encoder": self.encoder.settled.model_dump(mode="json"),
             "encoder_digest": self.encoder_digest,
             "threshold": asdict(self.threshold) if self.threshold else None,
             "calibration": self.calibration.as_json() if self.calibration else None,

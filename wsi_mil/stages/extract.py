@@ -154,7 +154,7 @@ def run(context: RunContext) -> int:
     if config.imported:
         return 0
     devices = pick_devices(execution.devices)
-    threads = max(execution.resolved_threads() // max(len(devices), 1), 1)
+    threads = execution.threads_of_each(len(devices))
     tiled = [s for s in context.slides if context.run.store(s.slide_id).tiles_digest() is not None]
     worked = 0
     for encoder in (config.encoder, *config.encoder.augmented):

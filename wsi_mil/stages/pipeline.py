@@ -38,7 +38,7 @@ def _run(config: RunConfig, stages: Sequence[Stage]) -> RunSummary:
     RunFolder(config.run)  # raises for a folder of another format before anything is written into it
     prepare_workers(stages, config.execution)
     with locked(config.run):
-        context = open_run(config)
+        context = open_run(config, extracts=STAGES["extract"] in stages)
         if len(stages) > 1 and context.labels is not None:
             refuse_small_cohort(context, context.labels)
         work = {}

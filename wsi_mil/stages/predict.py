@@ -8,6 +8,7 @@ from wsi_mil.config import RunConfig, SlidesConfig, save_config, write_provenanc
 from wsi_mil.contracts.qupath import QuPathSpec
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScoresHeader
 from wsi_mil.contracts.slide import SlideSource
+from wsi_mil.encoders.choice import EncoderChoice
 from wsi_mil.encoders.spec import EncoderSpec
 from wsi_mil.errors import DataError
 from wsi_mil.execution import ExecutionSpec
@@ -28,6 +29,8 @@ from wsi_mil.stages.score import score_row
 from wsi_mil.stages.table import STAGES, prepare_workers
 from wsi_mil.tasks import TaskSpec
 from wsi_mil.tasks.names import task_name
+
+LIKE_MODEL = "as the features of the model"
 
 
 def predict_slides(
@@ -59,6 +62,8 @@ def predict_slides(
             one.refuse_unlearned(folder)
     model = _announced(mean_model(trained))
     encoder = _encoder(model, weights)
+    if encoder.runs_a_network:
+        logger().info("%s", EncoderChoice(encoder, LIKE_MODEL, LIKE_MODEL).line)
     run, sources = RunFolder(out), _sources(slides, mpp)
     config = RunConfig(
         run=out,

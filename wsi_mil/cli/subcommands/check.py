@@ -153,7 +153,7 @@ def _meaning(labels: Path) -> str:
 
 def _check_run(run: Path, deep: bool) -> int:
     from wsi_mil.logs import progress
-    from wsi_mil.run.integrity import check_store, edited_outlines, store_table, stores_of
+    from wsi_mil.run.integrity import check_store, edited_outlines, network_lines, store_table, stores_of
     from wsi_mil.tissue.files import BY_HAND
 
     stores = stores_of(run)
@@ -162,6 +162,8 @@ def _check_run(run: Path, deep: bool) -> int:
     damaged = sum(bool(row.problem) for row in rows)
     how = "every byte compared with its digest" if deep else "features not read; --deep reads them"
     click.echo(f"{len(rows) - damaged} of {len(rows)} stores are whole ({how})")
+    for line in network_lines(rows):
+        click.echo(line)
     if edited := edited_outlines(run):
         slides = "slide" if len(edited) == 1 else "slides"
         click.echo(f"{BY_HAND} of {len(edited)} {slides}: {', '.join(edited)}")
