@@ -108,6 +108,18 @@ def real_slide(data_folder: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def same_choice_everywhere() -> Iterator[None]:
+    """What auto becomes for an encoder does not depend on the machine of the tests: fp32 and torch.
+
+    Tests of the choice set both functions themselves; worker processes do not choose.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wsi_mil.encoders.choice.openvino_version", lambda: None)
+        patch.setattr("wsi_mil.encoders.choice.cpu_multiplies_bf16", lambda: False)
+        yield
+
+
 @pytest.fixture
 def work_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slides are worked on in the process of the test: for tests that replace code with monkeypatch.
