@@ -10,6 +10,7 @@ import pytest
 from tests.encoders.machines import AVX2, set_machine, set_timing
 from tests.stages import handmade
 from wsi_mil.config import RunConfig, load_config
+from wsi_mil.config.loading import parse_config
 from wsi_mil.encoders import EncoderSpec, base
 from wsi_mil.encoders.choice import Place
 from wsi_mil.errors import ConfigError
@@ -20,7 +21,8 @@ from wsi_mil.run.encoder_choice import place_of
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.integrity import check_store, network_lines, stores_of
 from wsi_mil.run.plan import plan_run
-from wsi_mil.stages import run_stage
+from wsi_mil.scoring.card import read_card
+from wsi_mil.stages import predict_slides, run_stage
 
 RESNET = {"name": "timm:resnet10t", "weights": "random", "input_px": 32, "batch_size": 4}
 KEY = "timm.resnet10t"
@@ -215,3 +217,33 @@ def test_a_moved_run_keeps_its_values(tiled: Path, monkeypatch: pytest.MonkeyPat
     shutil.move(tiled / "run", tiled / "moved")
     set_machine(monkeypatch, WITH_BF16)
     assert open_run(load_config(tiled / "moved")).config.encoder.computed == FP32
+
+
+@pytest.mark.slow
+def test_a_model_predicts_as_its_features_were_made(
+    quick_config: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Trained on one machine, used on another."""
+    own = {"encoder": RESNET, "models": {"mean_pool": {"epochs": 1}}, "run": str(tmp_path / "run")}
+    settings = parse_config({**quick_config, **own})
+    for stage in ("tile", "extract", "train"):
+        run_stage(settings, stage)
+    model = tmp_path / "run" / "models" / "mean_pool" / "fold0"
+    assert read_card(model).encoder.computed == FP32
+    set_machine(monkeypatch, WITH_BF16, openvino="2026.1")
+    set_timing(monkeypatch, 9.0, 1.0)
+    assert run_stage(settings, "train").work == {"train": 0}
+    slide = sorted(Path(str(settings.slides.folder)).iterdir())[0]
+    with caplog.at_level(logging.INFO, "wsi_mil"):
+        predict_slides(model, slide, tmp_path / "predicted", not_learned=True)
+    like = "as the features of the model"
+    assert f"encoder timm:resnet10t: fp32 ({like}), torch ({like})" in caplog.messages
+    predicted = RunFolder(tmp_path / "predicted")
+    [slide_id] = predicted.stored_slides()
+    features = predicted.store(slide_id).stored_features(KEY)
+    assert features is not None
+    assert features.encoder_digest == read_card(model).encoder_digest
+    assert load_config(predicted.path).encoder.computed == FP32
