@@ -9,9 +9,10 @@ import pytest
 
 from tests.encoders.machines import AVX2, set_machine, set_timing
 from tests.stages import handmade
+from wsi_mil.cli.output import plan_text
 from wsi_mil.config import RunConfig, load_config
 from wsi_mil.config.loading import parse_config
-from wsi_mil.encoders import EncoderSpec, base
+from wsi_mil.encoders import EncoderSpec
 from wsi_mil.encoders.choice import Place
 from wsi_mil.errors import ConfigError
 from wsi_mil.execution import ExecutionSpec
@@ -123,6 +124,14 @@ def test_a_run_that_continues_on_another_machine_keeps_its_values(
     assert line in caplog.messages
 
 
+def test_the_plan_says_what_would_be_used(tiled: Path) -> None:
+    assert f"0 have {KEY} features; precision auto; backend auto\n" in plan_text(plan_run(config(tiled)))
+    run_stage(config(tiled), "extract")
+    assert f"1 have {KEY} features; precision fp32; backend torch\n" in plan_text(plan_run(config(tiled)))
+    texture = plan_text(plan_run(handmade.config(tiled)))
+    assert "0 have texture features\n" in texture
+
+
 def test_a_later_stage_has_the_values_as_well(tiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_stage(config(tiled), "extract")
     set_machine(monkeypatch, WITH_BF16)
@@ -189,13 +198,13 @@ def test_where_features_will_be_computed(
     monkeypatch: pytest.MonkeyPatch, execution: ExecutionSpec, place: Place
 ) -> None:
     """On a machine that seems to have two GPUs."""
-    monkeypatch.setattr(base.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(base.torch.cuda, "device_count", lambda: 2)
-    assert place_of(EncoderSpec(**RESNET), execution)[0] == place  # type: ignore[arg-type]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert place_of(EncoderSpec.model_validate(RESNET), execution)[0] == place
 
 
 def test_openvino_leaves_the_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     spec = EncoderSpec(name="timm:resnet10t", backend="openvino")
     assert place_of(spec, ExecutionSpec(device="auto"))[0] == "cpu"
 

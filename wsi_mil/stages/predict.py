@@ -62,8 +62,6 @@ def predict_slides(
             one.refuse_unlearned(folder)
     model = _announced(mean_model(trained))
     encoder = _encoder(model, weights)
-    if encoder.runs_a_network:
-        logger().info("%s", EncoderChoice(encoder, LIKE_MODEL, LIKE_MODEL).line)
     run, sources = RunFolder(out), _sources(slides, mpp)
     config = RunConfig(
         run=out,
@@ -122,9 +120,13 @@ def _log_work(work: dict[str, int]) -> None:
 
 
 def _encoder(model: TrainedModel, weights: str | None) -> EncoderSpec:
-    """Return the model's encoder without views, which are for training, and with its weights at `weights`."""
+    """Return the model's encoder without views, which are for training, and with its weights at `weights`,
+    after one line on the precision and backend of a network."""
     own = {} if weights is None else {"weights": weights}
-    return model.encoder.model_copy(update={**own, "views": 0})
+    encoder = model.encoder.model_copy(update={**own, "views": 0})
+    if encoder.runs_a_network:
+        logger().info("%s", EncoderChoice(encoder, LIKE_MODEL, LIKE_MODEL).line)
+    return encoder
 
 
 def _announced(model: TrainedModel) -> TrainedModel:
