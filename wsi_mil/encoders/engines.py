@@ -21,7 +21,8 @@ from wsi_mil.errors import ConfigError, EncoderError
 from wsi_mil.logs import logger
 
 CPU_ROWS = 8
-"""Images that a CPU runs together: the values between two layers then fit its cache."""
+"""Images that a CPU runs together, with torch and with OpenVINO: the values between two layers then fit its
+cache."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Engine = Callable[[Tensor], Tensor]
 """(B, 3, S, S) float32 on the device -> (B, dim) float32."""
@@ -41,7 +42,8 @@ def make_engine(computation: Computation, trunk: nn.Module, input_px: int) -> En
                 f"encoder.backend=openvino runs on the CPU, the device is {device}: say execution.device=cpu "
                 "or encoder.backend=torch"
             )
-        return OpenVinoEngine(trunk, computation.batch_size, input_px, computation.precision)
+        rows = min(computation.batch_size, CPU_ROWS)
+        return OpenVinoEngine(trunk, rows, input_px, computation.precision)
     rows = computation.batch_size
     if device.type == "cpu":
         example = torch.rand(1, 3, input_px, input_px, generator=torch.Generator().manual_seed(0))
