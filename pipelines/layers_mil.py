@@ -10,7 +10,7 @@ another. The layers of a network are those with the highest mean over all four p
 fixed features, so it has no layers to choose. Bags have no places, so there is no FROC.
 
     python pipelines/layers_mil.py --crc crchisto27.npz --lung lung_he.zip
-        --squeezenet WEIGHTS.npz --mobilenet WEIGHTS.safetensors --divisions 0 1 2 3 4
+        --squeezenet WEIGHTS.npz --mobilenet WEIGHTS.safetensors --divisions 0 1 2
 
 Seeds: the number of the division is also that of bags and weights. Writes trainings.csv into --out, one row
 for each training, and continues where it was stopped. Prints the tables.
@@ -93,12 +93,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
-    parser.add_argument("--probe", type=Path, help="folder of the probe; default: probe_c_0.01 in --out")
+    parser.add_argument("--probe", type=Path, help="folder of the probe; default: probe in --out")
     parser.add_argument("--sets", nargs="+", choices=("colon", "lung"), default=["colon", "lung"])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--epochs", type=int, default=30)
     arguments = parser.parse_args()
-    arguments.probe = arguments.probe or arguments.out / "probe_c_0.01"
+    arguments.probe = arguments.probe or arguments.out / "probe"
     setup_console()
     source, store = source_of(arguments), dict[tuple[str, str], Features]()
     if "colon" in arguments.sets:

@@ -13,11 +13,11 @@ times five folds of the second half report. No patient and no group is in both. 
 regression on standardised features.
 
     python pipelines/layers_probe.py --crc crchisto27.npz --lung lung_he.zip
-        --squeezenet WEIGHTS.npz --mobilenet WEIGHTS.safetensors --divisions 0 1 2 3 4
+        --squeezenet WEIGHTS.npz --mobilenet WEIGHTS.safetensors --divisions 0 1 2
 
 Seeds: the numbers of the divisions; 0 for the images that are taken and for the changed stain. Writes
-features/ and, for each division, choice.csv and report.csv into --out, and continues where it was stopped.
-Prints the tables.
+features/ and, for each division, choice.csv and report_c_<c>.csv into --out, and continues where it was
+stopped. Prints the tables.
 """
 
 import argparse
@@ -35,6 +35,9 @@ from pipelines.lung.spec import CARCINOMAS
 from wsi_mil.io.tables import Row, markdown_row, read_csv, write_csv
 from wsi_mil.logs import setup_console
 
+C = 0.01
+"""Inverse strength of the penalty of the logistic regression that chooses."""
+
 
 def probe(
     folder: Path,
@@ -43,15 +46,16 @@ def probe(
     lung: Lung,
     store: Mapping[tuple[str, str], Features],
     c: float,
-) -> None:
-    """Write choice.csv and report.csv of a division unless it has them."""
+) -> tuple[list[Row], list[Row]]:
+    """Write choice.csv and the report of a penalty of a division unless it has them; return both."""
     tasks = make_tasks(nuclei, lung.only(CARCINOMAS), division)
-    choice, report = folder / "choice.csv", folder / "report.csv"
+    choice, report = folder / "choice.csv", folder / f"report_c_{c:g}.csv"
     if not choice.exists():
-        write_csv(choice, CHOICE, choice_rows(tasks, store, NETWORKS, c))
+        write_csv(choice, CHOICE, choice_rows(tasks, store, NETWORKS, C))
     if not report.exists():
         chosen = [(network, Choice.of_rows(read_csv(choice), network.name)) for network in NETWORKS]
         write_csv(report, REPORT, report_rows(tasks, store, chosen, c))
+    return read_csv(choice), read_csv(report)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lung", type=Path, required=True, help="lung_he.zip")
     parser.add_argument("--squeezenet", type=Path, required=True, help="ImageNet weights of SqueezeNet 1.0")
     parser.add_argument("--mobilenet", type=Path, required=True, help="ImageNet weights of MobileNetV2")
-    parser.add_argument("--divisions", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--divisions", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("runs/layers"))
 
 
@@ -76,7 +80,7 @@ def main() -> None:
     )
     add_arguments(parser)
     parser.add_argument(
-        "--c", type=float, default=0.01, help="inverse strength of the penalty of the logistic regression"
+        "--c", type=float, default=C, help="inverse strength of the penalty on the half that reports"
     )
     arguments = parser.parse_args()
     setup_console()
@@ -85,11 +89,9 @@ def main() -> None:
     choices: dict[tuple[int, str], Choice] = {}
     reports: dict[int, list[Row]] = {}
     for division in arguments.divisions:
-        folder = arguments.out / f"probe_c_{arguments.c:g}" / f"division_{division}"
-        probe(folder, division, nuclei, lung, store, arguments.c)
-        rows = read_csv(folder / "choice.csv")
+        folder = arguments.out / "probe" / f"division_{division}"
+        rows, reports[division] = probe(folder, division, nuclei, lung, store, arguments.c)
         choices |= {(division, network.name): Choice.of_rows(rows, network.name) for network in NETWORKS}
-        reports[division] = read_csv(folder / "report.csv")
         print(f"division {division} is done", flush=True)
     first = reports[arguments.divisions[0]]
     tables = chosen_table(choices), layer_table(choices, NETWORKS), report_table(first)

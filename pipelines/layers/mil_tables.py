@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipelines.layers.tables import shown_p
 from wsi_mil.evaluation.methods import compare_trainings
 from wsi_mil.io.tables import Row
 
@@ -40,7 +41,7 @@ def difference_table(rows: Sequence[Row]) -> list[list[str]]:
                 found = compare_trainings(first, second, divisions, TEST_TO_TRAIN)
                 spread = np.std(np.subtract(first, second), ddof=1) if len(first) > 1 else np.nan
                 count = len(first)
-                cells.append(f"{found.difference:+.3f} ({spread:.3f}), p {found.p_two_sided:.3f}")
+                cells.append(f"{found.difference:+.3f} ({spread:.3f}), p {shown_p(found.p_two_sided)}")
             table.append([data, method, network, str(count), *cells])
     return table
 

@@ -60,7 +60,7 @@ def report_table(rows: Sequence[Row]) -> list[list[str]]:
         splits = [str(i) for i in range(len(values))]
         found = compare_trainings(values.tolist(), base.tolist(), splits, TEST_TO_TRAIN)
         numbers = [f"{found.difference:+.3f}", f"{(values - base).std(ddof=1):.3f}"]
-        tested = [f"{found.low:+.3f} to {found.high:+.3f}", f"{found.t:.2f}", f"{found.p_two_sided:.3f}"]
+        tested = [f"{found.low:+.3f} to {found.high:+.3f}", f"{found.t:.2f}", shown_p(found.p_two_sided)]
         table.append([measure, network, setting, label, *shown, *numbers, *(tested if found.test else "---")])
     return table
 
@@ -78,6 +78,15 @@ def division_table(rows: Mapping[int, Sequence[Row]]) -> list[list[str]]:
             differences = [f"{value:+.3f}" for value in (each.mean(), *each)]
         table.append([*cell, f"{means.mean():.3f}", *differences])
     return table
+
+
+def shown_p(p: float) -> str:
+    """Return p with three digits, or that it is smaller.
+
+    >>> shown_p(0.0371), shown_p(0.0002)
+    ('0.037', '<0.001')
+    """
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _key(row: Row) -> tuple[str, str, str]:

@@ -164,7 +164,7 @@ def test_the_table_has_the_paired_difference_to_the_last_layer() -> None:
         f"{np.subtract(values[ALL], values[LAST]).std(ddof=1):.3f}",
         f"{test.low:+.3f} to {test.high:+.3f}",
         f"{test.t:.2f}",
-        f"{test.p_two_sided:.3f}",
+        "<0.001" if test.p_two_sided < 0.001 else f"{test.p_two_sided:.3f}",
     ]
     texture = next(line for line in table if line[:3] == ["colon", "texture", "texture"])
     assert texture[4] == f"{np.mean(values['texture']):.3f}"
@@ -275,7 +275,7 @@ def test_both_studies_run_and_continue(
     monkeypatch.setattr("pipelines.layers.networks.Network.candidates", lambda self: of_name[self.name])
     layers_probe.main()
     out = Path(files[-1])
-    report = read_csv(out / "probe_c_0.01" / "division_0" / "report.csv")
+    report = read_csv(out / "probe" / "division_0" / "report_c_0.01.csv")
     assert {row["network"] for row in report} == {SQUEEZENET.name, MOBILENET.name, "texture"}
     assert "| colon, cancerous | texture | texture | - |" in capsys.readouterr().out
     run = ["layers_mil", *files, "--methods", "mean_pool", "--sets", "colon", "--epochs", "1"]
@@ -287,7 +287,7 @@ def test_both_studies_run_and_continue(
         *(f"{network.name}, {kind}" for network in NETWORKS for kind in ("last layer", "chosen")),
         "texture",
     ]
-    choice = Choice.of_rows(read_csv(out / "probe_c_0.01" / "division_0" / "choice.csv"), SQUEEZENET.name)
+    choice = Choice.of_rows(read_csv(out / "probe" / "division_0" / "choice.csv"), SQUEEZENET.name)
     best = max(choice.candidates, key=lambda label: sum(choice.candidates[label].values()))
     assert [row["layers"] for row in rows[:2]] == ["features.12, mean", best]
     assert first.count("slide_auc 0") + first.count("slide_auc 1") == 5
