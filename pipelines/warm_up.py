@@ -31,6 +31,7 @@ from wsi_mil.aggregators import build_aggregator, outputs_for
 from wsi_mil.aggregators.instance_maximum import takes_maximum
 from wsi_mil.contracts.bags import Bag, PackedBags
 from wsi_mil.evaluation.metrics.auc import auc
+from wsi_mil.evaluation.metrics.average_precision import average_precision
 from wsi_mil.io.tables import Row, markdown_row, read_csv, write_csv
 from wsi_mil.logs import setup_console
 from wsi_mil.scoring.scores import score_bag
@@ -47,15 +48,15 @@ COLUMNS = (*IDENTITY, "epoch", *MEASURED)
 
 
 def train_and_measure(
-    bags: dict[str, list[Bag]], method: str, warm_up: str, lr: float, seed: int
+    bags: dict[str, list[Bag]], method: str, warm_up: str, lr: float, seed: int, epochs: int = 60
 ) -> dict[str, float]:
-    """Return the kept epoch, its validation measures, and slide and pooled patch AUC of the test slides; NaN
-    where tiles have no labels."""
+    """Return the kept epoch, its validation measures, and slide AUC, pooled patch AUC and pooled patch AUPRC
+    of the test slides; NaN where tiles have no labels."""
     standardizer = Standardizer.fit(bags["train"])
     ready = {part: [standardizer(bag) for bag in members] for part, members in bags.items()}
     model = build_aggregator(method, bags["train"][0].dim, outputs_for(method, classes=2), seed)
     values = {
-        "epochs": 60,
+        "epochs": epochs,
         "lr": lr,
         "bags_per_batch": BAGS_PER_BATCH.get(method, 1),
         "warm_up": warm_up if takes_maximum(model) else "none",
@@ -72,11 +73,13 @@ def train_and_measure(
         if bag.instance_labels is not None:
             tiles.append(scores.double().numpy())
             truth.append(bag.instance_labels.numpy() > 0)
+    patches = (np.concatenate(truth), np.concatenate(tiles)) if tiles else None
     return {
         "epoch": result.epoch,
         **{key: result.metrics[key] for key in ("val_loss", UNEXPLAINED, LIMIT, "val_auc")},
         "slide_auc": auc(positive, np.array(slides)),
-        "patch_auc": auc(np.concatenate(truth), np.concatenate(tiles)) if tiles else math.nan,
+        "patch_auc": auc(*patches) if patches else math.nan,
+        "patch_auprc": average_precision(*patches) if patches else math.nan,
     }
 
 

@@ -20,6 +20,7 @@ from pipelines.lung.drawing import stain
 from pipelines.lung.pools import read_pools
 from pipelines.lung.slides import centres_of, draw_centres
 from pipelines.lung.spec import CARCINOMAS, IMAGE_PX, NORMAL, Centre, MosaicSpec
+from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.bags import Bag
 from wsi_mil.encoders import build_encoder
 from wsi_mil.encoders.base import Encoder
@@ -99,11 +100,15 @@ def _features(archive: Path, squeezenet: Path, file: Path, images: dict[tuple[st
 def _encode(
     files: zipfile.ZipFile, encoder: Encoder, batch: Sequence[tuple[str, Centre]]
 ) -> NDArray[np.float32]:
-    tiles = []
-    for name, centre in batch:
-        pixels = stain(decode_image(files.read(name), name), centre.gains)
-        if centre.blur_px > 0:
-            pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), centre.blur_px), np.uint8)
-        tiles.append(cv2.resize(pixels, (IMAGE_PX // 2, IMAGE_PX // 2), interpolation=cv2.INTER_AREA))
+    tiles = [read_tile(files, name, centre) for name, centre in batch]
     with torch.inference_mode():
         return encoder.encode(torch.from_numpy(np.stack(tiles))).numpy()
+
+
+def read_tile(files: zipfile.ZipFile, name: str, centre: Centre) -> RGB:
+    """Return an image as its laboratory stains and focuses it, at 1 µm/px: (112, 112, 3)."""
+    pixels = stain(decode_image(files.read(name), name), centre.gains)
+    if centre.blur_px > 0:
+        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), centre.blur_px), np.uint8)
+    side = IMAGE_PX // 2
+    return np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
