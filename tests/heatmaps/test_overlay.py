@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from matplotlib import colormaps
+from numpy.typing import NDArray
 from PIL import Image
 
 from wsi_mil.contracts.slide import SlideInfo
@@ -25,9 +26,10 @@ def drawn(width: int, height: int, title: str = "", label: str = "tile probabili
     return Image.open(io.BytesIO(draw_overlay(thumbnail, raster, info, title=title, colour_label=label)))
 
 
-def ink(picture: Image.Image) -> np.ndarray:
+def ink(picture: Image.Image) -> NDArray[np.bool_]:
     """Return where a picture is not white."""
-    return (np.asarray(picture) != 255).any(axis=2)
+    marked: NDArray[np.bool_] = np.any(np.asarray(picture) != 255, axis=2)
+    return marked
 
 
 def test_the_colours_are_turbo() -> None:
