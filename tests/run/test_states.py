@@ -1,4 +1,4 @@
-"""What nobody has changed is not compared again; whatever was changed is, and damage is found as before."""
+"""What was not changed is not compared again; whatever was changed is, and damage is found as before."""
 
 import os
 import shutil

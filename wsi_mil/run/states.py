@@ -9,12 +9,13 @@ Whatever reads a file later compares its digest in any case, and so does `wsi-mi
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple, Protocol, TypeVar
 
 import wsi_mil
 from wsi_mil.config.provenance import package_versions
 from wsi_mil.contracts.outcome import Outcome
+from wsi_mil.contracts.spec import Spec
 from wsi_mil.execution import stopped_at_the_end
 from wsi_mil.io.files import digest_json
 from wsi_mil.run.folder import RunFolder
@@ -81,6 +82,12 @@ def digest_of_states(
     if not made or None in made:
         return ""
     return digest_json([_program(), settings, read, made])
+
+
+@lru_cache(maxsize=64)
+def settings_digest(*specs: Spec) -> str:
+    """Return the digest of several settings, computed once for all slides."""
+    return digest_json([spec.digest() for spec in specs])
 
 
 @cache

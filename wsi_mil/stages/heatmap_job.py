@@ -12,7 +12,7 @@ from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.io.files import digest_file, digest_json
 from wsi_mil.refine.names import CARD
 from wsi_mil.run.folder import RunFolder, class_heatmap_name, heatmap_name
-from wsi_mil.run.states import digest_of_states, states_of
+from wsi_mil.run.states import digest_of_states, settings_digest, states_of
 from wsi_mil.training.learning import NOT_LEARNED
 
 GEOJSON = {"0.3": "geojson", "0.4": "geojson.gz"}
@@ -113,6 +113,6 @@ class HeatmapJob:
             *([f"tissue/{slide_id}.geojson"] if "tissue" in self.spec.objects else []),
         ]
         of_slide = [row.model_digest, row.features_digest, row.tiles_digest, row.threshold, row.prediction]
-        specs = [self.spec.digest(), self.qupath.digest(), self.evaluation.digest()]
+        specs = settings_digest(self.spec, self.qupath, self.evaluation)
         settings = [drawn_from, of_slide, specs, self.classes, self.learned]
         return digest_of_states(settings, states_of(run, read), states_of(run, self.names()))

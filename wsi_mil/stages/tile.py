@@ -23,7 +23,14 @@ from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.killed import without_killers
 from wsi_mil.run.recording import record_outcomes
-from wsi_mil.run.states import FileState, digest_of_states, states_below, states_of, without_unchanged
+from wsi_mil.run.states import (
+    FileState,
+    digest_of_states,
+    settings_digest,
+    states_below,
+    states_of,
+    without_unchanged,
+)
 from wsi_mil.slides import SlideReader, open_slide, read_scaled
 from wsi_mil.slides.state import FileState as SlideFileState
 from wsi_mil.slides.state import file_states
@@ -51,7 +58,7 @@ class TileJob:
         read."""
         made = states_of(run, [f"previews/{self.slide_id}.jpg", f"slides/{self.slide_id}.zarr/zarr.json"])
         made += states_below(run, f"slides/{self.slide_id}.zarr/tiles")
-        specs = [self.tissue.digest(), self.tiles.digest(), self.qupath.digest()]
+        specs = settings_digest(self.tissue, self.tiles, self.qupath)
         read = [FileState(file.size_bytes, file.mtime_ns, file.inode) for file in slide]
         settings = [str(self.source.path), self.source.mpp, self.reader, specs]
         return digest_of_states(settings, read, [outline, *made])
