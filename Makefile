@@ -56,6 +56,7 @@ bench: setup
 	$(BIN)/python benchmarks/aggregators.py
 	$(BIN)/python benchmarks/extraction.py --backends torch openvino
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/second_run.py
 	$(BIN)/python benchmarks/tissue.py
 	$(BIN)/python benchmarks/stains.py
 	$(BIN)/python benchmarks/stains_peers.py

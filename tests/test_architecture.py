@@ -5,10 +5,13 @@ import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
+
+from wsi_mil.stages.table import STAGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wsi_mil"
@@ -217,11 +220,38 @@ except SystemExit:
     assert run_python(code).stdout.rstrip().endswith("False")
 
 
-def test_every_lazy_name_exists() -> None:
+@pytest.mark.parametrize("stage", [stage.name for stage in STAGES.values() if not stage.needs_torch])
+def test_stages_without_a_network_load_no_torch(stage: str) -> None:
+    """Torch takes longer to import than all of a small report to be made."""
+    code = f"""
+import sys
+import wsi_mil.stages.pipeline, wsi_mil.stages.{stage}
+from wsi_mil.report.section import model_parts, sections
+sections(), model_parts()
+print(*sys.modules)
+"""
+    found = run_python(code).stdout.split()
+    assert f"wsi_mil.stages.{stage}" in found
+    assert not {"torch", "timm", "sklearn", "matplotlib", "dask", "distributed"} & set(found)
+
+
+LAZY = [
+    "wsi_mil",
+    *sorted(path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in PACKAGE.glob("*/*.pyi")),
+]
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_every_lazy_name_exists(package: str) -> None:
+    module = import_module(package)
+    assert module.__all__
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+def test_a_name_that_does_not_exist_is_an_error() -> None:
     import wsi_mil
 
-    for name in wsi_mil.__all__:
-        assert getattr(wsi_mil, name) is not None
     with pytest.raises(AttributeError, match="No wsi_mil attribute nothing"):
         _ = wsi_mil.nothing  # type: ignore[attr-defined]
 

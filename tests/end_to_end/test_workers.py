@@ -58,7 +58,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def outcomes(run: Path) -> list[dict[str, str]]:
     with (run / "outcomes.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [{k: v for k, v in row.items() if k not in ("seconds", "row_digest")} for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "state", "row_digest")} for row in rows]
 
 
 def page(run: Path) -> str:

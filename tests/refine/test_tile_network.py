@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from wsi_mil.errors import DataError, ModelError
+from wsi_mil.refine.names import CARD, WEIGHTS
 from wsi_mil.refine.network import TileNetwork, TrainingTiles, fit_tiles, tumour_maps
-from wsi_mil.refine.refiner import CARD, WEIGHTS, Limits, load_refiner, save_refiner
+from wsi_mil.refine.refiner import Limits, load_refiner, save_refiner
 from wsi_mil.refine.spec import RefineSpec
 
 CPU = torch.device("cpu")

@@ -21,7 +21,8 @@ from wsi_mil.heatmaps.refined import RefinedMaps, write_refined
 from wsi_mil.heatmaps.spec import HeatmapSpec
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import write_slide_scores, write_tile_scores
-from wsi_mil.stages.heatmap import HeatmapJob, _read, draw_model, heatmap_one
+from wsi_mil.stages.heatmap import _read, draw_model, heatmap_one
+from wsi_mil.stages.heatmap_job import HeatmapJob
 
 VALUES = np.full(24, 0.1, np.float32)
 VALUES[[8, 9]] = 0.9, 0.8

@@ -17,7 +17,8 @@ from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import load_model, read_slide_scores
 from wsi_mil.slides import find_slides
 from wsi_mil.stages import heatmap
-from wsi_mil.stages.heatmap import HeatmapJob, draw_model, heatmap_one
+from wsi_mil.stages.heatmap import draw_model, heatmap_one
+from wsi_mil.stages.heatmap_job import HeatmapJob
 from wsi_mil.stages.score import ScoreJob, score_one
 
 NAME = "focus_mil"

@@ -22,7 +22,8 @@ from wsi_mil.report.source import ReportSource
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import write_slide_scores, write_tile_scores
 from wsi_mil.stages.evaluate import run_evaluate
-from wsi_mil.stages.heatmap import HeatmapJob, heatmap_one
+from wsi_mil.stages.heatmap import heatmap_one
+from wsi_mil.stages.heatmap_job import HeatmapJob
 
 PROBABILITY = {"s0": 0.9, "s1": 0.8, "s2": 0.3}
 """Of the slides; the last one is normal."""

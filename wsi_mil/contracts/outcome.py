@@ -22,7 +22,8 @@ class Outcome(Record):
     digest: of what the stage wrote. seconds: how long it took.
     reused: whether the files were up to date already.
     cause: why it failed, and traceback: of the error, for the slide's error file.
-    The last three are not written to the table.
+    These three are not written to the table.
+    state: of the files that the stage read and wrote (`run.states`), "" where it is not known.
     """
 
     slide_id: str
@@ -35,6 +36,7 @@ class Outcome(Record):
     reused: bool = False
     cause: Cause = "slide"
     traceback: str = ""
+    state: str = ""
 
     def __post_init__(self) -> None:
         where = f"outcome of slide {self.slide_id!r} in stage {self.stage!r}"
@@ -67,4 +69,5 @@ class Outcome(Record):
             counts={name: int(number) for name, number in counts.items()},
             digest=row["digest"],
             seconds=float(row["seconds"]),
+            state=row.get("state", ""),  # absent in tables of earlier versions
         )

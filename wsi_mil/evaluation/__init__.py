@@ -4,31 +4,7 @@
 them. An undefined metric is NaN with a reason.
 """
 
-from wsi_mil.evaluation.annotations import (
-    AnnotationFolder,
-    AnnotationRules,
-    known_lesions,
-    lesions_or_unknown,
-    read_annotations,
-)
-from wsi_mil.evaluation.froc import FrocCurve, evaluation_mask, froc_curve, match_detections
-from wsi_mil.evaluation.intervals import bootstrap_interval
-from wsi_mil.evaluation.patch_level import patch_metrics
-from wsi_mil.evaluation.slide_level import slide_metrics
-from wsi_mil.evaluation.tile_truth import tile_overlap
+import lazy_loader
 
-__all__ = [
-    "AnnotationFolder",
-    "AnnotationRules",
-    "FrocCurve",
-    "bootstrap_interval",
-    "evaluation_mask",
-    "froc_curve",
-    "known_lesions",
-    "lesions_or_unknown",
-    "match_detections",
-    "patch_metrics",
-    "read_annotations",
-    "slide_metrics",
-    "tile_overlap",
-]
+# The names, and the modules that hold them, are listed in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

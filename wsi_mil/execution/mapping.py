@@ -35,8 +35,10 @@ def map_slides(
 
     function: a module-level function (or a partial of one) of a picklable job; every backend calls the same
     one. Also with one worker it runs in a process of its own: libraries that read slides can end their
-    process. A slide whose process dies fails, and the others continue.
+    process. A slide whose process dies fails, and the others continue. Without jobs no worker starts.
     """
+    if not jobs:
+        return
     guarded = partial(outcome_of, function, stage)
     if spec.backend == "dask":
         yield from map_on_dask(with_trust(function), jobs, stage, spec)

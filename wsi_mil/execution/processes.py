@@ -140,12 +140,17 @@ class Worker(Generic[J]):
         self.faults.close()
 
 
+def need_in_workers(*modules: str) -> None:
+    """Have the server that workers are forked from import `modules`, once a worker is needed."""
+    _needed.update(modules)
+
+
 def start_server(*modules: str) -> None:
     """Start the server that workers are forked from, unless it runs; it imports `modules`, which they need.
 
     Returns at once: the server imports beside this process, which would otherwise wait at its first worker.
     """
-    _needed.update(modules)
+    need_in_workers(*modules)
     _run_server(process_context())
 
 

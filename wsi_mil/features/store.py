@@ -53,23 +53,28 @@ class SlideStore:
 
     def tiles_digest(self) -> str | None:
         """Return the digest of the stored tile table, or None if there is no complete one."""
+        return self._of_tiles("digest")
+
+    def tiles_header(self) -> tuple[str, int] | None:
+        """Return the digest and the number of the stored tiles without reading them; None without tiles."""
         attributes = self._attributes("tiles")
-        return None if attributes is None else str(attributes["digest"])
+        return None if attributes is None else (str(attributes["digest"]), int(attributes["rows"]))
 
     def made_from(self) -> str | None:
         """Return the digest of what the tiles were made from (slide, tissue, specification), or None."""
-        attributes = self._attributes("tiles")
-        return None if attributes is None else str(attributes["made_from"])
+        return self._of_tiles("made_from")
 
     def source(self) -> str | None:
         """Return the fingerprint of the slide's file that was tiled, or None if the store has none."""
-        attributes = self._attributes("tiles")
-        return None if attributes is None else attributes.get("source")
+        return self._of_tiles("source")
 
     def preview(self) -> str | None:
         """Return the digest of the picture of the tiles; None if the store has none."""
+        return self._of_tiles("preview")
+
+    def _of_tiles(self, key: str) -> str | None:
         attributes = self._attributes("tiles")
-        return None if attributes is None else attributes.get("preview")
+        return None if attributes is None else attributes.get(key)
 
     def write_tiles(
         self,

@@ -14,10 +14,11 @@ from wsi_mil.errors import ModelError
 from wsi_mil.io.files import digest_file, write_aside
 from wsi_mil.io.json import read_json, write_json
 from wsi_mil.io.seals import DamagedFileError, current_digest
+from wsi_mil.refine.names import CARD, WEIGHTS
 from wsi_mil.refine.network import TileNetwork
 from wsi_mil.refine.spec import RefineSpec
 
-WEIGHTS, CARD, FORMAT = "refiner.safetensors", "refiner.json", 1
+FORMAT = 1
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ def draw_curves(models: Mapping[str, DrawnModel], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 8.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(11, 8.6), dpi=100)
+    # fixed margins: a layout that measures all texts takes as long as drawing them
+    figure.subplots_adjust(left=0.07, right=0.985, bottom=0.065, top=0.955, hspace=0.27, wspace=0.18)
     FigureCanvasAgg(figure)
     ((roc, pr), (froc, reliability)) = figure.subplots(2, 2)
     for number, (name, model) in enumerate(models.items()):

@@ -1,19 +1,23 @@
 """Whether files of a run are up to date: scores with their tiles and features, refined maps with their
 model."""
 
+from typing import TYPE_CHECKING
+
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import ModelError
 from wsi_mil.heatmaps.refined import RefinedHeader, read_refined_header
 from wsi_mil.io.json import read_json
 from wsi_mil.logs import logger
-from wsi_mil.refine.refiner import CARD
+from wsi_mil.refine.names import CARD
 from wsi_mil.run.folder import RunFolder
-from wsi_mil.scoring import TrainedModel
 from wsi_mil.scoring.files import tile_scores_header
 
+if TYPE_CHECKING:
+    from wsi_mil.scoring import TrainedModel
 
-def scores_are_current(run: RunFolder, name: str, model: TrainedModel, slide_id: str) -> bool:
+
+def scores_are_current(run: RunFolder, name: str, model: "TrainedModel", slide_id: str) -> bool:
     """Whether a slide's tile scores are of this model, and of the features and tiles that its store holds
     now."""
     header = tile_scores_header(run.tile_scores(name, slide_id))

@@ -18,7 +18,7 @@ from wsi_mil.io.json import read_json
 from wsi_mil.io.seals import DamagedFileError, changed_files, current_digest, require_digest
 from wsi_mil.logs import logger, progress
 from wsi_mil.paths import below
-from wsi_mil.refine.refiner import WEIGHTS as REFINER_WEIGHTS
+from wsi_mil.refine.names import WEIGHTS as REFINER_WEIGHTS
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.scoring.card import read_card

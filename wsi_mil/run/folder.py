@@ -168,6 +168,16 @@ class RunFolder:
         write_json(self.heatmap_index(name), found)
 
 
+def heatmap_name(name: str, slide_id: str, suffix: str) -> str:
+    """Return the path of `RunFolder.heatmap` relative to the run folder."""
+    return f"heatmaps/{name}/{slide_id}.{suffix}"
+
+
+def class_heatmap_name(name: str, class_name: str, slide_id: str, suffix: str) -> str:
+    """Return the path of `RunFolder.class_heatmap` relative to the run folder."""
+    return f"class_heatmaps/{name}/{_folder_name(class_name)}/{slide_id}.{suffix}"
+
+
 def _folder_name(class_name: str) -> str:
     """Return a class name as the name of a folder: other characters are written as % and their code."""
     return re.sub(r"^\.|[^\w.\- ]", lambda char: f"%{ord(char[0]):02X}", class_name)

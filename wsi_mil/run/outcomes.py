@@ -11,7 +11,7 @@ from wsi_mil.io.files import digest_json
 from wsi_mil.io.tables import read_csv, text_table, write_csv
 from wsi_mil.logs import logger
 
-COLUMNS = ["slide_id", "stage", "status", "reason", "counts", "digest", "seconds"]
+COLUMNS = ["slide_id", "stage", "status", "reason", "counts", "digest", "seconds", "state"]
 
 CHECK = "row_digest"
 
@@ -23,8 +23,10 @@ class OutcomeTable:
         self.path = path
         self.damaged: list[str] = []
         self._rows: dict[tuple[str, str], Outcome] = {}
+        self._changed = False
         if path.exists():
             self._read()
+            self._changed = bool(self.damaged)
 
     def _read(self) -> None:
         """Read the table. Damaged rows are left out with a warning: the stages write them again."""
@@ -49,6 +51,7 @@ class OutcomeTable:
     def put(self, outcome: Outcome) -> None:
         """Add an outcome, or replace the older one of the same slide and stage."""
         self._rows[(outcome.slide_id, outcome.stage)] = outcome
+        self._changed = True
 
     def get(self, slide_id: str, stage: str) -> Outcome | None:
         """Return the outcome of a slide in a stage, None if there is none."""
@@ -56,11 +59,13 @@ class OutcomeTable:
 
     def remove(self, slide_id: str, stage: str) -> None:
         """Remove the outcome of a slide in a stage, if there is one."""
-        self._rows.pop((slide_id, stage), None)
+        self._changed |= self._rows.pop((slide_id, stage), None) is not None
 
     def keep_only(self, slide_ids: set[str]) -> None:
         """Remove the outcomes of slides that are no longer part of the run."""
-        self._rows = {key: row for key, row in self._rows.items() if key[0] in slide_ids}
+        kept = {key: row for key, row in self._rows.items() if key[0] in slide_ids}
+        self._changed |= len(kept) < len(self._rows)
+        self._rows = kept
 
     def rows(self, stage: str | None = None) -> list[Outcome]:
         """Return the outcomes (of one stage), sorted by slide and stage."""
@@ -71,9 +76,12 @@ class OutcomeTable:
         return [row for row in self.rows() if row.status in ("failed", "skipped")]
 
     def save(self) -> None:
-        """Write the table; a file with equal content is kept."""
+        """Write the table, unless nothing was changed since it was read or written."""
+        if not self._changed and self.path.exists():
+            return
         rows = [row.as_row() for row in self.rows()]
         write_csv(self.path, [*COLUMNS, CHECK], [{**row, CHECK: _digest(row)} for row in rows])
+        self._changed = False
 
     def summary(self, stage: str) -> str:
         """Return the number of slides per status of one stage, for example '36 done, 1 failed'."""
@@ -84,8 +92,8 @@ class OutcomeTable:
 
 def _digest(row: Mapping[str, str]) -> str:
     """Return the digest of the cells of a row: a table whose rows are written one by one has no other
-    place."""
-    return digest_json([row[column] for column in COLUMNS])[:8]
+    place. `state`, which tables of earlier versions lack, is left out: a wrong one is compared again."""
+    return digest_json([row[column] for column in COLUMNS if column != "state"])[:8]
 
 
 def problem_table(problems: Sequence[Outcome]) -> str:

@@ -3,6 +3,7 @@ most."""
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import TracebackType
 
 from wsi_mil.contracts.outcome import Outcome
@@ -102,7 +103,10 @@ def record_outcomes(run: RunFolder, stage: str, outcomes: Iterable[Outcome], tot
         for outcome in progress(outcomes, total=total, label=stage):
             known = run.ledger.get(outcome.slide_id, stage)
             same = known is not None and (known.status, known.digest) == (outcome.status, outcome.digest)
-            if outcome.reused and same:
+            if known is not None and outcome.reused and same:
+                if outcome.state != known.state:  # the contents are the same, the files have another time
+                    run.ledger.put(replace(known, state=outcome.state))
+                    saving.changed()
                 continue
             run.ledger.put(outcome)
             saving.changed()

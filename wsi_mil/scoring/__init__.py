@@ -1,20 +1,6 @@
 """Scoring: a model and a slide's features give slide and tile scores, thresholds and detections."""
 
-from wsi_mil.scoring.files import read_slide_scores, read_tile_scores, write_slide_scores, write_tile_scores
-from wsi_mil.scoring.model import TrainedModel, load_model
-from wsi_mil.scoring.scores import score_bag, score_features, slide_probability
-from wsi_mil.scoring.thresholds import Threshold, choose_threshold
+import lazy_loader
 
-__all__ = [
-    "Threshold",
-    "TrainedModel",
-    "choose_threshold",
-    "load_model",
-    "read_slide_scores",
-    "read_tile_scores",
-    "score_bag",
-    "score_features",
-    "slide_probability",
-    "write_slide_scores",
-    "write_tile_scores",
-]
+# The names, and the modules that hold them, are listed in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -206,15 +206,29 @@ def _same(path: Path, rows: Sequence[SlideScoreRow], header: SlideScoresHeader) 
 def read_slide_scores(path: Path) -> tuple[list[SlideScoreRow], SlideScoresHeader]:
     """Return the rows and the header that `write_slide_scores` wrote.
 
-    Raises StoreError if there is no such file, if it is unreadable, or if a column or a value is wrong.
+    Raises StoreError if there is no such file, if it is unreadable, or if a column or a value is wrong. Each
+    state of a file is read once per process.
     """
+    try:
+        state = os.stat(path)
+    except FileNotFoundError as error:
+        raise StoreError(f"no slide scores at {path}: run `wsi-mil score`") from error
+    rows, header = _slide_scores_of_state(path, state.st_size, state.st_mtime_ns, state.st_ino)
+    return list(rows), header
+
+
+@lru_cache(maxsize=16)
+def _slide_scores_of_state(
+    path: Path, size: int, changed_ns: int, inode: int
+) -> tuple[tuple[SlideScoreRow, ...], SlideScoresHeader]:
+    """Return rows and header of a file; the other arguments identify the state in which it is read."""
     table, header = _read(path, "slide scores", (1, 2, FORMAT))
     try:
         known = {"task": "detection", "scheme": None, "second_kind": "", "not_learned": (), **header}
         known["scheme"] = LabelScheme.from_json(known["scheme"])
         known["not_learned"] = tuple(known["not_learned"])
         head = SlideScoresHeader(**{field.name: known[field.name] for field in fields(SlideScoresHeader)})
-        return [_row(values) for values in table.to_pylist()], head
+        return tuple(_row(values) for values in table.to_pylist()), head
     except (KeyError, TypeError, DataError) as error:
         raise StoreError(
             f"{path} is no valid file of slide scores ({error}): run `wsi-mil score` again"

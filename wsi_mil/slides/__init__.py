@@ -1,9 +1,6 @@
 """Slides: one interface to slide files and to arrays in memory, with the scale in µm per pixel."""
 
-from wsi_mil.slides.array import ArrayReader
-from wsi_mil.slides.base import SlideReader
-from wsi_mil.slides.discovery import SlideFile, find_slides
-from wsi_mil.slides.opening import open_slide
-from wsi_mil.slides.scaled import read_scaled
+import lazy_loader
 
-__all__ = ["ArrayReader", "SlideFile", "SlideReader", "find_slides", "open_slide", "read_scaled"]
+# The names, and the modules that hold them, are listed in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

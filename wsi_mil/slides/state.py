@@ -94,6 +94,12 @@ class SlideState(Record):
         )
 
 
+def file_states(path: Path) -> tuple[FileState, ...]:
+    """Return the files that a slide on a disk is read from now, sorted: see `slide_state`. Opens none of
+    them, except to see whether it is DICOM. Raises OSError if there is no file."""
+    return tuple(_file_state(file) for file in sorted(set(_files_of(path))))
+
+
 def slide_state(path: Location, slide_id: str) -> SlideState:
     """Return what a slide is read from now. Raises SlideError if there is no file, or an empty one.
 
@@ -103,7 +109,7 @@ def slide_state(path: Location, slide_id: str) -> SlideState:
     if isinstance(path, str):
         return SlideState(slide_id, path, (), _digest(path, ()))
     try:
-        files = tuple(_file_state(file) for file in sorted(set(_files_of(path))))
+        files = file_states(path)
         if files and path.is_file() and path.stat().st_size == 0:
             raise SlideError(f"slide {slide_id!r}: the file is empty (0 bytes): {path}. Copy it again")
         return SlideState(slide_id, path, files, _digest(path, files))

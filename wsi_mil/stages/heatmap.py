@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,14 +11,13 @@ import numpy as np
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.outcome import Outcome
-from wsi_mil.contracts.qupath import QuPathFrame, QuPathSpec, qupath_frame
+from wsi_mil.contracts.qupath import QuPathFrame, qupath_frame
 from wsi_mil.contracts.score_kinds import score_kind
 from wsi_mil.contracts.scores import SlideScoreRow, SlideScores
-from wsi_mil.contracts.slide import SlideInfo, SlideSource
+from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.contracts.tiles import TileTable
 from wsi_mil.errors import DataError
 from wsi_mil.evaluation.detections import detections_of
-from wsi_mil.evaluation.spec import EvaluationSpec
 from wsi_mil.execution import map_slides, stopped_at_the_end
 from wsi_mil.execution.activity import activity
 from wsi_mil.features import SlideStore
@@ -37,7 +36,7 @@ from wsi_mil.heatmaps.classes import MAJORITY, class_colour, class_raster, mappe
 from wsi_mil.heatmaps.raster import ScoreRaster
 from wsi_mil.heatmaps.refined import read_refined, refined_raster
 from wsi_mil.heatmaps.spec import HeatmapSpec
-from wsi_mil.io.files import digest_file, digest_json, remove, write_bytes
+from wsi_mil.io.files import digest_file, remove, write_bytes
 from wsi_mil.io.seals import changed_files
 from wsi_mil.logs import logger
 from wsi_mil.run.context import RunContext
@@ -45,85 +44,17 @@ from wsi_mil.run.current import check_scores, current_refined
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.killed import without_killers
 from wsi_mil.run.recording import PacedSave, record_outcomes
+from wsi_mil.run.states import without_unchanged
 from wsi_mil.scoring import read_slide_scores, read_tile_scores
 from wsi_mil.scoring.files import tile_scores_header
 from wsi_mil.slides import read_scaled
+from wsi_mil.stages.heatmap_job import GEOJSON, HeatmapJob
 from wsi_mil.tissue.files import read_outline, tissue_features
 from wsi_mil.training.learning import NOT_LEARNED
 
 OF_ANY_TASK = ("tissue", "tiles")
 """Kinds of objects that a model of any task can have. Contours mark tumour, or regions of classes; detections
 mark tumour."""
-GEOJSON = {"0.3": "geojson", "0.4": "geojson.gz"}
-
-
-@dataclass(frozen=True)
-class HeatmapJob:
-    """What `heatmap_one` needs, in values that pickle. It needs no GPU.
-
-    classes: those that get a heatmap each. drawn_from: digest of what the present files were drawn from;
-    None if the slide was not drawn before. pictures: the digests of its PNG files, by path in the run folder.
-    learned: False if the model's training has learned nothing.
-    """
-
-    slide_id: str
-    run: Path
-    name: str
-    row: SlideScoreRow
-    source: SlideSource
-    reader: str
-    spec: HeatmapSpec
-    evaluation: EvaluationSpec
-    qupath: QuPathSpec
-    classes: tuple[str, ...]
-    drawn_from: str | None
-    pictures: Mapping[str, str] = field(default_factory=dict)
-    learned: bool = True
-
-    @property
-    def stage(self) -> str:
-        """The name of the stage in outcomes.csv."""
-        return f"heatmap {self.name}"
-
-    def files(self) -> list[Path]:
-        """The files that are drawn for this slide."""
-        run = RunFolder(self.run)
-        suffixes = ("png", "ome.tif", GEOJSON[self.qupath.version])
-        of_slide = [run.heatmap(self.name, self.slide_id, suffix) for suffix in suffixes]
-        return of_slide + [
-            run.class_heatmap(self.name, class_name, self.slide_id, suffix)
-            for class_name in self.classes
-            for suffix in suffixes[:2]
-        ]
-
-    def digest(self, refiner: str | None, format_version: int = 1, second_kind: str = "") -> str:
-        """Return the digest of everything that the heatmap is drawn from.
-
-        refiner: the digest of the refined maps. format_version: of the GeoJSON file. second_kind: of the
-        second tile scores.
-        """
-        row, spec = self.row, self.spec
-        made_from: list[str | float] = [
-            row.model_digest,
-            row.features_digest,
-            row.tiles_digest,
-            row.threshold if row.prediction is None else row.prediction,
-            *([refiner] if refiner is not None else []),
-            spec.digest(),
-            self.qupath.digest(),
-        ]
-        if "detections" in spec.objects:
-            made_from.append(self.evaluation.digest())
-        if "tissue" in spec.objects:
-            made_from.append(digest_file(RunFolder(self.run).tissue(self.slide_id)))
-        made_from += self.classes
-        if not self.learned:
-            made_from.append(NOT_LEARNED)
-        if format_version > 1:  # files of an earlier format are drawn again
-            made_from.append(format_version)
-        if self.spec.score != "main" and second_kind:
-            made_from.append(second_kind)
-        return digest_json(made_from)
 
 
 def heatmap_one(job: HeatmapJob) -> Outcome:
@@ -136,13 +67,23 @@ def heatmap_one(job: HeatmapJob) -> Outcome:
     digest = job.digest(refiner, version, header.second_kind if header else "")
     whole = all(path.exists() for path in job.files()) and not changed_files(job.run, job.pictures)
     if job.drawn_from == digest and whole:
-        return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True)
+        state = _state(run, job, digest, refiner)
+        return Outcome(job.slide_id, job.stage, "done", "", {}, digest, reused=True, state=state)
     slide = _read(run, job.name, job.slide_id, job.row.threshold, job.spec, refiner is not None)
     with activity(job.slide_id, "drawing the heatmap"):
         _write_maps(run, job, slide)
     with activity(job.slide_id, "writing GeoJSON"):
         counts = _write_geojson(run, job, slide)
-    return Outcome(job.slide_id, job.stage, "done", "", counts, digest, time.perf_counter() - started)
+    state = _state(run, job, digest, refiner)
+    seconds = time.perf_counter() - started
+    return Outcome(job.slide_id, job.stage, "done", "", counts, digest, seconds, state=state)
+
+
+def _state(run: RunFolder, job: HeatmapJob, digest: str, refiner: str | None) -> str:
+    """Return the state of a heatmap that is up to date; "" beside refined maps that are left out, which each
+    run warns of."""
+    left_out = refiner is None and run.refined(job.name, job.slide_id).exists()
+    return "" if left_out else job.state(run, digest)
 
 
 def run(context: RunContext) -> int:
@@ -166,8 +107,31 @@ def draw_model(context: RunContext, name: str) -> int:
     if score != "main" and header.second_kind not in (score, score_kind(score).of_predictions):
         logger().info("heatmap %s: no second tile score of kind %s: its main one is drawn", name, score)
     shown = sorted((row for row in rows if row.part in config.heatmaps.parts), key=lambda row: row.slide_id)
-    without = [row.slide_id for row in shown if not run.tissue(row.slide_id).exists()]
-    if "tissue" in config.heatmaps.objects and without:
+    jobs = _jobs(context, name, shown, classes, header.not_learned)
+    stage = f"heatmap {name}"
+    work = partial(map_slides, heatmap_one, stage=stage, spec=config.execution)
+    outcomes = without_unchanged(
+        run,
+        stage,
+        jobs,
+        lambda job: job.state(run, job.drawn_from),
+        lambda waiting: without_killers(run, stage, waiting, work),
+    )
+    return record_outcomes(run, stage, _indexed(run, name, jobs, outcomes), len(jobs))
+
+
+def _jobs(
+    context: RunContext,
+    name: str,
+    shown: Sequence[SlideScoreRow],
+    classes: tuple[str, ...],
+    not_learned: Sequence[int],
+) -> list[HeatmapJob]:
+    """Return a job for each of the rows `shown`. Raises DataError if an outline that is drawn is missing."""
+    run, config = context.run, context.config
+    outlined = "tissue" in config.heatmaps.objects
+    without = [row.slide_id for row in shown if outlined and not run.tissue(row.slide_id).exists()]
+    if without:
         raise DataError(
             f"heatmaps.objects: slide {without[0]!r} has no outline at {run.tissue(without[0])} "
             "(imported features have none): leave out tissue"
@@ -186,38 +150,28 @@ def draw_model(context: RunContext, name: str) -> int:
             qupath=config.qupath,
             classes=classes,
             drawn_from=index.get(row.slide_id),
-            learned=row.fold not in header.not_learned,
+            learned=row.fold not in not_learned,
         )
         for row in shown
     ]
-    files = {job.slide_id: [path.relative_to(run.path).as_posix() for path in job.files()] for job in jobs}
-    jobs = [
+    return [
         replace(
             job,
-            pictures={
-                key: digests[key] for key in files[job.slide_id] if key in digests and key.endswith(".png")
-            },
+            pictures={key: digests[key] for key in job.names() if key in digests and key.endswith(".png")},
         )
         for job in jobs
     ]
-    stage = f"heatmap {name}"
-    work = partial(map_slides, heatmap_one, stage=stage, spec=config.execution)
-    outcomes = without_killers(run, stage, jobs, work)
-    return record_outcomes(run, stage, _indexed(run, name, index, files, outcomes), len(jobs))
 
 
 def _indexed(
     run: RunFolder,
     name: str,
-    index: dict[str, str],
-    files: Mapping[str, Sequence[str]],
+    jobs: Sequence[HeatmapJob],
     outcomes: Iterable[Outcome],
 ) -> Iterator[Outcome]:
-    """Write finished slides into index.json while they arrive: a killed run does not draw them again.
-
-    files: the paths of the files of each slide, relative to the run folder; the index holds their digests.
-    """
-    known = run.heatmap_digests(name)
+    """Write finished slides into index.json while they arrive: a killed run does not draw them again."""
+    index, known = run.read_index(name), run.heatmap_digests(name)
+    files = {job.slide_id: job.names() for job in jobs}
     digests = {path: known[path] for paths in files.values() for path in paths if path in known}
 
     def save() -> None:

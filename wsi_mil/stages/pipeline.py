@@ -36,7 +36,7 @@ def run_pipeline(config: RunConfig) -> RunSummary:
 
 def _run(config: RunConfig, stages: Sequence[Stage]) -> RunSummary:
     RunFolder(config.run)  # raises for a folder of another format before anything is written into it
-    prepare_workers(stages, config.execution)
+    prepare_workers(stages, config.execution, at_once=not (config.run / "outcomes.csv").exists())
     with locked(config.run):
         context = open_run(config, extracts=STAGES["extract"] in stages)
         if len(stages) > 1 and context.labels is not None:

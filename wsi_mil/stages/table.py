@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from wsi_mil.execution.processes import start_server
+from wsi_mil.execution.processes import need_in_workers, start_server
 from wsi_mil.execution.spec import ExecutionSpec
 
 if TYPE_CHECKING:
@@ -66,23 +66,30 @@ STAGES = {
             "heatmap",
             "Write a PNG overlay, a pyramidal OME-TIFF and GeoJSON for QuPath for every scored slide.",
             needs_labels=True,
+            needs_torch=False,
         ),
         Stage(
             "evaluate",
             "Write metrics.json and curves for the held-out slides, with bootstrap intervals.",
             unit="model",
             needs_labels=True,
+            needs_torch=False,
         ),
         Stage(
             "report",
             "Write report.html from what the run folder holds.",
             unit="page",
+            needs_torch=False,
         ),
     )
 }
 
 
-def prepare_workers(stages: Iterable[Stage], execution: ExecutionSpec) -> None:
-    """Start the server that workers of this machine are forked from; it imports what the stages need."""
+def prepare_workers(stages: Iterable[Stage], execution: ExecutionSpec, at_once: bool = True) -> None:
+    """Start the server that workers of this machine are forked from; it imports what the stages need.
+
+    at_once: False where there may be nothing to do. The server then starts before the first worker.
+    """
     if execution.backend != "dask":
-        start_server(*(module for stage in stages for module in stage.modules))
+        modules = [module for stage in stages for module in stage.modules]
+        start_server(*modules) if at_once else need_in_workers(*modules)

@@ -1,6 +1,7 @@
 """tile: find the tissue of every slide, lay a grid of tiles over it, and draw a preview."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,17 @@ from wsi_mil.run.context import RunContext
 from wsi_mil.run.folder import RunFolder
 from wsi_mil.run.killed import without_killers
 from wsi_mil.run.recording import record_outcomes
+from wsi_mil.run.states import (
+    FileState,
+    digest_of_states,
+    settings_digest,
+    states_below,
+    states_of,
+    without_unchanged,
+)
 from wsi_mil.slides import SlideReader, open_slide, read_scaled
+from wsi_mil.slides.state import FileState as SlideFileState
+from wsi_mil.slides.state import file_states
 from wsi_mil.tiles import tile_slide
 from wsi_mil.tissue import TissueSpec, draw_preview, find_tissue, read_tissue, write_tissue
 from wsi_mil.tissue.files import tissue_digest
@@ -42,6 +53,32 @@ class TileJob:
     tiles: TileSpec
     qupath: QuPathSpec
 
+    def state(self, run: RunFolder, slide: Sequence[SlideFileState], outline: FileState | None) -> str:
+        """Return the digest of settings and files, with the slide's files and the outline as they were
+        read."""
+        made = states_of(run, [f"previews/{self.slide_id}.jpg", f"slides/{self.slide_id}.zarr/zarr.json"])
+        made += states_below(run, f"slides/{self.slide_id}.zarr/tiles")
+        specs = settings_digest(self.tissue, self.tiles, self.qupath)
+        read = [FileState(file.size_bytes, file.mtime_ns, file.inode) for file in slide]
+        settings = [str(self.source.path), self.source.mpp, self.reader, specs]
+        return digest_of_states(settings, read, [outline, *made])
+
+
+def state_now(run: RunFolder, job: TileJob) -> str:
+    """Return `TileJob.state` of the files that are there now; "" for a slide behind a URL."""
+    if not isinstance(job.source.path, Path):
+        return ""
+    try:
+        slide = file_states(job.source.path)
+    except OSError:
+        return ""
+    return job.state(run, slide, _outline_state(run, job.slide_id))
+
+
+def _outline_state(run: RunFolder, slide_id: str) -> FileState | None:
+    [found] = states_of(run, [f"tissue/{slide_id}.geojson"])
+    return found
+
 
 def tile_one(job: TileJob) -> Outcome:
     """Find the tissue (or read the outline that the user edited), lay the tile grid, write table, outline and
@@ -54,7 +91,7 @@ def tile_one(job: TileJob) -> Outcome:
     store = run.store(job.slide_id)
     with open_slide(job.source.file, slide_id=job.slide_id, reader=job.reader, mpp=job.source.mpp) as slide:
         info = slide.info
-        tissue = _tissue(slide, run.tissue(job.slide_id), job)
+        tissue, outline = _tissue(slide, run, job)
         source = slide.source_digest
         made_from = digest_json(
             {
@@ -74,6 +111,8 @@ def tile_one(job: TileJob) -> Outcome:
                 _write_preview(preview, slide, tissue, table)
             with activity(job.slide_id, "writing tiles"):
                 store.write_tiles(table, info, made_from, source, current_digest(preview))
+        files = slide.state.files if slide.state is not None else ()
+        state = job.state(run, files, outline) if files else ""
     area_um2 = tissue.polygons.area * info.mpp_x * info.mpp_y
     prefix = "" if tissue.source == "user" else "tissue by "
     reason = f"{prefix}{tissue.how}" if tissue.how else ""
@@ -89,6 +128,7 @@ def tile_one(job: TileJob) -> Outcome:
         table.digest(),
         time.perf_counter() - started,
         reused,
+        state=state,
     )
 
 
@@ -105,9 +145,10 @@ def _stored_tiles(store: SlideStore, made_from: str, preview: Path) -> TileTable
         return None
 
 
-def _tissue(slide: SlideReader, outline: Path, job: TileJob) -> TissueMask:
-    """Return the tissue in the outline file; if there is no file, find the tissue and write the file
-    first."""
+def _tissue(slide: SlideReader, run: RunFolder, job: TileJob) -> tuple[TissueMask, FileState | None]:
+    """Return the tissue in the outline file, and the state in which the file was read; if there is no file,
+    find the tissue and write the file first."""
+    outline, state = run.tissue(job.slide_id), _outline_state(run, job.slide_id)
     tissue = read_tissue(outline, slide.info, job.tissue, job.qupath)
     if tissue is None:
         with activity(job.slide_id, "finding tissue"):
@@ -115,10 +156,11 @@ def _tissue(slide: SlideReader, outline: Path, job: TileJob) -> TissueMask:
         slide.check_unchanged()  # later runs take the outline as it is
         with activity(job.slide_id, "writing the outline of the tissue"):
             write_tissue(outline, found, slide.info, job.tissue, job.qupath)
+        state = _outline_state(run, job.slide_id)
         tissue = read_tissue(outline, slide.info, job.tissue, job.qupath)
     if tissue is None:
         raise DataError(f"{outline} was written and cannot be read again: remove it and run `wsi-mil tile`")
-    return tissue
+    return tissue, state
 
 
 def _write_preview(path: Path, slide: SlideReader, tissue: TissueMask, table: TileTable) -> None:
@@ -149,7 +191,13 @@ def run(context: RunContext) -> int:
         for source in context.slides
     ]
     work = partial(map_slides, tile_one, stage="tile", spec=config.execution)
-    outcomes = without_killers(context.run, "tile", jobs, work)
+    outcomes = without_unchanged(
+        context.run,
+        "tile",
+        jobs,
+        partial(state_now, context.run),
+        lambda waiting: without_killers(context.run, "tile", waiting, work),
+    )
     worked = record_outcomes(context.run, "tile", outcomes, len(jobs))
     for row in context.empty_labelled():
         logger().warning("tile: labelled slide %s has no tiles: %s", row.slide_id, row.reason)

@@ -1,7 +1,6 @@
 """Tissue: found on a coarse image of the slide, stored as an outline that a user may edit in QuPath."""
 
-from wsi_mil.tissue.files import read_tissue, write_tissue
-from wsi_mil.tissue.preview import draw_preview
-from wsi_mil.tissue.segmentation import TissueSpec, find_tissue, mask_from_polygons
+import lazy_loader
 
-__all__ = ["TissueSpec", "draw_preview", "find_tissue", "mask_from_polygons", "read_tissue", "write_tissue"]
+# The names, and the modules that hold them, are listed in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -19,12 +19,14 @@ mutation that tissue shows only in part, has learned if enough slides say so.
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from wsi_mil.contracts.labels import Target, TaskKind
-from wsi_mil.tasks import TaskLoss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wsi_mil.tasks import TaskLoss
 
 UNEXPLAINED = "val_unexplained"
 """The name of the share in tables."""
@@ -43,15 +45,18 @@ NOT_LEARNED = "has not learned"
 LARGEST_LOG_SCALE = 10.0
 
 
-def unexplained_share(task_loss: TaskLoss, logits: Tensor, targets: Sequence[Target]) -> float:
+def unexplained_share(task_loss: "TaskLoss", logits: "Tensor", targets: Sequence[Target]) -> float:
     """Return the fraction of the loss of the best constant that bag logits (B, C) leave; NaN if all targets
     are equal, and for tasks that are not judged.
 
-    >>> from wsi_mil.tasks import Detection
+    >>> import torch
+    >>> from wsi_mil.tasks import Detection, TaskLoss
     >>> loss = TaskLoss(Detection.of(2), "softmax")
     >>> round(unexplained_share(loss, torch.tensor([[0.0], [1.0], [2.0], [1.0]]), [0, 1, 1, 0]), 3)
     0.5
     """
+    import torch  # here: tables and the report need the words of this module, and no torch
+
     if len(set(targets)) < 2 or task_loss.task.kind not in JUDGED:
         return math.nan
     with torch.inference_mode(False), torch.enable_grad():  # validation runs in inference mode
@@ -66,11 +71,13 @@ def unexplained_share(task_loss: TaskLoss, logits: Tensor, targets: Sequence[Tar
     return 1.0 if float(scale.detach()) <= 0 else min(least / constant, 1.0)
 
 
-def _least(parameters: list[Tensor], loss_of: Callable[[], Tensor]) -> float:
+def _least(parameters: "list[Tensor]", loss_of: "Callable[[], Tensor]") -> float:
     """Change parameters in place to the minimum of a loss; return the minimum."""
+    import torch
+
     optimizer = torch.optim.LBFGS(parameters, max_iter=50, line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
+    def loss() -> "Tensor":
         optimizer.zero_grad()
         found = loss_of()
         if found.requires_grad:  # the loss of survival does not depend on a constant
@@ -95,7 +102,7 @@ def unexplained_limit(targets: Sequence[Target]) -> float:
     return max(LEAST_LIMIT, 1 - LEAST_EVIDENCE / (2 * total * entropy))
 
 
-def learning_measures(task_loss: TaskLoss, logits: Tensor, targets: Sequence[Target]) -> dict[str, float]:
+def learning_measures(task_loss: "TaskLoss", logits: "Tensor", targets: Sequence[Target]) -> dict[str, float]:
     """Return the share and its limit by their names in tables; NaN for tasks that are not judged."""
     share = unexplained_share(task_loss, logits, targets)
     return {UNEXPLAINED: share, LIMIT: math.nan if math.isnan(share) else unexplained_limit(targets)}

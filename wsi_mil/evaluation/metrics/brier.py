@@ -12,9 +12,7 @@ def brier(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
     >>> round(brier(np.array([True, False]), np.array([0.9, 0.2])), 3)
     0.025
     """
-    from sklearn.metrics import brier_score_loss
-
-    return float(brier_score_loss(truth, scores, pos_label=True))
+    return float(np.mean((scores.astype(np.float64) - truth) ** 2))
 
 
 METRICS = (

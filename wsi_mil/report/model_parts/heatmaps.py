@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from wsi_mil.contracts.scores import SlideScoreRow
 from wsi_mil.heatmaps.classes import mapped_classes
@@ -35,8 +36,9 @@ class Pair:
 
 def read(source: ReportSource, name: str) -> Content | None:
     run = source.run
-    drawn = [row for row in source.scores[name].values() if run.heatmap(name, row.slide_id, "png").exists()]
-    rows = sorted(drawn, key=lambda row: (-row.shown, row.slide_id))[:SHOWN]
+    ordered = sorted(source.scores[name].values(), key=lambda row: (-row.shown, row.slide_id))
+    drawn = (row for row in ordered if run.heatmap(name, row.slide_id, "png").exists())
+    rows = list(islice(drawn, SHOWN))
     if not rows:
         return None
     refined = name in source.refinements

@@ -16,6 +16,7 @@ from wsi_mil.tissue.files import BY_HAND
 
 HEATMAP_FILES = (("PNG", "png"), ("GeoJSON", "geojson.gz"), ("GeoJSON", "geojson"), ("TIFF", "ome.tif"))
 UNKNOWN = "–"
+NOT_SHOWN = ("seconds", "state")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ def read(source: ReportSource) -> Content:
     inputs = {
         "slides": source.slide_ids,
         "labels": [source.label(slide_id) for slide_id in source.slide_ids],
-        "outcomes": [{k: v for k, v in row.as_row().items() if k != "seconds"} for row in run.ledger.rows()],
+        "outcomes": [
+            {k: v for k, v in row.as_row().items() if k not in NOT_SHOWN} for row in run.ledger.rows()
+        ],
         "scores": {name: digest_file(run.slide_scores(name)) for name in source.models},
         "heatmaps": {name: run.read_index(name) for name in source.models},
     }

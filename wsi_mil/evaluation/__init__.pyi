@@ -1,0 +1,13 @@
+from .annotations import AnnotationFolder as AnnotationFolder
+from .annotations import AnnotationRules as AnnotationRules
+from .annotations import known_lesions as known_lesions
+from .annotations import lesions_or_unknown as lesions_or_unknown
+from .annotations import read_annotations as read_annotations
+from .froc import FrocCurve as FrocCurve
+from .froc import evaluation_mask as evaluation_mask
+from .froc import froc_curve as froc_curve
+from .froc import match_detections as match_detections
+from .intervals import bootstrap_interval as bootstrap_interval
+from .patch_level import patch_metrics as patch_metrics
+from .slide_level import slide_metrics as slide_metrics
+from .tile_truth import tile_overlap as tile_overlap

@@ -1,0 +1,11 @@
+from .files import read_slide_scores as read_slide_scores
+from .files import read_tile_scores as read_tile_scores
+from .files import write_slide_scores as write_slide_scores
+from .files import write_tile_scores as write_tile_scores
+from .model import TrainedModel as TrainedModel
+from .model import load_model as load_model
+from .scores import score_bag as score_bag
+from .scores import score_features as score_features
+from .scores import slide_probability as slide_probability
+from .thresholds import Threshold as Threshold
+from .thresholds import choose_threshold as choose_threshold
