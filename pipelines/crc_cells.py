@@ -51,6 +51,8 @@ def main() -> None:
             "name": "torchvision:squeezenet1_0",
             "weights": str(arguments.squeezenet),
             "input_px": 96,
+            "precision": "fp32",
+            "backend": "torch",
         }
     rows: list[list[str]] = []
     for name, encoder in encoders.items():

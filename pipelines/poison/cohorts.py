@@ -26,7 +26,12 @@ COHORTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "lung": {
         "tiles": {"mpp": 0.5, "size_px": 224, "min_tissue_fraction": 0.25},
-        "encoder": {"name": "torchvision:squeezenet1_0", "input_px": 224},
+        "encoder": {
+            "name": "torchvision:squeezenet1_0",
+            "input_px": 224,
+            "precision": "fp32",
+            "backend": "torch",
+        },
         "split": {"kind": "column", "seeds": 5},
         "evaluation": {"isolated_below_um": 0},
     },
