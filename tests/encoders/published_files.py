@@ -290,6 +290,7 @@ FILES: dict[str, File] = {
     ),
     "plip": File(CLIP, 768, 12, 32, 7, 3072, eps=1e-5, quick=True),
     "musk": File(BEIT3, 1024, 16, 16, 24, 4096, eps=1e-5),
+    "musk-multiscale": File(BEIT3, 1024, 16, 16, 24, 4096, eps=1e-5),
     "conch": File(
         {p: f"visual.trunk.{n}" for p, n in META.items() if p[:5] not in ("mask", "scale")},
         768,

@@ -70,8 +70,8 @@ UNUSED = {
     "phikon": {"vit.pooler.dense.weight": (768, 768)},
 }
 """Tensors of the published files that no tile encoder needs."""
-GIANT = {"midnight-12k", "openmidnight", "genbio-pathfm"}
-NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in GIANT else []) for name in FILES]
+LARGE = {"musk-multiscale", "midnight-12k", "openmidnight", "genbio-pathfm"}
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in FILES]
 
 
 def shallow(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -121,6 +121,11 @@ def expected_features(name: str, published: Tensors, images: Tensor) -> Tensor:
     if name == "genbio-pathfm":  # red, green and blue are three images of one colour
         each = [tokens_of(file, published, images[:, [colour]])[:, 0] for colour in range(3)]
         return torch.cat(each, 1)
+    if name == "musk-multiscale":  # the whole image, and the mean of its quarters at twice the size
+        rows = torch.einsum("ai,bcij,dj->bcad", keys_cubic(384, 768, 0.5), images, keys_cubic(384, 768, 0.5))
+        parts = [rows[..., y : y + 384, x : x + 384] for y in (0, 384) for x in (0, 384)]
+        small, *large = (tokens_of(file, published, part)[:, 0] for part in (images, *parts))
+        return torch.cat([small, torch.stack(large).mean(0)], 1)
     positions = None
     if name == "midnight-12k":
         positions = resampled(published["embeddings.position_embeddings"], 16, 37 / 16)

@@ -1,6 +1,7 @@
 """Published encoders without their weights: sizes, pooling, names in checkpoints, scale, and the hub."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ CARDS = {
     "conch": (None, 512),
     "conch-v1.5": (None, 768),
     "musk": (None, 1024),
+    "musk-multiscale": (None, 2048),
     "keep": (None, 768),
     "plip": (87.8, 512),
 }
@@ -297,3 +299,42 @@ def test_an_alias_that_reaches_the_registry_is_refused_with_the_name() -> None:
         check_encoder("uni_v1")
     with pytest.raises(ConfigError, match=r"Nearest: .*'hibou-"):
         check_encoder("hibou_xl")
+
+
+def facts(name: str) -> list[str]:
+    """The facts of a record as docs/encoders.md states them."""
+    record = PUBLISHED[name]
+    usual = {
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)): "ImageNet",
+        ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)): "OpenAI",
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)): "0.5 / 0.5",
+    }
+    numbers = " / ".join(", ".join(str(value) for value in triple) for triple in (record.mean, record.std))
+    size = "" if record.resize_px == record.input_px else f"{record.resize_px} -> "
+    return [
+        f"`{name}`",
+        f"`{record.architecture}`",
+        str(record.dim),
+        record.pooling,
+        f"{size}{record.input_px}",
+        record.interpolation,
+        ", ".join(f"{mpp:g}" for mpp in record.mpps) or "any",
+        usual.get((record.mean, record.std), numbers),
+        record.precision,
+        record.licence,
+        f"{record.hub}: {record.file}" if record.hub else f"- ({record.file})",
+        record.layout,
+    ]
+
+
+def test_the_document_has_the_facts_of_every_encoder_and_their_sources() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
+    table, sources = text.split("## Sources")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line[:3] == "| `"
+    ]
+    assert rows == [facts(name) for name in sorted(PUBLISHED)]
+    named = re.findall(r"^\| (`.*?) \|", sources.split("## What changed")[0], re.MULTILINE)
+    found = {name for cell in named for name in re.findall(r"`([^`]+)`", cell)}
+    dinov3 = {name for name in PUBLISHED if name.startswith("dinov3-")}
+    assert found - {"dinov3-*"} == set(PUBLISHED) - dinov3

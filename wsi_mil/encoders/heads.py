@@ -116,12 +116,22 @@ class Pooled(nn.Module):
         if self._pooling == "class of each colour":
             each = self._tokens(images.reshape(-1, 1, *images.shape[2:]))[:, 0]  # -> (3 B, D)
             return each.reshape(len(images), -1)
+        if self._pooling == "class at two scales":
+            return torch.cat([self._tokens(images)[:, 0], self._quarters(images)], 1)
         return self._pool(self._tokens(images))
 
     def _tokens(self, images: Tensor) -> Tensor:
         """(B, C, S, S) -> (B, 1 + registers + patches, D)."""
         tokens: Tensor = self.trunk.forward_features(images)  # type: ignore[operator]
         return tokens
+
+    def _quarters(self, images: Tensor) -> Tensor:
+        """Return (B, D): the mean class token of the four quarters of the images at twice the size."""
+        side = images.shape[-1]
+        large = F.interpolate(images.float(), size=2 * side, mode="bicubic").to(images.dtype)
+        places = [(y, x) for y in (0, side) for x in (0, side)]
+        quarters = [self._tokens(large[..., y : y + side, x : x + side])[:, 0] for y, x in places]
+        return torch.stack(quarters).mean(0)
 
     def _pool(self, tokens: Tensor) -> Tensor:
         if self._pooling == "class":

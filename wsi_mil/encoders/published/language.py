@@ -1,8 +1,26 @@
 """Image encoders of models of images and text. Their text encoders are not built."""
 
+from dataclasses import replace
+
 from wsi_mil.encoders.published.plain import DYNAMIC
 from wsi_mil.encoders.published.record import HALF, NC_ND, OPENAI_MEAN, OPENAI_STD, Published
 
+MUSK = Published(
+    "beit3_large_patch16_224",
+    1024,
+    NC_ND,
+    "xiangjx/musk",
+    {"img_size": 384, "global_pool": "token"},
+    input_px=384,
+    resize_px=384,
+    mpps=(0.25, 0.5, 1.0),
+    mean=HALF,
+    std=HALF,
+    interpolation="bicubic",
+    layout="beit3",
+    file="model.safetensors",
+    precision="fp16",
+)
 LANGUAGE: dict[str, Published] = {
     "conch": Published(
         "vit_base_patch16_224",
@@ -32,22 +50,8 @@ LANGUAGE: dict[str, Published] = {
         file="pytorch_model_vision.bin",
         precision="fp16",
     ),
-    "musk": Published(
-        "beit3_large_patch16_224",
-        1024,
-        NC_ND,
-        "xiangjx/musk",
-        {"img_size": 384, "global_pool": "token"},
-        input_px=384,
-        resize_px=384,
-        mpps=(0.25, 0.5, 1.0),
-        mean=HALF,
-        std=HALF,
-        interpolation="bicubic",
-        layout="beit3",
-        file="model.safetensors",
-        precision="fp16",
-    ),
+    "musk": MUSK,
+    "musk-multiscale": replace(MUSK, dim=2048, pooling="class at two scales"),
     "keep": Published(
         "vit_large_patch16_224",
         768,
@@ -63,7 +67,7 @@ LANGUAGE: dict[str, Published] = {
     "plip": Published(
         "vit_base_patch32_clip_quickgelu_224",
         512,
-        "none stated, research use",
+        "non-commercial, no licence file",
         "vinid/plip",
         pooling="projected",
         mpps=(),

@@ -169,7 +169,12 @@ PLAIN: dict[str, Published] = {
         file="model.safetensors",
     ),
     "ctranspath": Published(
-        "swin_tiny_patch4_window7_224", 768, "GPL 3.0, file of its authors", pooling="pooled", mpps=(1.0,)
+        "swin_tiny_patch4_window7_224",
+        768,
+        "GPL 3.0, file of its authors",
+        pooling="pooled",
+        mpps=(1.0,),
+        file="ctranspath.pth",
     ),
     "retccl": Published(
         "resnet50",

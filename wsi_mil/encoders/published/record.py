@@ -9,6 +9,7 @@ Pooling = Literal[
     "class",
     "class+mean",
     "class of each colour",
+    "class at two scales",
     "pooled",
     "attention",
     "attention (v1.5)",
@@ -18,9 +19,10 @@ Pooling = Literal[
 """What of the network's output is the feature vector.
 
 class: the class token. class+mean: the class token followed by the mean of the patch tokens. class of each
-colour: the class tokens of the red, the green and the blue image. pooled: the average that the network itself
-takes. attention, attention (v1.5): attentional pooling of all tokens as in CONCH and in CONCH v1.5.
-projected: a linear map of the class token. mlp: two layers on the class token, then unit length (KEEP).
+colour: the class tokens of the red, the green and the blue image. class at two scales: the class token,
+followed by the mean of those of the four quarters at twice the size. pooled: the average that the network
+itself takes. attention, attention (v1.5): attentional pooling of all tokens as in CONCH and in CONCH v1.5.
+projected: a linear map of the class token. mlp: two layers on the class token, then unit length.
 """
 Layout = Literal["timm", "vit", "dinov3", "conch", "keep", "clip", "beit3"]
 """Whose names the tensors of a checkpoint have; `wsi_mil.encoders.layouts` translates them. vit: ViT and
