@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = {"compile", "match", "search", "sub", "subn", "fullmatch", "findall", "finditer", "split"}
-OF_ARGUMENTS = {"wsi_mil/encoders/pathology.py: pattern"}
+OF_ARGUMENTS = {"wsi_mil/encoders/layouts.py: pattern"}
 """Calls whose pattern is an argument: it is a constant of the package, and is found there."""
 SHORT, LONG = 750, 6_000
 SUSPICIOUS_S = 0.002

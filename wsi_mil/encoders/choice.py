@@ -55,7 +55,7 @@ def choose_encoder(spec: EncoderSpec, place: Place, threads: int = 1) -> Encoder
 
 def published_precision(record: Published) -> Precision:
     """Return the precision at which the authors of a published encoder run it on GPUs."""
-    return "fp32"
+    return record.precision
 
 
 def choose_precision(spec: EncoderSpec, place: Place) -> tuple[Precision, str]:

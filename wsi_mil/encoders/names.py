@@ -1,6 +1,8 @@
 """The names of encoders and of families of encoders. Listing them imports no encoder."""
 
+from wsi_mil.encoders.aliases import canonical_name
 from wsi_mil.encoders.published import PUBLISHED
+from wsi_mil.errors import ConfigError
 from wsi_mil.registry import FolderRegistry, OpenRegistry
 
 
@@ -12,6 +14,10 @@ class _Encoders(FolderRegistry):
         return {**dict.fromkeys(PUBLISHED, "wsi_mil.encoders.pathology:build_published"), **super().own}
 
     def __getitem__(self, name: str) -> str:
+        if name not in self and (canonical := canonical_name(name)) != name:
+            raise ConfigError(
+                f"encoder {name!r} is another name of {canonical}: write encoder.name={canonical}"
+            )
         return OpenRegistry.__getitem__(self, name)  # for an unknown name, its error gives the nearest ones
 
 
