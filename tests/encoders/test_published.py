@@ -293,6 +293,11 @@ def test_every_alias_is_another_name_of_a_published_encoder() -> None:
     assert canonical_name("uni3") == "uni3"
 
 
+def test_settings_carry_one_name() -> None:
+    typed, named = (EncoderSpec(name=name, precision="fp32", backend="torch") for name in ("uni_v1", "uni"))
+    assert (typed.name, typed.key, typed.digest()) == ("uni", "uni", named.digest())
+
+
 def test_an_alias_that_reaches_the_registry_is_refused_with_the_name() -> None:
     """Digests and stored keys carry one name only."""
     with pytest.raises(ConfigError, match=r"'uni_v1' is another name of uni: write encoder.name=uni"):

@@ -3,9 +3,17 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from wsi_mil.contracts.spec import Spec
+from wsi_mil.encoders.aliases import canonical_name
 from wsi_mil.errors import ConfigError
 from wsi_mil.io.files import digest_json
 
@@ -113,7 +121,7 @@ class EncoderSpec(Spec):
     ('auto', 'fp32')
     """
 
-    name: str = "texture"
+    name: Annotated[str, AfterValidator(canonical_name)] = "texture"
     weights: str = "pretrained"
     input_px: Side | None = None
     precision: Literal["auto"] | Precision = AUTO
