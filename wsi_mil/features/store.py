@@ -22,6 +22,7 @@ from wsi_mil.contracts.features import FeatureTable
 from wsi_mil.contracts.slide import Bounds, SlideInfo
 from wsi_mil.contracts.tiles import ReadPlan, TileSpec, TileTable
 from wsi_mil.errors import StoreError
+from wsi_mil.features.damage import named_damage
 from wsi_mil.features.mapped import MappedFeatures
 from wsi_mil.features.stored import FeatureOrigin, Origins, StoredFeatures
 from wsi_mil.features.writing import SHARD_ROWS, FeatureWriter, digest_blocks, feature_bytes
@@ -390,16 +391,3 @@ def _is_plain(codecs: Sequence[Any]) -> bool:
         _is_plain(codec.codecs) if isinstance(codec, ShardingCodec) else isinstance(codec, BytesCodec)
         for codec in codecs
     )
-
-
-@contextmanager
-def named_damage(path: Path, remedy: str) -> Iterator[None]:
-    """Raise DamagedFileError that names `path` instead of whatever Zarr raises for bytes that it cannot
-    read."""
-    try:
-        yield
-    except (DamagedFileError, MemoryError):
-        raise
-    except Exception as error:
-        what = f"it cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
-        raise DamagedFileError(path, what, remedy) from error
