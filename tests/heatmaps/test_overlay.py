@@ -58,7 +58,7 @@ def test_no_text_is_cut_off(width: int, height: int, title: str) -> None:
         assert not border.any()
     column = "".join("x" if found else " " for found in marked[:, MARGIN + width - 1])
     assert max(map(len, column.split())) == height
-    assert not marked[:, MARGIN + width : MARGIN + width + GAP].any(axis=1)[-height - MARGIN :].any()
+    assert not marked[-height - MARGIN :, MARGIN + width : MARGIN + width + GAP].any()
 
 
 def test_title_and_name_of_the_scores_are_drawn_and_are_text_of_the_file() -> None:

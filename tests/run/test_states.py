@@ -164,7 +164,7 @@ def test_a_file_of_another_time_is_compared_and_its_new_state_recorded(run: Path
     assert found.state not in ("", known.state)
 
 
-FLIPPED = {
+DAMAGED = {
     "previews/{}.jpg": "tile",
     "slides/{}.zarr/zarr.json": "tile",
     "slides/{}.zarr/tiles/zarr.json": "tile",
@@ -177,14 +177,17 @@ FLIPPED = {
 
 
 @pytest.mark.usefixtures("work_here")
-@pytest.mark.parametrize("name", FLIPPED)
-def test_a_flipped_byte_is_found_by_its_stage_and_the_file_is_made_again(run: Path, name: str) -> None:
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damage_is_found_by_its_stage_and_the_file_is_made_again(run: Path, name: str) -> None:
     path = run / name.format(drawn_slide(run))
     before = digest_file(path)
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
+    if path.suffix == ".parquet":  # the middle may be a part that no reader needs
+        data[4:20] = bytes(16)  # the header of the first page
+    else:
+        data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
-    assert again(run)[FLIPPED[name]] == 1
+    assert again(run)[DAMAGED[name]] == 1
     assert digest_file(path) == before
 
 

@@ -25,7 +25,8 @@ from wsi_mil.experiments.poison_features import tiles_at
 from wsi_mil.features import encode_tiles
 from wsi_mil.features.tiled import open_tiled
 from wsi_mil.logs import logger
-from wsi_mil.robustness.audit.interventions import Answer, AuditedSlide, answer_of
+from wsi_mil.robustness.audit.interventions import AuditedSlide, answer_of
+from wsi_mil.robustness.audit.questions import Answer
 from wsi_mil.robustness.poison.places import tile_boxes
 from wsi_mil.robustness.poison.slide import poison_slide
 from wsi_mil.robustness.poison.spec import PoisonSpec

@@ -8,7 +8,6 @@ trained again.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsi_mil.randomness import named_generator
+from wsi_mil.robustness.audit.questions import Answer, Question
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 REPLACED = (0.25, 0.5, 0.75, 1.0)
@@ -69,30 +69,6 @@ class AuditedSlide:
         """Return the rows of the highest scores, highest first: this fraction of all tiles, at least one."""
         count = max(round(fraction * len(self.scores)), 1)
         return np.argsort(-self.scores, kind="stable")[:count]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One slide after one change: whether its call stayed the same, and its probability."""
-
-    slide_id: str
-    patient: str
-    kept: bool
-    probability: float
-
-
-@dataclass(frozen=True)
-class Question:
-    """One check. text: the slides and what is changed. expected: whether the call of a model that reacts to
-    tumour flips or stays. axis: the meaning of x, the amount of change. held_at: the x that decides the
-    verdict.
-    """
-
-    name: str
-    text: str
-    expected: Literal["flips", "keeps"]
-    axis: str
-    held_at: float
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,11 @@ from wsi_mil.evaluation.intervals import bootstrap_interval
 from wsi_mil.evaluation.metrics.auc import auc
 from wsi_mil.io.json import read_json, without_nan
 from wsi_mil.randomness import named_generator
-from wsi_mil.robustness.audit.interventions import Answer, AuditedSlide, Question
+from wsi_mil.robustness.audit.questions import Answer, Question
 from wsi_mil.robustness.json_values import number
+
+if TYPE_CHECKING:
+    from wsi_mil.robustness.audit.interventions import AuditedSlide
 
 CheckVerdict = Literal["pass", "fail", "not measured"]
 
@@ -212,7 +215,7 @@ def summarise_check(
     return CheckResult(question, tuple(rows))
 
 
-def agreement(slides: Sequence[AuditedSlide], seed: int, draws: int = 1000) -> Agreement:
+def agreement(slides: "Sequence[AuditedSlide]", seed: int, draws: int = 1000) -> Agreement:
     """Return how far tile scores agree with outlines, on the tumour slides whose tumour tiles are known."""
     known = [
         (slide, slide.tumour)
