@@ -146,6 +146,7 @@ ALLOWED = {
     ("io/files.py", "name"): "a loop over literals",
     ("paths.py", "name"): "the function itself",
     ("config/loading.py", "f-string"): "names of configurations that ship with the package",
+    ("encoders/timing.py", "f-string"): "a digest",
     ("evaluation/metrics_file.py", "changed[0]"): "text of a message",
     ("features/mapped.py", "str"): "numbers of shards",
     ("features/store.py", "name"): "a loop over two literals",
