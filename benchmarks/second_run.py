@@ -14,11 +14,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tifffile
 
 from benchmarks.processor import adopt_orphans, timed
 from wsi_mil.io.json import write_json
 from wsi_mil.io.tables import markdown_table, write_csv
+from wsi_mil.synthetic.writing import write_pyramid
 
 KINDS = 8
 MPP = 2.0
@@ -46,7 +46,7 @@ def write_slide(path: Path, kind: int) -> None:
         cv2.circle(pixels, (300 + 20 * kind, 256), 70, (120, 50, 140), -1)
     noise = rng.normal(0, 6, pixels.shape)
     pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
-    tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", compression="zlib")
+    write_pyramid(path, pixels, (0.5, 0.5), factor=0, quality=None)
 
 
 def make(folder: Path, slides: int) -> Path:

@@ -240,7 +240,7 @@ class TestMetric(RecordSuite[Metric]):
 
 
 class TestOutcome(RecordSuite[Outcome]):
-    unchecked = frozenset({"digest", "reused", "traceback"})
+    unchecked = frozenset({"digest", "reused", "traceback", "state"})
 
     def make(self) -> Outcome:
         return Outcome("a", "tile", "failed", "no pixels", {"tiles": 3}, "d", 1.5, False)
@@ -257,6 +257,7 @@ class TestOutcome(RecordSuite[Outcome]):
             "reused": True,
             "cause": "machine",
             "traceback": "Traceback",
+            "state": "0123456789abcdef",
         }
 
     def invalid(self) -> Mapping[str, list[Any]]:

@@ -14,7 +14,7 @@ from wsi_mil.io.files import write_text
 
 ROOT = Path(__file__).parents[2]
 RESULTS = {"map_slides", "map_on_devices", "run_jobs", "supervise", "map_on_dask", "run_on_dask"}
-KILLERS = {"without_killers", "without_killers_of"}
+KILLERS = {"without_killers", "without_killers_of", "without_unchanged"}
 """They close what their argument returns, and are themselves generators of results."""
 CLOSE = {"stopped_at_the_end", "closing", "record_outcomes"}
 

@@ -3,7 +3,6 @@
 It is drawn with NumPy, OpenCV and Pillow: the axes of a plotting library would take ten times as long.
 """
 
-import io
 from functools import cache
 
 import cv2
@@ -11,12 +10,12 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from PIL.PngImagePlugin import PngInfo
 
 from wsi_mil.contracts.arrays import RGB
 from wsi_mil.contracts.slide import SlideInfo
 from wsi_mil.heatmaps.lettering import fitting_lines, font, line_height_px, written
 from wsi_mil.heatmaps.raster import ScoreRaster
+from wsi_mil.io.images import encode_png
 
 COLOURS = 256
 MARGIN, GAP = 8, 10
@@ -83,12 +82,7 @@ def draw_overlay(
         canvas[MARGIN : MARGIN + len(heading)] = heading[:, :, None]
     canvas[top : top + picture.shape[0], MARGIN : MARGIN + picture.shape[1]] = picture
     canvas[top : top + bar.shape[0], -MARGIN - bar.shape[1] : -MARGIN] = bar
-    texts = PngInfo()
-    for key, text in (("Title", title), ("Description", f"colours: {colour_label}")):
-        texts.add_itxt(key, text)
-    buffer = io.BytesIO()
-    Image.fromarray(canvas).save(buffer, "png", pnginfo=texts, compress_level=2)
-    return buffer.getvalue()
+    return encode_png(canvas, {"Title": title, "Description": f"colours: {colour_label}"})
 
 
 def _draw_outlines(picture: RGB, info: SlideInfo, outlines: list[shapely.MultiPolygon]) -> None:

@@ -1,5 +1,7 @@
 """JPEG and other pictures as RGB arrays. OpenCV's order of channels, blue first, occurs only in this file."""
 
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -27,6 +29,22 @@ def encode_jpeg(rgb: RGB, quality: int, full_colour: bool = False) -> bytes:
         options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(rgb[:, :, ::-1]), options)
     return bytes(encoded.tobytes())
+
+
+def encode_png(rgb: RGB, texts: Mapping[str, str]) -> bytes:
+    """Return an RGB picture (height, width, 3) as PNG with texts such as its title, which viewers show.
+
+    >>> encode_png(np.zeros((8, 8, 3), np.uint8), {"Title": "slide a"})[1:4]
+    b'PNG'
+    """
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    info, buffer = PngInfo(), BytesIO()
+    for key, text in texts.items():
+        info.add_itxt(key, text)
+    Image.fromarray(rgb).save(buffer, "png", pnginfo=info, compress_level=2)
+    return buffer.getvalue()
 
 
 def write_jpeg(path: Path, rgb: RGB, quality: int) -> None:

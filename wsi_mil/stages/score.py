@@ -156,7 +156,7 @@ def score_slides(
     jobs = [ScoreJob(slide_id, run.path, name, folder, model.digest) for slide_id in slide_ids]
     compared: set[str] = set()
 
-    def work(waiting: Sequence[ScoreJob]) -> Iterator[Outcome]:
+    def score_waiting(waiting: Sequence[ScoreJob]) -> Iterator[Outcome]:
         compared.update(job.slide_id for job in waiting)
         having = [
             job for job in waiting if run.store(job.slide_id).stored_features(model.encoder.key) is not None
@@ -166,7 +166,7 @@ def score_slides(
     def state_of(job: ScoreJob) -> str:
         return scores_state(run, name, model, job.slide_id)
 
-    outcomes = without_unchanged(run, f"score {name}", jobs, state_of, work)
+    outcomes = without_unchanged(run, f"score {name}", jobs, state_of, score_waiting)
     worked = record_outcomes(run, f"score {name}", outcomes, len(jobs))
     current = [s for s in slide_ids if s not in compared or scores_are_current(run, name, model, s)]
     return current, worked
