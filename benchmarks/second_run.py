@@ -46,7 +46,7 @@ def write_slide(path: Path, kind: int) -> None:
         cv2.circle(pixels, (300 + 20 * kind, 256), 70, (120, 50, 140), -1)
     noise = rng.normal(0, 6, pixels.shape)
     pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
-    write_pyramid(path, pixels, (0.5, 0.5), factor=0, quality=None)
+    write_pyramid(path, pixels, None, factor=0, quality=None)
 
 
 def make(folder: Path, slides: int) -> Path:
