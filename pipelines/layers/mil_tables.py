@@ -39,9 +39,9 @@ def difference_table(rows: Sequence[Row]) -> list[list[str]]:
             for measure in MEASURES:
                 first, second, divisions = _paired(rows, data, network, names, measure)
                 found = compare_trainings(first, second, divisions, TEST_TO_TRAIN)
-                spread = np.std(np.subtract(first, second), ddof=1) if len(first) > 1 else np.nan
+                spread = f"{np.std(np.subtract(first, second), ddof=1):.3f}" if len(first) > 1 else "-"
                 count = len(first)
-                cells.append(f"{found.difference:+.3f} ({spread:.3f}), p {shown_p(found.p_two_sided)}")
+                cells.append(f"{found.difference:+.3f} ({spread}), p {shown_p(found.p_two_sided)}")
             table.append([data, method, network, str(count), *cells])
     return table
 

@@ -81,11 +81,13 @@ def division_table(rows: Mapping[int, Sequence[Row]]) -> list[list[str]]:
 
 
 def shown_p(p: float) -> str:
-    """Return p with three digits, or that it is smaller.
+    """Return p with three digits, or that it is smaller; "-" for NaN.
 
     >>> shown_p(0.0371), shown_p(0.0002)
     ('0.037', '<0.001')
     """
+    if np.isnan(p):
+        return "-"
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
